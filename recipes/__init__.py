@@ -1,0 +1,1 @@
+"""Recipes: complete, runnable uses of `topcoat`."""

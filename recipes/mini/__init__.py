@@ -1,0 +1,1 @@
+"""The mini recipe: a tiny diffusion model trained on procedural portraits."""

@@ -1,0 +1,70 @@
+"""``python -m recipes.mini STAGE --work FOLDER``: make the embedded mini pair, one resumable stage at a time."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from topcoat.config import load_config
+
+from recipes.mini.recipe import Recipe, Workshop
+
+STAGES = ("renders", "features", "vae", "text", "baseline", "guide", "distill", "assemble", "all")
+
+
+def main() -> None:
+    """Run one stage (or all, in order); the same command goes on where it stopped."""
+    parser = argparse.ArgumentParser(prog="python -m recipes.mini", description=__doc__)
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("--work", type=Path, default=Path("build/mini"), help="folder of everything in the making")
+    parser.add_argument("--recipe", type=Path, help="YAML file with other numbers than the default")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    arguments = parser.parse_args()
+    recipe = load_config(arguments.recipe, Recipe) if arguments.recipe else Recipe()
+    shop = Workshop(arguments.work)
+    for stage in STAGES[:-1] if arguments.stage == "all" else (arguments.stage,):
+        _run(stage, recipe, shop, arguments.threads)
+
+
+def _run(stage: str, recipe: Recipe, shop: Workshop, threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+    if stage == "renders":
+        from recipes.mini.renders import make_renders
+
+        make_renders(recipe, shop, threads)
+    elif stage == "features":
+        from recipes.mini.feature_nets import ARCHITECTURES, train_feature_net
+
+        for name in ARCHITECTURES:
+            train_feature_net(name, recipe, shop)
+    elif stage == "vae":
+        from recipes.mini.autoencoder import train_autoencoder
+
+        train_autoencoder(recipe, shop)
+    elif stage == "text":
+        from recipes.mini.text_encoders import train_text_encoders
+
+        train_text_encoders(recipe, shop)
+    elif stage == "baseline":
+        from recipes.mini.baseline import train_baseline
+
+        train_baseline(recipe, shop)
+    elif stage == "guide":
+        from recipes.mini.guidance import distill_guidance
+
+        distill_guidance(recipe, shop)
+    elif stage == "distill":
+        from recipes.mini.distillation import distill_steps
+
+        distill_steps(recipe, shop)
+    elif stage == "assemble":
+        from recipes.mini.assemble import assemble
+
+        assemble(recipe, shop)
+
+
+if __name__ == "__main__":
+    main()

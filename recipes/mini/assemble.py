@@ -1,0 +1,98 @@
+"""Stage 8: put the mini pair into the package: a diffusers folder, the distilled transformer, nets, spec and card."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+from topcoat.features import FeatureNet
+from topcoat.files import sha256_of, write_json
+from torch import nn
+
+from recipes.mini.autoencoder import load_autoencoder
+from recipes.mini.distillation import baseline_folder
+from recipes.mini.feature_nets import ARCHITECTURES
+from recipes.mini.recipe import Recipe, Workshop
+from recipes.mini.text_encoders import TextEncoders
+
+ASSETS = Path(__file__).parents[2] / "src" / "topcoat" / "assets" / "mini"
+STAGES_WITH_FIGURES = ("features/loss", "features/eval", "vae", "text", "baseline", "baseline/guided", "distilled")
+LICENCE = {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0", "note": "part of topcoat"}
+
+
+def assemble(recipe: Recipe, shop: Workshop) -> None:
+    """Write `assets/mini` (all but the head, which `topcoat train` makes) and the digests of every weight file."""
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0, use_dynamic_shifting=False)
+    text = TextEncoders.load(shop.text)
+    pipeline = FluxPipeline(
+        scheduler=scheduler,
+        vae=_half(load_autoencoder(shop)),
+        text_encoder=_half(text.clip),
+        tokenizer=text.clip_tokenizer,
+        text_encoder_2=_half(text.t5),
+        tokenizer_2=text.t5_tokenizer,
+        transformer=_half(FluxTransformer2DModel.from_pretrained(baseline_folder(shop))),
+    )
+    _fresh(ASSETS / "pipeline")
+    pipeline.save_pretrained(ASSETS / "pipeline")
+    _fresh(ASSETS / "distilled")
+    _half(FluxTransformer2DModel.from_pretrained(shop.distilled / "transformer")).save_pretrained(
+        ASSETS / "distilled" / "transformer"
+    )
+    scheduler.save_pretrained(ASSETS / "distilled" / "scheduler")
+    for name in ARCHITECTURES:
+        _fresh(ASSETS / "features" / name)
+        FeatureNet.load(shop.features / name).save(ASSETS / "features" / name)
+    write_json(ASSETS / "pair.json", _pair(recipe))
+    write_card(recipe, shop)
+
+
+def write_card(recipe: Recipe, shop: Workshop) -> None:
+    """`card.json`: the recipe's numbers, every stage's figures and the digest of every weight file."""
+    figures = {}
+    for stage in STAGES_WITH_FIGURES:
+        path = shop.root / stage / "figures.json"
+        if path.exists():
+            figures[stage] = json.loads(path.read_text())
+    weights = sorted(ASSETS.rglob("*.safetensors"))
+    card = {
+        "recipe": recipe.model_dump(mode="json"),
+        "figures": figures,
+        "digests": {str(path.relative_to(ASSETS)): sha256_of(path) for path in weights},
+    }
+    write_json(ASSETS / "card.json", card)
+    total = sum(path.stat().st_size for path in ASSETS.rglob("*") if path.is_file())
+    print(f"assets/mini: {total / 1e6:.1f} MB")
+
+
+def _pair(recipe: Recipe) -> dict[str, object]:
+    shared = {
+        "model": "pipeline",
+        "guidance_scale": 0.0,
+        "max_sequence_length": recipe.text_tokens,
+        "width_px": recipe.size_px,
+        "height_px": recipe.size_px,
+        "dtype": "float32",
+        "licence": LICENCE,
+    }
+    return {
+        "name": "mini",
+        "distilled": {
+            "name": "mini-distilled",
+            "transformer": "distilled",
+            "steps": recipe.distilled_steps,
+            **shared,
+        },
+        "baseline": {"name": "mini-baseline", "steps": recipe.baseline_steps, **shared},
+    }
+
+
+def _half(module: nn.Module) -> nn.Module:
+    return module.to(torch.float16)
+
+
+def _fresh(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)

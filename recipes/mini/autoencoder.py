@@ -1,0 +1,180 @@
+"""Stage 3: the autoencoder, FLUX's latent layout (8x, 16 channels) at a tiny size.
+
+The class is diffusers' own `AutoencoderDC`, chosen because it enlarges by pixel shuffle: at this budget the stock
+`AutoencoderKL` and `AutoencoderTiny`, which enlarge by nearest neighbour, cannot place detail inside an 8x8 cell.
+Training starts from patch PCA (`autoencoder_start`) and adds what a linear code cannot do, with pixel, gradient and
+perceptual terms, and noise on the latents so that the decoder forgives a diffusion model's small errors.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderDC
+from topcoat.features import FeatureNet
+from topcoat.files import write_json
+from torch import Tensor
+from torch.nn import functional as F
+
+from recipes.mini.autoencoder_start import start_from_components
+from recipes.mini.checkpoint import Ema, load_state, save_state
+from recipes.mini.meter import Meter
+from recipes.mini.recipe import Recipe, Workshop
+from recipes.mini.renders import load_renders
+
+CROP_PX = 64
+BATCH_IMAGES = 32
+HELD_OUT = 500
+CHECKPOINT_SECONDS = 120
+START_IMAGES = 2_000
+
+
+def build_autoencoder(recipe: Recipe) -> AutoencoderDC:
+    """The untrained network."""
+    return AutoencoderDC(
+        in_channels=3,
+        latent_channels=16,
+        encoder_block_types="ResBlock",
+        decoder_block_types="ResBlock",
+        encoder_block_out_channels=recipe.autoencoder_encoder_channels,
+        decoder_block_out_channels=recipe.autoencoder_decoder_channels,
+        encoder_layers_per_block=(0, 1, 1, 1),
+        decoder_layers_per_block=recipe.autoencoder_decoder_blocks,
+        encoder_qkv_multiscales=((), (), (), ()),
+        decoder_qkv_multiscales=((), (), (), ()),
+        encoder_out_shortcut=False,
+    )
+
+
+def train_autoencoder(recipe: Recipe, shop: Workshop) -> None:
+    """Train, print the held-out figures and save a diffusers folder with scaling and shift set from data."""
+    images = load_renders(recipe, shop).images
+    train, held_out = images[:-HELD_OUT], images[-HELD_OUT:]
+    torch.manual_seed(31)
+    autoencoder = build_autoencoder(recipe)
+    start_from_components(autoencoder, _to_model(train[:START_IMAGES]))
+    print(f"patch PCA start: {_psnr(autoencoder, held_out):.2f} dB")
+    net = FeatureNet.load(shop.features / "loss")
+    optimizer = torch.optim.AdamW(autoencoder.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0)
+    ema = Ema(autoencoder, 20_000)
+    counters = load_state(shop.autoencoder, {"net": autoencoder}, {"optimizer": optimizer}, {"net": ema})
+    seen = int(counters.get("images", 0))
+    saved = time.monotonic()
+    with Meter("autoencoder", recipe.autoencoder_images, seen) as meter:
+        while seen < recipe.autoencoder_images:
+            generator = torch.Generator().manual_seed(37 * 1_000_003 + seen)
+            batch = _crops(train, generator)
+            for group in optimizer.param_groups:
+                group["lr"] = 1e-3 * min(1.0, (seen + 1) / 3_000) * (1 - seen / recipe.autoencoder_images) ** 0.5
+            loss = _loss(autoencoder, net, batch, recipe.latent_noise, generator)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(autoencoder.parameters(), 0.5)
+            optimizer.step()
+            seen += len(batch)
+            ema.update(autoencoder, len(batch), seen)
+            meter.update(seen, f"loss {loss.item():.4f}")
+            if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                state = {"net": autoencoder}, {"optimizer": optimizer}, {"net": ema}
+                save_state(shop.autoencoder, *state, {"images": seen})
+                saved = time.monotonic()
+    autoencoder.load_state_dict(ema.average)
+    _finish(autoencoder, train, held_out, shop.autoencoder, seen)
+
+
+def load_autoencoder(shop: Workshop) -> AutoencoderDC:
+    """The trained autoencoder, frozen."""
+    return AutoencoderDC.from_pretrained(shop.autoencoder).eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def encode(autoencoder: AutoencoderDC, images: Tensor) -> Tensor:
+    """uint8 images (N, 3, H, W) -> diffusion latents (N, 16, H/8, W/8) of about unit variance."""
+    config = autoencoder.config
+    latents = [autoencoder.encode(_to_model(batch)).latent for batch in images.split(64)]
+    return (torch.cat(latents) - config.shift_factor) * config.scaling_factor
+
+
+@torch.no_grad()
+def decode(autoencoder: AutoencoderDC, latents: Tensor) -> Tensor:
+    """Diffusion latents -> images (N, 3, H, W) in [0, 1]."""
+    config = autoencoder.config
+    unscaled = latents / config.scaling_factor + config.shift_factor
+    images = [autoencoder.decode(batch).sample for batch in unscaled.split(64)]
+    return (torch.cat(images) / 2 + 0.5).clamp(0, 1)
+
+
+def _to_model(images: Tensor) -> Tensor:
+    return images.float() / 127.5 - 1
+
+
+def _crops(images: Tensor, generator: torch.Generator) -> Tensor:
+    chosen = torch.randint(len(images), (BATCH_IMAGES,), generator=generator)
+    # Crops start on the 8 px grid: the patch code is not shift-invariant and is never used off the grid.
+    cells = (images.shape[-1] - CROP_PX) // 8 + 1
+    corners = torch.randint(cells, (BATCH_IMAGES, 2), generator=generator) * 8
+    crops = [
+        images[index, :, top : top + CROP_PX, left : left + CROP_PX]
+        for index, (top, left) in zip(chosen.tolist(), corners.tolist(), strict=True)
+    ]
+    return _to_model(torch.stack(crops))
+
+
+def _loss(
+    autoencoder: AutoencoderDC, net: FeatureNet, images: Tensor, latent_noise: float, generator: torch.Generator
+) -> Tensor:
+    latents = autoencoder.encode(images).latent
+    noisy = latents + torch.randn(latents.shape, generator=generator) * latent_noise
+    decoded = autoencoder.decode(noisy).sample
+    pixels = F.smooth_l1_loss(decoded, images, beta=0.05)
+    gradients = F.l1_loss(decoded.diff(dim=-1), images.diff(dim=-1)) + F.l1_loss(
+        decoded.diff(dim=-2), images.diff(dim=-2)
+    )
+    seen, wanted = net(decoded / 2 + 0.5).stages[:3], net(images / 2 + 0.5).stages[:3]
+    perceptual = sum(
+        (F.normalize(a, dim=1) - F.normalize(b, dim=1)).square().sum(dim=1).mean()
+        for a, b in zip(seen, wanted, strict=True)
+    )
+    # Keeps the code near the PCA start's scale: without it latents drift to where noise costs nothing.
+    anchor = (latents.mean(dim=(0, 2, 3)).square() + (latents.square().mean() - 1).square()).mean()
+    return pixels + 0.25 * gradients + 0.1 * perceptual + 0.05 * anchor
+
+
+@torch.no_grad()
+def _reconstructed(autoencoder: AutoencoderDC, images: Tensor) -> Tensor:
+    out = [autoencoder.decode(autoencoder.encode(_to_model(batch)).latent).sample for batch in images.split(64)]
+    return torch.cat(out).clamp(-1, 1)
+
+
+def _psnr(autoencoder: AutoencoderDC, images: Tensor) -> float:
+    error = (_reconstructed(autoencoder, images) - _to_model(images)).square().mean(dim=(1, 2, 3)) / 4
+    return float((-10 * error.log10()).mean())
+
+
+def _gradient_share(autoencoder: AutoencoderDC, images: Tensor) -> float:
+    def energy(values: Tensor) -> Tensor:
+        return values.diff(dim=-1).abs().mean() + values.diff(dim=-2).abs().mean()
+
+    return float(energy(_reconstructed(autoencoder, images)) / energy(_to_model(images)))
+
+
+def _finish(autoencoder: AutoencoderDC, train: Tensor, held_out: Tensor, folder: Path, seen: int) -> None:
+    with torch.no_grad():
+        latents = torch.cat([autoencoder.encode(_to_model(b)).latent for b in train[:START_IMAGES].split(64)])
+    # FluxPipeline reads these four from the config of any VAE class; `block_out_channels` tells it the 8x.
+    autoencoder.register_to_config(
+        scaling_factor=round(float(1 / latents.std()), 4),
+        shift_factor=round(float(latents.mean()), 4),
+        block_out_channels=list(autoencoder.config.decoder_block_out_channels),
+    )
+    autoencoder.save_pretrained(folder)
+    figures = {
+        "images_seen": seen,
+        "held_out": len(held_out),
+        "psnr_db": _psnr(autoencoder, held_out),
+        "gradient_share": _gradient_share(autoencoder, held_out),
+    }
+    write_json(folder / "figures.json", figures)
+    print(f"autoencoder: {figures['psnr_db']:.2f} dB, {figures['gradient_share']:.0%} of the renders' gradients")

@@ -1,0 +1,116 @@
+"""Stage 7: the mini distilled, a few-step student of the baseline by reflow.
+
+Reflow (rectified flow, arXiv 2209.03003; for text to image InstaFlow, arXiv 2309.06380): the baseline draws portraits
+from seeded noise, and the student, started from its weights, learns the straight line from each noise to its portrait.
+Noise and subject stay coupled, so that one seed shows one subject in both models; what the student cannot resolve along
+that line it averages, and that is the systematic softness which heads are there to undo.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from topcoat.files import atomic_path, write_json
+from topcoat.prompts import sample_prompts
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from recipes.mini.baseline import CHECKPOINT_SECONDS, build_optimizers, set_rates
+from recipes.mini.checkpoint import Ema, load_state, save_state
+from recipes.mini.flow import Condition, build_transformer, load_transformer, noise_of, pack, sample, velocity
+from recipes.mini.meter import Meter
+from recipes.mini.recipe import PROMPT_SEED, Recipe, Workshop
+from recipes.mini.text_encoders import TextEncoders, loosened
+
+SHARD_TRAJECTORIES = 500
+TEACHER_STEPS = 25
+"""The baseline at 25 steps is within about 45 dB of itself at 50, and half the price."""
+PEAK_RATE = 0.5
+EMA_HALFLIFE_IMAGES = 8_000
+FIRST_SEED = 10_000_000
+"""Seeds of the trajectories; far from the small numbers that people use, so theirs stay unseen."""
+
+
+def distill_steps(recipe: Recipe, shop: Workshop) -> None:
+    """Draw the baseline's trajectories, train the student and save it as a transformer folder."""
+    text = TextEncoders.load(shop.text)
+    folder = baseline_folder(shop)
+    noise, portraits, texts = _trajectories(recipe, shop, text)
+    student = build_transformer(recipe)
+    student.load_state_dict(load_transformer(folder).state_dict())
+    optimizers = build_optimizers(student)
+    ema = Ema(student, EMA_HALFLIFE_IMAGES)
+    seen = int(load_state(shop.distilled, {"student": student}, optimizers, {"student": ema}).get("images", 0))
+    average, saved = 0.0, time.monotonic()
+    with Meter("reflow", recipe.distilled_images, seen) as meter:
+        while seen < recipe.distilled_images:
+            generator = torch.Generator().manual_seed(73 * 1_000_003 + seen)
+            rows = torch.randint(len(noise), (recipe.batch_size,), generator=generator)
+            level = _levels(len(rows), recipe.distilled_steps, generator)
+            mixed = torch.lerp(portraits[rows], noise[rows], level.view(-1, 1, 1))
+            with torch.no_grad():
+                condition = Condition(*text.embed([texts[row] for row in rows.tolist()], recipe.text_tokens))
+            with torch.autocast("cpu", torch.bfloat16):
+                predicted = velocity(student, mixed, level, condition)
+            loss = F.mse_loss(predicted.float(), noise[rows] - portraits[rows])
+            for optimizer in optimizers.values():
+                optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+            set_rates(optimizers, PEAK_RATE * min(1.0, seen / 3_000 + 0.02) * (1 - seen / recipe.distilled_images))
+            for optimizer in optimizers.values():
+                optimizer.step()
+            seen += recipe.batch_size
+            ema.update(student, recipe.batch_size, seen)
+            average = loss.item() if average == 0 else 0.97 * average + 0.03 * loss.item()
+            meter.update(seen, f"loss {average:.4f}")
+            if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                save_state(shop.distilled, {"student": student}, optimizers, {"student": ema}, {"images": seen})
+                saved = time.monotonic()
+    student.load_state_dict(ema.average)
+    student.save_pretrained(shop.distilled / "transformer")
+    write_json(shop.distilled / "figures.json", {"images_seen": seen, "trajectories": len(noise), "loss": average})
+    print(f"reflow: {seen:,} images seen of {len(noise):,} trajectories, loss {average:.4f}")
+
+
+def baseline_folder(shop: Workshop) -> Path:
+    """The transformer that is the mini baseline: the guided one where it was made."""
+    guided = shop.baseline / "guided" / "transformer"
+    return guided if guided.exists() else shop.baseline / "transformer"
+
+
+def _levels(count: int, steps: int, generator: torch.Generator) -> Tensor:
+    """Half of the noise levels anywhere in [0, 1], half at the ones where a few-step sampler stops."""
+    anywhere = torch.rand(count, generator=generator)
+    stops = torch.randint(1, steps + 1, (count,), generator=generator) / steps
+    return torch.where(torch.rand(count, generator=generator) < 0.5, anywhere, stops)
+
+
+def _trajectories(recipe: Recipe, shop: Workshop, text: TextEncoders) -> tuple[Tensor, Tensor, list[str]]:
+    """Noise and portrait tokens (M, T, 64) of the baseline, and their prompts; missing shards are drawn."""
+    folder = shop.distilled / "trajectories"
+    folder.mkdir(parents=True, exist_ok=True)
+    teacher = load_transformer(baseline_folder(shop))
+    side = recipe.size_px // 8
+    prompts = sample_prompts(recipe.trajectories, PROMPT_SEED + 2)
+    texts = [loosened(p.words, random.Random(79 * 1_000_003 + i))[0] for i, p in enumerate(prompts) if p.words]
+    noises, portraits = [], []
+    with Meter("drawing trajectories", recipe.trajectories) as meter:
+        for first in range(0, recipe.trajectories, SHARD_TRAJECTORIES):
+            last = min(first + SHARD_TRAJECTORIES, recipe.trajectories)
+            noise = noise_of(range(FIRST_SEED + first, FIRST_SEED + last), side)
+            path = folder / f"{first:06d}.safetensors"
+            if not path.exists():
+                with torch.no_grad():
+                    condition = Condition(*text.embed(texts[first:last], recipe.text_tokens))
+                drawn = pack(sample(teacher, noise, condition, TEACHER_STEPS))
+                with atomic_path(path) as temporary:
+                    save_file({"portraits": drawn.contiguous()}, temporary)
+            noises.append(noise)
+            portraits.append(load_file(path)["portraits"])
+            meter.update(last, "by the baseline")
+    return torch.cat(noises), torch.cat(portraits), texts

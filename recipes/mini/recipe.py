@@ -1,0 +1,60 @@
+"""Sizes, counts and paths of the mini pair: every number of the recipe that a person may want to change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from topcoat.config import StrictModel
+
+PROMPT_SEED = 20_250_502
+"""Seed of the training prompts. Users sample with small seeds, so their prompts are not these."""
+
+
+class Recipe(StrictModel):
+    """The recipe's numbers. Times of the default on 2 cores are in README.md beside this file."""
+
+    size_px: int = 128
+    supersampling: int = 2
+    renders: int = 20_000
+    feature_images: int = 120_000
+
+    autoencoder_encoder_channels: tuple[int, ...] = (3, 12, 48, 192)
+    autoencoder_decoder_channels: tuple[int, ...] = (16, 16, 32, 64)
+    autoencoder_decoder_blocks: tuple[int, ...] = (0, 1, 1, 2)
+    autoencoder_images: int = 300_000
+    latent_noise: float = 0.05
+
+    text_width: int = 128
+    text_layers: int = 2
+    text_tokens: int = 32
+    text_prompts: int = 200_000
+
+    heads: int = 3
+    head_dim: int = 64
+    double_blocks: int = 2
+    single_blocks: int = 4
+    batch_size: int = 64
+    baseline_images: int = 600_000
+    baseline_steps: int = 50
+    ema_halflife_images: int = 40_000
+    guidance: float = 2.0
+    guidance_images: int = 40_000
+
+    distilled_steps: int = 4
+    trajectories: int = 4_000
+    distilled_images: int = 100_000
+
+
+class Workshop:
+    """Where the stages keep what they make; every stage reads the folders of the stages before it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.renders = root / "renders"
+        self.features = root / "features"
+        self.autoencoder = root / "vae"
+        self.text = root / "text"
+        self.latents = root / "latents"
+        self.baseline = root / "baseline"
+        self.distilled = root / "distilled"
+        self.figures = root / "figures"

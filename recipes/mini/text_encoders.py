@@ -1,0 +1,217 @@
+"""Stage 4: tokenizers and text encoders for the prompt grammar.
+
+Both tokenizers split on words; a word outside the vocabulary becomes one ``<unk>``, so names and unknown words cost one
+token and break nothing. The encoders (a CLIP text model and a T5 encoder, FLUX's two) learn to tell which value of
+every attribute a prompt says, or that it leaves the attribute open, and are frozen afterwards, as FLUX's are.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from topcoat.files import write_json
+from topcoat.prompts import VOCABULARY, PortraitWords, sample_prompts
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast, T5Config, T5EncoderModel
+
+from recipes.mini.meter import Meter
+from recipes.mini.recipe import PROMPT_SEED, Recipe, Workshop
+
+CLIP_TOKENS = 77
+BATCH_PROMPTS = 128
+FILLER = "a an the of with and in portrait photo studio close-up picture head person skin hair eyes light from background"
+NAME_PARTS = ("Ada", "Kofi", "Mei", "Ines", "Omar", "Yuki", "Lund", "Okafor", "Silva", "Novak", "Chen", "Haddad")
+
+
+class TextEncoders(nn.Module):
+    """Both encoders with their tokenizers; `embed` gives what a Flux transformer is conditioned on."""
+
+    def __init__(self, clip: CLIPTextModel, t5: T5EncoderModel, tokenizers: tuple[PreTrainedTokenizerFast, ...]) -> None:
+        super().__init__()
+        self.clip = clip
+        self.t5 = t5
+        self.clip_tokenizer, self.t5_tokenizer = tokenizers
+
+    def embed(self, texts: list[str], max_tokens: int) -> tuple[Tensor, Tensor]:
+        """Texts -> pooled CLIP embedding (N, width) and T5 states (N, tokens, width), as FluxPipeline computes them."""
+        # CLIP reads causally and is pooled at the end token, so padding behind it can be left away.
+        clip_ids = _ids(self.clip_tokenizer, texts, CLIP_TOKENS, "longest")
+        t5_ids = _ids(self.t5_tokenizer, texts, max_tokens, "max_length")
+        return self.clip(clip_ids).pooler_output, self.t5(t5_ids)[0]
+
+    def save(self, folder: Path) -> None:
+        """Write the four folders of a Flux pipeline."""
+        self.clip.save_pretrained(folder / "text_encoder")
+        self.t5.save_pretrained(folder / "text_encoder_2")
+        self.clip_tokenizer.save_pretrained(folder / "tokenizer")
+        self.t5_tokenizer.save_pretrained(folder / "tokenizer_2")
+
+    @classmethod
+    def load(cls, folder: Path) -> TextEncoders:
+        """The frozen encoders that `save` wrote."""
+        clip = CLIPTextModel.from_pretrained(folder / "text_encoder")
+        t5 = T5EncoderModel.from_pretrained(folder / "text_encoder_2")
+        tokenizers = tuple(PreTrainedTokenizerFast.from_pretrained(folder / n) for n in ("tokenizer", "tokenizer_2"))
+        return cls(clip, t5, tokenizers).eval().requires_grad_(False)
+
+
+def train_text_encoders(recipe: Recipe, shop: Workshop) -> None:
+    """Train both encoders to read prompts; print how many attributes they read right."""
+    torch.manual_seed(41)
+    encoders = build_text_encoders(recipe)
+    sizes = [len(values) + 1 for values in VOCABULARY.values()]
+    readers = nn.ModuleList([nn.Linear(recipe.text_width, sum(sizes)) for _ in range(2)])
+    optimizer = torch.optim.AdamW([*encoders.parameters(), *readers.parameters()], lr=1.5e-3, weight_decay=0.01)
+    prompts = [prompt.words for prompt in sample_prompts(40_000, PROMPT_SEED + 1)]
+    steps = recipe.text_prompts // BATCH_PROMPTS
+    rng = random.Random(43)
+    with Meter("text encoders", recipe.text_prompts) as meter:
+        for step in range(steps):
+            for group in optimizer.param_groups:
+                group["lr"] = 1.5e-3 * min(1.0, step / 100) * (1 - step / steps)
+            texts, labels = _batch(prompts, rng, BATCH_PROMPTS)
+            losses, right = _read(encoders, readers, texts, labels, sizes, recipe.text_tokens)
+            optimizer.zero_grad()
+            losses.backward()
+            nn.utils.clip_grad_norm_(encoders.parameters(), 1.0)
+            optimizer.step()
+            meter.update((step + 1) * BATCH_PROMPTS, f"{right:.1%} read")
+    encoders.eval()
+    texts, labels = _batch(prompts, random.Random(47), 2_000)
+    with torch.no_grad():
+        _, right = _read(encoders, readers, texts, labels, sizes, recipe.text_tokens)
+    encoders.save(shop.text)
+    write_json(shop.text / "figures.json", {"prompts_seen": steps * BATCH_PROMPTS, "attributes_read": right})
+    print(f"text encoders: {right:.2%} of the attributes of 2,000 prompts read right")
+
+
+def build_text_encoders(recipe: Recipe) -> TextEncoders:
+    """Untrained encoders and tokenizers made from the prompt vocabulary."""
+    words = {word for values in VOCABULARY.values() for value in values for word in value.split() if value != "none"}
+    vocabulary = ["<pad>", "</s>", "<unk>", "<s>", *sorted(words | set(FILLER.split()))]
+    clip_tokenizer = _tokenizer(vocabulary, start=True, max_tokens=CLIP_TOKENS)
+    t5_tokenizer = _tokenizer(vocabulary, start=False, max_tokens=recipe.text_tokens)
+    clip = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(vocabulary),
+            hidden_size=recipe.text_width,
+            intermediate_size=2 * recipe.text_width,
+            projection_dim=recipe.text_width,
+            num_hidden_layers=recipe.text_layers,
+            num_attention_heads=4,
+            max_position_embeddings=CLIP_TOKENS,
+            pad_token_id=0,
+            bos_token_id=3,
+            eos_token_id=1,
+        )
+    )
+    t5 = T5EncoderModel(
+        T5Config(
+            vocab_size=len(vocabulary),
+            d_model=recipe.text_width,
+            d_kv=recipe.text_width // 4,
+            d_ff=2 * recipe.text_width,
+            num_layers=recipe.text_layers,
+            num_heads=4,
+            feed_forward_proj="gated-gelu",
+            dropout_rate=0.0,
+            pad_token_id=0,
+            eos_token_id=1,
+            is_encoder_decoder=False,
+            use_cache=False,
+        )
+    )
+    return TextEncoders(clip, t5, (clip_tokenizer, t5_tokenizer))
+
+
+def loosened(words: PortraitWords, rng: random.Random) -> tuple[str, list[bool]]:
+    """A prompt that may leave phrases out, change their order or name somebody, and which attributes it still says."""
+    phrases = _phrases(words)
+    keep = rng.choice((1.0, 1.0, 0.85, 0.6))
+    said = dict.fromkeys(VOCABULARY, False)
+    parts = []
+    for text, names in phrases[1:]:
+        if rng.random() < keep:
+            parts.append(text)
+            said |= dict.fromkeys(names, True)
+    if rng.random() < 0.25:
+        rng.shuffle(parts)
+    opening, names = phrases[0]
+    said |= dict.fromkeys(names, True)
+    if rng.random() < 0.3:
+        named = " ".join(rng.sample(NAME_PARTS, 2))
+        opening = opening.replace("portrait of", f"portrait of {named},")
+    return ", ".join([opening, *(part for part in parts if part)]), list(said.values())
+
+
+def _phrases(words: PortraitWords) -> list[tuple[str, tuple[str, ...]]]:
+    """The sentence of ``words`` in phrases, each with the attributes it says; an unsaid extra is an empty phrase."""
+    hair = "bald" if words.hair_length == "bald" else f"{words.hair_length} {words.hair_texture} {words.hair_color} hair"
+    optional = [(getattr(words, name), (name,)) for name in ("facial_hair", "freckles", "glasses")]
+    return [
+        (words.sentence().split(",")[0], ("age", "gender")),
+        (f"{words.skin} skin", ("skin",)),
+        (hair, ("hair_length",) if words.hair_length == "bald" else ("hair_length", "hair_texture", "hair_color")),
+        (f"{words.eyes} eyes", ("eyes",)),
+        *[("", ()) if value == "none" else (value, names) for value, names in optional],
+        (words.expression, ("expression",)),
+        (f"{words.clothing_color} {words.garment}", ("clothing_color", "garment")),
+        (f"{words.light_tone} light from the {words.light_side}", ("light_tone", "light_side")),
+        (f"{words.background} background", ("background",)),
+    ]
+
+
+def _batch(prompts: list[PortraitWords | None], rng: random.Random, count: int) -> tuple[list[str], Tensor]:
+    """Loosened prompts and, per attribute, the index of the value said (0 where nothing is said)."""
+    texts, labels = [], []
+    for _ in range(count):
+        words = rng.choice(prompts)
+        assert words is not None
+        text, said = loosened(words, rng)
+        texts.append(text)
+        labels.append(
+            [
+                VOCABULARY[name].index(getattr(words, name)) + 1 if is_said else 0
+                for name, is_said in zip(VOCABULARY, said, strict=True)
+            ]
+        )
+    return texts, torch.tensor(labels)
+
+
+def _read(
+    encoders: TextEncoders, readers: nn.ModuleList, texts: list[str], labels: Tensor, sizes: list[int], tokens: int
+) -> tuple[Tensor, float]:
+    pooled, states = encoders.embed(texts, tokens)
+    loss, right = torch.zeros(()), 0.0
+    for reader, summary in zip(readers, (pooled, states.mean(dim=1)), strict=True):
+        for index, logits in enumerate(reader(summary).split(sizes, dim=1)):
+            loss = loss + F.cross_entropy(logits, labels[:, index])
+            right += float((logits.argmax(dim=1) == labels[:, index]).float().mean())
+    return loss, right / (2 * len(sizes))
+
+
+def _ids(tokenizer: PreTrainedTokenizerFast, texts: list[str], max_tokens: int, padding: str) -> Tensor:
+    return tokenizer(texts, padding=padding, max_length=max_tokens, truncation=True, return_tensors="pt").input_ids
+
+
+def _tokenizer(vocabulary: list[str], *, start: bool, max_tokens: int) -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Lowercase(), normalizers.Replace(",", " "), normalizers.Replace(".", " ")]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    template = "<s> $A </s>" if start else "$A </s>"
+    special = [("</s>", 1), ("<s>", 3)] if start else [("</s>", 1)]
+    tokenizer.post_processor = processors.TemplateProcessing(single=template, special_tokens=special)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=max_tokens,
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        bos_token="<s>" if start else None,
+    )

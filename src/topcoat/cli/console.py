@@ -1,0 +1,171 @@
+"""What every command shares: text or JSON on stdout, progress on stderr, errors and exit codes.
+
+Exit codes: 0 done, 1 failed, 2 wrong use, 130 stopped with Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, Protocol
+
+import typer
+
+from topcoat.errors import TopcoatError
+
+INTERRUPTED = 130
+_PLAIN_EVERY_SECONDS = 5.0
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of text.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+class Progress(Protocol):
+    """Told how far a piece of work is."""
+
+    def __call__(self, done: int, total: int, note: str = "") -> None:
+        """``done`` of ``total`` pieces; ``note`` is shown beside them."""
+        ...
+
+
+class Output:
+    """Where a command writes: text for a person, or one JSON object for a machine (then text is not shown)."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self.on_interrupt = "run the same command again"
+        """How to go on after Ctrl-C; a command that resumes says so here."""
+
+    def line(self, text: str = "") -> None:
+        """One line for a person."""
+        if not self.as_json:
+            typer.echo(text)
+
+    def warn(self, text: str) -> None:
+        """One line on stderr, shown with ``--json`` too."""
+        typer.echo(f"warning: {text}", err=True)
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """A table for a person; the first column is text, the others are aligned right."""
+        if self.as_json:
+            return
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
+        for number, column in enumerate(columns):
+            table.add_column(Text(column), justify="right" if number else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(str(cell)) for cell in row))
+        width = None if sys.stdout.isatty() else 200
+        Console(file=sys.stdout, width=width).print(table)
+
+    def result(self, record: Any) -> None:
+        """The command's result for a machine: printed with ``--json`` only."""
+        if self.as_json:
+            typer.echo(json.dumps(record, indent=2, ensure_ascii=False, default=str))
+
+    @contextmanager
+    def progress(self, label: str) -> Iterator[Progress]:
+        """Progress on stderr: a bar on a terminal, else a plain line every few seconds."""
+        if not sys.stderr.isatty():
+            yield _plain_progress(label)
+            return
+        from rich import progress as bars
+        from rich.console import Console
+
+        columns = (
+            bars.TextColumn("{task.description}"),
+            bars.BarColumn(),
+            bars.MofNCompleteColumn(),
+            bars.TimeRemainingColumn(),
+            bars.TextColumn("{task.fields[note]}"),
+        )
+        with bars.Progress(*columns, console=Console(stderr=True)) as display:
+            task = display.add_task(label, total=None, note="")
+
+            def tell(done: int, total: int, note: str = "") -> None:
+                display.update(task, completed=done, total=total, note=note)
+
+            yield tell
+
+
+def _plain_progress(label: str) -> Progress:
+    """Lines such as ``making pairs: 16/200, 12 s``: the first, the last, and one every few seconds."""
+    started = time.monotonic()
+    last, shown = float("-inf"), -1
+
+    def tell(done: int, total: int, note: str = "") -> None:
+        nonlocal last, shown
+        now = time.monotonic()
+        if done == shown or (done < total and now - last < _PLAIN_EVERY_SECONDS):
+            return
+        last, shown = now, done
+        typer.echo(f"{label}: {done}/{total}, {now - started:.0f} s" + (f", {note}" if note else ""), err=True)
+
+    return tell
+
+
+def command(
+    app: typer.Typer, name: str, *, examples: Sequence[str]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a function as the command ``name``, with ``--json``, ``--debug`` and one way to end.
+
+    The function's first parameter is ``out``, its `Output`; the others are its options. ``examples`` are command lines
+    shown at the end of its help.
+    """
+    epilog = "\n".join(("Examples:", *(f"  {example}" for example in examples)))
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(function, eval_str=True)
+        own = list(signature.parameters.values())[1:]
+        kind = inspect.Parameter.KEYWORD_ONLY
+        parameters = [parameter.replace(kind=kind) for parameter in own]
+        parameters.append(inspect.Parameter("as_json", kind, default=False, annotation=JsonOption))
+        parameters.append(inspect.Parameter("debug", kind, default=False, annotation=DebugOption))
+
+        @functools.wraps(function)
+        def run(*, as_json: bool, debug: bool, **given: Any) -> None:
+            out = Output(as_json=as_json)
+            try:
+                function(out, **given)
+            except (typer.Exit, typer.Abort, BrokenPipeError):
+                raise
+            except KeyboardInterrupt:
+                typer.echo(f"\nstopped; to go on, {out.on_interrupt}", err=True)
+                raise typer.Exit(INTERRUPTED) from None
+            except Exception as error:
+                raise typer.Exit(_report(error, out, debug=debug)) from None
+
+        setattr(run, "__signature__", signature.replace(parameters=parameters))  # noqa: B010 - no such attribute in stubs
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        app.command(name, epilog=epilog)(run)
+        return run
+
+    return register
+
+
+def _report(error: Exception, out: Output, *, debug: bool) -> int:
+    """Say what went wrong, in one sentence; returns the exit code."""
+    if isinstance(error, TopcoatError):
+        message, code = str(error), error.exit_code
+    elif isinstance(error, OSError) and error.strerror:
+        where = f" ({error.filename})" if error.filename else ""
+        message, code = f"{error.strerror}{where}", 1
+    else:
+        what = " ".join(str(error).split())
+        message = f"unexpected {type(error).__name__}: {what}; this is a defect, run again with --debug and report it"
+        code = 1
+    if debug:
+        traceback.print_exception(error)
+    out.result({"error": {"type": type(error).__name__, "message": message}})
+    typer.echo(f"error: {message}", err=True)
+    return code

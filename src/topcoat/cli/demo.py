@@ -1,0 +1,58 @@
+"""`topcoat demo`: the main job on the embedded pair, ending in a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from topcoat.cli.console import Output, command
+from topcoat.cli.options import HeadOption, PairOption, need_head
+from topcoat.errors import UsageError
+
+if TYPE_CHECKING:
+    from topcoat.prompts import Prompt
+
+app = typer.Typer()
+
+_HELD_OUT = 20  # one prompt in 20 is of the test split
+_FIRST_SEED = 9_000_000  # far from the seeds that pairs are built with
+
+
+@command(app, "demo", examples=("topcoat demo", "topcoat demo --count 256 -o out/large", "make demo"))
+def demo(
+    out: Output,
+    count: Annotated[int, typer.Option("--count", "-n", min=8, help="Held-out prompts.")] = 64,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the report.")] = Path("out/demo"),
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the prompts, 0 or more.")] = 1,
+    pair: PairOption = "mini",
+    head: HeadOption = None,
+) -> None:
+    """Run held-out prompts through distilled, distilled + head and baseline; measure; write a report."""
+    from topcoat.generators.presets import model_pair
+    from topcoat.proof import prove
+
+    if seed < 0:
+        raise UsageError(f"seed {seed} is negative; use 0 or more")
+    chosen = model_pair(pair)
+    opened = need_head(head, chosen.name)
+    prompts = _held_out_prompts(count, seed)
+    seeds = range(_FIRST_SEED, _FIRST_SEED + count)
+    with out.progress("demo") as progress:
+        proof = prove(chosen, opened, prompts, seeds, output=output, on_progress=progress)
+    out.line(f"\n{proof.summary()}\n")
+    out.line(f"Report: {output / 'report.html'}")
+    out.result(proof.as_dict())
+
+
+def _held_out_prompts(count: int, seed: int) -> list[Prompt]:
+    """The first ``count`` sampled prompts of the test split, which no head is trained on."""
+    from topcoat.prompts import sample_prompts
+
+    wanted = 2 * _HELD_OUT * count
+    while True:
+        found = [prompt for prompt in sample_prompts(wanted, seed) if prompt.split == "test"]
+        if len(found) >= count:
+            return found[:count]
+        wanted *= 2

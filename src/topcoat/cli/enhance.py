@@ -1,0 +1,92 @@
+"""`topcoat enhance`: a head on pictures that are already there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from topcoat import __version__
+from topcoat.cli.console import Output, command
+from topcoat.cli.options import HeadOption, StrengthOption, need_head
+from topcoat.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from topcoat.heads.base import Head
+
+app = typer.Typer()
+
+
+@command(
+    app,
+    "enhance",
+    examples=(
+        "topcoat enhance portrait.png -o better.png",
+        "topcoat enhance distilled/ -o enhanced/ --head runs/unet --strength 0.8",
+    ),
+)
+def enhance(
+    out: Output,
+    inputs: Annotated[list[Path], typer.Argument(help="Pictures or folders of pictures, of any size.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A picture file for one picture, else a folder.")],
+    head: HeadOption = None,
+    strength: StrengthOption = 1.0,
+) -> None:
+    """Enhance pictures with a head; a bad file is listed and the others are done (exit code 1)."""
+    jobs = _jobs(inputs, output)
+    opened = need_head(head, "mini")
+    done: list[dict[str, str]] = []
+    failed: list[dict[str, str]] = []
+    with out.progress("enhancing") as progress:
+        for number, (source, target) in enumerate(jobs, start=1):
+            try:
+                _enhance_file(opened, source, target, strength)
+                done.append({"input": str(source), "output": str(target)})
+            except DataError as error:
+                failed.append({"input": str(source), "error": str(error)})
+            progress(number, len(jobs))
+    for item in failed:
+        out.warn(item["error"])
+    out.line(f"{len(done)} of {len(jobs)} pictures enhanced, in {output}")
+    out.result({"head": opened.digest, "strength": strength, "enhanced": done, "failed": failed})
+    if failed:
+        raise typer.Exit(1)
+
+
+def _enhance_file(head: Head, source: Path, target: Path, strength: float) -> None:
+    from topcoat.images import read_image, write_image
+
+    image = read_image(source)
+    enhanced = head(image[None], strength)[0]
+    write_image(
+        target, enhanced, {"head": head.digest, "strength": f"{strength:g}", "software": f"topcoat {__version__}"}
+    )
+
+
+def _jobs(inputs: list[Path], output: Path) -> list[tuple[Path, Path]]:
+    """Each picture with the file that its result goes to, checked before any work."""
+    from topcoat.images import FORMATS, list_images
+
+    if len(inputs) == 1 and not inputs[0].is_dir() and output.suffix.lower() in FORMATS:
+        jobs = [(inputs[0], output)]
+    else:
+        if output.suffix.lower() in FORMATS and not output.is_dir():
+            raise UsageError(f"{output} is one file, but several pictures were given; give a folder to -o")
+        sources = [path for item in inputs for path in (list_images(item) if item.is_dir() else [item])]
+        jobs = [(source, output / _target_name(source)) for source in sources]
+    taken: dict[Path, Path] = {}
+    for source, target in jobs:
+        if target.resolve() == source.resolve():
+            raise UsageError(f"{target} would be written over itself; give another folder or name to -o")
+        other = taken.setdefault(target, source)
+        if other is not source:
+            raise UsageError(f"{other} and {source} would both become {target}; enhance them into different folders")
+    return jobs
+
+
+def _target_name(source: Path) -> str:
+    """The same name; a type that is read but not written becomes PNG."""
+    from topcoat.images import FORMATS
+
+    return source.name if source.suffix.lower() in FORMATS else f"{source.stem}.png"

@@ -1,0 +1,119 @@
+"""Typed settings: frozen pydantic models that refuse unknown keys, read from YAML, TOML or JSON."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pydantic
+
+from topcoat.errors import UsageError
+
+SUFFIXES = (".yaml", ".yml", ".toml", ".json")
+"""File types that `load_config` reads."""
+
+Model = TypeVar("Model", bound=pydantic.BaseModel)
+
+
+class StrictModel(pydantic.BaseModel):
+    """Base of every record that is read from or written to a file: frozen, and unknown keys are an error."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+
+
+def load_config(path: str | Path, cls: type[Model]) -> Model:
+    """Read a YAML, TOML or JSON file into ``cls``.
+
+    Raises `UsageError` with one sentence if the file is missing, of another type, not parsable, or not a valid ``cls``.
+    """
+    return parse_config(read_mapping(path), cls, source=str(path))
+
+
+def parse_config(data: object, cls: type[Model], *, source: str) -> Model:
+    """Check a plain mapping against ``cls``; ``source`` names it in the `UsageError` that a bad one raises."""
+    try:
+        return cls.model_validate(data)
+    except pydantic.ValidationError as error:
+        problems = "; ".join(_describe(item, cls) for item in error.errors(include_url=False)[:3])
+        more = error.error_count() - 3
+        raise UsageError(f"{source}: {problems}" + (f"; and {more} more" if more > 0 else "")) from None
+
+
+def read_mapping(path: str | Path) -> dict[str, Any]:
+    """The plain mapping in a YAML, TOML or JSON file; raises `UsageError` like `load_config`."""
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise UsageError(f"{path} has no type that is read here; use one of: {', '.join(SUFFIXES)}")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UsageError(f"{path} does not exist; check the path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read ({error}); check the path and that it is a text file") from None
+    try:
+        data = _parse(text, suffix)
+    except ValueError as error:  # every parser's error is a ValueError, or is made one in _parse
+        detail = " ".join(str(error).split())
+        raise UsageError(f"{path} is not valid {suffix[1:].upper()} ({detail}); correct that line") from None
+    if not isinstance(data, dict):
+        raise UsageError(f"{path} must hold named settings (key: value), but it holds {_kind(data)}")
+    return data
+
+
+def _parse(text: str, suffix: str) -> Any:
+    if suffix == ".json":
+        return json.loads(text)
+    if suffix == ".toml":
+        if sys.version_info >= (3, 11):
+            import tomllib
+        else:
+            import tomli as tomllib  # pyright: ignore[reportMissingImports]
+        return tomllib.loads(text)
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from None
+
+
+def _kind(data: object) -> str:
+    if data is None:
+        return "nothing"
+    return "a list" if isinstance(data, list) else "a single value"
+
+
+def _describe(item: Any, cls: type[pydantic.BaseModel]) -> str:
+    """One pydantic error as `where: what is allowed, not what was given`."""
+    where = ".".join(str(part) for part in item["loc"]) or "settings"
+    if item["type"] == "extra_forbidden":
+        allowed = _field_names(cls, item["loc"][:-1])
+        close = difflib.get_close_matches(str(item["loc"][-1]), allowed, n=1)
+        if close:
+            return f"{where}: unknown key, did you mean {close[0]}?"
+        return f"{where}: unknown key" + (f", use one of: {', '.join(allowed)}" if allowed else "")
+    if item["type"] == "missing":
+        return f"{where}: is missing, add it"
+    message = str(item["msg"])
+    message = message.removeprefix("Value error, ")
+    return f"{where}: {message[:1].lower()}{message[1:]}, not {_short(item['input'])}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _field_names(cls: type[pydantic.BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    """The field names of the (nested) model at ``loc``, or none where that cannot be told."""
+    current: Any = cls
+    for part in loc:
+        field = current.model_fields.get(str(part))
+        current = None if field is None else field.annotation
+        if not (isinstance(current, type) and issubclass(current, pydantic.BaseModel)):
+            return []
+    return list(current.model_fields)

@@ -1,0 +1,107 @@
+"""From images to features: one pass of a feature net over any stream of images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from topcoat.errors import UsageError
+from topcoat.features import Features
+from topcoat.images import check_images
+
+Images = Iterable[Tensor]
+"""A stream of images ``(3, H, W)`` or batches ``(N, 3, H, W)`` (both may be mixed), or one ``(N, 3, H, W)`` tensor."""
+
+Progress = Callable[[int], None]
+"""Called with the number of images done so far."""
+
+
+class FeatureNetLike(Protocol):
+    """What evaluation asks of a feature net; `topcoat.features.FeatureNet` is one."""
+
+    digest: str
+
+    def __call__(self, images: Tensor) -> Features:
+        """Features of images ``(N, 3, H, W)`` in [0, 1]."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """What a feature net says of N images."""
+
+    embedding: Tensor
+    """``(N, D)`` float64, for set distances."""
+    identity: Tensor
+    """``(N, K)`` float64, L2-normalised, for cosines."""
+
+    def __len__(self) -> int:
+        return len(self.embedding)
+
+
+def batches(images: Images, batch_size: int, name: str = "images") -> Iterator[Tensor]:
+    """Checked batches ``(batch_size, 3, H, W)`` (the last may be smaller) from any stream of images.
+
+    However the stream is cut, the batches are the same. Raises `UsageError` for anything that is not an image in
+    [0, 1], and where the stream mixes sizes.
+    """
+    if batch_size < 1:
+        raise UsageError(f"batch size {batch_size} is not possible; use 1 or more")
+    waiting: list[Tensor] = []
+    size: tuple[int, ...] | None = None
+    for item in images:
+        batch = check_images(item.unsqueeze(0) if isinstance(item, Tensor) and item.ndim == 3 else item, name)
+        if size is not None and tuple(batch.shape[-2:]) != size:
+            found = tuple(batch.shape[-2:])
+            raise UsageError(f"{name} mix sizes {_px(size)} and {_px(found)}; resize them to one size first")
+        size = tuple(batch.shape[-2:])
+        waiting.extend(batch.unbind())
+        while len(waiting) >= batch_size:
+            yield torch.stack(waiting[:batch_size])
+            del waiting[:batch_size]
+    if waiting:
+        yield torch.stack(waiting)
+
+
+@torch.no_grad()
+def embed_batch(images: Tensor, net: FeatureNetLike) -> Embeddings:
+    """Features of one checked batch ``(N, 3, H, W)``."""
+    features = net(images.to(torch.float32))
+    return Embeddings(features.embedding.to("cpu", torch.float64), features.identity.to("cpu", torch.float64))
+
+
+def embed(
+    images: Images,
+    net: FeatureNetLike,
+    batch_size: int = 32,
+    *,
+    name: str = "images",
+    on_progress: Progress | None = None,
+) -> Embeddings:
+    """Features of a stream of images in its order; memory is that of one batch plus the features.
+
+    ``name`` is what errors call the images. Raises `UsageError` if there are none, or as `batches` does.
+    """
+    parts: list[Embeddings] = []
+    done = 0
+    for batch in batches(images, batch_size, name):
+        parts.append(embed_batch(batch, net))
+        done += len(batch)
+        if on_progress is not None:
+            on_progress(done)
+    return join(parts, name)
+
+
+def join(parts: list[Embeddings], name: str = "images") -> Embeddings:
+    """One `Embeddings` from those of batches; raises `UsageError` if there are none."""
+    if not parts:
+        raise UsageError(f"{name} hold no images; give 2 or more")
+    return Embeddings(torch.cat([part.embedding for part in parts]), torch.cat([part.identity for part in parts]))
+
+
+def _px(size: tuple[int, ...]) -> str:
+    return f"{size[1]}x{size[0]}"

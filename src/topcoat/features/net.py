@@ -1,0 +1,173 @@
+"""Small convolutional feature nets for 128 px portraits.
+
+A feature net reads an image three ways: feature maps (perceptual losses), a 64-dimensional embedding (Fréchet
+features) and an identity vector (is it the same person?). The package embeds two, trained on rendered portraits by
+`recipes/mini` with different architectures and seeds. The net named ``loss`` is used by training alone and the net
+named ``eval`` by evaluation alone, so that no head is ever judged by the net it was trained against.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from topcoat.config import StrictModel
+from topcoat.errors import DataError
+from topcoat.files import atomic_path, sha256_of, write_json
+
+ASSETS = Path(__file__).parent.parent / "assets" / "mini" / "features"
+
+Kind = Literal["plain", "residual"]
+
+
+class FeatureNetConfig(StrictModel):
+    """Architecture of a feature net.
+
+    ``plain`` is a VGG-like stack of 3x3 convolutions whose first stage works at full resolution; ``residual`` starts
+    with a strided 7x7 stem and has residual blocks. ``identity_dims`` and ``scene_dims`` are the numbers of subject
+    attributes that the two linear heads predict; ``quality_dims`` the number of image-degradation targets.
+    """
+
+    kind: Kind
+    channels: tuple[int, ...]
+    embedding_dims: int = 64
+    identity_dims: int
+    scene_dims: int
+    quality_dims: int
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What a net sees in ``N`` images."""
+
+    stages: tuple[Tensor, ...]
+    """Feature maps, finest first: ``(N, C_i, H_i, W_i)``."""
+    embedding: Tensor
+    """``(N, embedding_dims)``, the Fréchet features."""
+    identity: Tensor
+    """``(N, identity_dims)``, unit length: predicted attributes of the person, blind to pose, light and clothing."""
+
+
+class FeatureNet(nn.Module):
+    """A feature net; call it with images ``(N, 3, H, W)`` in [0, 1] (at least 32 px a side) for `Features`."""
+
+    def __init__(self, config: FeatureNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.digest = "untrained"
+        stages: list[nn.Module] = []
+        before = 3
+        for index, channels in enumerate(config.channels):
+            stages.append(_stage(config.kind, before, channels, first=index == 0))
+            before = channels
+        self.stages = nn.ModuleList(stages)
+        self.embed = nn.Linear(2 * before, config.embedding_dims)
+        self.identity_head = nn.Linear(config.embedding_dims, config.identity_dims)
+        self.scene_head = nn.Linear(config.embedding_dims, config.scene_dims)
+        self.quality_head = nn.Linear(config.embedding_dims, config.quality_dims)
+
+    def forward(self, images: Tensor) -> Features:
+        """Features of ``images`` ``(N, 3, H, W)``, RGB in [0, 1]."""
+        maps: list[Tensor] = []
+        hidden = images * 2 - 1
+        for stage in self.stages:
+            hidden = stage(hidden)
+            maps.append(hidden)
+        # Mean says what is there on average, maximum says whether it is there at all (glasses, a catchlight).
+        pooled = torch.cat([hidden.mean(dim=(2, 3)), hidden.amax(dim=(2, 3))], dim=1)
+        embedding = self.embed(pooled)
+        identity = F.normalize(self.identity_head(embedding), dim=1)
+        return Features(tuple(maps), embedding, identity)
+
+    def predictions(self, images: Tensor) -> Tensor:
+        """All predicted targets ``(N, identity_dims + scene_dims + quality_dims)``: what training regresses."""
+        embedding = self(images).embedding
+        heads = (self.identity_head, self.scene_head, self.quality_head)
+        return torch.cat([head(embedding) for head in heads], dim=1)
+
+    def frozen(self) -> FeatureNet:
+        """This net in evaluation mode, its weights closed to gradients (its input stays differentiable)."""
+        return self.eval().requires_grad_(False)
+
+    def save(self, folder: Path) -> None:
+        """Write ``config.json`` and ``model.safetensors`` (float16) into ``folder``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {
+            name: (value.half() if value.is_floating_point() else value).contiguous()
+            for name, value in self.state_dict().items()
+        }
+        with atomic_path(folder / "model.safetensors") as path:
+            save_file(weights, path)
+        write_json(folder / "config.json", self.config.model_dump(mode="json"))
+
+    @classmethod
+    def load(cls, folder: Path) -> FeatureNet:
+        """The frozen net that `save` wrote to ``folder``.
+
+        Raises `DataError` if the folder does not hold one.
+        """
+        weights = folder / "model.safetensors"
+        try:
+            config = FeatureNetConfig(**json.loads((folder / "config.json").read_text()))
+            net = cls(config)
+            net.load_state_dict({name: _as_float(value) for name, value in load_file(weights).items()})
+        except (OSError, ValueError, RuntimeError) as error:
+            raise DataError(f"{folder} holds no usable feature net ({type(error).__name__}); reinstall topcoat") from error
+        net.digest = sha256_of(weights)[:16]
+        return net.frozen()
+
+    @classmethod
+    def tiny(cls, seed: int) -> FeatureNet:
+        """A frozen net of random weights, a few thousand parameters, for trying code without trained weights."""
+        config = FeatureNetConfig(kind="plain", channels=(8, 16), identity_dims=8, scene_dims=4, quality_dims=2)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return cls(config).frozen()
+
+
+def load_feature_net(name: Literal["loss", "eval"]) -> FeatureNet:
+    """The embedded net for losses or the one for evaluation, frozen, on the CPU.
+
+    Raises `DataError` if the embedded weights are missing or damaged.
+    """
+    return FeatureNet.load(ASSETS / name)
+
+
+def _as_float(value: Tensor) -> Tensor:
+    return value.float() if value.is_floating_point() else value
+
+
+def _stage(kind: Kind, before: int, channels: int, *, first: bool) -> nn.Module:
+    if kind == "plain":
+        # The first stage keeps full resolution: a perceptual loss must see single pixels.
+        return nn.Sequential(
+            *([] if first else [nn.MaxPool2d(2)]),
+            _conv(before, channels, 3, 1),
+            nn.ReLU(),
+            _conv(channels, channels, 3, 1),
+            nn.ReLU(),
+        )
+    entry = _conv(before, channels, 7 if first else 3, 2)
+    return nn.Sequential(entry, nn.SiLU(), _Residual(channels), _Residual(channels))
+
+
+def _conv(before: int, after: int, kernel_px: int, stride_px: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(before, after, kernel_px, stride_px, kernel_px // 2, bias=False), nn.BatchNorm2d(after)
+    )
+
+
+class _Residual(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(_conv(channels, channels, 3, 1), nn.SiLU(), _conv(channels, channels, 3, 1))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return F.silu(hidden + self.body(hidden))

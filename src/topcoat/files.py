@@ -1,0 +1,97 @@
+"""Writing files so that a crash, a full disk or Ctrl-C never leaves half of one behind."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from topcoat.errors import DataError
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full; free some space and run the same command again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
+    errno.EROFS: "the file system is read-only; choose another folder",
+    errno.EACCES: "there is no permission to write there; choose another folder",
+    errno.EPERM: "there is no permission to write there; choose another folder",
+    errno.ENOTDIR: "a part of its path is a file, not a folder; choose another folder",
+    errno.EEXIST: "a part of its path is a file, not a folder; choose another folder",
+    errno.EISDIR: "it is a folder; choose a file name",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+}
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path``; renamed to ``path`` on success, removed on any error.
+
+    Missing parent folders are made. The temporary name starts with a dot and ends in ``.tmp``, so writers that pick a
+    format by suffix must be told the format. The caller writes the temporary file; writing nothing is an error.
+
+    Raises `DataError` where the disk is full, the folder is read-only or the path cannot be a file.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _flush_to_disk(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        reason = _REASONS.get(error.errno or 0)
+        if reason is None:
+            raise
+        raise DataError(f"cannot write {path}: {reason}") from error
+    finally:
+        # where the folder is not there or not ours nothing was left behind, and the first error is the story
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, obj: Any) -> None:
+    """Write ``obj`` as indented UTF-8 JSON, atomically; NaN and infinity are refused (`ValueError`), not written."""
+    text = json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_text(path, text)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` as UTF-8 with Unix line ends, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(text.encode())
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; raises `DataError` if it is missing, unreadable or not JSON."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing; check the path") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DataError(f"{path} cannot be read as JSON ({error}); it is damaged or not what it should be") from error
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, as 64 hex digits; raises `DataError` if the file cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); check the path") from error
+    return digest.hexdigest()
+
+
+def _flush_to_disk(path: Path) -> None:
+    """Make the bytes durable before the rename: without it a power cut can leave a renamed but empty file."""
+    handle = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

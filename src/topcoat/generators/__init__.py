@@ -1,0 +1,20 @@
+"""Generators: what paints an image from a prompt and a seed, and the model pairs that are known by name.
+
+Importing this package loads neither torch nor diffusers; `load_generator` does, when it is called.
+"""
+
+from __future__ import annotations
+
+from topcoat.generators.base import Generator, GeneratorSpec, Licence, ModelPair, check_request, check_steps
+from topcoat.generators.presets import model_pair, preset_names
+
+__all__ = [
+    "Generator",
+    "GeneratorSpec",
+    "Licence",
+    "ModelPair",
+    "check_request",
+    "check_steps",
+    "model_pair",
+    "preset_names",
+]

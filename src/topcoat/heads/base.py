@@ -1,0 +1,226 @@
+"""`Head`: one image contract around every network that enhances images.
+
+A head folder holds ``config.json`` (format version, network settings, facts about the training),
+``model.safetensors`` (the weights) and ``README.md`` (the model card).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from topcoat.errors import DataError, ModelError, UsageError
+from topcoat.files import atomic_path, read_json, write_json, write_text
+from topcoat.heads.card import render_card
+from topcoat.heads.network import HeadConfig, channels_last
+from topcoat.heads.registry import build_network, parse_head_config
+from topcoat.images import check_images, crop_to, pad_to_multiple
+
+FORMAT = "topcoat-head"
+FORMAT_VERSION = 1
+CONFIG_NAME = "config.json"
+WEIGHTS_NAME = "model.safetensors"
+CARD_NAME = "README.md"
+EMBEDDED = Path(__file__).parent.parent / "assets" / "mini" / "head"
+PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
+MAX_STRENGTH = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class HeadDescriptor:
+    """What a caller may need to know of a head."""
+
+    name: str
+    """Its kind, as in `topcoat.heads.registry.KINDS`."""
+    takes: Literal["image"]
+    size_multiple: int
+    """The network's own granularity in pixels; `Head` pads, so callers need not care."""
+    parameters: int
+
+
+class Head:
+    """Enhances images: ``z = clamp(x + strength * network(x))``.
+
+    ``network`` maps ``(N, 3, H, W)`` in [0, 1] to a change of the same shape; ``config`` is what it was built from.
+    ``facts`` (JSON values) says how it was trained and goes into the model card.
+    """
+
+    def __init__(self, network: nn.Module, config: HeadConfig, facts: Mapping[str, Any] | None = None) -> None:
+        self.network = channels_last(network.eval())
+        self.config = config
+        self.facts: Mapping[str, Any] = dict(facts or {})
+
+    @property
+    def descriptor(self) -> HeadDescriptor:
+        """Kind, input, size granularity and number of parameters."""
+        parameters = sum(parameter.numel() for parameter in self.network.parameters())
+        return HeadDescriptor(self.config.kind, "image", self.config.size_multiple, parameters)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
+
+    def to(self, device: str | torch.device) -> Head:
+        """Move the network to ``device``; returns this head."""
+        self.network.to(device)
+        return self
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor, strength: float = 1.0) -> Tensor:
+        """Enhance ``images`` ``(N, 3, H, W)``, RGB in [0, 1], of any height and width.
+
+        ``strength`` scales the change: 0 returns the images, 1 is what was trained, at most 2. The result is float32
+        in [0, 1] on the device that the images came from. Raises `UsageError` for images or a strength outside this,
+        `ModelError` if the result is not finite.
+        """
+        check_images(images)
+        if not 0 <= strength <= MAX_STRENGTH:
+            raise UsageError(f"strength is {strength}; give a number from 0 (no change) to {MAX_STRENGTH:g}")
+        pixels = images.to(self.device, torch.float32)
+        padded, size = pad_to_multiple(pixels, self.config.size_multiple)
+        delta = crop_to(self.network(padded.contiguous(memory_format=torch.channels_last)), size)
+        enhanced = (pixels + strength * delta).clamp(0, 1)
+        if not bool(torch.isfinite(enhanced).all()):
+            raise ModelError("the head gave values that are not finite; its weights are damaged, load or train another")
+        return enhanced.contiguous().to(images.device)
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits that change with any weight or setting; equal before saving and after loading."""
+        return _digest(self.config, self.network.state_dict())
+
+    def save_pretrained(self, folder: str | Path, card: Mapping[str, Any] | None = None) -> None:
+        """Write config, weights and model card into ``folder``; ``card`` (JSON values) replaces `facts` if given.
+
+        Each file is replaced as a whole, the weights first. Raises `DataError` if it cannot be written.
+        """
+        folder = Path(folder)
+        facts = dict(self.facts if card is None else card)
+        weights = {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
+        with atomic_path(folder / WEIGHTS_NAME) as temporary:
+            # One key only: safetensors writes several in random order, and equal heads must be equal files.
+            save_file(weights, temporary, metadata={"format": f"{FORMAT} {FORMAT_VERSION}"})
+        write_json(
+            folder / CONFIG_NAME,
+            {
+                "format": FORMAT,
+                "format_version": FORMAT_VERSION,
+                "head": self.config.model_dump(mode="json"),
+                "facts": facts,
+            },
+        )
+        described = self.descriptor
+        text = render_card(
+            kind=described.name,
+            parameters=described.parameters,
+            size_multiple=described.size_multiple,
+            digest=self.digest,
+            facts=facts,
+        )
+        write_text(folder / CARD_NAME, text)
+
+    @classmethod
+    def from_pretrained(cls, folder_or_id: str | Path, *, revision: str | None = None) -> Head:
+        """Load the head in a folder, or in a Hugging Face repository ``owner/name`` at ``revision``, onto the CPU.
+
+        Raises `DataError` if the folder holds no usable head (pickled weights are refused), `ModelError` if a
+        repository cannot be had.
+        """
+        folder = Path(folder_or_id)
+        if not folder.is_dir():
+            folder = _download(str(folder_or_id), revision)
+        config, facts = _read_config(folder)
+        with torch.random.fork_rng(devices=[]):  # the fresh weights are replaced: leave the caller's generator alone
+            network = build_network(config)
+        _load_weights(network, folder)
+        return cls(network, config, facts)
+
+    @classmethod
+    def default(cls) -> Head:
+        """The embedded head of the mini pair; raises `DataError` if the installation lacks it."""
+        if not (EMBEDDED / WEIGHTS_NAME).is_file():
+            raise DataError("this installation lacks the embedded head; reinstall topcoat or name a head folder")
+        return cls.from_pretrained(EMBEDDED)
+
+
+def _read_config(folder: Path) -> tuple[HeadConfig, Mapping[str, Any]]:
+    path = folder / CONFIG_NAME
+    if not path.is_file():
+        _refuse_pickles(folder)
+        raise DataError(f"{folder} holds no head: {CONFIG_NAME} is missing; give a folder that topcoat train wrote")
+    data = read_json(path)
+    if not isinstance(data, dict) or data.get("format") != FORMAT or not isinstance(data.get("head"), dict):
+        raise DataError(f"{path} does not describe a topcoat head; give a folder that topcoat train wrote")
+    if data.get("format_version") != FORMAT_VERSION:
+        found = data.get("format_version")
+        raise DataError(f"{path} has format version {found}, this topcoat reads {FORMAT_VERSION}; install another")
+    try:
+        config = parse_head_config(data["head"], source=str(path))
+    except UsageError as error:  # the file is at fault, not the call
+        raise DataError(str(error)) from error
+    facts = data.get("facts")
+    return config, facts if isinstance(facts, dict) else {}
+
+
+def _load_weights(network: nn.Module, folder: Path) -> None:
+    path = folder / WEIGHTS_NAME
+    if not path.is_file():
+        _refuse_pickles(folder)
+        raise DataError(f"{folder} holds no weights: {WEIGHTS_NAME} is missing; give a folder that topcoat train wrote")
+    try:
+        weights = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{path} is damaged or not a safetensors file ({error}); fetch or train it again") from error
+    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    if wanted != found:
+        odd = sorted(set(wanted.items()) ^ set(found.items()))[0][0]
+        raise DataError(f"{path} does not fit its {CONFIG_NAME} (see {odd}); the two files are of different heads")
+    if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
+        raise DataError(f"{path} holds weights that are not finite; fetch or train it again")
+    network.load_state_dict({name: value.float() for name, value in weights.items()})
+
+
+def _refuse_pickles(folder: Path) -> None:
+    pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
+    if pickles:
+        raise DataError(
+            f"{folder} holds only pickled weights ({pickles[0]}), which can run code when loaded; "
+            f"ask for {WEIGHTS_NAME} and {CONFIG_NAME} instead"
+        )
+
+
+def _download(name: str, revision: str | None) -> Path:
+    """The local copy of a Hugging Face repository, without anything but the files of a head."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise DataError(f"{name} is not a folder; give a head folder or a repository id like owner/name")
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=[CONFIG_NAME, WEIGHTS_NAME, CARD_NAME]))
+    except HFValidationError as error:
+        raise DataError(f"{name} is neither a folder nor a repository id like owner/name; check it") from error
+    except Exception as error:  # hub, network and cache errors have no common base
+        raise ModelError(
+            f"the head {name} is not a folder here and cannot be fetched ({type(error).__name__}); "
+            "check the name, the network and HF_TOKEN"
+        ) from error
+
+
+def _digest(config: HeadConfig, weights: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(json.dumps(config.model_dump(mode="json"), sort_keys=True).encode())
+    for name, value in sorted(weights.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

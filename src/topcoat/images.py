@@ -1,0 +1,209 @@
+"""THE image convention, and the only way in and out of it.
+
+An image is a float tensor ``(3, H, W)``, RGB, sRGB-encoded, [0, 1]; images are ``(N, 3, H, W)``. 8-bit values exist in
+files only.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from torch import Tensor
+from torch.nn import functional
+
+from topcoat.errors import DataError, UsageError
+from topcoat.files import atomic_path
+
+MAX_MEGAPIXELS = 100
+"""Largest image that is read: more is a mistake or an attack, and as floats it would need over 1 GB."""
+
+FORMATS: Mapping[str, str] = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+"""File suffixes that are read and written, with Pillow's names for them."""
+
+_TOLERANCE = 1e-3  # rounding of half-precision models; anything further out is another convention
+_UNREADABLE = (OSError, SyntaxError, ValueError, struct.error, EOFError, UnidentifiedImageError)
+
+
+def check_images(images: Tensor, name: str = "images") -> Tensor:
+    """Return ``images`` unchanged if they are float ``(N, 3, H, W)`` in [0, 1], all finite, with N, H, W at least 1.
+
+    Raises `UsageError` saying what ``name`` is instead.
+    """
+    if not isinstance(images, Tensor):
+        raise UsageError(f"{name} must be a torch tensor (N, 3, H, W), not {type(images).__name__}")
+    shape = tuple(images.shape)
+    if len(shape) == 3:
+        raise UsageError(f"{name} has shape {shape}, which is one image; add the batch axis with {name}[None]")
+    if len(shape) != 4:
+        raise UsageError(f"{name} has shape {shape}; give (N, 3, H, W)")
+    if shape[1] != 3:
+        hint = "; it looks channels-last, use .permute(0, 3, 1, 2)" if shape[3] == 3 else ""
+        raise UsageError(f"{name} has {shape[1]} channels in shape {shape}; give RGB (N, 3, H, W){hint}")
+    if 0 in shape:
+        raise UsageError(f"{name} has shape {shape}, which holds no pixels; give at least one image")
+    if not images.is_floating_point():
+        raise UsageError(f"{name} has dtype {images.dtype}; give floats in [0, 1], for 8-bit values divide by 255")
+    low, high = (float(value) for value in images.detach().aminmax())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise UsageError(f"{name} holds NaN or infinite values; give finite values in [0, 1]")
+    if low < -_TOLERANCE or high > 1 + _TOLERANCE:
+        hint = (
+            "divide by 255" if high > 2 else "for [-1, 1] use (x + 1) / 2, else clamp" if low < -0.5 else "clamp them"
+        )
+        raise UsageError(f"{name} range from {low:.4g} to {high:.4g}; give values in [0, 1]: {hint}")
+    return images
+
+
+def from_pil(picture: Image.Image) -> Tensor:
+    """``(3, H, W)`` from any Pillow picture; transparency is laid on white, 16-bit greys are scaled."""
+    if picture.mode.startswith("I") or picture.mode == "F":
+        grey = np.asarray(picture, dtype=np.float32)
+        full = 1.0 if picture.mode == "F" else 65535.0
+        return torch.from_numpy((grey / full).clip(0, 1))[None].repeat(3, 1, 1)
+    if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
+        layer = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    pixels = np.array(picture.convert("RGB"), dtype=np.uint8)
+    return torch.from_numpy(pixels).permute(2, 0, 1).float().div(255).contiguous()
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """An 8-bit RGB Pillow picture from ``(3, H, W)``; raises `UsageError` for anything else."""
+    if isinstance(image, Tensor) and image.ndim == 4:
+        raise UsageError(f"image has shape {tuple(image.shape)}, which is a batch; write one image (3, H, W) at a time")
+    check_images(image[None] if isinstance(image, Tensor) else image, "image")
+    pixels = image.detach().float().clamp(0, 1).mul(255).round().to(device="cpu", dtype=torch.uint8)
+    return Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy()))
+
+
+def read_image(path: str | Path) -> Tensor:
+    """``(3, H, W)`` from a picture file, turned upright by its EXIF orientation.
+
+    Raises `DataError` if the file is missing, not a picture, damaged or larger than `MAX_MEGAPIXELS`.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist; check the path") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); check the path") from error
+    return decode_image(data, name=str(path))
+
+
+def decode_image(data: bytes, name: str = "image") -> Tensor:
+    """``(3, H, W)`` from the bytes of a picture file; raises `DataError` like `read_image`, naming ``name``."""
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of large pictures before the size can be asked; the limit below says the same as an error.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(io.BytesIO(data))
+        if picture.width * picture.height > MAX_MEGAPIXELS * 1_000_000:
+            raise Image.DecompressionBombError
+        return from_pil(ImageOps.exif_transpose(picture))
+    except Image.DecompressionBombError:
+        raise DataError(f"{name} has more than {MAX_MEGAPIXELS} megapixels; make it smaller") from None
+    except _UNREADABLE as error:
+        raise DataError(f"{name} is not a readable picture: it is damaged or of an unknown type") from error
+
+
+def write_image(path: str | Path, image: Tensor, text: Mapping[str, str] | None = None) -> None:
+    """Write ``(3, H, W)`` as PNG, JPEG or WebP by the suffix of ``path``, atomically; PNG and WebP are lossless.
+
+    ``text`` is kept in the file: as PNG text chunks, or as one JSON object in the EXIF image description.
+    Raises `UsageError` for another suffix or a bad image, `DataError` if the file cannot be written.
+    """
+    path = Path(path)
+    kind = FORMATS.get(path.suffix.lower())
+    if kind is None:
+        raise UsageError(f"{path} has no picture type that is written here; use one of: {', '.join(FORMATS)}")
+    data = _encode(image, kind, text)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def encode_png(image: Tensor, text: Mapping[str, str] | None = None) -> bytes:
+    """The PNG file bytes of ``(3, H, W)``; equal images give equal bytes."""
+    return _encode(image, "PNG", text)
+
+
+def read_text(path: str | Path) -> dict[str, str]:
+    """The text that `write_image` kept in a picture file; empty if there is none."""
+    try:
+        with Image.open(path) as picture:
+            if isinstance(picture, PngImagePlugin.PngImageFile):
+                return {str(key): str(value) for key, value in picture.text.items()}
+            description = picture.getexif().get(_IMAGE_DESCRIPTION, "{}")
+            found = json.loads(description)
+            return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
+    except json.JSONDecodeError:  # a description that somebody else wrote
+        return {}
+    except _UNREADABLE as error:
+        raise DataError(f"{path} is not a readable picture: it is missing, damaged or of an unknown type") from error
+
+
+def pad_to_multiple(images: Tensor, multiple: int) -> tuple[Tensor, tuple[int, int]]:
+    """Pad ``(N, C, H, W)`` at the right and bottom so that H and W are multiples of ``multiple``.
+
+    Returns the padded images and the old ``(H, W)`` for `crop_to`. The border mirrors the image; a side that is
+    shorter than its pad is repeated instead, because a mirror has nothing left to show there.
+    """
+    if multiple < 1:
+        raise UsageError(f"cannot pad to a multiple of {multiple}; use 1 or more")
+    height, width = images.shape[-2:]
+    bottom, right = -height % multiple, -width % multiple
+    if right:
+        images = functional.pad(images, (0, right, 0, 0), mode="reflect" if right < width else "replicate")
+    if bottom:
+        images = functional.pad(images, (0, 0, 0, bottom), mode="reflect" if bottom < height else "replicate")
+    return images, (height, width)
+
+
+def crop_to(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Undo `pad_to_multiple`: the top left ``(H, W)`` of ``(N, C, H, W)``."""
+    return images[..., : size[0], : size[1]]
+
+
+def list_images(folder: str | Path) -> list[Path]:
+    """The picture files directly in ``folder``, sorted by name; raises `DataError` if there are none."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder; give a folder of pictures")
+    paths = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in FORMATS and not path.name.startswith(".") and path.is_file()
+    )
+    if not paths:
+        raise DataError(f"{folder} holds no pictures; these are read: {', '.join(FORMATS)}")
+    return paths
+
+
+_IMAGE_DESCRIPTION = 0x010E
+
+
+def _encode(image: Tensor, kind: str, text: Mapping[str, str] | None) -> bytes:
+    picture = to_pil(image)
+    buffer = io.BytesIO()
+    if kind == "PNG":
+        chunks = PngImagePlugin.PngInfo()
+        for key, value in (text or {}).items():
+            chunks.add_itxt(key, value)
+        picture.save(buffer, "PNG", pnginfo=chunks, compress_level=6)
+        return buffer.getvalue()
+    exif = Image.Exif()
+    if text:
+        exif[_IMAGE_DESCRIPTION] = json.dumps(dict(text))
+    if kind == "JPEG":
+        picture.save(buffer, "JPEG", quality=95, subsampling=0, exif=exif)
+    else:
+        picture.save(buffer, "WEBP", lossless=True, exif=exif)
+    return buffer.getvalue()

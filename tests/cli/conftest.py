@@ -1,0 +1,83 @@
+"""Command lines run in this process, on the tiny Flux folder and a tiny head."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from topcoat.cli.app import app
+from topcoat.features import FeatureNet
+from topcoat.generators.base import ModelPair
+from topcoat.heads import Head, UNet, UNetConfig
+from topcoat.images import write_image
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def run() -> Run:
+    """``run("prompts", "--count", 3)`` gives the result; ``code`` is the exit code that is expected."""
+
+    def invoke(*args: object, code: int = 0) -> Any:
+        result = CliRunner().invoke(app, [str(arg) for arg in args])
+        assert result.exit_code == code, (result.exit_code, result.output, result.exception)
+        return result
+
+    return invoke
+
+
+@pytest.fixture
+def run_json(run: Run) -> Run:
+    """Like ``run``, with ``--json``; gives the printed record."""
+
+    def invoke(*args: object, code: int = 0) -> Any:
+        return json.loads(run(*args, "--json", code=code).stdout)
+
+    return invoke
+
+
+@pytest.fixture(scope="session")
+def pair_file(flux_pair: ModelPair, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A spec file that a user could have written for the tiny Flux folder."""
+    path = tmp_path_factory.mktemp("pair") / "tiny.json"
+    path.write_text(flux_pair.model_dump_json())
+    return path
+
+
+@pytest.fixture(scope="session")
+def head_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved head that changes an image visibly."""
+    folder = tmp_path_factory.mktemp("head")
+    config = UNetConfig(channels=(4, 8))
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        network = UNet(config)
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(torch.randn_like(parameter) * 0.05)
+    Head(network, config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def tiny_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both feature nets replaced by a tiny one with random weights."""
+    for module in ("topcoat.features", "topcoat.evaluation.evaluate"):
+        monkeypatch.setattr(importlib.import_module(module), "load_feature_net", lambda name: FeatureNet.tiny(0))
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Six pictures of 40 x 24 px."""
+    folder = tmp_path / "pictures"
+    generator = torch.Generator().manual_seed(0)
+    for number in range(6):
+        write_image(folder / f"{number}.png", torch.rand(3, 24, 40, generator=generator))
+    return folder

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from topcoat.heads import Head
+from topcoat.images import read_image
+
+
+def test_enhances_one_file(run: Any, pictures: Path, head_folder: Path, tmp_path: Path) -> None:
+    run("enhance", pictures / "0.png", "-o", tmp_path / "out.png", "--head", head_folder)
+    expected = Head.from_pretrained(head_folder)(read_image(pictures / "0.png")[None])[0]
+    torch.testing.assert_close(read_image(tmp_path / "out.png"), expected, atol=0.5 / 255 + 1e-6, rtol=0)
+
+
+def test_strength_zero_changes_nothing(run: Any, pictures: Path, head_folder: Path, tmp_path: Path) -> None:
+    run("enhance", pictures, "-o", tmp_path / "out", "--head", head_folder, "--strength", 0)
+    for path in pictures.iterdir():
+        torch.testing.assert_close(read_image(tmp_path / "out" / path.name), read_image(path))
+
+
+def test_a_bad_file_is_listed_and_the_rest_goes_on(
+    run: Any, run_json: Any, pictures: Path, head_folder: Path, tmp_path: Path
+) -> None:
+    (pictures / "3.png").write_bytes(b"not a picture")
+    arguments = ("enhance", pictures, tmp_path / "missing.png", "-o", tmp_path / "out", "--head", head_folder)
+    result = run(*arguments, code=1)
+    assert "3.png" in result.stderr
+    assert "missing.png" in result.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{n}.png" for n in (0, 1, 2, 4, 5)]
+    record = run_json(*arguments, code=1)
+    assert len(record["enhanced"]) == 5
+    assert [Path(item["input"]).name for item in record["failed"]] == ["3.png", "missing.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("0.png", "-o", "0.png"), "over itself"),
+        ((".", "-o", "."), "over itself"),
+        (("0.png", "1.png", "-o", "both.png"), "give a folder"),
+        (("0.png", "0.png", "-o", "out"), "would both become"),
+        (("0.png", "-o", "out.png", "--head", "none"), "--head none"),
+    ],
+)
+def test_wrong_use(
+    run: Any, arguments: tuple[str, ...], says: str, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(pictures)
+    assert says in run("enhance", *arguments, code=2).stderr
+    assert len(list(pictures.iterdir())) == 6

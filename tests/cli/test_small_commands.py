@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from topcoat import __version__
+from topcoat.cli import demo as demo_command
+from topcoat.prompts import sample_prompts
+
+COMMANDS = (
+    ("demo",),
+    ("generate",),
+    ("enhance",),
+    ("pairs", "build"),
+    ("pairs", "inspect"),
+    ("train",),
+    ("evaluate",),
+    ("cost",),
+    ("prompts",),
+    ("doctor",),
+)
+
+
+@pytest.mark.parametrize("names", COMMANDS, ids=" ".join)
+def test_help_ends_with_examples_and_offers_json(
+    run: Any, names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    text = run(*names, "--help").stdout
+    assert "--json" in text
+    assert "--debug" in text
+    assert f"topcoat {' '.join(names)}" in text[text.index("Examples:") :]
+
+
+def test_version(run: Any) -> None:
+    assert run("--version").stdout == f"topcoat {__version__}\n"
+
+
+def test_prompts_are_those_of_the_library(run: Any, run_json: Any, tmp_path: Path) -> None:
+    texts = [prompt.text for prompt in sample_prompts(4, seed=5)]
+    assert run("prompts", "--count", 4, "--seed", 5).stdout.splitlines() == texts
+    assert [item["text"] for item in run_json("prompts", "--count", 4, "--seed", 5)["prompts"]] == texts
+    run("prompts", "--count", 4, "--seed", 5, "-o", tmp_path / "p.txt")
+    assert (tmp_path / "p.txt").read_text().splitlines() == texts
+    run("prompts", "--count", 4, "--seed", 5, "-o", tmp_path / "p.jsonl")
+    lines = (tmp_path / "p.jsonl").read_text().splitlines()
+    assert [json.loads(line)["text"] for line in lines] == texts
+
+
+@pytest.mark.parametrize("arguments", [("--count", 0), ("--seed", -1), ("-o", "p.csv")])
+def test_wrong_prompts(run: Any, arguments: tuple[object, ...]) -> None:
+    assert run("prompts", *arguments, code=2).stderr.startswith("error: ")
+
+
+def test_cost_shows_every_pair_of_step_counts(run: Any, run_json: Any, pair_file: Path, head_folder: Path) -> None:
+    arguments = (
+        "cost",
+        "--pair",
+        pair_file,
+        "--head",
+        head_folder,
+        "--baseline-steps",
+        "2,9",
+        "--distilled-steps",
+        "1,2",
+    )
+    tables = run_json(*arguments)["tables"]
+    savings = [(row["distilled_steps"], row["baseline_steps"]) for table in tables for row in table["saving"]]
+    assert savings == [(1, 9), (1, 3), (1, 2), (2, 9), (2, 3), (2, 2)]
+    assert tables[0]["enhanced"]["tflop"] < tables[1]["enhanced"]["tflop"]
+    assert "computed" in run(*arguments).stdout
+
+
+@pytest.mark.parametrize("steps", ["a", "0", "4,-1"])
+def test_wrong_step_counts(run: Any, steps: str) -> None:
+    assert "--baseline-steps" in run("cost", "--baseline-steps", steps, code=2).stderr
+
+
+def test_doctor_finds_everything_here(run_json: Any) -> None:
+    record = run_json("doctor")
+    assert record["ok"], record
+    assert {"torch", "device", "mini pair", "disk"} <= {check["name"] for check in record["checks"]}
+
+
+def test_doctor_sees_a_changed_file(run_json: Any, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("topcoat.cli.doctor.ASSETS", tmp_path)
+    assert not run_json("doctor", code=1)["ok"]
+    (tmp_path / "weights").write_bytes(b"abc")
+    (tmp_path / "card.json").write_text(json.dumps({"digests": {"weights": "0" * 64}}))
+    assert "first weights" in run("doctor", code=1).stdout
+
+
+def test_doctor_names_the_line_that_installs_what_is_missing(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("topcoat.cli.doctor.EXTRAS", {"dev": ("no-such-package",)})
+    assert "pip install 'topcoat[dev]'" in run("doctor").stdout
+
+
+def test_demo_proves_on_held_out_prompts(
+    run: Any, run_json: Any, pair_file: Path, head_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Any] = []
+
+    def prove(pair: Any, head: Any, prompts: Any, seeds: Any, *, output: Path, on_progress: Any) -> Any:
+        calls.append((pair, head, list(prompts), list(seeds), output))
+        return SimpleNamespace(summary=lambda: "It is good.", as_dict=lambda: {"n": len(prompts)})
+
+    monkeypatch.setattr("topcoat.proof.prove", prove)
+    arguments = ("demo", "--count", 12, "-o", tmp_path, "--pair", pair_file, "--head", head_folder)
+    text = run(*arguments).stdout
+    assert "It is good." in text
+    assert str(tmp_path / "report.html") in text
+    assert run_json(*arguments) == {"n": 12}
+    _, _, prompts, seeds, _ = calls[0]
+    assert {prompt.split for prompt in prompts} == {"test"}
+    assert len(set(seeds)) == len(prompts) == 12
+
+
+def test_ctrl_c_says_how_to_go_on(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(count: int, seed: int) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("topcoat.prompts.sample_prompts", interrupt)
+    result = run("prompts", code=130)
+    assert "to go on" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_a_defect_is_one_sentence_and_its_traceback_is_there_with_debug(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(count: int, seed: int) -> Any:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr("topcoat.prompts.sample_prompts", break_down)
+    result = run("prompts", code=1)
+    assert "--debug" in result.stderr
+    assert "Traceback" not in result.output
+    assert "Traceback" in run("prompts", "--debug", code=1).stderr
+
+
+def test_held_out_prompts_start_alike_at_any_count() -> None:
+    few, many = demo_command._held_out_prompts(3, 1), demo_command._held_out_prompts(10, 1)
+    assert many[:3] == few

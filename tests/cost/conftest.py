@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from topcoat.generators.base import GeneratorSpec, Licence, ModelPair
+
+LICENCE = Licence(name="test", url="https://example.org", note="")
+
+TINY: dict[str, dict[str, Any]] = {
+    "transformer": {
+        "_class_name": "FluxTransformer2DModel",
+        "patch_size": 1,
+        "in_channels": 64,
+        "num_layers": 1,
+        "num_single_layers": 1,
+        "attention_head_dim": 16,
+        "num_attention_heads": 2,
+        "joint_attention_dim": 32,
+        "pooled_projection_dim": 32,
+        "guidance_embeds": False,
+        "axes_dims_rope": [4, 6, 6],
+    },
+    "vae": {
+        "_class_name": "AutoencoderTiny",
+        "encoder_block_out_channels": [8, 8, 8, 8],
+        "decoder_block_out_channels": [8, 8, 8, 8],
+        "latent_channels": 16,
+        "num_encoder_blocks": [1, 1, 1, 1],
+        "num_decoder_blocks": [1, 1, 1, 1],
+    },
+    "text_encoder": {
+        "architectures": ["CLIPTextModel"],
+        "vocab_size": 64,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 16,
+        "projection_dim": 32,
+    },
+    "text_encoder_2": {
+        "architectures": ["T5EncoderModel"],
+        "vocab_size": 64,
+        "d_model": 32,
+        "d_kv": 16,
+        "d_ff": 64,
+        "num_layers": 1,
+        "num_heads": 2,
+        "feed_forward_proj": "gated-gelu",
+    },
+}
+
+
+def write_configs(folder: Path, configs: dict[str, dict[str, Any]]) -> Path:
+    for name, config in configs.items():
+        (folder / name).mkdir(parents=True)
+        (folder / name / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture
+def tiny_folder(tmp_path: Path) -> Path:
+    """A pipeline folder of configs alone, without weights."""
+    return write_configs(tmp_path / "tiny", TINY)
+
+
+@pytest.fixture
+def tiny_pair(tiny_folder: Path, tmp_path: Path) -> ModelPair:
+    """A baseline, and a distilled model with twice as many blocks in a folder of its own."""
+    student = dict(TINY["transformer"], num_single_layers=2)
+    other = write_configs(tmp_path / "student", {"transformer": student})
+    baseline = GeneratorSpec(
+        name="tiny baseline",
+        model=str(tiny_folder),
+        revision=None,
+        transformer=None,
+        steps=10,
+        guidance_scale=0.0,
+        max_sequence_length=8,
+        width_px=32,
+        height_px=32,
+        dtype="float32",
+        licence=LICENCE,
+    )
+    distilled = baseline.model_copy(update={"name": "tiny distilled", "steps": 2, "transformer": str(other)})
+    return ModelPair(name="tiny", distilled=distilled, baseline=baseline)
+
+
+@dataclass(frozen=True)
+class FakeDescriptor:
+    size_multiple: int = 4
+
+
+class FakeHead:
+    """One 3x3 convolution that makes images a little brighter."""
+
+    def __init__(self) -> None:
+        self.network: nn.Module = nn.Conv2d(3, 3, 3, padding=1, bias=False)
+        self.descriptor = FakeDescriptor()
+
+    def __call__(self, images: Tensor, strength: float = 1.0) -> Tensor:
+        return (images + 0.02 * strength).clamp(0, 1)
+
+
+@pytest.fixture
+def fake_head() -> FakeHead:
+    torch.manual_seed(0)
+    return FakeHead()

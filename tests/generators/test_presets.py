@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from topcoat.errors import ModelError, UsageError
+from topcoat.generators import presets
+from topcoat.generators.base import ModelPair
+from topcoat.generators.presets import model_pair, preset_names
+
+
+def test_flux1_is_schnell_and_dev() -> None:
+    pair = model_pair("flux1")
+    assert pair.distilled.model == "black-forest-labs/FLUX.1-schnell"
+    assert (pair.distilled.steps, pair.distilled.guidance_scale, pair.distilled.max_sequence_length) == (4, 0.0, 256)
+    assert pair.baseline.model == "black-forest-labs/FLUX.1-dev"
+    assert (pair.baseline.steps, pair.baseline.guidance_scale, pair.baseline.max_sequence_length) == (50, 3.5, 512)
+    assert pair.distilled.licence.name == "Apache-2.0"
+    assert "non-commercial" in pair.baseline.licence.name.lower() and "2(d)" in pair.baseline.licence.note
+
+
+def test_flux2_klein_is_permissive_on_both_sides() -> None:
+    pair = model_pair("flux2-klein")
+    assert pair.distilled.model == "black-forest-labs/FLUX.2-klein-4B"
+    assert (pair.distilled.steps, pair.distilled.guidance_scale) == (4, 1.0)
+    assert pair.baseline.model == "black-forest-labs/FLUX.2-klein-base-4B"
+    assert (pair.baseline.steps, pair.baseline.guidance_scale) == (50, 4.0)
+    assert pair.distilled.licence.name == pair.baseline.licence.name == "Apache-2.0"
+
+
+@pytest.mark.parametrize("name", ["flux1", "flux2-klein"])
+def test_hub_presets_are_checked_pairs(name: str) -> None:
+    pair = model_pair(name)
+    assert ModelPair.model_validate(pair.model_dump()) == pair
+    assert pair.distilled.dtype == pair.baseline.dtype == "bfloat16"
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(UsageError, match=r"'flux9'; use one of: mini, flux1, flux2-klein, or a \.yaml file"):
+        model_pair("flux9")
+    assert preset_names() == ("mini", "flux1", "flux2-klein")
+
+
+def test_a_file_of_ones_own_has_folders_beside_it(tmp_path: Path, fake_pair: ModelPair) -> None:
+    (tmp_path / "pipeline").mkdir()
+    data = fake_pair.model_dump(mode="json")
+    data["distilled"] |= {"model": "pipeline", "transformer": "./distilled"}
+    (tmp_path / "pair.json").write_text(json.dumps(data))
+    pair = model_pair(str(tmp_path / "pair.json"))
+    assert pair.distilled.model == str((tmp_path / "pipeline").resolve())
+    assert pair.distilled.transformer == str((tmp_path / "distilled").resolve())
+    assert pair.baseline.model == "fake/good", "a hub id stays one"
+
+
+def test_a_bad_file_names_what_is_wrong(tmp_path: Path, fake_pair: ModelPair) -> None:
+    data = fake_pair.model_dump(mode="json")
+    data["distilled"]["stepz"] = 4
+    (tmp_path / "pair.json").write_text(json.dumps(data))
+    with pytest.raises(UsageError, match=r"distilled\.stepz: unknown key, did you mean steps"):
+        model_pair(str(tmp_path / "pair.json"))
+    data = fake_pair.model_dump(mode="json")
+    data["baseline"]["width_px"] = 64
+    (tmp_path / "pair.json").write_text(json.dumps(data))
+    with pytest.raises(UsageError, match="give both the same width_px"):
+        model_pair(str(tmp_path / "pair.json"))
+    with pytest.raises(UsageError, match="does not exist"):
+        model_pair(str(tmp_path / "absent.yaml"))
+
+
+def test_a_missing_mini_pair_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presets, "MINI_PAIR", tmp_path / "pair.json")
+    with pytest.raises(ModelError, match="install the topcoat package again"):
+        model_pair("mini")

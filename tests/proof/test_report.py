@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from topcoat.evaluation import FeatureRecord, Identity, IdentityPairs
+from topcoat.generators.base import Licence
+from topcoat.proof import Distances, PerImage, Proof, Saving, Share, Steps
+from topcoat.proof.charts import Bar, bars, histogram
+from topcoat.proof.report import Evidence, data_uri, render
+
+
+def fake_proof(**changes: Any) -> Proof:
+    ends = {"low": 0.9, "high": 1.1}
+    proof = Proof(
+        pair="mini <b>",
+        n=64,
+        steps=Steps(4, 50),
+        frechet=Distances(10.0, 4.0, 8.0, 1.0),
+        gap_closed=Share(0.667, 0.6, 0.72),
+        identity=Identity(0.98, 0.95),
+        identity_pairs=IdentityPairs(0.9, 0.8, 0.3, 0.6),
+        seconds_per_image=PerImage(0.012, 0.002, 0.11),
+        tflop_per_image=PerImage(0.003, 0.0004, 0.03),
+        saving=Saving(0.887, 0.873),
+        saving_at_28_steps=Saving(0.81, -0.12),
+        hardware={"cpu": "Toy CPU", "gpu": None, "cores": 2, "torch_threads": 2},
+        features=FeatureRecord("eval", "abc", 64),
+        versions={"topcoat": "0"},
+        settings={
+            "width_px": 128,
+            "height_px": 128,
+            "batch_size": 8,
+            "control": {"amount": 1.5, "sigma_px": 0.8, "calibration_images": 32},
+            "gap_closed_by_unsharp": {"value": 0.22, "low": 0.2, "high": 0.25},
+            "gap_in_floors": 10.0,
+            "frechet_intervals": dict.fromkeys(("distilled", "enhanced", "unsharp", "baseline_floor"), ends),
+            "gradient_energy": dict.fromkeys(("distilled", "unsharp", "enhanced", "baseline"), 0.03),
+            "seconds_spread": {name: ends | {"batches": 8} for name in ("distilled", "head", "baseline")},
+            "baseline_at_28_steps": {"seconds": 0.06, "tflop": 0.017},
+        },
+    )
+    return dataclasses.replace(proof, **changes)
+
+
+def evidence(count: int = 14, size_px: int = 16) -> Evidence:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (3, count, 3, size_px, size_px), generator=generator).to(torch.uint8)
+    cosines = torch.rand(3, count, generator=generator)
+    return Evidence(
+        images[0],
+        images[1],
+        images[2],
+        prompts=['a </script><b>prompt</b> & "more" $$5'] * count,
+        seeds=list(range(count)),
+        kept=cosines[0],
+        same=cosines[1],
+        different=cosines[2] - 0.5,
+        licences=(Licence(name="A", url="https://example.org/a", note="x < y"), Licence(name="B", url="javascript:x")),
+    )
+
+
+class Checker(HTMLParser):
+    """Collects what a page links to, and checks that every tag is closed."""
+
+    VOID = ("meta", "link", "img", "input", "br")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.open: list[str] = []
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_self_contained_and_escaped() -> None:
+    page = render(fake_proof(), evidence())
+    checker = Checker()
+    checker.feed(page)
+    assert checker.open == []
+    assert checker.tags.count("script") == 1 and checker.tags.count("svg") == 4
+    outside = [link for link in checker.links if not link.startswith("data:")]
+    assert outside == ["https://example.org/a"]
+    assert "<b>" not in page and "url(" not in page and "@import" not in page
+    assert len(page) < 15e6
+
+
+def test_the_page_says_both_step_counts_and_what_is_counted() -> None:
+    page = render(fake_proof(), evidence())
+    assert "4 steps + head against 50 steps" in page
+    assert "12.0 % more" in page  # a loss is called a loss
+    for words in ("computed", "measured", "64 dimensions", "at other seeds", "Toy CPU", "in the control&#x27;s favour"):
+        assert words in page
+    assert "The first 12 subjects" in page
+
+
+def test_without_a_gap_the_page_says_so() -> None:
+    settings = fake_proof().settings | {"gap_closed_by_unsharp": dict.fromkeys(("value", "low", "high"))}
+    proof = fake_proof(gap_closed=Share(None, None, None), settings=settings)
+    assert "no measurable gap" in proof.summary()
+    page = render(proof, evidence(count=2))
+    assert "No measurable gap to close" in page and "not measurable" in page
+
+
+@pytest.mark.parametrize(("size_px", "kind", "shown_px"), [(128, "png", 128), (1024, "webp", 768)])
+def test_images_are_lossless_where_small_and_light_where_large(size_px: int, kind: str, shown_px: int) -> None:
+    image = torch.randint(0, 256, (3, size_px, size_px), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    head, _, body = data_uri(image).partition(",")
+    assert head == f"data:image/{kind};base64"
+    with Image.open(io.BytesIO(base64.b64decode(body))) as picture:
+        assert picture.size == (shown_px, shown_px)
+
+
+def test_charts_are_well_formed_and_to_scale() -> None:
+    chart = bars(
+        [Bar("a & b", 10, "10", "enhanced", 8, 12), Bar("c", 5, "5", "baseline")], title="t <", marker=(2.0, "floor")
+    )
+    root = ET.fromstring(chart)
+    widths = [float(rect.get("width", "0")) for rect in root.iter("rect")]
+    assert widths[0] == pytest.approx(2 * widths[1], abs=0.2)
+    assert len(re.findall("stroke-dasharray", chart)) == 1
+    assert ET.fromstring(bars([Bar("none", 0, "0", "baseline")], title="zero")) is not None
+    ET.fromstring(histogram([("same", torch.tensor([0.9, 1.0]), "enhanced")], title="h"))

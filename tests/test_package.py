@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import topcoat
+
+HEAVY = {
+    "torch",
+    "numpy",
+    "scipy",
+    "PIL",
+    "pydantic",
+    "yaml",
+    "pyarrow",
+    "safetensors",
+    "transformers",
+    "diffusers",
+    "accelerate",
+    "huggingface_hub",
+}
+
+
+def _loaded_by(code: str) -> set[str]:
+    """Top-level modules that a fresh Python holds after ``code``, which is run with the standard output thrown away."""
+    script = f"import sys, io\nout, sys.stdout = sys.stdout, io.StringIO()\n{code}\nprint(*sys.modules, file=out)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in done.stdout.split()}
+
+
+def test_a_bare_import_loads_nothing_but_the_standard_library() -> None:
+    before = _loaded_by("pass")
+    loaded = _loaded_by("import topcoat") - before
+    assert loaded <= {"topcoat"} | set(sys.stdlib_module_names)
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = "import topcoat.cli.app as a\ntry:\n    a.app(['--help'])\nexcept SystemExit:\n    pass"
+    assert not _loaded_by(code) & HEAVY
+
+
+def test_prompts_need_nothing_heavy() -> None:
+    code = "import topcoat.cli.app as a\ntry:\n    a.app(['prompts', '--count', '1'])\nexcept SystemExit:\n    pass"
+    assert not _loaded_by(code) & (HEAVY - {"pydantic"})  # typer itself checks values with pydantic
+
+
+def test_the_public_names_are_sorted_and_there() -> None:
+    assert list(topcoat.__all__) == sorted(topcoat.__all__)
+    for name in topcoat.__all__:
+        assert getattr(topcoat, name) is not None
+    assert dir(topcoat) == sorted(topcoat.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = topcoat.nothing
+
+
+def test_it_says_that_it_is_typed_and_carries_its_assets() -> None:
+    package = Path(topcoat.__file__).parent
+    assert (package / "py.typed").is_file()
+    assert (package / "assets" / "mini" / "pair.json").is_file()
+
+
+def test_no_file_is_longer_than_400_lines() -> None:
+    root = Path(topcoat.__file__).parents[2]
+    folders = [root / name for name in ("src", "recipes", "tests", "examples", "benchmarks")]
+    long = {
+        str(path.relative_to(root)): count
+        for folder in folders
+        for path in folder.rglob("*.py")
+        if (count := len(path.read_text(encoding="utf-8").splitlines())) > 400
+    }
+    assert not long

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from topcoat.errors import UsageError
+from topcoat.generators.base import ModelPair
+from topcoat.pipeline import Pipeline
+from topcoat.prompts import sample_prompts
+
+PROMPTS = sample_prompts(7)
+
+
+class Brighter:
+    """A head that adds a tenth, and remembers how it was called."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, float]] = []
+
+    def __call__(self, images: Tensor, strength: float = 1.0) -> Tensor:
+        self.calls.append((len(images), strength))
+        return (images + 0.1 * strength).clamp(0, 1)
+
+
+def pipeline(generators: Any, head: Any = None) -> Pipeline:
+    return Pipeline(generators[0], head)
+
+
+def test_without_a_head_the_images_are_the_generators(fake_generators: Any) -> None:
+    images = pipeline(fake_generators)(PROMPTS, range(7))
+    assert torch.equal(images, fake_generators[0].generate([p.text for p in PROMPTS], range(7)))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 100])
+def test_batches_change_no_image(fake_generators: Any, batch_size: int) -> None:
+    pipe = pipeline(fake_generators, Brighter())
+    assert torch.equal(pipe(PROMPTS, range(7), batch_size=batch_size), pipe(PROMPTS, range(7)))
+
+
+def test_strength_reaches_the_head(fake_generators: Any) -> None:
+    head = Brighter()
+    pipe = pipeline(fake_generators, head)
+    plain = pipe(PROMPTS, range(7), strength=0.0)
+    assert torch.equal(plain, fake_generators[0].generate([p.text for p in PROMPTS], range(7)))
+    assert torch.allclose(pipe(PROMPTS, range(7), strength=0.5), (plain + 0.05).clamp(0, 1))
+    assert head.calls == [(7, 0.0), (7, 0.5)]
+
+
+def test_a_stream_says_what_each_batch_is(fake_generators: Any) -> None:
+    batches = list(pipeline(fake_generators, Brighter()).stream(PROMPTS, range(7), batch_size=3))
+    assert [batch.seeds for batch in batches] == [(0, 1, 2), (3, 4, 5), (6,)]
+    assert [text for batch in batches for text in batch.prompts] == [prompt.text for prompt in PROMPTS]
+    for batch in batches:
+        assert batch.generator_seconds > 0 and batch.head_seconds > 0
+        assert torch.allclose(batch.enhanced, (batch.distilled + 0.1).clamp(0, 1))
+
+
+def test_a_stream_paints_only_when_asked(fake_generators: Any) -> None:
+    stream = pipeline(fake_generators).stream(PROMPTS, range(7), batch_size=2)
+    assert fake_generators[0].calls == []
+    next(stream)
+    assert fake_generators[0].calls == [2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seeds": [1]}, "7 prompts came with 1 seeds"),
+        ({"prompts": "a face"}, "not one text"),
+        ({"prompts": [], "seeds": []}, "no prompts"),
+        ({"steps": 0}, "0 steps"),
+        ({"batch_size": 0}, "batch_size 0"),
+    ],
+)
+def test_wrong_use_is_told_before_anything_is_painted(
+    fake_generators: Any, changes: dict[str, Any], words: str
+) -> None:
+    settings: dict[str, Any] = {"prompts": PROMPTS, "seeds": range(7)} | changes
+    with pytest.raises(UsageError, match=words):
+        pipeline(fake_generators).stream(**settings)
+    assert fake_generators[0].calls == []
+
+
+def test_a_spec_is_loaded(flux_pair: ModelPair) -> None:
+    pipe = Pipeline(flux_pair.distilled, None)
+    assert pipe.generator.spec == flux_pair.distilled and pipe.head is None
+    assert pipe(["studio portrait"], [0], steps=2).shape == (1, 3, 32, 48)

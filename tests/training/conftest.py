@@ -1,0 +1,91 @@
+"""A small dataset with a difference that can be learned, and settings whose runs take a second."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from topcoat.features import FeatureNet
+from topcoat.heads import UNetConfig
+from topcoat.training import LossWeights, TrainConfig
+from topcoat.training.discriminator import DiscriminatorConfig
+
+
+@dataclass(frozen=True)
+class FakePair:
+    distilled: Tensor
+    baseline: Tensor
+
+
+class FakeDataset:
+    """Pairs in memory, 8-bit exact; ``split`` cuts them in two."""
+
+    def __init__(self, pairs: Sequence[FakePair], validation: Sequence[FakePair] = (), digest: str = "fake") -> None:
+        self._pairs = list(pairs)
+        self._validation = list(validation)
+        self.digest = digest
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __getitem__(self, index: int) -> FakePair:
+        return self._pairs[index]
+
+    def split(self, name: str) -> FakeDataset:
+        assert name in ("train", "val", "test")
+        return FakeDataset({"train": self._pairs, "val": self._validation}.get(name, []), digest=self.digest)
+
+
+def make_pair(seed: int, height_px: int = 24, width_px: int = 24) -> FakePair:
+    """A colourful picture with texture, and a duller, softer copy of it."""
+    random = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(1, 3, 6, 6, generator=random)
+    sharp = F.interpolate(coarse, (height_px, width_px), mode="bicubic")
+    sharp = (sharp + 0.03 * torch.randn(sharp.shape, generator=random)).clamp(0, 1)
+    dull = F.avg_pool2d(F.pad(sharp, (1, 1, 1, 1), mode="reflect"), 3, stride=1) * 0.6 + 0.05
+    return FakePair(*(image[0].mul(255).round().div(255) for image in (dull, sharp)))
+
+
+@pytest.fixture(scope="session")
+def dataset() -> FakeDataset:
+    return FakeDataset([make_pair(seed) for seed in range(10)], [make_pair(seed) for seed in range(100, 103)])
+
+
+@pytest.fixture(scope="session")
+def features() -> FeatureNet:
+    return FeatureNet.tiny(seed=0)
+
+
+@pytest.fixture(scope="session")
+def config() -> TrainConfig:
+    """40 steps that use every part: adversary from image 40 on, EMA, warm-up, validation."""
+    return TrainConfig(
+        name="test",
+        head=UNetConfig(channels=(4, 8)),
+        losses=LossWeights(
+            gradient_input=0.1,
+            perceptual=0.5,
+            charbonnier=1.0,
+            gradient_target=1.0,
+            low_frequency=1.0,
+            focal_frequency=1.0,
+            adversarial=0.01,
+        ),
+        discriminator=DiscriminatorConfig(base_channels=4, layers=2),
+        images=120,
+        batch_size=3,
+        crop_px=16,
+        learning_rate=1e-2,
+        warmup_images=12,
+        adversarial_after_images=40,
+        ema_halflife_images=20,
+        validate_every_images=45,
+        validation_images=3,
+        device="cpu",
+        precision="float32",
+    )

@@ -1,0 +1,304 @@
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tests.training.conftest import FakeDataset, FakePair, make_pair
+from topcoat.errors import DataError, ModelError, UsageError
+from topcoat.features import FeatureNet
+from topcoat.heads import Head
+from topcoat.training import LossWeights, TrainConfig, TrainRecord, train
+
+STEPS = 40
+
+
+def timeless(records: Sequence[TrainRecord]) -> list[TrainRecord]:
+    return [replace(record, images_per_second=0.0) for record in records]
+
+
+def state(folder: Path) -> dict[str, Tensor]:
+    return load_file(folder / "checkpoints" / "last.safetensors")
+
+
+@pytest.fixture(scope="module")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, config: TrainConfig, dataset: FakeDataset, features: FeatureNet
+) -> tuple[Path, list[TrainRecord]]:
+    """A run that nobody interrupted."""
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    return folder, list(train(config, dataset, folder, features=features))
+
+
+def test_records_tell_the_whole_run(finished: tuple[Path, list[TrainRecord]], config: TrainConfig):
+    _, records = finished
+    assert [record.images_seen for record in records] == list(range(3, 121, 3))
+    assert [record.step for record in records] == list(range(1, STEPS + 1))
+    assert all(math.isfinite(record.loss) and record.skipped_steps == 0 for record in records)
+    assert all(record.images_per_second > 0 for record in records)
+    assert records[-1].learning_rate == pytest.approx(0, abs=1e-12)
+    assert max(record.learning_rate for record in records) == pytest.approx(config.learning_rate)
+    plain = {name for name, weight in config.losses.named().items() if weight} - {"adversarial"}
+    assert set(records[0].parts) == plain  # the adversary starts after 40 images
+    assert set(records[-1].parts) == plain | {"adversarial", "discriminator"}
+    validated = [record.images_seen for record in records if record.validation]
+    assert validated == [45, 90, 120]
+
+
+def test_training_beats_doing_nothing(finished: tuple[Path, list[TrainRecord]]):
+    validation = finished[1][-1].validation
+    assert validation is not None and validation.images == 3
+    assert validation.psnr_db > validation.do_nothing_psnr_db + 1
+    assert validation.perceptual < validation.do_nothing_perceptual
+
+
+def test_output_is_a_head_with_the_averaged_weights(
+    finished: tuple[Path, list[TrainRecord]], config: TrainConfig, dataset: FakeDataset
+):
+    folder, _ = finished
+    head = Head.from_pretrained(folder)
+    assert head.config == config.head
+    assert head.facts["images_seen"] == 120 and head.facts["run"] == "test"
+    ema = {name[4:]: value for name, value in state(folder).items() if name.startswith("ema.")}
+    raw = {name[5:]: value for name, value in state(folder).items() if name.startswith("head.")}
+    for name, value in head.network.state_dict().items():
+        assert torch.equal(value, ema[name])
+    assert any(not torch.equal(ema[name], raw[name]) for name in ema)
+    best = Head.from_pretrained(folder / "checkpoints" / "best")
+    assert best.facts["images_seen"] in (45, 90, 120)
+    pair = dataset.split("val")[0]
+    enhanced = head(pair.distilled[None])[0]
+    assert (enhanced - pair.baseline).square().mean() < (pair.distilled - pair.baseline).square().mean()
+
+
+def test_stopped_and_resumed_is_the_uninterrupted_run(
+    finished: tuple[Path, list[TrainRecord]],
+    config: TrainConfig,
+    dataset: FakeDataset,
+    features: FeatureNet,
+    tmp_path: Path,
+):
+    """Bit for bit: networks, discriminator, average, optimisers, data order, records, best and final head."""
+    reference, records = finished
+    folder = tmp_path / "resumed"
+    run = train(config, dataset, folder, features=features)
+    first = list(islice(run, 20))
+    run.close()
+    assert Head.from_pretrained(folder).facts["images_seen"] == 60  # usable at any stop
+    torch.manual_seed(999)  # what other code does in between must not matter
+    second = list(train(config, dataset, folder, features=features))
+    assert timeless(first + second) == timeless(records)
+    expected, found = state(reference), state(folder)
+    assert expected.keys() == found.keys()
+    assert {"discriminator", "ema", "head", "optimizer"} == {name.split(".")[0] for name in found}
+    for name in expected:
+        assert torch.equal(expected[name], found[name]), name
+    for name in ("model.safetensors", "README.md", "config.json", "train.json"):
+        assert (reference / name).read_bytes() == (folder / name).read_bytes(), name
+    best = "checkpoints/best/model.safetensors"
+    assert (reference / best).read_bytes() == (folder / best).read_bytes()
+
+
+def test_resume_after_a_crash_repeats_what_was_lost(
+    finished: tuple[Path, list[TrainRecord]],
+    config: TrainConfig,
+    dataset: FakeDataset,
+    features: FeatureNet,
+    tmp_path: Path,
+):
+    reference, _ = finished
+    folder = tmp_path / "crashed"
+    every_step = config.model_copy(update={"checkpoint_every_seconds": 0.0})
+    run = train(every_step, dataset, folder, features=features)
+    checkpoint = folder / "checkpoints" / "last.safetensors"
+    list(islice(run, 10))
+    kept = checkpoint.read_bytes()
+    list(islice(run, 9))  # past a validation, which stats.jsonl then holds
+    run.close()
+    checkpoint.write_bytes(kept)  # as if the machine had gone down before the later ones
+    with open(folder / "stats.jsonl", "a") as file:
+        file.write('{"images_se')
+    list(train(config, dataset, folder, features=features))
+    assert (folder / "model.safetensors").read_bytes() == (reference / "model.safetensors").read_bytes()
+    lines = [json.loads(line) for line in (folder / "stats.jsonl").read_text().splitlines()]
+    assert [line["images_seen"] for line in lines] == [45, 90, 120]
+    assert [path.name for path in folder.rglob("*.tmp")] == []
+
+
+def test_finished_run_yields_nothing_more(
+    finished: tuple[Path, list[TrainRecord]], config: TrainConfig, dataset: FakeDataset, features: FeatureNet
+):
+    folder, _ = finished
+    before = (folder / "model.safetensors").stat().st_mtime_ns
+    assert list(train(config, dataset, folder, features=features)) == []
+    assert (folder / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_training_leaves_the_random_generator_alone(
+    config: TrainConfig, dataset: FakeDataset, features: FeatureNet, tmp_path: Path
+):
+    before = torch.get_rng_state()
+    list(train(config, dataset, tmp_path / "run", images=6, features=features))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_folder_of_another_run_is_left_alone(
+    finished: tuple[Path, list[TrainRecord]],
+    config: TrainConfig,
+    dataset: FakeDataset,
+    features: FeatureNet,
+    tmp_path: Path,
+):
+    folder, _ = finished
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    others: list[tuple[TrainConfig, FakeDataset, FeatureNet, str]] = [
+        (config.model_copy(update={"learning_rate": 0.1}), dataset, features, "config.learning_rate is 0.01 there"),
+        (config.model_copy(update={"images": 130}), dataset, features, "config.images"),
+        (config, FakeDataset([make_pair(0)], digest="other"), features, "dataset_digest"),
+    ]
+    for settings, pairs, net, words in others:
+        with pytest.raises(DataError, match=words):
+            train(settings, pairs, folder, features=net)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+    foreign = tmp_path / "holiday"
+    foreign.mkdir()
+    (foreign / "photo.txt").write_text("mine")
+    with pytest.raises(DataError, match="no training run"):
+        train(config, dataset, foreign, features=features)
+    with pytest.raises(DataError, match="is a file"):
+        train(config, dataset, foreign / "photo.txt", features=features)
+    assert [path.name for path in foreign.iterdir()] == ["photo.txt"]
+
+
+def test_damaged_checkpoint_is_named(config: TrainConfig, dataset: FakeDataset, features: FeatureNet, tmp_path: Path):
+    folder = tmp_path / "run"
+    run = train(config, dataset, folder, features=features)
+    next(run)
+    run.close()
+    (folder / "checkpoints" / "last.safetensors").write_bytes(b"half a file")
+    with pytest.raises(DataError, match="damaged"):
+        next(train(config, dataset, folder, features=features))
+
+
+class Sick(FeatureNet):
+    """A feature net that gives NaN at chosen calls."""
+
+    def __init__(self, healthy: FeatureNet, bad_calls: range) -> None:
+        super().__init__(healthy.config)
+        self.load_state_dict(healthy.state_dict())
+        self.bad_calls = bad_calls
+        self.calls = 0
+
+    def forward(self, images: Tensor):
+        found = super().forward(images)
+        self.calls += 1
+        if self.calls not in self.bad_calls:
+            return found
+        return replace(found, stages=tuple(stage * float("nan") for stage in found.stages))
+
+
+def without_validation(dataset: FakeDataset) -> FakeDataset:
+    return FakeDataset([dataset[index] for index in range(len(dataset))])
+
+
+def test_bad_step_is_skipped_and_counted(
+    config: TrainConfig, dataset: FakeDataset, features: FeatureNet, tmp_path: Path
+):
+    sick = Sick(features, range(5, 7))  # both calls of step 3
+    run = train(config, without_validation(dataset), tmp_path / "run", images=30, features=sick)
+    records = list(run)
+    assert [record.skipped_steps for record in records] == [0, 0] + [1] * 8
+    assert math.isnan(records[2].loss) and records[2].parts == {}
+    assert all(math.isfinite(record.loss) for record in records[3:])
+    assert records[-1].validation is None
+    assert all(torch.isfinite(value).all() for value in state(tmp_path / "run").values())
+    line = json.loads((tmp_path / "run" / "stats.jsonl").read_text().splitlines()[0])
+    assert line["images_seen"] == 9 and line["loss"] is None
+
+
+def test_bad_step_changes_nothing(config: TrainConfig, dataset: FakeDataset, features: FeatureNet, tmp_path: Path):
+    sick = Sick(features, range(5, 10**6))
+    run = train(config, without_validation(dataset), tmp_path / "run", features=sick)
+    list(islice(run, 2))
+    run.close()
+    before = state(tmp_path / "run")
+    run = train(config, without_validation(dataset), tmp_path / "run", features=sick)
+    assert math.isnan(next(run).loss)
+    run.close()
+    after = state(tmp_path / "run")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_many_bad_steps_end_the_run(config: TrainConfig, dataset: FakeDataset, features: FeatureNet, tmp_path: Path):
+    settings = config.model_copy(update={"max_bad_steps": 4})
+    run = train(settings, without_validation(dataset), tmp_path / "run", features=Sick(features, range(5, 10**6)))
+    with pytest.raises(ModelError, match=r"4 steps in a row .* learning_rate below 0\.01"):
+        list(run)
+
+
+def test_bfloat16_learns_too(config: TrainConfig, dataset: FakeDataset, features: FeatureNet, tmp_path: Path):
+    settings = config.model_copy(update={"precision": "bfloat16"})
+    last = list(train(settings, dataset, tmp_path / "run", features=features))[-1]
+    assert last.validation is not None
+    assert last.validation.psnr_db > last.validation.do_nothing_psnr_db + 1
+    assert all(value.dtype == torch.float32 for value in state(tmp_path / "run").values())
+
+
+def test_one_loss_is_enough(config: TrainConfig, dataset: FakeDataset, features: FeatureNet, tmp_path: Path):
+    for name in ("perceptual", "gradient_input", "adversarial"):
+        settings = config.model_copy(update={"losses": LossWeights.model_validate({name: 1.0})})
+        records = list(train(settings, dataset, tmp_path / name, images=48, features=features))
+        assert records[-1].skipped_steps == 0
+
+
+def test_named_debug_run(dataset: FakeDataset, features: FeatureNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pairs = FakeDataset([make_pair(seed, 40, 36) for seed in range(6)], [make_pair(9, 40, 36), make_pair(8, 24, 24)])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("topcoat.features.load_feature_net", lambda name: features if name == "loss" else None)
+    records = list(train("debug", pairs))
+    assert records[-1].images_seen == 128
+    assert Head.from_pretrained("runs/debug").facts["run"] == "debug"
+
+
+def test_licences_reach_the_card(config: TrainConfig, dataset: FakeDataset, features: FeatureNet, tmp_path: Path):
+    class About:
+        pair = "toy"
+        identity = {"distilled": {"licence": {"name": "apache-2.0"}}, "baseline": {}}  # noqa: RUF012
+
+    dataset = without_validation(dataset)
+    dataset.manifest = About()  # type: ignore[attr-defined]
+    list(train(config, dataset, tmp_path / "run", images=3, features=features))
+    facts = Head.from_pretrained(tmp_path / "run").facts
+    assert facts["pair"] == "toy" and facts["licences"] == {"distilled": {"name": "apache-2.0"}}
+
+
+def test_bad_arguments_are_refused_at_the_call(
+    config: TrainConfig, dataset: FakeDataset, features: FeatureNet, tmp_path: Path
+):
+    with pytest.raises(UsageError, match="use one of"):
+        train("nothing", dataset, tmp_path / "run", features=features)
+    with pytest.raises(UsageError, match="images"):
+        train(config, dataset, tmp_path / "run", images=0, features=features)
+    with pytest.raises(DataError, match="no training pairs"):
+        train(config, FakeDataset([]), tmp_path / "run", features=features)
+    assert not (tmp_path / "run").exists()
+    elsewhere = config.model_copy(update={"device": "mps"})
+    with pytest.raises(UsageError, match="use auto"):
+        next(train(elsewhere, dataset, tmp_path / "run", features=features))
+
+
+def test_damaged_pair_ends_the_run_with_its_name(
+    config: TrainConfig, dataset: FakeDataset, features: FeatureNet, tmp_path: Path
+):
+    pairs = FakeDataset([make_pair(0), FakePair(make_pair(0).distilled, make_pair(1, 20, 24).baseline)])
+    with pytest.raises(DataError, match="pair 1"):
+        list(train(config, pairs, tmp_path / "run", features=features))
