@@ -70,7 +70,9 @@ def hair_distance(x: Tensor, y: Tensor, z: Tensor, t: Traits) -> Tensor:
     below = torch.clamp(-y - 0.2, min=0.0)
     narrowing = 1.0 + long_hair * (0.10 * torch.clamp(below, max=1.0) - 0.12 * curl * torch.clamp(below, max=0.7))
     side = 0.705 + thickness * (0.55 + 0.35 * long_hair)
-    shell = ellipsoid(x * narrowing, lowered - 0.5 * thickness, z + 0.13, side, 0.78 + 0.75 * thickness, 0.87 + thickness)
+    shell = ellipsoid(
+        x * narrowing, lowered - 0.5 * thickness, z + 0.13, side, 0.78 + 0.75 * thickness, 0.87 + thickness
+    )
     tips = ramp(-0.2, 1.2, flow.along)
     locks = torch.sin(flow.across * 21.0 + 2.0 * torch.sin(flow.along * 1.7))
     locks = locks + 0.7 * torch.sin(flow.across * 37.0 + 1.3 + 1.4 * torch.sin(flow.along * 2.9))

@@ -79,7 +79,9 @@ def beard_region(ax: Tensor, y: Tensor, z: Tensor, marks: Landmarks) -> Tensor:
     """Where a beard grows, 0 to 1: jaw, chin, moustache and sideburns, clear of lips, cheeks and neck."""
     jaw = ramp(-0.40, -0.56, y - 0.9 * torch.clamp(ax - 0.33, min=0.0) + 0.12 * ramp(0.33, 0.18, ax))
     jaw = jaw * ramp(-1.36, -1.12, y) * ramp(-0.10, 0.10, z)
-    sideburn = ramp(0.50, 0.60, ax) * ramp(0.10, -0.05, y) * ramp(-0.16, -0.02, z) * ramp(0.30, 0.15, z) * ramp(0.63, 0.59, ax)
+    sideburn = (
+        ramp(0.50, 0.60, ax) * ramp(0.10, -0.05, y) * ramp(-0.16, -0.02, z) * ramp(0.30, 0.15, z) * ramp(0.63, 0.59, ax)
+    )
     moustache = ramp(0.34, 0.22, ax) * ramp(-0.44, -0.50, y - 0.12 * ax) * ramp(-0.72, -0.62, y) * ramp(0.45, 0.6, z)
     region = torch.maximum(torch.maximum(jaw, sideburn), moustache)
     across = ax / (marks.mouth_half_width + 0.01)
@@ -106,9 +108,7 @@ def skin_distance(x: Tensor, y: Tensor, z: Tensor, t: Traits) -> Tensor:
     d = _eyes(d, ax, y, z, t, marks)
     d = _nose(d, ax, y, z, t, marks)
     d = _mouth(d, x, ax, y, z, t, marks)
-    ear = ellipsoid(
-        ax - 0.685, y + 0.09, z + 0.10 - 0.35 * (ax - 0.68), 0.06, 0.215 + 0.03 * t["ear_size"], 0.13
-    )
+    ear = ellipsoid(ax - 0.685, y + 0.09, z + 0.10 - 0.35 * (ax - 0.68), 0.06, 0.215 + 0.03 * t["ear_size"], 0.13)
     ear = smooth_intersection(ear, -ellipsoid(ax - 0.745, y + 0.06, z + 0.03, 0.05, 0.13, 0.07), 0.04)
     d = smooth_union(d, ear, 0.07)
     thickness = t["beard"] * (0.030 + 0.05 * ramp(-0.75, -1.1, y))
@@ -148,7 +148,9 @@ def _nose(d: Tensor, ax: Tensor, y: Tensor, z: Tensor, t: Traits, marks: Landmar
     slim = 0.017 * t["femininity"]
     root_z = 0.70 + 0.018 * t["nose_bridge"]
     root = 0.058 - 0.010 * t["nose_bridge"] - 0.4 * slim
-    bridge = capsule(ax, y, z, (0.0, 0.15, root_z), (0.0, tip_y + 0.06, tip_z - 0.05), root, 0.075 + 0.010 * width - slim)
+    bridge = capsule(
+        ax, y, z, (0.0, 0.15, root_z), (0.0, tip_y + 0.06, tip_z - 0.05), root, 0.075 + 0.010 * width - slim
+    )
     d = smooth_union(d, bridge, 0.11)
     d = smooth_union(d, sphere(ax, y - tip_y, z - tip_z + 0.045, 0.088 + 0.012 * width - slim), 0.07)
     wing_x = 0.112 + 0.024 * width - slim

@@ -23,7 +23,9 @@ def render_portrait(subject: Subject, seed: int, size_px: int = 128, supersampli
     """
     size = size_px * supersampling
     if size < 8 or size % 8:
-        raise ValueError(f"a picture of {size_px} px with {supersampling}x supersampling is not a multiple of 8 samples")
+        raise ValueError(
+            f"a picture of {size_px} px with {supersampling}x supersampling is not a multiple of 8 samples"
+        )
     packed, lights = scene.pack(subject), studio(subject)
     picture = backdrop(subject, seed, size).view(3, -1)
     depth = torch.full((size * size,), torch.inf)

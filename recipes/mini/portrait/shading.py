@@ -161,7 +161,9 @@ def shade_hair(
     soft = wrapped(surface.normals, lights.key, 0.35) * shadow
     diffuse = wrapped(normal, lights.key, 0.30) * (0.35 + 0.65 * shadow)
     up = 0.5 + 0.5 * normal[1]
-    around = (lights.sky * up + lights.floor * (1.0 - up) + lights.fill_colour * wrapped(normal, lights.fill, 0.5)) * ambient
+    around = (
+        lights.sky * up + lights.floor * (1.0 - up) + lights.fill_colour * wrapped(normal, lights.fill, 0.5)
+    ) * ambient
     colour = albedo * (0.9 * diffuse * lights.key_colour + around)
     sheen = 0.11 * primary * (0.25 + hair.sqrt()) + 0.32 * secondary * albedo.clamp(max=0.6)
     colour = colour + sheen * soft * lights.key_colour * ambient

@@ -88,7 +88,10 @@ def skin_points(face: Tensor, opening: Tensor, subject: Subject, traits: dict[st
     albedo = albedo * (1.0 - 0.75 * mouth_dark)
     albedo = _eye_rims(albedo, ax, y, z, opening, subject, marks)
     hair = rgb(*subject.colour("hair"))
-    albedo = albedo * (1.0 - 0.9 * brows) + hair.clamp(max=0.16) * (0.75 - 0.4 * subject.melanin) * torch.exp(0.4 * brow_hairs) * 0.9 * brows
+    albedo = (
+        albedo * (1.0 - 0.9 * brows)
+        + hair.clamp(max=0.16) * (0.75 - 0.4 * subject.melanin) * torch.exp(0.4 * brow_hairs) * 0.9 * brows
+    )
     shade = 0.5 * hair + 0.5 * pigment * rgb(0.35, 0.40, 0.46)
     albedo = albedo * (1.0 - stubble) + shade * stubble
     albedo = albedo * (1.0 - beard) + hair * torch.exp(0.45 * beard_hairs) * beard
@@ -193,7 +196,9 @@ def _eye_rims(
     near = ramp(0.235, 0.18, across.abs()) * ramp(0.45, 0.55, z)
     upper = ramp(-0.015, 0.02, y - 0.07 * across)
     woman = subject.femininity
-    lashes = bump(opening + 0.010, 0.014 + 0.008 * woman) * near * (upper * (0.70 + 0.28 * woman) + 0.30 * (1.0 - upper))
+    lashes = (
+        bump(opening + 0.010, 0.014 + 0.008 * woman) * near * (upper * (0.70 + 0.28 * woman) + 0.30 * (1.0 - upper))
+    )
     crease = bump(opening + 0.058, 0.012) * near * upper
     lid = ramp(-0.075, -0.04, opening) * near * upper * subject.lipstick
     socket = bump(torch.sqrt((across / 1.3) ** 2 + y * y + 1e-6) - 0.13, 0.06) * ramp(0.3, 0.5, z)

@@ -60,9 +60,9 @@ def render(proof: Proof, evidence: Evidence) -> str:
     return template.substitute(
         pair=_safe(proof.pair),
         title=_safe(f"topcoat proof: {proof.pair}"),
-        headline=_safe(proof.headline),
+        headline=_prose(proof.headline),
         lead=_safe(_lead(proof)),
-        summary=_safe(proof.summary()),
+        summary=_prose(proof.summary()),
         distilled_label=_safe(f"distilled, {count_steps(steps.distilled)}"),
         enhanced_label=_safe(f"distilled + head, {count_steps(steps.distilled)}"),
         baseline_label=_safe(f"baseline, {count_steps(steps.baseline)}"),
@@ -79,7 +79,7 @@ def render(proof: Proof, evidence: Evidence) -> str:
         tflop=_tflop_chart(proof),
         seconds=_seconds_chart(proof),
         table=_table(proof),
-        statement=_safe(_statement(proof)),
+        statement=_prose(_statement(proof)),
         settings=_safe(json.dumps(_repeat(proof), indent=2, ensure_ascii=False)),
         licences=_licences(evidence.licences),
     )
@@ -182,7 +182,7 @@ def _card(name: str, figure: str, detail: str, kind: str) -> str:
 def _distance_chart(proof: Proof) -> str:
     found, ends = proof.frechet, proof.settings["frechet_intervals"]
     rows = [
-        Bar(label, value, f"{value:.3f}", colour, ends[key]["low"], ends[key]["high"])
+        Bar(label, value, f"{value:.3g}", colour, ends[key]["low"], ends[key]["high"])
         for label, key, value, colour in (
             ("distilled", "distilled", found.distilled, "distilled"),
             ("+ unsharp mask", "unsharp", found.unsharp, "control"),
@@ -197,7 +197,7 @@ def _identity_chart(evidence: Evidence) -> str:
     series = (
         ("different subjects", evidence.different, "control"),
         ("same, distilled to baseline", evidence.same, "distilled"),
-        ("distilled to head's output", evidence.kept, "enhanced"),
+        ("head's input to output", evidence.kept, "enhanced"),
     )
     return histogram(series, title="Identity cosines")
 
@@ -235,12 +235,12 @@ def _table(proof: Proof) -> str:
 
     gap = proof.settings["gap_in_floors"]
     rows = [
-        ("Fréchet distance, distilled (do-nothing score)", f"{frechet.distilled:.4f}", "measured", ""),
-        ("Fréchet distance, distilled + unsharp mask", f"{frechet.unsharp:.4f}", "measured", _control(proof)),
-        ("Fréchet distance, distilled + head", f"{frechet.enhanced:.4f}", "measured", ""),
+        ("Fréchet distance, distilled (do-nothing score)", f"{frechet.distilled:.4g}", "measured", ""),
+        ("Fréchet distance, distilled + unsharp mask", f"{frechet.unsharp:.4g}", "measured", _control(proof)),
+        ("Fréchet distance, distilled + head", f"{frechet.enhanced:.4g}", "measured", ""),
         (
             "Fréchet distance, baseline at other seeds (floor)",
-            f"{frechet.baseline_floor:.4f}",
+            f"{frechet.baseline_floor:.4g}",
             "measured",
             "" if gap is None else f"the do-nothing score is {gap:.1f} times the floor",
         ),
@@ -304,11 +304,12 @@ def _statement(proof: Proof) -> str:
         if proof.n >= ENOUGH_IMAGES
         else f" {proof.n} images are few for set distances: quote N >= {ENOUGH_IMAGES:,}."
     )
+    unseen = ", never used by a loss" if net.net == "eval" else ""
     threads = f"{machine['cores']} cores, {machine['torch_threads']} torch threads"
     return (
         f"This page is about the model pair {proof.pair} at {settings['width_px']}x{settings['height_px']} px alone. "
         f"N = {proof.n:,} subjects (a prompt and a seed each). Set distances are Fréchet distances of the feature net "
-        f"{net.net} ({net.digest}, {net.dimensions} dimensions), which no loss has seen; the floor is the baseline "
+        f"{net.net} ({net.digest}, {net.dimensions} dimensions{unseen}); the floor is the baseline "
         f"against itself on the same prompts at other seeds.{rough} TFLOP are computed from the networks' shapes "
         f"(2 FLOP per multiply-add), for the whole pipeline: text encoders, steps, decode, head. Seconds are measured "
         f"medians per image in batches of {settings['batch_size']} on {machine['gpu'] or machine['cpu']}, {threads}; "
@@ -331,6 +332,11 @@ def _licences(licences: tuple[Licence, Licence]) -> str:
             link = f'<a href="{_safe(licence.url)}">{link}</a>'
         parts.append(f"<li>{side}: {link}{'. ' + _safe(licence.note) if licence.note else ''}</li>")
     return "".join(parts)
+
+
+def _prose(text: str) -> str:
+    """Escaped text whose per cent signs stay on the line of their number."""
+    return _safe(text).replace(" %", "&nbsp;%")
 
 
 def _safe(text: str) -> str:

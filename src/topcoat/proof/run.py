@@ -96,7 +96,8 @@ def prove(
         on_progress=on_progress,
     )
     judged = judge(images, net)
-    proof = _proof(pair, head, images, judged, table, net, texts, numbers, min(batch_size, len(texts)))
+    net_name = "eval" if features is None else "custom"
+    proof = _proof(pair, head, images, judged, table, net, net_name, texts, numbers, min(batch_size, len(texts)))
     _write(Path(output), proof, images, judged, pair, texts, numbers)
     return proof
 
@@ -150,6 +151,7 @@ def _proof(
     judged: Judged,
     table: CostTable,
     net: FeatureNetLike,
+    net_name: str,
     prompts: list[str],
     seeds: list[int],
     batch_size: int,
@@ -175,7 +177,7 @@ def _proof(
             table.saving(BASELINE_STEPS_BESIDE), 1 - ours / timing["baseline_beside"].median_seconds
         ),
         hardware=hardware().as_dict(),
-        features=FeatureRecord("eval", net.digest, judged.features["baseline"].embedding.shape[1]),
+        features=FeatureRecord(net_name, net.digest, judged.features["baseline"].embedding.shape[1]),
         versions=_versions(),
         settings=_settings(pair, head, images, judged, table, prompts, seeds, batch_size),
     )
