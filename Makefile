@@ -59,7 +59,7 @@ format: $(DEV) ## put the code into shape
 types: $(DEV) ## check the types
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 
-figures: $(SETUP) ## write the figures of docs/results.json into README.md
+figures: $(SETUP) ## write the figures of benchmarks/results.json into README.md
 	@$(BIN)/python benchmarks/write_figures.py
 
 clean: ## remove the environment and everything that was made

@@ -16,14 +16,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from topcoat.cost import format_tflop
+from topcoat.cost import count_steps, format_tflop
 from topcoat.errors import TopcoatError
 from topcoat.files import read_json, write_json, write_text
 from topcoat.generators.presets import model_pair
 from topcoat.heads import Head
-from topcoat.prompts import Prompt, sample_prompts
+from topcoat.prompts import Prompt, held_out_prompts
 from topcoat.proof import Proof, prove
-from topcoat.proof.record import count_steps, percent, saving_words
+from topcoat.proof.record import percent, saving_words
 
 ROOT = Path(__file__).parent.parent
 PROMPT_SEED = 77
@@ -78,12 +78,7 @@ def run(chosen: argparse.Namespace) -> Proof:
 
 def held_out(count: int) -> list[Prompt]:
     """``count`` sampled prompts of the test split, which no head is trained on."""
-    found: list[Prompt] = []
-    wanted = 20 * max(count, 1)
-    while len(found) < count:
-        found = [prompt for prompt in sample_prompts(wanted, PROMPT_SEED) if prompt.split == "test"]
-        wanted *= 2
-    return found[:count]
+    return held_out_prompts(count, PROMPT_SEED)
 
 
 def markdown(proof: Proof) -> str:

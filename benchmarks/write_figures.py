@@ -1,4 +1,4 @@
-"""Write the measured figures of docs/results.json into README.md, between its two figure marks.
+"""Write the mini pair's figures of benchmarks/results.json into README.md, between its two figure marks.
 
 Run: python benchmarks/write_figures.py (after benchmarks/results.py). No figure in the README is typed by hand.
 """
@@ -16,13 +16,13 @@ BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
 
 
 def render(results: Mapping[str, Any]) -> str:
-    """The figures as Markdown; ``results`` has the keys of a demo's report.json."""
+    """The figures as Markdown; ``results`` has the keys of a proof's report.json."""
     frechet, seconds, tflop = results["frechet"], results["seconds_per_image"], results["tflop_per_image"]
     gap, identity, features = results["gap_closed"], results["identity"], results["features"]
     fast, slow = results["steps"]["distilled"], results["steps"]["baseline"]
     n = results["n"]
     return f"""\
-The {results["pair"]} pair at {n:,} held-out prompts and seeds, measured:
+The {results["pair"]} pair at {n:,} held-out prompts and seeds (distances and seconds measured, TFLOP computed):
 
 | | distilled, {fast} steps | distilled + head | baseline, {slow} steps |
 |---|---|---|---|
@@ -32,8 +32,8 @@ The {results["pair"]} pair at {n:,} held-out prompts and seeds, measured:
 {seconds["baseline"]:.3g} |
 | TFLOP per image | {tflop["distilled"]:.3g} | **{tflop["distilled"] + tflop["head"]:.3g}** | {tflop["baseline"]:.3g} |
 
-- **{gap["value"]:.0%} of the gap closed** (95 % interval {gap["low"]:.0%} to {gap["high"]:.0%}); an unsharp mask of \
-the same images reaches a distance of {frechet["unsharp"]:.2f}.
+- **Share of the gap closed: {_share(gap)}**; an unsharp mask of the same images reaches a distance of \
+{frechet["unsharp"]:.2f}.
 - Identity kept: cosine of head output and its input {identity["mean"]:.3f} on average, {identity["p05"]:.3f} at the \
 5th percentile.
 - Against {slow} baseline steps distilled + head saves **{results["saving"]["tflop"]:.1%} of the TFLOP and \
@@ -50,19 +50,24 @@ def fill(text: str, figures: str) -> str:
     return f"{text[:start]}\n{figures}\n{text[end:]}"
 
 
-def _hardware(hardware: Mapping[str, Any] | str) -> str:
-    if isinstance(hardware, str):
-        return hardware
-    return ", ".join(f"{name} {value}" for name, value in hardware.items() if value is not None)
+def _share(gap: Mapping[str, float | None]) -> str:
+    value, low, high = gap["value"], gap["low"], gap["high"]
+    if value is None or low is None or high is None:
+        return "not measurable"
+    return f"{value:.0%} (95 % interval {low:.0%} to {high:.0%})"
+
+
+def _hardware(hardware: Mapping[str, Any]) -> str:
+    return f"{hardware['gpu'] or hardware['cpu']}, {hardware['cores']} cores, torch {hardware['torch']}"
 
 
 def main() -> int:
     """Fill README.md; returns the exit code."""
-    source, target = ROOT / "docs" / "results.json", ROOT / "README.md"
+    source, target = ROOT / "benchmarks" / "results.json", ROOT / "README.md"
     if not source.is_file():
         print(f"error: {source} is missing; run benchmarks/results.py first", file=sys.stderr)
         return 1
-    figures = render(json.loads(source.read_text(encoding="utf-8")))
+    figures = render(json.loads(source.read_text(encoding="utf-8"))["mini"])
     target.write_text(fill(target.read_text(encoding="utf-8"), figures), encoding="utf-8")
     print(f"wrote the figures of {source.name} into {target.name}")
     return 0

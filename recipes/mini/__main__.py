@@ -6,9 +6,8 @@ import argparse
 import os
 from pathlib import Path
 
-from topcoat.config import load_config
-
 from recipes.mini.recipe import Recipe, Workshop
+from topcoat.config import load_config
 
 STAGES = ("renders", "features", "vae", "text", "baseline", "guide", "distill", "assemble", "all")
 

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
-from topcoat.features import FeatureNet
-from topcoat.files import sha256_of, write_json
 from torch import nn
 
 from recipes.mini.autoencoder import load_autoencoder
@@ -17,6 +15,8 @@ from recipes.mini.distillation import baseline_folder
 from recipes.mini.feature_nets import ARCHITECTURES
 from recipes.mini.recipe import Recipe, Workshop
 from recipes.mini.text_encoders import TextEncoders
+from topcoat.features import FeatureNet
+from topcoat.files import sha256_of, write_json
 
 ASSETS = Path(__file__).parents[2] / "src" / "topcoat" / "assets" / "mini"
 STAGES_WITH_FIGURES = ("features/loss", "features/eval", "vae", "text", "baseline", "baseline/guided", "distilled")

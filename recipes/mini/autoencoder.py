@@ -13,8 +13,6 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderDC
-from topcoat.features import FeatureNet
-from topcoat.files import write_json
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -23,6 +21,8 @@ from recipes.mini.checkpoint import Ema, load_state, save_state
 from recipes.mini.meter import Meter
 from recipes.mini.recipe import Recipe, Workshop
 from recipes.mini.renders import load_renders
+from topcoat.features import FeatureNet
+from topcoat.files import write_json
 
 CROP_PX = 64
 BATCH_IMAGES = 32

@@ -15,9 +15,6 @@ from dataclasses import dataclass
 import torch
 from diffusers import FluxTransformer2DModel
 from safetensors.torch import load_file, save_file
-from topcoat.features import FeatureNet
-from topcoat.files import atomic_path, write_json
-from topcoat.prompts import Prompt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,6 +25,9 @@ from recipes.mini.meter import Meter
 from recipes.mini.recipe import Recipe, Workshop
 from recipes.mini.renders import load_renders
 from recipes.mini.text_encoders import TextEncoders, loosened
+from topcoat.features import FeatureNet
+from topcoat.files import atomic_path, write_json
+from topcoat.prompts import Prompt
 
 MATRIX_RATE = 2e-3
 OTHER_RATE = 1e-3

@@ -14,8 +14,6 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from topcoat.files import atomic_path, write_json
-from topcoat.prompts import sample_prompts
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,6 +23,8 @@ from recipes.mini.flow import Condition, build_transformer, load_transformer, no
 from recipes.mini.meter import Meter
 from recipes.mini.recipe import PROMPT_SEED, Recipe, Workshop
 from recipes.mini.text_encoders import TextEncoders, loosened
+from topcoat.files import atomic_path, write_json
+from topcoat.prompts import sample_prompts
 
 SHARD_TRAJECTORIES = 500
 TEACHER_STEPS = 25

@@ -11,8 +11,6 @@ import time
 from dataclasses import dataclass
 
 import torch
-from topcoat.features import FeatureNet, FeatureNetConfig
-from topcoat.files import write_json
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,14 +18,16 @@ from recipes.mini.checkpoint import load_state, save_state
 from recipes.mini.meter import Meter
 from recipes.mini.recipe import Recipe, Workshop
 from recipes.mini.renders import Renders, load_renders
+from topcoat.features import FeatureNet, FeatureNetConfig
+from topcoat.files import write_json
 
 ARCHITECTURES: dict[str, tuple[str, tuple[int, ...], int]] = {
-    "loss": ("plain", (16, 32, 48, 64, 96), 11),
-    "eval": ("residual", (24, 48, 64, 96), 23),
+    "loss": ("plain", (12, 24, 40, 64, 96), 11),
+    "eval": ("residual", (24, 48, 72, 96), 23),
 }
 """Name -> kind, channels, seed."""
 
-BATCH_IMAGES = 48
+BATCH_IMAGES = 32
 HELD_OUT = 500
 QUALITY_DIMS = 2
 CHECKPOINT_SECONDS = 120

@@ -101,6 +101,7 @@ def sample(
     unconditional: Condition | None = None,
     guidance: float = 1.0,
     batch_images: int = 64,
+    precision: torch.dtype = torch.bfloat16,
 ) -> Tensor:
     """Euler's method from noise tokens to latents (N, 16, h, w); with classifier-free guidance where asked.
 
@@ -112,7 +113,7 @@ def sample(
         tokens, own = noise[rows], condition.take(rows)
         for level, after in zip(levels[:-1], levels[1:], strict=True):
             level_each = torch.full((len(rows),), level)
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", precision, enabled=precision is not torch.float32):
                 step = velocity(transformer, tokens, level_each, own)
                 if unconditional is not None:
                     free = velocity(transformer, tokens, level_each, unconditional.take(torch.zeros_like(rows)))

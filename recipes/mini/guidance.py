@@ -10,7 +10,6 @@ import random
 import time
 
 import torch
-from topcoat.files import write_json
 from torch import nn
 from torch.nn import functional as F
 
@@ -20,6 +19,7 @@ from recipes.mini.flow import Condition, build_transformer, load_transformer, ve
 from recipes.mini.meter import Meter
 from recipes.mini.recipe import Recipe, Workshop
 from recipes.mini.text_encoders import TextEncoders, loosened
+from topcoat.files import write_json
 
 PEAK_RATE = 0.25
 EMA_HALFLIFE_IMAGES = 5_000

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from topcoat.files import atomic_path
-from topcoat.prompts import Prompt, sample_prompts
 
 from recipes.mini.meter import Meter
 from recipes.mini.portrait.render import render_portrait
 from recipes.mini.portrait.subject import IDENTITY_FIELDS, SCENE_FIELDS, sample_subject
 from recipes.mini.recipe import PROMPT_SEED, Recipe, Workshop
+from topcoat.files import atomic_path
+from topcoat.prompts import Prompt, sample_prompts
 
 SHARD_RENDERS = 250
 

@@ -12,25 +12,29 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from topcoat.files import write_json
-from topcoat.prompts import VOCABULARY, PortraitWords, sample_prompts
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
 from recipes.mini.meter import Meter
 from recipes.mini.recipe import PROMPT_SEED, Recipe, Workshop
+from topcoat.files import write_json
+from topcoat.prompts import VOCABULARY, PortraitWords, sample_prompts
 
 CLIP_TOKENS = 77
 BATCH_PROMPTS = 128
-FILLER = "a an the of with and in portrait photo studio close-up picture head person skin hair eyes light from background"
+FILLER = (
+    "a an the of with and in portrait photo studio close-up picture head person skin hair eyes light from background"
+)
 NAME_PARTS = ("Ada", "Kofi", "Mei", "Ines", "Omar", "Yuki", "Lund", "Okafor", "Silva", "Novak", "Chen", "Haddad")
 
 
 class TextEncoders(nn.Module):
     """Both encoders with their tokenizers; `embed` gives what a Flux transformer is conditioned on."""
 
-    def __init__(self, clip: CLIPTextModel, t5: T5EncoderModel, tokenizers: tuple[PreTrainedTokenizerFast, ...]) -> None:
+    def __init__(
+        self, clip: CLIPTextModel, t5: T5EncoderModel, tokenizers: tuple[PreTrainedTokenizerFast, ...]
+    ) -> None:
         super().__init__()
         self.clip = clip
         self.t5 = t5
@@ -150,7 +154,9 @@ def loosened(words: PortraitWords, rng: random.Random) -> tuple[str, list[bool]]
 
 def _phrases(words: PortraitWords) -> list[tuple[str, tuple[str, ...]]]:
     """The sentence of ``words`` in phrases, each with the attributes it says; an unsaid extra is an empty phrase."""
-    hair = "bald" if words.hair_length == "bald" else f"{words.hair_length} {words.hair_texture} {words.hair_color} hair"
+    hair = (
+        "bald" if words.hair_length == "bald" else f"{words.hair_length} {words.hair_texture} {words.hair_color} hair"
+    )
     optional = [(getattr(words, name), (name,)) for name in ("facial_hair", "freckles", "glasses")]
     return [
         (words.sentence().split(",")[0], ("age", "gender")),

@@ -74,7 +74,9 @@ class PortraitWords:
 
     def sentence(self) -> str:
         """The prompt's text, for example ``studio portrait of a young woman, fair skin, long wavy red hair, ...``."""
-        hair = "bald" if self.hair_length == "bald" else f"{self.hair_length} {self.hair_texture} {self.hair_color} hair"
+        hair = (
+            "bald" if self.hair_length == "bald" else f"{self.hair_length} {self.hair_texture} {self.hair_color} hair"
+        )
         article = "an" if self.age[0] in "aeiou" else "a"
         parts = [
             f"studio portrait of {article} {self.age} {self.gender}",
@@ -148,6 +150,16 @@ def sample_prompts(count: int, seed: int = 0) -> list[Prompt]:
         words = _words_at(deck, index)
         prompts.append(Prompt(id=f"{seed:04d}-{index:08d}", text=words.sentence(), words=words))
     return prompts
+
+
+def held_out_prompts(count: int, seed: int = 0) -> list[Prompt]:
+    """The first ``count`` sampled prompts of the ``test`` split, which no head is trained on."""
+    wanted = 40 * count  # one prompt in 20 is of that split
+    while True:
+        found = [prompt for prompt in sample_prompts(wanted, seed) if prompt.split == "test"]
+        if len(found) >= count:
+            return found[:count]
+        wanted *= 2
 
 
 class _Deck:

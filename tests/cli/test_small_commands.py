@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from topcoat import __version__
-from topcoat.cli import demo as demo_command
-from topcoat.prompts import sample_prompts
+from topcoat.prompts import held_out_prompts, sample_prompts
 
 COMMANDS = (
     ("demo",),
@@ -143,5 +142,5 @@ def test_a_defect_is_one_sentence_and_its_traceback_is_there_with_debug(
 
 
 def test_held_out_prompts_start_alike_at_any_count() -> None:
-    few, many = demo_command._held_out_prompts(3, 1), demo_command._held_out_prompts(10, 1)
+    few, many = held_out_prompts(3, 1), held_out_prompts(10, 1)
     assert many[:3] == few

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from topcoat.errors import UsageError
-from topcoat.evaluation import GaussianStatistics, batches, embed, evaluate, frechet_distance, gaussian_blur
+from topcoat.evaluation import GaussianStatistics, batches, embed, evaluate, frechet_distance
 from topcoat.features import FeatureNet
+from topcoat.images import gaussian_blur
 
 
 def test_the_cut_of_a_stream_does_not_matter(images: Tensor, net: FeatureNet) -> None:

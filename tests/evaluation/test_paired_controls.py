@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from topcoat.errors import UsageError
-from topcoat.evaluation import fit_unsharp, gaussian_blur, gradient_energy, psnr, unsharp_mask
+from topcoat.evaluation import fit_unsharp, gradient_energy, psnr, unsharp_mask
+from topcoat.images import gaussian_blur
 
 
 def test_psnr_of_a_known_error(images: Tensor) -> None:

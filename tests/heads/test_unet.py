@@ -46,7 +46,7 @@ def test_untrained_network_changes_nothing_and_every_weight_can_learn(
 
 def test_size_multiple_is_what_the_network_needs():
     config = UNetConfig(channels=(4, 6, 8), unshuffle=2)
-    assert (config.size_multiple, config.depth, config.base_channels) == (8, 3, 4)
+    assert (config.size_multiple, config.depth) == (8, 3)
     assert UNet(config)(torch.rand(1, 3, 8, 8)).shape == (1, 3, 8, 8)
     with pytest.raises(RuntimeError):
         UNet(config)(torch.rand(1, 3, 12, 12))

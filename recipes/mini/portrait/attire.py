@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
+
 from recipes.mini.portrait.head import Traits
 from recipes.mini.portrait.sdf import capsule, ellipsoid, ramp, smooth_intersection, smooth_union
-from torch import Tensor
 
 ABSENT = 3.0
 """Added to the distance of a part that the subject does not wear; more than any march goes."""

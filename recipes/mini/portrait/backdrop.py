@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from recipes.mini.portrait.sdf import ramp
 from recipes.mini.portrait.skin import rgb
 from recipes.mini.portrait.subject import Subject
-from torch import Tensor
 
 
 def backdrop(subject: Subject, seed: int, size: int) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+
 from topcoat.prompts import PortraitWords
 
 Range = tuple[float, float]

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as functional
-from recipes.mini.portrait.scene import Distance
 from torch import Tensor
+
+from recipes.mini.portrait.scene import Distance
 
 DISTANCE = 7.5
 """Camera to the head's origin, in head units; about that of a short telephoto portrait."""

@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
+
 from recipes.mini.portrait.attire import ABSENT
 from recipes.mini.portrait.head import Traits
 from recipes.mini.portrait.sdf import bump, ellipsoid, ramp, smooth_intersection
-from torch import Tensor
 
 
 class Flow(NamedTuple):

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from recipes.mini.portrait.sdf import capsule, ellipsoid, ramp, smooth_intersection, smooth_union, sphere
 from torch import Tensor
+
+from recipes.mini.portrait.sdf import capsule, ellipsoid, ramp, smooth_intersection, smooth_union, sphere
 
 EYE_DEPTH = 0.565
 """z of the eyeballs' centres."""

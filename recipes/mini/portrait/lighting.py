@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as functional
+from torch import Tensor
+
 from recipes.mini.portrait.scene import body_distance, hair_distance
 from recipes.mini.portrait.sdf import ramp
 from recipes.mini.portrait.skin import rgb
 from recipes.mini.portrait.subject import Subject
-from torch import Tensor
 
 
 @dataclass(frozen=True)

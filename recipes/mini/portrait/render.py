@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as functional
+from torch import Tensor
+
 from recipes.mini.portrait import scene
 from recipes.mini.portrait.backdrop import backdrop
 from recipes.mini.portrait.camera import trace
 from recipes.mini.portrait.lighting import studio, tone_map
 from recipes.mini.portrait.shading import shade_body, shade_hair
 from recipes.mini.portrait.subject import Subject
-from torch import Tensor
 
 
 @torch.no_grad()

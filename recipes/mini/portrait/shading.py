@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as functional
+from torch import Tensor
+
 from recipes.mini.portrait import scene, surfaces
 from recipes.mini.portrait.camera import Surface
 from recipes.mini.portrait.lighting import Studio, microfacet, occlusion_and_shadow, wrapped
 from recipes.mini.portrait.sdf import ramp
 from recipes.mini.portrait.skin import rgb, skin_points
 from recipes.mini.portrait.subject import Subject
-from torch import Tensor
 
 _SCATTER = (0.45, 0.24, 0.14)
 """Wrap of the diffuse light in red, green and blue: red travels farthest through skin."""

@@ -7,6 +7,7 @@ import time
 
 import torch
 from PIL import Image
+
 from recipes.mini.portrait.render import render_portrait
 from recipes.mini.portrait.subject import sample_subject
 from topcoat.prompts import sample_prompts

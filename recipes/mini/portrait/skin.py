@@ -8,12 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+
 from recipes.mini.portrait import head
 from recipes.mini.portrait.hair import face_opening
 from recipes.mini.portrait.noise import noise
 from recipes.mini.portrait.sdf import bump, ramp
 from recipes.mini.portrait.subject import Subject
-from torch import Tensor
 
 # Linear reflectance along the melanin axis; endpoints chosen to cover the Monk skin tone scale.
 _PIGMENT = (

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
 from recipes.mini.portrait import bins
 from topcoat.prompts import PortraitWords
 

@@ -6,13 +6,14 @@ import math
 
 import torch
 import torch.nn.functional as functional
+from torch import Tensor
+
 from recipes.mini.portrait import head
 from recipes.mini.portrait.hair import strand_flow
 from recipes.mini.portrait.noise import noise
 from recipes.mini.portrait.sdf import bump, ramp
 from recipes.mini.portrait.skin import rgb
 from recipes.mini.portrait.subject import Subject
-from torch import Tensor
 
 
 def eye_albedo(face: Tensor, subject: Subject, traits: dict[str, Tensor], seed: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,12 +11,8 @@ from topcoat.cli.console import Output, command
 from topcoat.cli.options import HeadOption, PairOption, need_head
 from topcoat.errors import UsageError
 
-if TYPE_CHECKING:
-    from topcoat.prompts import Prompt
-
 app = typer.Typer()
 
-_HELD_OUT = 20  # one prompt in 20 is of the test split
 _FIRST_SEED = 9_000_000  # far from the seeds that pairs are built with
 
 
@@ -31,28 +27,17 @@ def demo(
 ) -> None:
     """Run held-out prompts through distilled, distilled + head and baseline; measure; write a report."""
     from topcoat.generators.presets import model_pair
+    from topcoat.prompts import held_out_prompts
     from topcoat.proof import prove
 
     if seed < 0:
         raise UsageError(f"seed {seed} is negative; use 0 or more")
     chosen = model_pair(pair)
     opened = need_head(head, chosen.name)
-    prompts = _held_out_prompts(count, seed)
+    prompts = held_out_prompts(count, seed)
     seeds = range(_FIRST_SEED, _FIRST_SEED + count)
     with out.progress("demo") as progress:
         proof = prove(chosen, opened, prompts, seeds, output=output, on_progress=progress)
     out.line(f"\n{proof.summary()}\n")
     out.line(f"Report: {output / 'report.html'}")
     out.result(proof.as_dict())
-
-
-def _held_out_prompts(count: int, seed: int) -> list[Prompt]:
-    """The first ``count`` sampled prompts of the test split, which no head is trained on."""
-    from topcoat.prompts import sample_prompts
-
-    wanted = 2 * _HELD_OUT * count
-    while True:
-        found = [prompt for prompt in sample_prompts(wanted, seed) if prompt.split == "test"]
-        if len(found) >= count:
-            return found[:count]
-        wanted *= 2

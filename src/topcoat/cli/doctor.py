@@ -20,7 +20,7 @@ PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "
 EXTRAS = {"dev": ("pytest", "ruff", "pyright", "import-linter", "pre-commit", "datasets", "torchmetrics")}
 ASSETS = Path(__file__).resolve().parent.parent / "assets" / "mini"
 CARD = "card.json"
-"""Its ``digests`` map each file of the embedded pair to its SHA-256."""
+"""Its ``digests`` map each weight file of the embedded pair to its SHA-256."""
 _LITTLE_DISK_BYTES = 2 * 2**30
 
 

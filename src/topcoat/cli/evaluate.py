@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,7 +67,7 @@ def evaluate(
         _told(out, source.enhanced, source.count),
         reference=source.baseline,
         distilled=source.distilled,
-        floor=None if floor is None else _read_folder(floor),
+        floor=None if floor is None else _Folder(floor),
     )
     _print(out, evaluation)
     if output is not None:
@@ -111,10 +112,6 @@ class _Folder:
         return [path.stem for path in self.paths]
 
 
-def _read_folder(folder: Path) -> Iterable[Tensor]:
-    return _Folder(folder)
-
-
 def _from_pairs(folder: Path, split: Split, head: Head, strength: float) -> _Source:
     from topcoat.pairs.dataset import PairDataset
 
@@ -130,9 +127,10 @@ def _from_folders(out: Output, enhanced: Path, baseline: Path, distilled: Path |
     z, y = _Folder(enhanced), _Folder(baseline)
     x = None if distilled is None else _Folder(distilled)
     if x is not None and x.stems() != z.stems():
-        odd = sorted(set(x.stems()) ^ set(z.stems()))[:1]
+        both = zip_longest(x.stems(), z.stems())
+        odd = next(one if other is None else other for one, other in both if one != other)
         raise UsageError(
-            f"{distilled} and {enhanced} must hold pictures of the same names; the first that differs is {odd[0]}"
+            f"{distilled} and {enhanced} must hold pictures of the same names; the first that differs is {odd}"
         )
     if len(y.paths) == len(z.paths) and y.stems() != z.stems():
         out.warn(f"the pictures of {baseline} and {enhanced} have other names; they are paired in sorted order")
@@ -162,8 +160,6 @@ def _print(out: Output, evaluation: Evaluation) -> None:
 
 
 def _write(output: Path, evaluation: Evaluation, source: _Source) -> None:
-    from itertools import islice
-
     import torch
 
     from topcoat.contact import contact_sheet

@@ -81,7 +81,7 @@ def generate(
     texts, seeds = [item.text for item in prompts], [seed + index for index in range(len(prompts))]
     facts = {
         "pair": chosen.name,
-        "model": chosen.distilled.model if chosen.name != "mini" else "embedded mini pair",
+        "model": _model_name(chosen.distilled.model) if chosen.name != "mini" else "embedded mini pair",
         "steps": str(steps or chosen.distilled.steps),
         "head": opened.digest if opened else "none",
         "strength": f"{strength:g}",
@@ -151,6 +151,11 @@ def _output_paths(output: Path, count: int) -> list[Path]:
     if output.suffix and not output.is_dir():
         raise UsageError(f"{output} has no picture type that is written here; use one of: {', '.join(FORMATS)}")
     return [output / f"{index:05d}.png" for index in range(count)]
+
+
+def _model_name(model: str) -> str:
+    """A hub id as it is, a folder by its name: an image should not tell where its maker keeps files."""
+    return Path(model).name if Path(model).is_dir() else model
 
 
 def _side_by_side(images: Sequence[Tensor]) -> Tensor:

@@ -25,7 +25,7 @@ HeadOption = Annotated[
 StrengthOption = Annotated[
     float, typer.Option("--strength", min=0.0, max=2.0, help="0 leaves the image as it is, 1 is the trained amount.")
 ]
-BatchSizeOption = Annotated[int, typer.Option("--batch-size", min=1, help="Images at a time; never changes an image.")]
+BatchSizeOption = Annotated[int, typer.Option("--batch-size", min=1, help="Images at a time; more need more memory.")]
 SeedOption = Annotated[int, typer.Option("--seed", help="0 or more; the same seed gives the same image.")]
 PromptsFileOption = Annotated[
     Path | None,

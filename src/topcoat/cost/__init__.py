@@ -3,7 +3,7 @@
 from topcoat.cost.architectures import ARCHITECTURES, Architecture
 from topcoat.cost.flops import BASELINE_STEPS_BESIDE, components_of, count_flops, head_tflop, pair_cost
 from topcoat.cost.measure import Hardware, Timing, hardware, summarise, time_interleaved, time_median, timed
-from topcoat.cost.table import CostRow, CostTable, PipelineCost, format_tflop
+from topcoat.cost.table import CostRow, CostTable, PipelineCost, count_steps, format_tflop
 
 __all__ = [
     "ARCHITECTURES",
@@ -16,6 +16,7 @@ __all__ = [
     "Timing",
     "components_of",
     "count_flops",
+    "count_steps",
     "format_tflop",
     "hardware",
     "head_tflop",

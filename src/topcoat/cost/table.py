@@ -109,15 +109,15 @@ class CostTable:
         size = f"{self.width_px}x{self.height_px}"
         lines = [f"{self.pair} at {size}, TFLOP per image, computed; 2 FLOP per multiply-add"]
         for cost in (self.enhanced, *self.baseline_at):
-            lines.append(f"\n{cost.name}, {_steps(cost.steps)}")
+            lines.append(f"\n{cost.name}, {count_steps(cost.steps)}")
             for row in cost.rows:
                 label = row.piece if row.times is None else f"{row.piece}, {row.times} x {format_tflop(row.tflop_each)}"
                 lines.append(f"  {label:<32}{format_tflop(row.tflop):>12}{row.tflop / cost.tflop:>8.1%}")
             lines.append(f"  {'sum':<32}{format_tflop(cost.tflop):>12}")
         lines.append("")
         lines.extend(
-            f"saves {self.saving(cost.steps):.1%} against {_steps(cost.steps)} of {cost.name} "
-            f"(with {_steps(self.enhanced.steps)} of {self.distilled.name}; whole pipeline, "
+            f"saves {self.saving(cost.steps):.1%} against {count_steps(cost.steps)} of {cost.name} "
+            f"(with {count_steps(self.enhanced.steps)} of {self.distilled.name}; whole pipeline, "
             f"{size}, computed)"
             for cost in self.baseline_at
         )
@@ -132,5 +132,6 @@ def format_tflop(value: float) -> str:
     return f"{value:,.{digits}f}"
 
 
-def _steps(count: int) -> str:
+def count_steps(count: int) -> str:
+    """``1 step``, ``4 steps``."""
     return f"{count} step" if count == 1 else f"{count} steps"

@@ -1,6 +1,6 @@
 """Measures of images, each importable alone: features -> statistics -> number. Nothing here knows a pipeline."""
 
-from topcoat.evaluation.controls import UnsharpMask, fit_unsharp, gaussian_blur, unsharp_mask
+from topcoat.evaluation.controls import UnsharpMask, fit_unsharp, unsharp_mask
 from topcoat.evaluation.embed import Embeddings, FeatureNetLike, Images, batches, embed
 from topcoat.evaluation.evaluate import Evaluation, FeatureRecord, SetScores, describe_gap, evaluate
 from topcoat.evaluation.frechet import GaussianStatistics, frechet_distance
@@ -32,7 +32,6 @@ __all__ = [
     "fit_unsharp",
     "frechet_distance",
     "gap_closed",
-    "gaussian_blur",
     "gradient_energy",
     "identity",
     "identity_pairs",

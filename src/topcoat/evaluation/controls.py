@@ -7,15 +7,13 @@ radii the one whose images are nearest to the baseline's is taken.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
-from torch.nn import functional
 
 from topcoat.errors import UsageError
 from topcoat.evaluation.paired import gradient_energy
+from topcoat.images import gaussian_blur
 
 SIGMAS_PX = (0.5, 0.8, 1.2, 2.0)
 """Radii that `fit_unsharp` tries."""
@@ -34,21 +32,6 @@ class UnsharpMask:
     def __call__(self, images: Tensor) -> Tensor:
         """The control's version of ``images`` ``(N, 3, H, W)`` in [0, 1]."""
         return unsharp_mask(images, self.amount, self.sigma_px)
-
-
-def gaussian_blur(images: Tensor, sigma_px: float) -> Tensor:
-    """Images ``(N, C, H, W)`` blurred by a separable Gaussian cut at 3 sigma; borders are repeated."""
-    if not sigma_px > 0 or not math.isfinite(sigma_px):
-        raise UsageError(f"a blur of sigma {sigma_px} px is not possible; use a number above 0")
-    radius = max(1, math.ceil(3 * sigma_px))
-    offsets = torch.arange(-radius, radius + 1, dtype=images.dtype, device=images.device)
-    weights = torch.exp(-0.5 * (offsets / sigma_px).square())
-    weights = weights / weights.sum()
-    channels = images.shape[1]
-    across = weights.view(1, 1, 1, -1).expand(channels, 1, 1, -1)
-    padded = functional.pad(images, (radius, radius, radius, radius), mode="replicate")
-    blurred = functional.conv2d(padded, across, groups=channels)
-    return functional.conv2d(blurred, across.mT, groups=channels)
 
 
 def unsharp_mask(images: Tensor, amount: float, sigma_px: float) -> Tensor:

@@ -171,7 +171,9 @@ def _read_in_step(streams: list[Iterator[Tensor]], net: FeatureNetLike) -> _Told
 def _psnr_or_size_error(batch: Tensor, reference: Tensor, name: str) -> Tensor:
     if batch.shape[-2:] != reference.shape[-2:]:
         sizes = f"{batch.shape[-1]}x{batch.shape[-2]} and {reference.shape[-1]}x{reference.shape[-2]}"
-        raise UsageError(f"{name} and reference images are {sizes} px; features of different sizes cannot be compared")
+        raise UsageError(
+            f"{name} and reference images are of different sizes ({sizes} px); resize them to one size first"
+        )
     count = min(len(batch), len(reference))
     return psnr(batch[:count], reference[:count])
 

@@ -54,9 +54,9 @@ class GapClosed:
     floor: Interval
 
     @property
-    def gap_in_floors(self) -> float:
-        """How many times the floor the do-nothing score is; infinity for a floor of 0."""
-        return self.distilled.value / self.floor.value if self.floor.value > 0 else float("inf")
+    def gap_in_floors(self) -> float | None:
+        """How many times the floor the do-nothing score is; None for a floor of 0."""
+        return self.distilled.value / self.floor.value if self.floor.value > 0 else None
 
 
 def gap_closed(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -118,8 +119,10 @@ class FeatureNet(nn.Module):
             config = FeatureNetConfig(**json.loads((folder / "config.json").read_text()))
             net = cls(config)
             net.load_state_dict({name: _as_float(value) for name, value in load_file(weights).items()})
-        except (OSError, ValueError, RuntimeError) as error:
-            raise DataError(f"{folder} holds no usable feature net ({type(error).__name__}); reinstall topcoat") from error
+        except (SafetensorError, OSError, TypeError, ValueError, RuntimeError) as error:
+            raise DataError(
+                f"{folder} holds no usable feature net ({type(error).__name__}); reinstall topcoat"
+            ) from error
         net.digest = sha256_of(weights)[:16]
         return net.frozen()
 
@@ -155,7 +158,7 @@ def _stage(kind: Kind, before: int, channels: int, *, first: bool) -> nn.Module:
             nn.ReLU(),
         )
     entry = _conv(before, channels, 7 if first else 3, 2)
-    return nn.Sequential(entry, nn.SiLU(), _Residual(channels), _Residual(channels))
+    return nn.Sequential(entry, nn.SiLU(), _Residual(channels))
 
 
 def _conv(before: int, after: int, kernel_px: int, stride_px: int) -> nn.Sequential:

@@ -1,4 +1,4 @@
-"""The adapter to diffusers, and the only module that imports it."""
+"""The adapter to diffusers, and the only module that runs its pipelines; `topcoat.generators.meta` counts them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from topcoat.errors import ModelError, UsageError
-from topcoat.generators.base import GeneratorSpec, check_request, check_steps
+from topcoat.generators.base import GeneratorSpec, ModelPair, check_request, check_steps
 
 _DECODE_PIXELS = 4 * 1024 * 1024  # decoding needs far more memory per pixel than denoising, so it goes in smaller lots
 _OWN_PARTS = ("transformer", "scheduler")
@@ -60,7 +60,7 @@ class DiffusersGenerator:
 
     @property
     def pipeline(self) -> Any:
-        """The diffusers pipeline itself, for counting its cost."""
+        """The diffusers pipeline itself."""
         return self._pipeline
 
     @property
@@ -160,6 +160,12 @@ def load_generator(spec: GeneratorSpec, cache: ComponentCache | None = None) -> 
     return DiffusersGenerator(spec, pipeline)
 
 
+def load_pair(pair: ModelPair) -> tuple[DiffusersGenerator, DiffusersGenerator]:
+    """The distilled model and the baseline, sharing what they can; raises like `load_generator`."""
+    cache = ComponentCache()
+    return load_generator(pair.distilled, cache), load_generator(pair.baseline, cache)
+
+
 def _load_pipeline(spec: GeneratorSpec, cache: ComponentCache | None) -> Any:
     import diffusers
 
@@ -217,7 +223,8 @@ def _load_sentence(spec: GeneratorSpec, error: BaseException) -> str:
     sources = [source for source in (spec.model, spec.transformer) if source is not None]
     where = " or ".join(sources)
     if all(Path(source).is_dir() for source in sources):
-        return f"{spec.name} cannot be loaded from {where} ({_first_line(error)}); the folder is damaged or incomplete"
+        reason = _first_line(error)
+        return f"{spec.name} cannot be loaded from {where} ({reason}); get it again, it is damaged or incomplete"
     page = f"https://huggingface.co/{next(source for source in sources if not Path(source).is_dir())}"
     if "GatedRepoError" in names:
         return (

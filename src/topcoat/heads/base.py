@@ -163,7 +163,9 @@ def _read_config(folder: Path) -> tuple[HeadConfig, Mapping[str, Any]]:
         raise DataError(f"{path} does not describe a topcoat head; give a folder that topcoat train wrote")
     if data.get("format_version") != FORMAT_VERSION:
         found = data.get("format_version")
-        raise DataError(f"{path} has format version {found}, this topcoat reads {FORMAT_VERSION}; install another")
+        raise DataError(
+            f"{path} has format version {found}, this topcoat reads {FORMAT_VERSION}; use the version that wrote it"
+        )
     try:
         config = parse_head_config(data["head"], source=str(path))
     except UsageError as error:  # the file is at fault, not the call
@@ -185,7 +187,9 @@ def _load_weights(network: nn.Module, folder: Path) -> None:
     found = {name: tuple(value.shape) for name, value in weights.items()}
     if wanted != found:
         odd = sorted(set(wanted.items()) ^ set(found.items()))[0][0]
-        raise DataError(f"{path} does not fit its {CONFIG_NAME} (see {odd}); the two files are of different heads")
+        raise DataError(
+            f"{path} does not fit its {CONFIG_NAME} (see {odd}); the two files are of different heads, fetch both again"
+        )
     if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
         raise DataError(f"{path} holds weights that are not finite; fetch or train it again")
     network.load_state_dict({name: value.float() for name, value in weights.items()})

@@ -31,7 +31,7 @@ class UNetConfig(HeadConfig):
     ``channels`` holds one width per scale, finest first; each scale has half the side of the one before.
     """
 
-    kind: str = Field(default="unet", pattern="^unet$")
+    kind: Literal["unet"] = "unet"  # pyright: ignore[reportIncompatibleVariableOverride] - frozen, so narrowing is safe
     channels: Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(min_length=1, max_length=8)] = (
         24,
         32,
@@ -41,11 +41,6 @@ class UNetConfig(HeadConfig):
     blocks_per_stage: int = Field(default=1, ge=1, le=16)
     unshuffle: Literal[1, 2, 4] = 2
     cbam: bool = True
-
-    @property
-    def base_channels(self) -> int:
-        """Width of the finest scale."""
-        return self.channels[0]
 
     @property
     def depth(self) -> int:

@@ -67,7 +67,9 @@ def build_pairs(
     plan = [records[start : start + shard_size] for start in range(0, len(records), shard_size)]
     kept = [_read_made(folder, manifest, number, wanted) for number, wanted in enumerate(plan)]
     if generators is None and any(made is not None for made in kept):
-        generators = _load(models)
+        from topcoat.generators.diffusers import load_pair
+
+        generators = load_pair(models)
     done = 0
     for number, (wanted, made) in enumerate(zip(plan, kept, strict=True)):
         if made is not None:
@@ -84,13 +86,6 @@ def build_pairs(
 def shard_name(number: int) -> str:
     """The file name of a shard; without a total, so that adding pairs renames nothing."""
     return f"train-{number:05d}.parquet"
-
-
-def _load(pair: ModelPair) -> _Generators:
-    from topcoat.generators.diffusers import ComponentCache, load_generator
-
-    cache = ComponentCache()
-    return load_generator(pair.distilled, cache), load_generator(pair.baseline, cache)
 
 
 def _open_or_start(folder: Path, pair: ModelPair, shard_size: int) -> Manifest:

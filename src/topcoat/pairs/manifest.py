@@ -76,7 +76,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return parse_config(data, Manifest, source=str(path))
     except UsageError as error:
-        raise DataError(f"{error}; the manifest is damaged") from error
+        raise DataError(f"{error}; the manifest is damaged, build the pairs into another folder") from error
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -103,22 +104,24 @@ def read_records(shard: Path) -> list[PairRecord]:
 
 def read_columns(shard: Path, columns: list[str], row_group: int | None = None) -> list[dict[str, Any]]:
     """Rows of a shard (or of one row group) with only ``columns``; raises `DataError` if it cannot be read."""
-    try:
-        with pq.ParquetFile(shard) as file:
-            if row_group is None:
-                return file.read(columns=columns).to_pylist()
-            return file.read_row_group(row_group, columns=columns).to_pylist()
-    except FileNotFoundError as error:
-        raise DataError(f"{shard} is missing; build the pairs again with the same settings to restore it") from error
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{shard} is damaged; delete it and build the pairs again to restore it") from error
+    with _opened(shard) as file:
+        if row_group is None:
+            return file.read(columns=columns).to_pylist()
+        return file.read_row_group(row_group, columns=columns).to_pylist()
 
 
 def row_group_sizes(shard: Path) -> list[int]:
     """The number of rows in each row group of a shard; raises `DataError` if it cannot be read."""
+    with _opened(shard) as file:
+        return [file.metadata.row_group(index).num_rows for index in range(file.metadata.num_row_groups)]
+
+
+@contextmanager
+def _opened(shard: Path) -> Iterator[pq.ParquetFile]:
+    """A shard, open for reading; every way in which that fails is a `DataError` that says how to restore it."""
     try:
         with pq.ParquetFile(shard) as file:
-            return [file.metadata.row_group(index).num_rows for index in range(file.metadata.num_row_groups)]
+            yield file
     except FileNotFoundError as error:
         raise DataError(f"{shard} is missing; build the pairs again with the same settings to restore it") from error
     except (pa.ArrowException, OSError) as error:

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from topcoat.cost import BASELINE_STEPS_BESIDE
+from topcoat.cost import BASELINE_STEPS_BESIDE, count_steps
 from topcoat.evaluation import FeatureRecord, Identity, IdentityPairs
 from topcoat.evaluation.evaluate import ENOUGH_IMAGES
 
@@ -148,8 +148,3 @@ def _saving_sentence(saving: Saving, distilled_steps: int, baseline_steps: int, 
         f"{count_steps(distilled_steps)} + head against {count_steps(baseline_steps)}, whole pipeline at {size}: "
         f"{saving_words(saving.tflop)} TFLOP (computed), {saving_words(saving.seconds)} time (measured)."
     )
-
-
-def count_steps(count: int) -> str:
-    """``1 step``, ``4 steps``."""
-    return f"{count} step" if count == 1 else f"{count} steps"

@@ -15,13 +15,13 @@ from string import Template
 from PIL import Image
 from torch import Tensor
 
-from topcoat.cost import BASELINE_STEPS_BESIDE, format_tflop
+from topcoat.cost import BASELINE_STEPS_BESIDE, count_steps, format_tflop
 from topcoat.evaluation.evaluate import ENOUGH_IMAGES
 from topcoat.files import atomic_path
 from topcoat.generators.base import Licence
 from topcoat.images import encode_png, to_pil
 from topcoat.proof.charts import Bar, bars, histogram
-from topcoat.proof.record import Proof, count_steps, percent, saving_words
+from topcoat.proof.record import Proof, percent, saving_words
 from topcoat.proof.store import to_floats
 
 SUBJECTS = 12

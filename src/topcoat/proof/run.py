@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import json
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,9 +35,9 @@ from topcoat.evaluation.controls import UnsharpMask
 from topcoat.features import load_feature_net
 from topcoat.files import atomic_path, write_json
 from topcoat.generators.base import Generator, ModelPair, check_request
-from topcoat.generators.diffusers import ComponentCache, load_generator
+from topcoat.generators.diffusers import load_pair
 from topcoat.generators.presets import model_pair
-from topcoat.pairs.manifest import pair_identity
+from topcoat.pairs.manifest import pair_identity, versions
 from topcoat.prompts import Prompt, as_prompts
 from topcoat.proof.collect import FLOOR_SEED_OFFSET, Collected, Progress, ProofHead, collect
 from topcoat.proof.record import Distances, PerImage, Proof, Saving, Share, Steps
@@ -84,7 +82,7 @@ def prove(
         raise UsageError(f"batch size {batch_size} is not possible; use 1 or more")
     table = pair_cost(pair, head)  # first: it takes seconds, and what cannot be counted should fail before the hours
     net = load_feature_net("eval") if features is None else features
-    distilled, baseline = generators or _load(pair)
+    distilled, baseline = generators or load_pair(pair)
     images = collect(
         distilled,
         baseline,
@@ -139,11 +137,6 @@ def judge(images: Collected, net: FeatureNetLike) -> Judged:
     return Judged(control, unsharp, found, gap, by_unsharp, energy, time.perf_counter() - start)
 
 
-def _load(pair: ModelPair) -> tuple[Generator, Generator]:
-    cache = ComponentCache()
-    return load_generator(pair.distilled, cache), load_generator(pair.baseline, cache)
-
-
 def _proof(
     pair: ModelPair,
     head: ProofHead,
@@ -178,7 +171,7 @@ def _proof(
         ),
         hardware=hardware().as_dict(),
         features=FeatureRecord(net_name, net.digest, judged.features["baseline"].embedding.shape[1]),
-        versions=_versions(),
+        versions=versions(),
         settings=_settings(pair, head, images, judged, table, prompts, seeds, batch_size),
     )
 
@@ -207,7 +200,7 @@ def _settings(
         "head_digest": head.digest,
         "control": dataclasses.asdict(judged.control),
         "gap_closed_by_unsharp": {"value": shares.value, "low": shares.low, "high": shares.high},
-        "gap_in_floors": gap.distilled.value / gap.floor.value if gap.floor.value > 0 else None,
+        "gap_in_floors": gap.gap_in_floors,
         "frechet_intervals": {
             "distilled": _ends(gap.distilled.low, gap.distilled.high),
             "enhanced": _ends(gap.enhanced.low, gap.enhanced.high),
@@ -231,14 +224,6 @@ def _ends(low: float, high: float) -> dict[str, float]:
 
 def _spread(timing: Timing) -> dict[str, float | int]:
     return {"low": timing.low, "high": timing.high, "batches": timing.runs}
-
-
-def _versions() -> dict[str, str]:
-    from topcoat import __version__
-
-    names = ("torch", "diffusers", "transformers")
-    found = {name: importlib.metadata.version(name) for name in names}
-    return {"topcoat": __version__, "python": platform.python_version(), **found}
 
 
 def _write(

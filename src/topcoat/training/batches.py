@@ -66,6 +66,7 @@ class PairBytes:
             raise DataError("the dataset has no training pairs; build some with topcoat pairs build")
         self._pairs = pairs
         self._kept: dict[int, Tensor] = {}
+        self._keep = False
         first = self[0]
         self._keep = first.nbytes * len(pairs) <= cache_mebibytes * 2**20
 
@@ -79,9 +80,9 @@ class PairBytes:
         pair = self._pairs[index]
         if pair.distilled.shape != pair.baseline.shape:
             sizes = f"{_size(pair.distilled)} and {_size(pair.baseline)}"
-            raise DataError(f"pair {index} has images of {sizes}; both halves of a pair must have one size")
+            raise DataError(f"pair {index} has images of {sizes}; build the pairs again with one size for both")
         pixels = torch.stack([pair.distilled, pair.baseline]).mul(255).round().clamp(0, 255).to(torch.uint8)
-        if getattr(self, "_keep", False):
+        if self._keep:
             self._kept[index] = pixels
         return pixels
 
