@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
-from torch import nn
 
 from recipes.mini.autoencoder import load_autoencoder
 from recipes.mini.distillation import baseline_folder
@@ -26,8 +26,8 @@ LICENCE = {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE
 def assemble(recipe: Recipe, shop: Workshop) -> None:
     """Write `assets/mini` (all but the head, which `topcoat train` makes) and the digests of every weight file."""
     scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0, use_dynamic_shifting=False)
-    text = TextEncoders.load(shop.text)
-    pipeline = FluxPipeline(
+    text: Any = TextEncoders.load(shop.text)
+    pipeline: Any = FluxPipeline(
         scheduler=scheduler,
         vae=_half(load_autoencoder(shop)),
         text_encoder=_half(text.clip),
@@ -90,7 +90,7 @@ def _pair(recipe: Recipe) -> dict[str, object]:
     }
 
 
-def _half(module: nn.Module) -> nn.Module:
+def _half(module: Any) -> Any:
     return module.to(torch.float16)
 
 

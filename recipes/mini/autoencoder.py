@@ -10,29 +10,32 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderDC
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recipes.mini.autoencoder_start import start_from_components
-from recipes.mini.checkpoint import Ema, load_state, save_state
+from recipes.mini.checkpoint import load_state, save_state
 from recipes.mini.meter import Meter
 from recipes.mini.recipe import Recipe, Workshop
 from recipes.mini.renders import load_renders
 from topcoat.features import FeatureNet
 from topcoat.files import write_json
+from topcoat.training.ema import Ema, ema_decay
 
 CROP_PX = 64
 BATCH_IMAGES = 32
 HELD_OUT = 500
 CHECKPOINT_SECONDS = 120
+EMA_HALFLIFE_IMAGES = 20_000
 START_IMAGES = 2_000
 
 
-def build_autoencoder(recipe: Recipe) -> AutoencoderDC:
-    """The untrained network."""
+def build_autoencoder(recipe: Recipe) -> Any:
+    """The untrained `AutoencoderDC`; typed Any, as are its kin below, because diffusers' own types are too wide."""
     return AutoencoderDC(
         in_channels=3,
         latent_channels=16,
@@ -58,8 +61,10 @@ def train_autoencoder(recipe: Recipe, shop: Workshop) -> None:
     print(f"patch PCA start: {_psnr(autoencoder, held_out):.2f} dB")
     net = FeatureNet.load(shop.features / "loss")
     optimizer = torch.optim.AdamW(autoencoder.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0)
-    ema = Ema(autoencoder, 20_000)
-    counters = load_state(shop.autoencoder, {"net": autoencoder}, {"optimizer": optimizer}, {"net": ema})
+    ema = Ema(autoencoder)
+    modules: dict[str, nn.Module] = {"net": autoencoder, "average": ema.network}
+    optimizers: dict[str, torch.optim.Optimizer] = {"optimizer": optimizer}
+    counters = load_state(shop.autoencoder, modules, optimizers)
     seen = int(counters.get("images", 0))
     saved = time.monotonic()
     with Meter("autoencoder", recipe.autoencoder_images, seen) as meter:
@@ -74,23 +79,22 @@ def train_autoencoder(recipe: Recipe, shop: Workshop) -> None:
             torch.nn.utils.clip_grad_norm_(autoencoder.parameters(), 0.5)
             optimizer.step()
             seen += len(batch)
-            ema.update(autoencoder, len(batch), seen)
+            ema.update(autoencoder, ema_decay(seen, len(batch), EMA_HALFLIFE_IMAGES))
             meter.update(seen, f"loss {loss.item():.4f}")
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                state = {"net": autoencoder}, {"optimizer": optimizer}, {"net": ema}
-                save_state(shop.autoencoder, *state, {"images": seen})
+                save_state(shop.autoencoder, modules, optimizers, {"images": seen})
                 saved = time.monotonic()
-    autoencoder.load_state_dict(ema.average)
+    autoencoder.load_state_dict(ema.network.state_dict())
     _finish(autoencoder, train, held_out, shop.autoencoder, seen)
 
 
-def load_autoencoder(shop: Workshop) -> AutoencoderDC:
+def load_autoencoder(shop: Workshop) -> Any:
     """The trained autoencoder, frozen."""
     return AutoencoderDC.from_pretrained(shop.autoencoder).eval().requires_grad_(False)
 
 
 @torch.no_grad()
-def encode(autoencoder: AutoencoderDC, images: Tensor) -> Tensor:
+def encode(autoencoder: Any, images: Tensor) -> Tensor:
     """uint8 images (N, 3, H, W) -> diffusion latents (N, 16, H/8, W/8) of about unit variance."""
     config = autoencoder.config
     latents = [autoencoder.encode(_to_model(batch)).latent for batch in images.split(64)]
@@ -98,7 +102,7 @@ def encode(autoencoder: AutoencoderDC, images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def decode(autoencoder: AutoencoderDC, latents: Tensor) -> Tensor:
+def decode(autoencoder: Any, latents: Tensor) -> Tensor:
     """Diffusion latents -> images (N, 3, H, W) in [0, 1]."""
     config = autoencoder.config
     unscaled = latents / config.scaling_factor + config.shift_factor
@@ -122,9 +126,7 @@ def _crops(images: Tensor, generator: torch.Generator) -> Tensor:
     return _to_model(torch.stack(crops))
 
 
-def _loss(
-    autoencoder: AutoencoderDC, net: FeatureNet, images: Tensor, latent_noise: float, generator: torch.Generator
-) -> Tensor:
+def _loss(autoencoder: Any, net: FeatureNet, images: Tensor, latent_noise: float, generator: torch.Generator) -> Tensor:
     latents = autoencoder.encode(images).latent
     noisy = latents + torch.randn(latents.shape, generator=generator) * latent_noise
     decoded = autoencoder.decode(noisy).sample
@@ -143,24 +145,24 @@ def _loss(
 
 
 @torch.no_grad()
-def _reconstructed(autoencoder: AutoencoderDC, images: Tensor) -> Tensor:
+def _reconstructed(autoencoder: Any, images: Tensor) -> Tensor:
     out = [autoencoder.decode(autoencoder.encode(_to_model(batch)).latent).sample for batch in images.split(64)]
     return torch.cat(out).clamp(-1, 1)
 
 
-def _psnr(autoencoder: AutoencoderDC, images: Tensor) -> float:
+def _psnr(autoencoder: Any, images: Tensor) -> float:
     error = (_reconstructed(autoencoder, images) - _to_model(images)).square().mean(dim=(1, 2, 3)) / 4
     return float((-10 * error.log10()).mean())
 
 
-def _gradient_share(autoencoder: AutoencoderDC, images: Tensor) -> float:
+def _gradient_share(autoencoder: Any, images: Tensor) -> float:
     def energy(values: Tensor) -> Tensor:
         return values.diff(dim=-1).abs().mean() + values.diff(dim=-2).abs().mean()
 
     return float(energy(_reconstructed(autoencoder, images)) / energy(_to_model(images)))
 
 
-def _finish(autoencoder: AutoencoderDC, train: Tensor, held_out: Tensor, folder: Path, seen: int) -> None:
+def _finish(autoencoder: Any, train: Tensor, held_out: Tensor, folder: Path, seen: int) -> None:
     with torch.no_grad():
         latents = torch.cat([autoencoder.encode(_to_model(b)).latent for b in train[:START_IMAGES].split(64)])
     # FluxPipeline reads these four from the config of any VAE class; `block_out_channels` tells it the 8x.

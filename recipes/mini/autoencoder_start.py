@@ -6,6 +6,8 @@ Its pixel-(un)shuffle layers can hold any linear map of 8x8 patches. Starting fr
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -34,7 +36,7 @@ def principal_components(images: Tensor, latent_channels: int) -> tuple[Tensor, 
 
 
 @torch.no_grad()
-def start_from_components(autoencoder: nn.Module, images: Tensor) -> None:
+def start_from_components(autoencoder: Any, images: Tensor) -> None:
     """Set the weights of an `AutoencoderDC` (three halvings, no full-resolution blocks) to patch PCA of ``images``."""
     latent_channels = autoencoder.encoder.conv_out.out_channels
     encode, decode, mean = principal_components(images, latent_channels)
@@ -47,7 +49,7 @@ def start_from_components(autoencoder: nn.Module, images: Tensor) -> None:
     _start_decoder(autoencoder.decoder, decode, mean, images)
 
 
-def _start_encoder(encoder: nn.Module, encode: Tensor, mean: Tensor) -> None:
+def _start_encoder(encoder: Any, encode: Tensor, mean: Tensor) -> None:
     entry = encoder.conv_in.conv
     _set_center(entry, torch.eye(entry.out_channels, entry.in_channels))
     hidden_to_patch = torch.eye(3 * PATCH_PX**2).reshape(-1, 3, PATCH_PX, PATCH_PX)
@@ -63,7 +65,7 @@ def _start_encoder(encoder: nn.Module, encode: Tensor, mean: Tensor) -> None:
     _set_center(encoder.conv_out, encode @ to_patch, -encode @ mean)
 
 
-def _start_decoder(decoder: nn.Module, decode: Tensor, mean: Tensor, images: Tensor) -> None:
+def _start_decoder(decoder: Any, decode: Tensor, mean: Tensor, images: Tensor) -> None:
     latent = decode.shape[1]
     whole = torch.cat([decode, mean[:, None]], dim=1).reshape(3, PATCH_PX, PATCH_PX, latent + 1)
 

@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers import FluxTransformer2DModel
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recipes.mini.autoencoder import encode, load_autoencoder
-from recipes.mini.checkpoint import Ema, load_state, save_state
+from recipes.mini.checkpoint import load_state, save_state
 from recipes.mini.flow import Condition, build_transformer, pack, velocity
 from recipes.mini.meter import Meter
 from recipes.mini.recipe import Recipe, Workshop
@@ -28,6 +29,7 @@ from recipes.mini.text_encoders import TextEncoders, loosened
 from topcoat.features import FeatureNet
 from topcoat.files import atomic_path, write_json
 from topcoat.prompts import Prompt
+from topcoat.training.ema import Ema, ema_decay
 
 MATRIX_RATE = 2e-3
 OTHER_RATE = 1e-3
@@ -58,9 +60,10 @@ def train_baseline(recipe: Recipe, shop: Workshop) -> None:
     width = recipe.heads * recipe.head_dim
     projector = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, corpus.features.shape[-1]))
     optimizers = build_optimizers(transformer, projector)
-    ema = Ema(transformer, recipe.ema_halflife_images)
-    modules = {"transformer": transformer, "projector": projector}
-    counters = load_state(shop.baseline, modules, optimizers, {"transformer": ema})
+    ema = Ema(transformer)
+    averaged: Any = ema.network
+    modules = {"transformer": transformer, "projector": projector, "average": ema.network}
+    counters = load_state(shop.baseline, modules, optimizers)
     seen, flow_loss = int(counters.get("images", 0)), counters.get("flow_loss", 0.0)
     hidden = watch_image_tokens(transformer)
     saved = time.monotonic()
@@ -75,13 +78,13 @@ def train_baseline(recipe: Recipe, shop: Workshop) -> None:
             for optimizer in optimizers.values():
                 optimizer.step()
             seen += recipe.batch_size
-            ema.update(transformer, recipe.batch_size, seen)
+            ema.update(transformer, ema_decay(seen, recipe.batch_size, recipe.ema_halflife_images))
             flow_loss = flow.item() if flow_loss == 0 else 0.98 * flow_loss + 0.02 * flow.item()
             meter.update(seen, f"flow loss {flow_loss:.4f}, alignment {alignment.item():.3f}")
             if time.monotonic() - saved > CHECKPOINT_SECONDS or seen >= recipe.baseline_images:
                 counters = {"images": seen, "flow_loss": flow_loss}
-                save_state(shop.baseline, modules, optimizers, {"transformer": ema}, counters)
-                save_average(ema, recipe, shop)
+                save_state(shop.baseline, modules, optimizers, counters)
+                averaged.save_pretrained(shop.baseline / "transformer")
                 saved = time.monotonic()
     write_json(shop.baseline / "figures.json", {"images_seen": seen, "flow_loss": flow_loss})
     print(f"baseline: {seen:,} images seen, flow loss {flow_loss:.4f}")
@@ -135,13 +138,6 @@ def watch_image_tokens(transformer: FluxTransformer2DModel) -> dict[str, Tensor]
 
     transformer.transformer_blocks[-1].register_forward_hook(keep)
     return seen
-
-
-def save_average(ema: Ema, recipe: Recipe, shop: Workshop) -> None:
-    """Write the averaged weights as a transformer folder that diffusers loads."""
-    averaged = build_transformer(recipe)
-    averaged.load_state_dict(ema.average)
-    averaged.save_pretrained(shop.baseline / "transformer")
 
 
 def prompt_batches(prompts: list[Prompt], rows: Tensor, rng: random.Random) -> Iterator[str]:

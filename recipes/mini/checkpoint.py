@@ -13,30 +13,10 @@ from torch import Tensor, nn
 from topcoat.files import atomic_path, write_json
 
 
-class Ema:
-    """Exponential moving average of a module's parameters, its half-life counted in images seen."""
-
-    def __init__(self, module: nn.Module, halflife_images: int) -> None:
-        self.halflife_images = halflife_images
-        self.average = {name: value.detach().clone() for name, value in module.state_dict().items()}
-
-    @torch.no_grad()
-    def update(self, module: nn.Module, batch_images: int, images_seen: int) -> None:
-        """Move the average towards ``module`` by one batch; young runs use a shorter half-life."""
-        halflife = min(self.halflife_images, max(1, images_seen // 8))
-        weight = 1 - 0.5 ** (batch_images / halflife)
-        for name, value in module.state_dict().items():
-            if value.is_floating_point():
-                self.average[name].lerp_(value, weight)
-            else:
-                self.average[name].copy_(value)
-
-
 def save_state(
     folder: Path,
     modules: dict[str, nn.Module],
     optimizers: dict[str, torch.optim.Optimizer],
-    averages: dict[str, Ema],
     counters: dict[str, float],
 ) -> None:
     """Write everything a run needs to go on; the previous state stays until the new one is complete."""
@@ -44,8 +24,6 @@ def save_state(
     tensors: dict[str, Tensor] = {}
     for name, module in modules.items():
         tensors |= {f"module/{name}/{key}": value for key, value in module.state_dict().items()}
-    for name, ema in averages.items():
-        tensors |= {f"ema/{name}/{key}": value for key, value in ema.average.items()}
     for name, optimizer in optimizers.items():
         for index, slots in optimizer.state_dict()["state"].items():
             for slot, value in slots.items():
@@ -60,7 +38,6 @@ def load_state(
     folder: Path,
     modules: dict[str, nn.Module],
     optimizers: dict[str, torch.optim.Optimizer],
-    averages: dict[str, Ema],
 ) -> dict[str, float]:
     """Restore what `save_state` wrote and return its counters; an empty mapping where there is nothing yet."""
     path = folder / "state.safetensors"
@@ -69,8 +46,6 @@ def load_state(
     tensors = load_file(path)
     for name, module in modules.items():
         module.load_state_dict(_below(tensors, f"module/{name}/"))
-    for name, ema in averages.items():
-        ema.average = _below(tensors, f"ema/{name}/")
     for name, optimizer in optimizers.items():
         state: dict[int, dict[str, Any]] = {}
         for key, value in _below(tensors, f"optimizer/{name}/").items():

@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -18,13 +19,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recipes.mini.baseline import CHECKPOINT_SECONDS, build_optimizers, set_rates
-from recipes.mini.checkpoint import Ema, load_state, save_state
+from recipes.mini.checkpoint import load_state, save_state
 from recipes.mini.flow import Condition, build_transformer, load_transformer, noise_of, pack, sample, velocity
 from recipes.mini.meter import Meter
 from recipes.mini.recipe import PROMPT_SEED, Recipe, Workshop
 from recipes.mini.text_encoders import TextEncoders, loosened
 from topcoat.files import atomic_path, write_json
 from topcoat.prompts import sample_prompts
+from topcoat.training.ema import Ema, ema_decay
 
 SHARD_TRAJECTORIES = 500
 TEACHER_STEPS = 25
@@ -43,8 +45,10 @@ def distill_steps(recipe: Recipe, shop: Workshop) -> None:
     student = build_transformer(recipe)
     student.load_state_dict(load_transformer(folder).state_dict())
     optimizers = build_optimizers(student)
-    ema = Ema(student, EMA_HALFLIFE_IMAGES)
-    seen = int(load_state(shop.distilled, {"student": student}, optimizers, {"student": ema}).get("images", 0))
+    ema = Ema(student)
+    averaged: Any = ema.network
+    modules = {"student": student, "average": ema.network}
+    seen = int(load_state(shop.distilled, modules, optimizers).get("images", 0))
     average, saved = 0.0, time.monotonic()
     with Meter("reflow", recipe.distilled_images, seen) as meter:
         while seen < recipe.distilled_images:
@@ -65,14 +69,13 @@ def distill_steps(recipe: Recipe, shop: Workshop) -> None:
             for optimizer in optimizers.values():
                 optimizer.step()
             seen += recipe.batch_size
-            ema.update(student, recipe.batch_size, seen)
+            ema.update(student, ema_decay(seen, recipe.batch_size, EMA_HALFLIFE_IMAGES))
             average = loss.item() if average == 0 else 0.97 * average + 0.03 * loss.item()
             meter.update(seen, f"loss {average:.4f}")
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                save_state(shop.distilled, {"student": student}, optimizers, {"student": ema}, {"images": seen})
+                save_state(shop.distilled, modules, optimizers, {"images": seen})
                 saved = time.monotonic()
-    student.load_state_dict(ema.average)
-    student.save_pretrained(shop.distilled / "transformer")
+    averaged.save_pretrained(shop.distilled / "transformer")
     write_json(shop.distilled / "figures.json", {"images_seen": seen, "trajectories": len(noise), "loss": average})
     print(f"reflow: {seen:,} images seen of {len(noise):,} trajectories, loss {average:.4f}")
 

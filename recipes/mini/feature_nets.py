@@ -57,10 +57,11 @@ def train_feature_net(name: str, recipe: Recipe, shop: Workshop) -> None:
             "quality_dims": QUALITY_DIMS,
         }
     )
-    net = FeatureNet(config).to(memory_format=torch.channels_last)
+    net = FeatureNet(config)
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=0.02)
     folder = shop.features / name
-    seen = int(load_state(folder, {"net": net}, {"optimizer": optimizer}, {}).get("images", 0))
+    seen = int(load_state(folder, {"net": net}, {"optimizer": optimizer}).get("images", 0))
     parity = 0 if name == "loss" else 1
     usable = torch.arange(parity, len(renders.images) - HELD_OUT, 2)
     saved = time.monotonic()
@@ -81,7 +82,7 @@ def train_feature_net(name: str, recipe: Recipe, shop: Workshop) -> None:
             seen += BATCH_IMAGES
             meter.update(seen, f"loss {loss.item():.3f}")
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                save_state(folder, {"net": net}, {"optimizer": optimizer}, {}, {"images": seen})
+                save_state(folder, {"net": net}, {"optimizer": optimizer}, {"images": seen})
                 saved = time.monotonic()
     score = _explained(net.eval(), renders, targets)
     net.save(folder)

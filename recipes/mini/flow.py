@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import FluxTransformer2DModel
@@ -31,8 +33,8 @@ class Condition:
         return Condition(self.pooled[rows], self.states[rows])
 
 
-def build_transformer(recipe: Recipe) -> FluxTransformer2DModel:
-    """An untrained Flux transformer of the recipe's size."""
+def build_transformer(recipe: Recipe) -> Any:
+    """An untrained `FluxTransformer2DModel` of the recipe's size; typed Any, as diffusers' own types are too wide."""
     half = (recipe.head_dim - 8) // 2
     return FluxTransformer2DModel(
         patch_size=1,
@@ -48,7 +50,7 @@ def build_transformer(recipe: Recipe) -> FluxTransformer2DModel:
     )
 
 
-def load_transformer(folder: Path) -> FluxTransformer2DModel:
+def load_transformer(folder: Path) -> Any:
     """A trained transformer, frozen."""
     return FluxTransformer2DModel.from_pretrained(folder).eval().requires_grad_(False)
 
@@ -68,7 +70,7 @@ def unpack(tokens: Tensor) -> Tensor:
     return grid.permute(0, 3, 1, 4, 2, 5).reshape(count, channels // 4, 2 * side, 2 * side)
 
 
-def velocity(transformer: FluxTransformer2DModel, tokens: Tensor, level: Tensor, condition: Condition) -> Tensor:
+def velocity(transformer: Any, tokens: Tensor, level: Tensor, condition: Condition) -> Tensor:
     """Predicted velocity (N, T, 64) of ``tokens`` at noise levels ``level`` (N) in [0, 1]."""
     side = int(tokens.shape[1] ** 0.5)
     image_ids = torch.zeros(side, side, 3)
@@ -93,7 +95,7 @@ def noise_of(seeds: Sequence[int], side: int) -> Tensor:
 
 @torch.no_grad()
 def sample(
-    transformer: FluxTransformer2DModel,
+    transformer: Any,
     noise: Tensor,
     condition: Condition,
     steps: int,
@@ -107,11 +109,11 @@ def sample(
 
     Guidance (arXiv 2207.12598) follows ``v_u + guidance * (v_c - v_u)`` and costs two passes a step.
     """
-    levels = torch.linspace(1, 1 / steps, steps).tolist() + [0.0]
+    levels = [*torch.linspace(1, 1 / steps, steps).tolist(), 0.0]
     results = []
     for rows in torch.arange(len(noise)).split(batch_images):
         tokens, own = noise[rows], condition.take(rows)
-        for level, after in zip(levels[:-1], levels[1:], strict=True):
+        for level, after in pairwise(levels):
             level_each = torch.full((len(rows),), level)
             with torch.autocast("cpu", precision, enabled=precision is not torch.float32):
                 step = velocity(transformer, tokens, level_each, own)

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import random
 import time
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from recipes.mini.baseline import CHECKPOINT_SECONDS, build_optimizers, load_corpus, set_rates
-from recipes.mini.checkpoint import Ema, load_state, save_state
+from recipes.mini.checkpoint import load_state, save_state
 from recipes.mini.flow import Condition, build_transformer, load_transformer, velocity
 from recipes.mini.meter import Meter
 from recipes.mini.recipe import Recipe, Workshop
 from recipes.mini.text_encoders import TextEncoders, loosened
 from topcoat.files import write_json
+from topcoat.training.ema import Ema, ema_decay
 
 PEAK_RATE = 0.25
 EMA_HALFLIFE_IMAGES = 5_000
@@ -33,9 +35,11 @@ def distill_guidance(recipe: Recipe, shop: Workshop) -> None:
     student = build_transformer(recipe)
     student.load_state_dict(teacher.state_dict())
     optimizers = build_optimizers(student)
-    ema = Ema(student, EMA_HALFLIFE_IMAGES)
+    ema = Ema(student)
+    averaged: Any = ema.network
+    modules = {"student": student, "average": ema.network}
     folder = shop.baseline / "guided"
-    seen = int(load_state(folder, {"student": student}, optimizers, {"student": ema}).get("images", 0))
+    seen = int(load_state(folder, modules, optimizers).get("images", 0))
     nothing = Condition(*text.embed([""], recipe.text_tokens))
     average, saved = 0.0, time.monotonic()
     with Meter("guidance", recipe.guidance_images, seen) as meter:
@@ -62,13 +66,12 @@ def distill_guidance(recipe: Recipe, shop: Workshop) -> None:
             for optimizer in optimizers.values():
                 optimizer.step()
             seen += recipe.batch_size
-            ema.update(student, recipe.batch_size, seen)
+            ema.update(student, ema_decay(seen, recipe.batch_size, EMA_HALFLIFE_IMAGES))
             average = loss.item() if average == 0 else 0.95 * average + 0.05 * loss.item()
             meter.update(seen, f"loss {average:.4f}")
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                save_state(folder, {"student": student}, optimizers, {"student": ema}, {"images": seen})
+                save_state(folder, modules, optimizers, {"images": seen})
                 saved = time.monotonic()
-    student.load_state_dict(ema.average)
-    student.save_pretrained(folder / "transformer")
+    averaged.save_pretrained(folder / "transformer")
     write_json(folder / "figures.json", {"images_seen": seen, "guidance": recipe.guidance, "loss": average})
     print(f"guidance {recipe.guidance}: loss {average:.4f}")

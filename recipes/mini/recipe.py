@@ -44,6 +44,10 @@ class Recipe(StrictModel):
     trajectories: int = 4_000
     distilled_images: int = 100_000
 
+    head_run: str = "best-unet"
+    head_pairs: int = 4_800
+    head_images: int = 60_000
+
 
 class Workshop:
     """Where the stages keep what they make; every stage reads the folders of the stages before it."""

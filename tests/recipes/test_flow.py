@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
 
@@ -23,11 +25,11 @@ def test_unpack_undoes_pack_and_matches_the_pipeline() -> None:
 
 def test_sampling_equals_the_pipeline_at_the_same_seeds() -> None:
     torch.manual_seed(0)
-    text = build_text_encoders(TINY).eval()
+    text: Any = build_text_encoders(TINY).eval()
     transformer = build_transformer(TINY).eval()
     autoencoder = build_autoencoder(TINY)
     autoencoder.register_to_config(block_out_channels=[16, 16, 32, 64], scaling_factor=1.0, shift_factor=0.0)
-    pipeline = FluxPipeline(
+    pipeline: Any = FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
         vae=autoencoder,
         text_encoder=text.clip,

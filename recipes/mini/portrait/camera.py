@@ -33,6 +33,11 @@ class Surface:
     towards_camera: Tensor
     depth: Tensor
 
+    @property
+    def coordinates(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The points as x, y and z, which is how distance functions take them."""
+        return self.points[0], self.points[1], self.points[2]
+
 
 def _directions(size: int) -> Tensor:
     """Unit ray directions (3, size * size), rows from the top of the picture."""
@@ -68,6 +73,7 @@ def _march_rays(
     directions = _directions(size)
     close = 0.35 * HALF_HEIGHT / size
     hits: list[tuple[Tensor, Tensor]] = []
+    d, going = depth, torch.ones_like(depth, dtype=torch.bool)
     for steps in (7, 4, 4, 5, 6, 8, 10, 16):
         rays = directions[:, index]
         for _ in range(steps):

@@ -21,7 +21,15 @@ from recipes.mini.portrait.subject import Subject
 PIVOT = (0.0, -0.75, -0.2)
 """Point of the neck about which the head turns."""
 
-TRAITS = ["age", "femininity", "weight", "face_length", "face_width", "jaw_width", "chin_length", "chin_width", "cheekbones", "nose_length", "nose_width", "nose_projection", "nose_bridge", "lip_fullness", "mouth_width", "eye_size", "eye_spacing", "eye_tilt", "lid_weight", "ear_size", "baldness", "hair_length", "hair_wave", "hair_curl", "hair_volume", "hairline", "recession", "parting", "drape", "fringe", "beard", "smile", "mouth_open", "sweater", "collar_opening", "glasses", "frame_size", "frame_squareness", "frame_gold"]
+# fmt: off
+TRAITS = [
+    "age", "femininity", "weight", "face_length", "face_width", "jaw_width", "chin_length", "chin_width",
+    "cheekbones", "nose_length", "nose_width", "nose_projection", "nose_bridge", "lip_fullness", "mouth_width",
+    "eye_size", "eye_spacing", "eye_tilt", "lid_weight", "ear_size", "baldness", "hair_length", "hair_wave",
+    "hair_curl", "hair_volume", "hairline", "recession", "parting", "drape", "fringe", "beard", "smile",
+    "mouth_open", "sweater", "collar_opening", "glasses", "frame_size", "frame_squareness", "frame_gold",
+]
+# fmt: on
 
 SKIN, EYE, TEETH, CLOTH, FRAME = range(5)
 """Rows of `body_parts`: the distance to each material; rows 5 to 7 are the face coordinates, row 8 the eye opening."""

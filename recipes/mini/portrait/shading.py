@@ -76,7 +76,7 @@ def relief_normals(surface: Surface, relief: Tensor, labels: Tensor, size: int) 
 def shade_body(surface: Surface, subject: Subject, packed: Tensor, lights: Studio, seed: int, size: int) -> Shaded:
     """Everything but hair."""
     traits = scene.traits_of(packed)
-    parts = scene.body_parts(*surface.points, packed)
+    parts = scene.body_parts(*surface.coordinates, packed)
     labels = parts[:5].argmin(0)
     face, opening = parts[5:8], parts[8]
     skin = skin_points(face, opening, subject, traits, seed)
@@ -86,7 +86,7 @@ def shade_body(surface: Surface, subject: Subject, packed: Tensor, lights: Studi
     albedo = torch.where(is_skin, skin.albedo, cloth_colour)
     if subject.baldness < 0.5:
         # Skin under the hair's edge is shaded by it and shows roots.
-        roots = ramp(0.035, -0.02, scene.hair_distance(*surface.points, packed)) * ramp(-0.9, -0.6, face[1])
+        roots = ramp(0.035, -0.02, scene.hair_distance(*surface.coordinates, packed)) * ramp(-0.9, -0.6, face[1])
         roots = torch.where(is_skin, 0.72 * roots, 0.0)
         albedo = albedo * (1.0 - roots) + 0.6 * rgb(*subject.colour("hair")) * roots
     albedo = torch.where(is_eye, surfaces.eye_albedo(face, subject, traits, seed), albedo)
@@ -143,7 +143,7 @@ def shade_hair(
     ``body_depth`` is the depth of everything else along the same rays, infinite where there is nothing.
     """
     traits = scene.traits_of(packed)
-    face = scene.face_coordinates(*surface.points, packed)
+    face = scene.face_coordinates(*surface.coordinates, packed)
     coarse, fine, direction = surfaces.strands(face, subject, traits, seed)
     to_world = scene.head_rotation(subject).T
     labels = torch.zeros_like(surface.index)
@@ -172,7 +172,7 @@ def shade_hair(
     rim = (surface.normals * lights.rim + 0.1).sum(0).clamp(min=0.0) * (1.0 - facing).clamp(max=0.75) ** 2
     colour = colour + rim * (0.7 * albedo + 0.02) * lights.rim_colour * ambient
 
-    depth_over_skin = scene.body_distance(*surface.points, packed)
+    depth_over_skin = scene.body_distance(*surface.coordinates, packed)
     rooted = ramp(-0.005, 0.06, depth_over_skin + 0.020 * coarse + 0.014 * fine)
     # Only where skin lies right behind it does hair thin out at its roots; beside the face it hides the backdrop.
     rooted = torch.where(body_depth - surface.depth < 0.30, rooted, 1.0)

@@ -39,7 +39,9 @@ def main() -> None:
     pixels = (sheet * 255.0 + 0.5).clamp(0.0, 255.0).to(torch.uint8).permute(1, 2, 0).numpy()
     picture = Image.fromarray(pixels)
     if arguments.scale > 1:
-        picture = picture.resize((picture.width * arguments.scale, picture.height * arguments.scale), Image.BICUBIC)
+        picture = picture.resize(
+            (picture.width * arguments.scale, picture.height * arguments.scale), Image.Resampling.BICUBIC
+        )
     picture.save(arguments.output)
     later = sorted(seconds[3:]) or seconds
     print(f"{arguments.output}: {arguments.count} portraits, median {later[len(later) // 2] * 1000:.0f} ms each")

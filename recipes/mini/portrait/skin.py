@@ -6,6 +6,7 @@ Everything is written in face coordinates. Relief is in head units, positive out
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -34,9 +35,9 @@ def rgb(red: float, green: float, blue: float) -> Tensor:
 
 def base_colour(subject: Subject) -> Tensor:
     """The skin's mean reflectance (3, 1) from melanin and undertone."""
-    for (low, dark), (high, light) in zip(_PIGMENT, _PIGMENT[1:], strict=False):
-        if subject.melanin <= high:
-            break
+    (low, dark), (high, light) = next(
+        (below, above) for below, above in pairwise(_PIGMENT) if subject.melanin <= above[0] or above is _PIGMENT[-1]
+    )
     share = (subject.melanin - low) / (high - low)
     # Pigment layers multiply, so tones are mixed in the logarithm.
     colour = torch.exp(torch.log(rgb(*dark)) * (1.0 - share) + torch.log(rgb(*light)) * share)

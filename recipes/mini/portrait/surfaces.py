@@ -40,7 +40,7 @@ def eye_albedo(face: Tensor, subject: Subject, traits: dict[str, Tensor], seed: 
 
 def teeth_albedo(face: Tensor) -> Tensor:
     """Colour of the teeth (3, n), with the gaps between them."""
-    x, y, _ = face
+    x, _, _ = face
     position = x.abs() / 0.075
     gap = bump((position - torch.round(position)) * 0.075, 0.006)
     depth = ramp(0.26, 0.10, x.abs())

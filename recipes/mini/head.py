@@ -1,0 +1,48 @@
+"""Stage 9: the embedded head, made as a user makes one: `build_pairs` with the mini pair, then `train`."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+
+from recipes.mini.assemble import ASSETS, write_card
+from recipes.mini.meter import Meter
+from recipes.mini.recipe import Recipe, Workshop
+from topcoat.generators.presets import model_pair
+from topcoat.heads import Head
+from topcoat.pairs import build_pairs
+from topcoat.prompts import sample_prompts
+from topcoat.training import train
+
+PAIR_PROMPTS_SEED = 0
+"""What `topcoat pairs build` uses by default; the proof's prompts have other seeds and are of the test split."""
+
+
+def make_head(recipe: Recipe, shop: Workshop) -> None:
+    """Build the pairs, train the recipe's run on them and put the head into the package."""
+    # Other weights are other pairs: each version of the mini pair has a folder of its own.
+    weights = b"".join(path.read_bytes() for path in sorted(ASSETS.glob("*/transformer/*.safetensors")))
+    version = hashlib.sha256(weights).hexdigest()[:8]
+    with Meter("pairs", recipe.head_pairs) as meter:
+        dataset = build_pairs(
+            shop.root / f"pairs-{version}",
+            sample_prompts(recipe.head_pairs, PAIR_PROMPTS_SEED),
+            model_pair("mini"),
+            batch_size=recipe.batch_size,
+            on_progress=lambda done, _total: meter.update(done, "painted by both models"),
+        )
+    run = shop.root / f"head-{version}"
+    with Meter("head", recipe.head_images) as meter:
+        for record in train(recipe.head_run, dataset, run, images=recipe.head_images):
+            note = f"loss {record.loss:.4f}"
+            if record.validation is not None:
+                seen = record.validation
+                print(
+                    f"head at {seen.images:,}: perceptual {seen.perceptual:.4f} (do nothing "
+                    f"{seen.do_nothing_perceptual:.4f}), {seen.psnr_db:.2f} dB ({seen.do_nothing_psnr_db:.2f} dB)",
+                    flush=True,
+                )
+            meter.update(record.images_seen, note)
+    shutil.rmtree(ASSETS / "head", ignore_errors=True)
+    Head.from_pretrained(run).save_pretrained(ASSETS / "head")
+    write_card(recipe, shop)
