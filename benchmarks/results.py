@@ -4,13 +4,14 @@
     python benchmarks/results.py --count 2000 --head runs/unet
 
 Painted batches are kept in ``out/results/cache``, so that a stopped run goes on where it stopped and a new head is
-judged without painting again. Writes the report into ``out/results``, ``benchmarks/results.json``, and the pair's
-section of docs/results.md between its two marker lines.
+judged without painting again. Writes the report into ``out/results``, ``benchmarks/results.json``, the pair's
+section of docs/results.md between its two marker lines, and the contact sheet into docs/images.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -73,6 +74,9 @@ def run(chosen: argparse.Namespace) -> Proof:
     known: dict[str, Any] = read_json(chosen.json) if chosen.json.is_file() else {}
     write_json(chosen.json, known | {proof.pair: proof.as_dict()})
     write_section(chosen.docs, proof.pair, section)
+    picture = chosen.docs.parent / "images" / "contact.png"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(chosen.output / "contact.png", picture)
     return proof
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import topcoat
+from topcoat.embedded import MINI
 
 HEAVY = {
     "torch",
@@ -60,9 +61,8 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 def test_it_says_that_it_is_typed_and_carries_its_assets() -> None:
-    package = Path(topcoat.__file__).parent
-    assert (package / "py.typed").is_file()
-    assert (package / "assets" / "mini" / "pair.json").is_file()
+    assert (Path(topcoat.__file__).parent / "py.typed").is_file()
+    assert (MINI / "pair.json").is_file()
 
 
 def test_no_file_is_longer_than_400_lines() -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from topcoat.errors import UsageError
 from topcoat.generators.base import ModelPair
+from topcoat.heads import Head, UNet, UNetConfig
 from topcoat.pipeline import Pipeline
 from topcoat.prompts import sample_prompts
 
@@ -82,6 +83,19 @@ def test_wrong_use_is_told_before_anything_is_painted(
     with pytest.raises(UsageError, match=words):
         pipeline(fake_generators).stream(**settings)
     assert fake_generators[0].calls == []
+
+
+@pytest.mark.parametrize(("device", "moves"), [("cuda", ["cuda"]), ("cpu", []), (None, [])])
+def test_the_head_moves_to_the_generators_device(
+    fake_generators: Any, monkeypatch: pytest.MonkeyPatch, device: str | None, moves: list[str]
+) -> None:
+    moved: list[str] = []
+    monkeypatch.setattr(Head, "to", lambda self, device: moved.append(str(device)))
+    if device is not None:
+        fake_generators[0].device = torch.device(device)
+    config = UNetConfig(channels=(4, 8))
+    pipeline(fake_generators, Head(UNet(config), config))
+    assert moved == moves
 
 
 def test_a_spec_is_loaded(flux_pair: ModelPair) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,10 +14,10 @@ from recipes.mini.distillation import baseline_folder
 from recipes.mini.feature_nets import ARCHITECTURES
 from recipes.mini.recipe import Recipe, Workshop
 from recipes.mini.text_encoders import TextEncoders
+from topcoat.embedded import MINI
 from topcoat.features import FeatureNet
 from topcoat.files import sha256_of, write_json
 
-ASSETS = Path(__file__).parents[2] / "src" / "topcoat" / "assets" / "mini"
 STAGES_WITH_FIGURES = ("features/loss", "features/eval", "vae", "text", "baseline", "baseline/guided", "distilled")
 LICENCE = {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0", "note": "part of topcoat"}
 
@@ -36,17 +35,17 @@ def assemble(recipe: Recipe, shop: Workshop) -> None:
         tokenizer_2=text.t5_tokenizer,
         transformer=_half(FluxTransformer2DModel.from_pretrained(baseline_folder(shop))),
     )
-    _fresh(ASSETS / "pipeline")
-    pipeline.save_pretrained(ASSETS / "pipeline")
-    _fresh(ASSETS / "distilled")
+    _fresh(MINI / "pipeline")
+    pipeline.save_pretrained(MINI / "pipeline")
+    _fresh(MINI / "distilled")
     _half(FluxTransformer2DModel.from_pretrained(shop.distilled / "transformer")).save_pretrained(
-        ASSETS / "distilled" / "transformer"
+        MINI / "distilled" / "transformer"
     )
-    scheduler.save_pretrained(ASSETS / "distilled" / "scheduler")
+    scheduler.save_pretrained(MINI / "distilled" / "scheduler")
     for name in ARCHITECTURES:
-        _fresh(ASSETS / "features" / name)
-        FeatureNet.load(shop.features / name).save(ASSETS / "features" / name)
-    write_json(ASSETS / "pair.json", _pair(recipe))
+        _fresh(MINI / "features" / name)
+        FeatureNet.load(shop.features / name).save(MINI / "features" / name)
+    write_json(MINI / "pair.json", _pair(recipe))
     write_card(recipe, shop)
 
 
@@ -57,14 +56,14 @@ def write_card(recipe: Recipe, shop: Workshop) -> None:
         path = shop.root / stage / "figures.json"
         if path.exists():
             figures[stage] = json.loads(path.read_text())
-    weights = sorted(ASSETS.rglob("*.safetensors"))
+    weights = sorted(MINI.rglob("*.safetensors"))
     card = {
         "recipe": recipe.model_dump(mode="json"),
         "figures": figures,
-        "digests": {str(path.relative_to(ASSETS)): sha256_of(path) for path in weights},
+        "digests": {str(path.relative_to(MINI)): sha256_of(path) for path in weights},
     }
-    write_json(ASSETS / "card.json", card)
-    total = sum(path.stat().st_size for path in ASSETS.rglob("*") if path.is_file())
+    write_json(MINI / "card.json", card)
+    total = sum(path.stat().st_size for path in MINI.rglob("*") if path.is_file())
     print(f"assets/mini: {total / 1e6:.1f} MB")
 
 

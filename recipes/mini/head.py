@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import shutil
 
-from recipes.mini.assemble import ASSETS, write_card
+from recipes.mini.assemble import write_card
 from recipes.mini.meter import Meter
 from recipes.mini.recipe import Recipe, Workshop
+from topcoat.embedded import MINI
 from topcoat.generators.presets import model_pair
 from topcoat.heads import Head
 from topcoat.pairs import build_pairs
@@ -21,7 +22,7 @@ PAIR_PROMPTS_SEED = 0
 def make_head(recipe: Recipe, shop: Workshop) -> None:
     """Build the pairs, train the recipe's run on them and put the head into the package."""
     # Other weights are other pairs: each version of the mini pair has a folder of its own.
-    weights = b"".join(path.read_bytes() for path in sorted(ASSETS.glob("*/transformer/*.safetensors")))
+    weights = b"".join(path.read_bytes() for path in sorted(MINI.glob("*/transformer/*.safetensors")))
     version = hashlib.sha256(weights).hexdigest()[:8]
     with Meter("pairs", recipe.head_pairs) as meter:
         dataset = build_pairs(
@@ -43,6 +44,6 @@ def make_head(recipe: Recipe, shop: Workshop) -> None:
                     flush=True,
                 )
             meter.update(record.images_seen, note)
-    shutil.rmtree(ASSETS / "head", ignore_errors=True)
-    Head.from_pretrained(run).save_pretrained(ASSETS / "head")
+    shutil.rmtree(MINI / "head", ignore_errors=True)
+    Head.from_pretrained(run).save_pretrained(MINI / "head")
     write_card(recipe, shop)

@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from topcoat.errors import DataError, MissingExtra, ModelError, TopcoatError, UsageError
+    from topcoat.errors import DataError, ModelError, TopcoatError, UsageError
     from topcoat.evaluation.evaluate import Evaluation, evaluate
     from topcoat.generators.base import GeneratorSpec, ModelPair
     from topcoat.generators.diffusers import load_generator
@@ -36,7 +36,6 @@ __all__ = [
     "Evaluation",
     "GeneratorSpec",
     "Head",
-    "MissingExtra",
     "ModelError",
     "ModelPair",
     "PairDataset",
@@ -61,7 +60,6 @@ _HOMES = {
     "Evaluation": "topcoat.evaluation.evaluate",
     "GeneratorSpec": "topcoat.generators.base",
     "Head": "topcoat.heads.base",
-    "MissingExtra": "topcoat.errors",
     "ModelError": "topcoat.errors",
     "ModelPair": "topcoat.generators.base",
     "PairDataset": "topcoat.pairs.dataset",

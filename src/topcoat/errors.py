@@ -3,8 +3,7 @@
 TopcoatError
 ├── UsageError      wrong use: a value that is not allowed            (exit code 2)
 ├── DataError       an image, dataset or weight file that is unusable (exit code 1)
-├── ModelError      a generator, head or feature net that cannot be had or run (exit code 1)
-└── MissingExtra    an optional package is not installed              (exit code 1)
+└── ModelError      a generator, head or feature net that cannot be had or run (exit code 1)
 
 Every message is one sentence that says what was given, what is allowed and what to do.
 """
@@ -30,10 +29,3 @@ class DataError(TopcoatError):
 
 class ModelError(TopcoatError):
     """A model that cannot be loaded or run: unknown, gated, offline, out of memory, or not finite."""
-
-
-class MissingExtra(TopcoatError, ImportError):
-    """An optional dependency is missing; the message holds the line that installs it."""
-
-    def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} is not installed; install it with: pip install 'topcoat[{extra}]'")

@@ -136,21 +136,6 @@ def encode_png(image: Tensor, text: Mapping[str, str] | None = None) -> bytes:
     return _encode(image, "PNG", text)
 
 
-def read_text(path: str | Path) -> dict[str, str]:
-    """The text that `write_image` kept in a picture file; empty if there is none."""
-    try:
-        with Image.open(path) as picture:
-            if isinstance(picture, PngImagePlugin.PngImageFile):
-                return {str(key): str(value) for key, value in picture.text.items()}
-            description = picture.getexif().get(_IMAGE_DESCRIPTION, "{}")
-            found = json.loads(description)
-            return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
-    except json.JSONDecodeError:  # a description that somebody else wrote
-        return {}
-    except _UNREADABLE as error:
-        raise DataError(f"{path} is not a readable picture: it is missing, damaged or of an unknown type") from error
-
-
 def pad_to_multiple(images: Tensor, multiple: int) -> tuple[Tensor, tuple[int, int]]:
     """Pad ``(N, C, H, W)`` at the right and bottom so that H and W are multiples of ``multiple``.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PortraitBatch:
-    """One batch as it leaves the pipeline; images are ``(N, 3, H, W)`` in [0, 1] on the CPU, times are wall clock."""
+    """One batch as it leaves the pipeline: images ``(N, 3, H, W)`` in [0, 1] on the CPU, times of the wall clock.
+
+    Both times are from the CPU to the CPU: moving images to a device and back is in them.
+    """
 
     prompts: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -30,11 +33,34 @@ class PortraitBatch:
     head_seconds: float
 
 
+class Movable(Protocol):
+    """A head that runs on a device and can be moved to another."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        ...
+
+    def to(self, device: torch.device) -> object:
+        """Move it to ``device``."""
+        ...
+
+
+def move_beside(head: Movable, generator: Generator) -> None:
+    """Move ``head`` to the generator's ``device``; a generator that has none (a fake, a service) leaves it in place."""
+    device: torch.device | str | None = getattr(generator, "device", None)
+    if device is not None and torch.device(device) != head.device:
+        head.to(torch.device(device))
+
+
 class Pipeline:
     """Prompts and seeds in, enhanced portraits out; without a head, the generator's own images."""
 
     def __init__(self, generator: GeneratorSpec | Generator, head: Head | None) -> None:
-        """Load the generator if a spec is given; raises `ModelError` if it cannot be had."""
+        """Load the generator if a spec is given, and move the head to its device.
+
+        Raises `ModelError` if the generator cannot be had.
+        """
         if isinstance(generator, GeneratorSpec):
             from topcoat.generators.diffusers import load_generator
 
@@ -42,6 +68,8 @@ class Pipeline:
         else:
             self._generator = generator
         self._head = head
+        if head is not None:
+            move_beside(head, self._generator)
 
     @property
     def generator(self) -> Generator:

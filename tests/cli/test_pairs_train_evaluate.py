@@ -42,6 +42,16 @@ def test_the_chain(run: Any, run_json: Any, pairs: Path, tmp_path: Path, tiny_fe
     assert again["gap_closed"] is None
 
 
+def test_inspecting_finds_changed_bytes(run: Any, pairs: Path) -> None:
+    shard = pairs / "data" / "train-00000.parquet"
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    result = run("pairs", "inspect", pairs, code=1)
+    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
+    assert f"{shard} was changed since it was built" in result.stderr
+
+
 def test_building_says_both_licences(run: Any, run_json: Any, pair_file: Path, tmp_path: Path) -> None:
     arguments = ("pairs", "build", tmp_path / "pairs", "--pair", pair_file, "--count", 3, "--dry-run")
     text = run(*arguments).stdout

@@ -86,7 +86,7 @@ def test_doctor_finds_everything_here(run_json: Any) -> None:
 
 
 def test_doctor_sees_a_changed_file(run_json: Any, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("topcoat.cli.doctor.ASSETS", tmp_path)
+    monkeypatch.setattr("topcoat.cli.doctor.MINI", tmp_path)
     assert not run_json("doctor", code=1)["ok"]
     (tmp_path / "weights").write_bytes(b"abc")
     (tmp_path / "card.json").write_text(json.dumps({"digests": {"weights": "0" * 64}}))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from topcoat.errors import UsageError
-from topcoat.evaluation import GaussianStatistics, bootstrap_mean, frechet_distance, gap_closed
+from topcoat.evaluation import GaussianStatistics, frechet_distance, gap_closed
 
 
 def sets(n: int, d: int, seed: int, closed: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -85,13 +85,3 @@ def test_refusals() -> None:
         gap_closed(x[:1], z[:1], y[:1], y2)
     with pytest.raises(UsageError, match="resamples"):
         gap_closed(x, z, y, y2, resamples=1)
-    with pytest.raises(UsageError, match="1 or more values"):
-        bootstrap_mean(torch.zeros(0))
-
-
-def test_bootstrap_mean() -> None:
-    values = torch.randn(400, generator=torch.Generator().manual_seed(5)) + 3
-    found = bootstrap_mean(values)
-    error = float(values.std() / 20)
-    assert found.value == pytest.approx(float(values.mean()))
-    assert found.value - found.low == pytest.approx(1.96 * error, rel=0.2)

@@ -70,6 +70,6 @@ def test_a_bad_file_names_what_is_wrong(tmp_path: Path, fake_pair: ModelPair) ->
 
 
 def test_a_missing_mini_pair_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presets, "MINI_PAIR", tmp_path / "pair.json")
+    monkeypatch.setattr(presets, "MINI", tmp_path)
     with pytest.raises(ModelError, match="install the topcoat package again"):
         model_pair("mini")

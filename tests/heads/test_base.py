@@ -231,10 +231,10 @@ def test_repository_is_fetched_without_pickles(tmp_path: Path, monkeypatch: pyte
 
 
 def test_embedded_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(heads_base, "EMBEDDED", tmp_path)
+    monkeypatch.setattr(heads_base, "MINI", tmp_path)
     with pytest.raises(DataError, match="reinstall"):
         Head.default()
-    make_head().save_pretrained(tmp_path)
+    make_head().save_pretrained(tmp_path / "head")
     assert Head.default().digest == make_head().digest
 
 

@@ -23,6 +23,10 @@ class SharpenHead:
     def __init__(self) -> None:
         self.network: nn.Module = nn.Conv2d(3, 3, 3, padding=1, bias=False)
         self.descriptor = SharpenDescriptor()
+        self.device = torch.device("cpu")
+
+    def to(self, device: torch.device) -> None:
+        self.device = device
 
     def __call__(self, images: Tensor, strength: float = 1.0) -> Tensor:
         blurred = nn.functional.avg_pool2d(nn.functional.pad(images, (1, 1, 1, 1), mode="reflect"), 3, stride=1)

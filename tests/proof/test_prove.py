@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
+from torch import Tensor
 
+from tests.proof.conftest import SharpenHead
 from topcoat.cost import pair_cost
 from topcoat.errors import ModelError, UsageError
 from topcoat.features import FeatureNet
@@ -145,6 +148,26 @@ def test_a_stopped_proof_goes_on_from_its_cache(
     for shard in (cache / "floor").iterdir():
         shard.write_bytes(b"damaged")
     assert run("damaged", cache)[0].frechet == fresh.frechet
+
+
+def test_the_head_runs_where_the_distilled_model_does(
+    flux_pair: ModelPair, net: FeatureNet, painted: tuple[Any, Any], tmp_path: Path
+) -> None:
+    events: list[str] = []
+
+    class Watched(SharpenHead):
+        def to(self, device: torch.device) -> None:
+            events.append(str(device))
+            super().to(device)
+
+        def __call__(self, images: Tensor, strength: float = 1.0) -> Tensor:
+            events.append("enhance")
+            assert images.device.type == "cpu"  # so its seconds hold the way to the device and back
+            return super().__call__(images, strength)
+
+    painted[0].device = torch.device("cuda")
+    prove(flux_pair, Watched(), PROMPTS[:2], SEEDS[:2], output=tmp_path, generators=painted, features=net)
+    assert events == ["cuda", "enhance", "enhance"]  # once to warm up
 
 
 def test_the_real_pipeline_end_to_end(flux_pair: ModelPair, head: Any, net: FeatureNet, tmp_path: Path) -> None:

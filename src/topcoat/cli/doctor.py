@@ -12,13 +12,13 @@ from typing import Any
 import typer
 
 from topcoat.cli.console import Output, command
+from topcoat.embedded import MINI
 from topcoat.errors import DataError
 
 app = typer.Typer()
 
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "huggingface_hub", "pyarrow", "pillow")
 EXTRAS = {"dev": ("pytest", "ruff", "pyright", "import-linter", "pre-commit", "datasets", "torchmetrics")}
-ASSETS = Path(__file__).resolve().parent.parent / "assets" / "mini"
 CARD = "card.json"
 """Its ``digests`` map each weight file of the embedded pair to its SHA-256."""
 _LITTLE_DISK_BYTES = 2 * 2**30
@@ -104,13 +104,13 @@ def _assets() -> Check:
 
     advice = "install the topcoat package again"
     try:
-        digests = read_json(ASSETS / CARD)["digests"]
-        wrong = sorted(name for name, digest in digests.items() if sha256_of(ASSETS / name) != digest)
+        digests = read_json(MINI / CARD)["digests"]
+        wrong = sorted(name for name, digest in digests.items() if sha256_of(MINI / name) != digest)
     except (DataError, KeyError, TypeError, AttributeError) as error:
         return Check("mini pair", False, f"its card cannot be read: {error}", advice)
     if wrong:
         return Check("mini pair", False, f"{len(wrong)} files are not what the card says, first {wrong[0]}", advice)
-    size = sum((ASSETS / name).stat().st_size for name in digests)
+    size = sum((MINI / name).stat().st_size for name in digests)
     return Check("mini pair", True, f"{len(digests)} files, {size / 1e6:.1f} MB, digests as in the card")
 
 

@@ -98,10 +98,11 @@ def inspect(
     out: Output,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that pairs build wrote.")],
 ) -> None:
-    """Say what a dataset holds."""
+    """Say what a dataset holds, after comparing every file with the digest it was built with."""
     from topcoat.pairs.dataset import PairDataset
 
     dataset = PairDataset.open(folder)
+    dataset.verify()
     names: tuple[Split, ...] = ("train", "val", "test")
     splits = {name: len(dataset.split(name)) for name in names}
     failures = len(dataset.manifest.failures)

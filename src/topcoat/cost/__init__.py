@@ -2,7 +2,7 @@
 
 from topcoat.cost.architectures import ARCHITECTURES, Architecture
 from topcoat.cost.flops import BASELINE_STEPS_BESIDE, components_of, count_flops, head_tflop, pair_cost
-from topcoat.cost.measure import Hardware, Timing, hardware, summarise, time_interleaved, time_median, timed
+from topcoat.cost.measure import Hardware, Timing, hardware, summarise, timed
 from topcoat.cost.table import CostRow, CostTable, PipelineCost, count_steps, format_tflop
 
 __all__ = [
@@ -22,7 +22,5 @@ __all__ = [
     "head_tflop",
     "pair_cost",
     "summarise",
-    "time_interleaved",
-    "time_median",
     "timed",
 ]

@@ -7,7 +7,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,6 @@ class Timing:
     low: float
     high: float
     runs: int
-
-    def per(self, count: int) -> Timing:
-        """The same for one of ``count`` things done in each run."""
-        return Timing(self.median_seconds / count, self.low / count, self.high / count, self.runs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,26 +72,6 @@ def summarise(seconds: Sequence[float]) -> Timing:
     ordered = sorted(seconds)
     cut = len(ordered) // 10
     return Timing(statistics.median(ordered), ordered[cut], ordered[-1 - cut], len(ordered))
-
-
-def time_median(run: Callable[[], object], repeats: int = 5, *, warmup: int = 1) -> Timing:
-    """Median seconds of ``run()`` over ``repeats`` runs after ``warmup`` runs that are not counted."""
-    return time_interleaved({"run": run}, repeats, warmup=warmup)["run"]
-
-
-def time_interleaved(
-    runs: Mapping[str, Callable[[], object]], repeats: int = 5, *, warmup: int = 1
-) -> dict[str, Timing]:
-    """Times of several runs taken in turns (a, b, c, a, b, c, ...), so that a busy minute hits all of them alike."""
-    if repeats < 1 or warmup < 0:
-        raise UsageError(f"{repeats} repeats after {warmup} warm-ups are not possible; use 1 or more, and 0 or more")
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(warmup + repeats):
-        for name, run in runs.items():
-            taken = timed(run)
-            if turn >= warmup:
-                seconds[name].append(taken)
-    return {name: summarise(values) for name, values in seconds.items()}
 
 
 def hardware() -> Hardware:

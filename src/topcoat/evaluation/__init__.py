@@ -4,7 +4,7 @@ from topcoat.evaluation.controls import UnsharpMask, fit_unsharp, unsharp_mask
 from topcoat.evaluation.embed import Embeddings, FeatureNetLike, Images, batches, embed
 from topcoat.evaluation.evaluate import Evaluation, FeatureRecord, SetScores, describe_gap, evaluate
 from topcoat.evaluation.frechet import GaussianStatistics, frechet_distance
-from topcoat.evaluation.gap import GapClosed, Interval, bootstrap_mean, gap_closed
+from topcoat.evaluation.gap import GapClosed, Interval, gap_closed
 from topcoat.evaluation.identity import Identity, IdentityPairs, cosine, different_subjects, identity, identity_pairs
 from topcoat.evaluation.kernel import kernel_distance
 from topcoat.evaluation.paired import gradient_energy, psnr
@@ -23,7 +23,6 @@ __all__ = [
     "SetScores",
     "UnsharpMask",
     "batches",
-    "bootstrap_mean",
     "cosine",
     "describe_gap",
     "different_subjects",

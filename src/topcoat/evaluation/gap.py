@@ -101,15 +101,6 @@ def gap_closed(
     return GapClosed(float((value[0] - value[1]) / gap), low, high, *parts)
 
 
-def bootstrap_mean(values: Tensor, *, resamples: int = 1000, seed: int = 0) -> Interval:
-    """Mean of ``(N,)`` values with its bootstrap interval; raises `UsageError` if there are none."""
-    if values.ndim != 1 or len(values) == 0:
-        raise UsageError(f"a mean needs a row of 1 or more values, not a tensor of shape {tuple(values.shape)}")
-    values = values.detach().to("cpu", torch.float64)
-    means = _draw(resamples, len(values), torch.Generator().manual_seed(seed)) @ values / len(values)
-    return Interval(float(values.mean()), *_range(means))
-
-
 def _check(distilled: Tensor, enhanced: Tensor, baseline: Tensor, floor: Tensor, resamples: int) -> None:
     shapes = [tuple(part.shape) for part in (distilled, enhanced, baseline, floor)]
     if any(len(shape) != 2 for shape in shapes) or len({shape[1] for shape in shapes}) != 1:

@@ -20,10 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from topcoat.config import StrictModel
+from topcoat.embedded import MINI
 from topcoat.errors import DataError
 from topcoat.files import atomic_path, sha256_of, write_json
-
-ASSETS = Path(__file__).parent.parent / "assets" / "mini" / "features"
 
 Kind = Literal["plain", "residual"]
 
@@ -140,7 +139,7 @@ def load_feature_net(name: Literal["loss", "eval"]) -> FeatureNet:
 
     Raises `DataError` if the embedded weights are missing or damaged.
     """
-    return FeatureNet.load(ASSETS / name)
+    return FeatureNet.load(MINI / "features" / name)
 
 
 def _as_float(value: Tensor) -> Tensor:

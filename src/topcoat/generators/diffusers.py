@@ -12,34 +12,10 @@ from torch import Tensor
 
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import GeneratorSpec, ModelPair, check_request, check_steps
+from topcoat.generators.components import ComponentCache
+from topcoat.generators.hub_errors import check_folder, load_sentence
 
 _DECODE_PIXELS = 4 * 1024 * 1024  # decoding needs far more memory per pixel than denoising, so it goes in smaller lots
-_OWN_PARTS = ("transformer", "scheduler")
-_UNREACHABLE = {"OfflineModeIsEnabled", "LocalEntryNotFoundError", "ConnectionError", "ConnectError", "Timeout"}
-
-
-class ComponentCache:
-    """Loaded text encoders, tokenizers and VAEs, kept so that two specs of one `model` load them once.
-
-    Nothing is shared between specs that offload: each offloading pipeline moves its parts for itself.
-    """
-
-    def __init__(self) -> None:
-        self._parts: dict[tuple[str | None, ...], dict[str, Any]] = {}
-
-    def get(self, spec: GeneratorSpec) -> dict[str, Any]:
-        """What is loaded already for this spec; empty if nothing is."""
-        return dict(self._parts.get(self._key(spec), {})) if spec.offload == "none" else {}
-
-    def keep(self, spec: GeneratorSpec, components: dict[str, Any]) -> None:
-        """Remember everything but the transformer and the scheduler, which are each model's own."""
-        if spec.offload == "none":
-            shared = {name: part for name, part in components.items() if name not in _OWN_PARTS and part is not None}
-            self._parts[self._key(spec)] = shared
-
-    @staticmethod
-    def _key(spec: GeneratorSpec) -> tuple[str | None, ...]:
-        return (spec.model, spec.revision, spec.dtype, spec.device)
 
 
 class DiffusersGenerator:
@@ -170,7 +146,7 @@ def _load_pipeline(spec: GeneratorSpec, cache: ComponentCache | None) -> Any:
     import diffusers
 
     for source in (spec.model, spec.transformer):
-        _check_folder(source, spec)
+        check_folder(source, spec)
     dtype = getattr(torch, spec.dtype)
     parts = {} if cache is None else cache.get(spec)
     try:
@@ -180,7 +156,7 @@ def _load_pipeline(spec: GeneratorSpec, cache: ComponentCache | None) -> Any:
             spec.model, revision=spec.revision, dtype=dtype, use_safetensors=True, **parts
         )
     except Exception as error:  # diffusers, transformers and the hub raise a dozen types; each means "cannot be had"
-        raise ModelError(_load_sentence(spec, error)) from error
+        raise ModelError(load_sentence(spec, error)) from error
     supported = (diffusers.FluxPipeline, diffusers.Flux2KleinPipeline)
     if not isinstance(pipeline, supported):
         names = ", ".join(kind.__name__ for kind in supported)
@@ -202,48 +178,6 @@ def _own_parts(source: str, dtype: torch.dtype) -> dict[str, Any]:
         kind = getattr(diffusers, config["_class_name"])
         parts["scheduler"] = kind.from_config(config)
     return parts
-
-
-def _check_folder(source: str | None, spec: GeneratorSpec) -> None:
-    """A path that is not there would otherwise be looked up on the hub and reported as an unknown model."""
-    if source is None or Path(source).is_dir():
-        return
-    if source.startswith((".", "/", "~")) or source.count("/") != 1 or "\\" in source:
-        raise ModelError(
-            f"{spec.name}: there is no folder {source}; give a diffusers model folder or a hub id owner/name"
-        )
-
-
-def _load_sentence(spec: GeneratorSpec, error: BaseException) -> str:
-    """Why a model could not be loaded and what to do, in one sentence."""
-    names, chain = set(), error
-    while chain is not None:
-        names |= {kind.__name__ for kind in type(chain).__mro__}
-        chain = chain.__cause__ or chain.__context__
-    sources = [source for source in (spec.model, spec.transformer) if source is not None]
-    where = " or ".join(sources)
-    if all(Path(source).is_dir() for source in sources):
-        reason = _first_line(error)
-        return f"{spec.name} cannot be loaded from {where} ({reason}); get it again, it is damaged or incomplete"
-    page = f"https://huggingface.co/{next(source for source in sources if not Path(source).is_dir())}"
-    if "GatedRepoError" in names:
-        return (
-            f"{where} is gated; accept its licence ({spec.licence.name}) at {page}, then set HF_TOKEN to a token of "
-            "that account"
-        )
-    if "RepositoryNotFoundError" in names:
-        return f"{where} is not on the Hugging Face hub or is private; check the id or set HF_TOKEN (see {page})"
-    if names & _UNREACHABLE:
-        return (
-            f"{where} is not on this machine and the Hugging Face hub cannot be reached; connect once to download it "
-            f"from {page} (set HF_TOKEN if it is gated), or give a local folder"
-        )
-    return f"{where} cannot be loaded ({_first_line(error)}); see {page} for what it needs"
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".")[:200] if lines else type(error).__name__
 
 
 def _device(spec: GeneratorSpec) -> torch.device:

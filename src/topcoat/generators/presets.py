@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from topcoat.config import SUFFIXES, parse_config, read_mapping
+from topcoat.embedded import MINI
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import GeneratorSpec, Licence, ModelPair
-
-MINI_PAIR = Path(__file__).resolve().parent.parent / "assets" / "mini" / "pair.json"
-"""The embedded pair; its folders are relative to this file."""
 
 _APACHE = "https://www.apache.org/licenses/LICENSE-2.0"
 _FLUX_DEV_NOTE = (
@@ -76,9 +74,10 @@ def _flux2_klein() -> ModelPair:
 
 
 def _mini() -> ModelPair:
-    if not MINI_PAIR.is_file():
+    path = MINI / "pair.json"
+    if not path.is_file():
         raise ModelError("the mini pair's files are not in this installation; install the topcoat package again")
-    return _from_file(MINI_PAIR)
+    return _from_file(path)
 
 
 PRESETS: Mapping[str, Callable[[], ModelPair]] = {"mini": _mini, "flux1": _flux1, "flux2-klein": _flux2_klein}

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from topcoat.embedded import MINI
 from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.files import atomic_path, read_json, write_json, write_text
 from topcoat.heads.card import render_card
@@ -30,7 +31,6 @@ FORMAT_VERSION = 1
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 CARD_NAME = "README.md"
-EMBEDDED = Path(__file__).parent.parent / "assets" / "mini" / "head"
 PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 MAX_STRENGTH = 2.0
 
@@ -148,9 +148,10 @@ class Head:
     @classmethod
     def default(cls) -> Head:
         """The embedded head of the mini pair; raises `DataError` if the installation lacks it."""
-        if not (EMBEDDED / WEIGHTS_NAME).is_file():
+        folder = MINI / "head"
+        if not (folder / WEIGHTS_NAME).is_file():
             raise DataError("this installation lacks the embedded head; reinstall topcoat or name a head folder")
-        return cls.from_pretrained(EMBEDDED)
+        return cls.from_pretrained(folder)
 
 
 def _read_config(folder: Path) -> tuple[HeadConfig, Mapping[str, Any]]:

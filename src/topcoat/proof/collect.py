@@ -13,6 +13,7 @@ from topcoat.cost import BASELINE_STEPS_BESIDE, Timing, hardware, summarise, tim
 from topcoat.cost.flops import HeadLike
 from topcoat.generators.base import Generator
 from topcoat.pairs.manifest import spec_identity
+from topcoat.pipeline import Movable, move_beside
 from topcoat.proof.store import Shard, ShardStore, to_bytes, to_floats
 
 FLOOR_SEED_OFFSET = 1_000_000_007
@@ -24,7 +25,7 @@ Progress = Callable[[int, int, str], None]
 """Called with images done, images in all and the name of the stage."""
 
 
-class ProofHead(HeadLike, Protocol):
+class ProofHead(HeadLike, Movable, Protocol):
     """What a proof asks of a head; `topcoat.heads.Head` is one."""
 
     @property
@@ -33,7 +34,7 @@ class ProofHead(HeadLike, Protocol):
         ...
 
     def __call__(self, images: Tensor, strength: float = 1.0) -> Tensor:
-        """Enhanced images ``(N, 3, H, W)`` in [0, 1]."""
+        """Enhanced images ``(N, 3, H, W)`` in [0, 1], on the device that ``images`` came from."""
         ...
 
 
@@ -47,7 +48,7 @@ class Collected:
     floor: Tensor
     """The baseline on the same prompts at other seeds."""
     seconds: dict[str, Timing]
-    """Per image: distilled, head, baseline, baseline_beside."""
+    """Per image, from the CPU to the CPU (transfers included): distilled, head, baseline, baseline_beside."""
     stage_seconds: dict[str, float]
     """All the seconds each stage took, images from a cache included with the time they once took."""
 
@@ -65,8 +66,10 @@ def collect(
 ) -> Collected:
     """Paint every stage batch by batch, in turns (distilled, head, baseline, ...), so that all see the same machine.
 
-    Stages are warmed up first on a batch of full size; times are those of full batches alone.
+    The head is moved to the device of the distilled model. Stages are warmed up first on a batch of full size; times
+    are those of full batches alone.
     """
+    move_beside(head, distilled)
     run = _Run(distilled, baseline, head, batch_size, store, on_progress, _total(len(prompts), batch_size, baseline))
     for start in range(0, len(prompts), batch_size):
         stop = start + batch_size

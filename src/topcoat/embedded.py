@@ -1,0 +1,9 @@
+"""Where the embedded mini pair lies in this installation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+MINI = Path(__file__).resolve().parent / "assets" / "mini"
+"""``pair.json`` (the model pair), ``pipeline/`` and ``distilled/`` (its networks), ``features/loss`` and
+``features/eval`` (the feature nets), ``head/``, and ``card.json`` (how all of it was made, with digests)."""

@@ -1,0 +1,88 @@
+"""The embedded mini pair as it ships: complete, loadable by diffusers alone, one subject per seed, and worth a head."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from diffusers import FluxPipeline, FluxTransformer2DModel
+from torch import Tensor
+
+from topcoat.embedded import MINI
+from topcoat.evaluation import cosine, different_subjects
+from topcoat.features import load_feature_net
+from topcoat.files import sha256_of
+from topcoat.generators.diffusers import load_pair
+from topcoat.generators.presets import model_pair
+from topcoat.heads import Head
+from topcoat.prompts import held_out_prompts
+
+COUNT = 24
+TEXTS = [prompt.text for prompt in held_out_prompts(COUNT, 21)]
+SEEDS = range(5_000, 5_000 + COUNT)
+
+
+@pytest.fixture(scope="module")
+def painted() -> dict[str, Tensor]:
+    """The same subjects by both models, and enhanced."""
+    distilled, baseline = load_pair(model_pair("mini"))
+    x = distilled.generate(TEXTS, SEEDS)
+    return {"x": x, "z": Head.default()(x), "y": baseline.generate(TEXTS, SEEDS)}
+
+
+def test_the_assets_are_small_complete_and_as_the_card_says() -> None:
+    card = json.loads((MINI / "card.json").read_text())
+    weights = {str(path.relative_to(MINI)): sha256_of(path) for path in MINI.rglob("*.safetensors")}
+    assert weights == card["digests"]
+    assert len(weights) == 8  # VAE, two text encoders, two transformers, two feature nets, the head
+    files = [path for path in MINI.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 60e6
+    assert {path.suffix for path in files} <= {".safetensors", ".json", ".md"}
+
+
+def test_plain_diffusers_paints_the_same_portrait() -> None:
+    spec = model_pair("mini").distilled
+    transformer = FluxTransformer2DModel.from_pretrained(MINI / "distilled" / "transformer", dtype=torch.float32)
+    pipeline: Any = FluxPipeline.from_pretrained(MINI / "pipeline", transformer=transformer, dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    theirs = pipeline(
+        prompt=TEXTS[0],
+        height=spec.height_px,
+        width=spec.width_px,
+        num_inference_steps=spec.steps,
+        guidance_scale=spec.guidance_scale,
+        max_sequence_length=spec.max_sequence_length,
+        generator=torch.Generator().manual_seed(17),
+        output_type="pt",
+    ).images
+    distilled, _ = load_pair(model_pair("mini"))
+    ours = distilled.generate(TEXTS[:3], [16, 17, 18])
+    alone = distilled.generate(TEXTS[:1], [17])
+    torch.testing.assert_close(alone, theirs, rtol=0, atol=2e-3)
+    torch.testing.assert_close(distilled.generate([TEXTS[1]], [17]), ours[1:2], rtol=0, atol=2e-3)
+
+
+def test_one_seed_is_one_subject_in_both_models(painted: dict[str, Tensor]) -> None:
+    net = load_feature_net("eval")
+    x, y = net(painted["x"]).identity, net(painted["y"]).identity
+    same, different = cosine(x, y), different_subjects(x, y)
+    assert float(same.mean()) > float(different.mean()) + 0.3
+    assert float(same.quantile(0.05)) > float(different.mean())
+
+
+def test_the_head_comes_nearer_to_the_baseline_and_keeps_the_person(painted: dict[str, Tensor]) -> None:
+    net = load_feature_net("eval")
+    x, z, y = (net(painted[name]) for name in ("x", "z", "y"))
+    before = (x.embedding - y.embedding).norm(dim=1).mean()
+    after = (z.embedding - y.embedding).norm(dim=1).mean()
+    assert float(after) < float(before)
+    assert float(cosine(x.identity, z.identity).mean()) > float(different_subjects(x.identity, y.identity).mean()) + 0.3
+
+
+def test_words_it_never_saw_break_nothing() -> None:
+    distilled, _ = load_pair(model_pair("mini"))
+    images = distilled.generate(["Ünïcödé 🦊 " * 60, "x"], [1, 2])
+    assert images.shape == (2, 3, 128, 128)
+    assert float(images.std()) > 0.05
