@@ -20,7 +20,7 @@ from topcoat.features import FeatureNet
 from topcoat.files import sha256_of, write_json
 
 STAGES_WITH_FIGURES = ("features/loss", "features/eval", "vae", "text", "baseline", "baseline/guided", "distilled")
-LICENCE = {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0", "note": "part of topcoat"}
+LICENCE = {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"}
 
 
 def assemble(recipe: Recipe, shop: Workshop) -> None:

@@ -15,13 +15,13 @@ class Recipe(StrictModel):
 
     size_px: int = 128
     supersampling: int = 2
-    renders: int = 20_000
-    feature_images: int = 120_000
+    renders: int = 12_000
+    feature_images: int = 36_000
 
     autoencoder_encoder_channels: tuple[int, ...] = (3, 12, 48, 192)
     autoencoder_decoder_channels: tuple[int, ...] = (16, 16, 32, 64)
     autoencoder_decoder_blocks: tuple[int, ...] = (0, 1, 1, 2)
-    autoencoder_images: int = 300_000
+    autoencoder_images: int = 48_000
     latent_noise: float = 0.05
 
     text_width: int = 128
@@ -33,19 +33,19 @@ class Recipe(StrictModel):
     head_dim: int = 64
     double_blocks: int = 2
     single_blocks: int = 4
-    batch_size: int = 64
-    baseline_images: int = 600_000
+    batch_size: int = 32
+    baseline_images: int = 275_000
     baseline_steps: int = 50
-    ema_halflife_images: int = 40_000
-    guidance: float = 2.0
-    guidance_images: int = 40_000
+    ema_halflife_images: int = 15_000
+    guidance: float = 1.7
+    guidance_images: int = 14_000
 
     distilled_steps: int = 4
     trajectories: int = 4_000
-    distilled_images: int = 100_000
+    distilled_images: int = 45_000
 
     head_run: str = "best-unet"
-    head_pairs: int = 4_800
+    head_pairs: int = 4_500
     head_images: int = 60_000
 
 
