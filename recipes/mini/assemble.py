@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from recipes.mini.recipe import Recipe, Workshop
 from recipes.mini.text_encoders import TextEncoders
 from topcoat.embedded import MINI
 from topcoat.features import FeatureNet
-from topcoat.files import sha256_of, write_json
+from topcoat.files import read_json, sha256_of, write_json
 
 STAGES_WITH_FIGURES = ("features/loss", "features/eval", "vae", "text", "baseline", "baseline/guided", "distilled")
 LICENCE = {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"}
@@ -38,6 +37,7 @@ def assemble(recipe: Recipe, shop: Workshop) -> None:
     )
     _fresh(MINI / "pipeline")
     pipeline.save_pretrained(MINI / "pipeline")
+    _name_tokenizers_plainly(MINI / "pipeline")
     _fresh(MINI / "distilled")
     _half(FluxTransformer2DModel.from_pretrained(shop.distilled / "transformer")).save_pretrained(
         MINI / "distilled" / "transformer"
@@ -50,13 +50,23 @@ def assemble(recipe: Recipe, shop: Workshop) -> None:
     write_card(recipe, shop)
 
 
+def _name_tokenizers_plainly(folder: Path) -> None:
+    """transformers 5 writes the name of an internal class, which other releases do not know; this one all do."""
+    index = read_json(folder / "model_index.json")
+    for name in ("tokenizer", "tokenizer_2"):
+        index[name] = ["transformers", "PreTrainedTokenizerFast"]
+        path = folder / name / "tokenizer_config.json"
+        write_json(path, read_json(path) | {"tokenizer_class": "PreTrainedTokenizerFast"})
+    write_json(folder / "model_index.json", index)
+
+
 def write_card(recipe: Recipe, shop: Workshop) -> None:
     """`card.json`: the recipe's numbers, every stage's figures and the digest of every weight file."""
     figures = {}
     for stage in STAGES_WITH_FIGURES:
         path = shop.root / stage / "figures.json"
         if path.exists():
-            figures[stage] = json.loads(path.read_text())
+            figures[stage] = read_json(path)
     weights = sorted(MINI.rglob("*.safetensors"))
     card = {
         "recipe": recipe.model_dump(mode="json"),

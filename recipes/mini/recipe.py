@@ -41,12 +41,14 @@ class Recipe(StrictModel):
     guidance_images: int = 14_000
 
     distilled_steps: int = 4
+    distilled_double_blocks: int = 1
+    distilled_single_blocks: int = 2
     trajectories: int = 4_000
-    distilled_images: int = 45_000
+    distilled_images: int = 60_000
 
     head_run: str = "best-unet"
     head_pairs: int = 4_500
-    head_images: int = 60_000
+    head_images: int = 40_000
 
 
 class Workshop:
