@@ -47,8 +47,8 @@ class Recipe(StrictModel):
     distilled_images: int = 60_000
 
     head_run: str = "best-unet"
-    head_pairs: int = 4_500
-    head_images: int = 40_000
+    head_pairs: int = 1_500
+    head_images: int = 30_000
 
 
 class Workshop:

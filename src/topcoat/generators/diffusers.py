@@ -14,6 +14,7 @@ from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import GeneratorSpec, ModelPair, check_request, check_steps
 from topcoat.generators.components import ComponentCache
 from topcoat.generators.hub_errors import check_folder, load_sentence
+from topcoat.generators.quiet import quiet_libraries
 
 _DECODE_PIXELS = 4 * 1024 * 1024  # decoding needs far more memory per pixel than denoising, so it goes in smaller lots
 
@@ -56,7 +57,7 @@ class DiffusersGenerator:
         """``(N, C, H/8, W/8)`` float32 on the CPU, as the model leaves them; raises like `generate`."""
         texts, numbers = check_request(prompts, seeds)
         spec, count = self._spec, check_steps(steps, self._spec)
-        with _memory_errors(spec, len(texts)), _quiet():
+        with _memory_errors(spec, len(texts)), quiet_libraries():
             output = self._pipeline(
                 prompt=texts,
                 height=spec.height_px,
@@ -116,7 +117,7 @@ def load_generator(spec: GeneratorSpec, cache: ComponentCache | None = None) -> 
     of reach, of a kind that is not supported, or too large.
     """
     device = _device(spec)
-    with _quiet(), _memory_errors(spec, 1):
+    with quiet_libraries(), _memory_errors(spec, 1):
         pipeline = _load_pipeline(spec, cache)
         cell_px = pipeline.vae_scale_factor * 2
         if spec.width_px % cell_px or spec.height_px % cell_px:
@@ -216,30 +217,3 @@ def _memory_errors(spec: GeneratorSpec, count: int) -> Iterator[None]:
             f"{spec.name} ran out of memory at {spec.width_px}x{spec.height_px} in {spec.dtype}; use {less}"
             "offload: model (or sequential), or a smaller size"
         ) from error
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the libraries' notices and loading bars off the terminal; the hub's download bars stay."""
-    from diffusers.utils import logging as diffusers_logging
-    from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
-    from transformers.utils import logging as transformers_logging
-
-    verbosity = diffusers_logging.get_verbosity(), transformers_logging.get_verbosity()
-    bars = diffusers_logging.is_progress_bar_enabled(), transformers_logging.is_progress_bar_enabled()
-    downloads = not are_progress_bars_disabled()
-    try:
-        diffusers_logging.set_verbosity_error()
-        diffusers_logging.disable_progress_bar()
-        transformers_logging.set_verbosity_error()
-        transformers_logging.disable_progress_bar()
-        if downloads:  # transformers has just switched these off too
-            enable_progress_bars()
-        yield
-    finally:
-        diffusers_logging.set_verbosity(verbosity[0])
-        transformers_logging.set_verbosity(verbosity[1])
-        if bars[0]:
-            diffusers_logging.enable_progress_bar()
-        if bars[1] and downloads:
-            transformers_logging.enable_progress_bar()

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from topcoat.errors import DataError, ModelError, UsageError
+from topcoat.generators.quiet import quiet_libraries
 
 Configs = Mapping[str, Mapping[str, Any]]
 """A pipeline's parts by folder name (transformer, vae, text_encoder, text_encoder_2), each as its config.json holds."""
@@ -99,7 +100,7 @@ def build_on_meta(source: str | Path | Configs, transformer: str | Path | None =
         configs = dict(source)
         if transformer is not None:
             configs["transformer"] = _read_config(Path(transformer), "transformer")
-    with torch.device("meta"):
+    with torch.device("meta"), quiet_libraries():
         parts = {name: _build(name, configs[name]) for name in COMPONENTS}
     return MetaComponents(**parts, configs=configs)
 
@@ -132,7 +133,7 @@ def _build(name: str, config: Mapping[str, Any]) -> nn.Module:
     import transformers
 
     kind = str(config.get("_class_name") or next(iter(config.get("architectures") or ["unnamed"])))
-    if kind in ("FluxTransformer2DModel", "AutoencoderKL", "AutoencoderTiny"):
+    if kind in ("FluxTransformer2DModel", "AutoencoderDC", "AutoencoderKL", "AutoencoderTiny"):
         module = getattr(diffusers, kind).from_config(dict(config))
     elif kind == "CLIPTextModel":
         module = transformers.CLIPTextModel(transformers.CLIPTextConfig.from_dict(dict(config)))
