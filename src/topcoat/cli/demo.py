@@ -19,7 +19,12 @@ _FIRST_SEED = 9_000_000  # far from the seeds that pairs are built with
 @command(app, "demo", examples=("topcoat demo", "topcoat demo --count 256 -o out/large", "make demo"))
 def demo(
     out: Output,
-    count: Annotated[int, typer.Option("--count", "-n", min=8, help="Held-out prompts.")] = 64,
+    count: Annotated[
+        int,
+        typer.Option(
+            "--count", "-n", min=8, help="Held-out prompts; set distances of fewer than about 150 say little."
+        ),
+    ] = 192,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the report.")] = Path("out/demo"),
     seed: Annotated[int, typer.Option("--seed", help="Seed of the prompts, 0 or more.")] = 1,
     pair: PairOption = "mini",
