@@ -46,6 +46,9 @@ def assemble(recipe: Recipe, shop: Workshop) -> None:
     for name in ARCHITECTURES:
         _fresh(MINI / "features" / name)
         FeatureNet.load(shop.features / name).save(MINI / "features" / name)
+    for path in MINI.glob("*/*/config.json"):
+        # diffusers notes the folder that a part was loaded from: of no use elsewhere, and different on every machine.
+        write_json(path, {key: value for key, value in read_json(path).items() if key != "_name_or_path"})
     write_json(MINI / "pair.json", _pair(recipe))
     write_card(recipe, shop)
 
