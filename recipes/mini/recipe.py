@@ -63,4 +63,3 @@ class Workshop:
         self.latents = root / "latents"
         self.baseline = root / "baseline"
         self.distilled = root / "distilled"
-        self.figures = root / "figures"
