@@ -16,9 +16,9 @@ from recipes.mini.portrait.scene import Distance
 
 DISTANCE = 7.5
 """Camera to the head's origin, in head units; about that of a short telephoto portrait."""
-HALF_HEIGHT = 1.54
-"""Half of what the picture covers at the head's origin; a bare head of 2.2 units fills about 71 % of the height."""
-CENTRE_Y = -0.16
+HALF_HEIGHT = 1.36
+"""Half of what the picture covers at the head's origin; a bare head of 2.2 units fills about 81 % of the height."""
+CENTRE_Y = -0.21
 NEAR, FAR = 5.9, 9.2
 """Where rays start and where they have missed."""
 

@@ -74,7 +74,7 @@ def skin_points(face: Tensor, opening: Tensor, subject: Subject, traits: dict[st
     relief = relief + 0.006 * brows * brow_hairs + beard * 0.011 * beard_hairs
 
     pigment = base_colour(subject)
-    albedo = pigment * (1.0 + 0.035 * coarse + 0.03 * medium + (0.03 + 0.05 * subject.age) * fine + 0.03 * pores)
+    albedo = pigment * (1.0 + 0.02 * coarse + 0.015 * medium + (0.03 + 0.05 * subject.age) * fine + 0.03 * pores)
     flush = 0.9 * bump(ax - 0.40, 0.17) * bump(y + 0.27, 0.17) * front + 0.7 * bump(ax, 0.12) * bump(y + 0.32, 0.13)
     flush = (flush + 0.6 * ramp(0.72, 0.80, ax)) * (0.35 + 0.65 * subject.ruddiness) * (1.0 - 0.55 * subject.melanin)
     albedo = albedo * (1.0 - flush * rgb(-0.03, 0.26, 0.24))
