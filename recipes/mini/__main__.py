@@ -9,20 +9,20 @@ from pathlib import Path
 from recipes.mini.recipe import Recipe, Workshop
 from topcoat.config import load_config
 
-STAGES = ("renders", "features", "vae", "text", "baseline", "guide", "distill", "assemble", "head", "all")
+STAGES = ("renders", "features", "vae", "text", "baseline", "guide", "distill", "assemble", "head")
 
 
 def main() -> None:
     """Run one stage (or all, in order); the same command goes on where it stopped."""
     parser = argparse.ArgumentParser(prog="python -m recipes.mini", description=__doc__)
-    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("stage", choices=("restore", *STAGES, "all"))
     parser.add_argument("--work", type=Path, default=Path("build/mini"), help="folder of everything in the making")
     parser.add_argument("--recipe", type=Path, help="YAML file with other numbers than the default")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
     recipe = load_config(arguments.recipe, Recipe) if arguments.recipe else Recipe()
     shop = Workshop(arguments.work)
-    for stage in STAGES[:-1] if arguments.stage == "all" else (arguments.stage,):
+    for stage in STAGES if arguments.stage == "all" else (arguments.stage,):
         _run(stage, recipe, shop, arguments.threads)
 
 
@@ -30,7 +30,11 @@ def _run(stage: str, recipe: Recipe, shop: Workshop, threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    if stage == "renders":
+    if stage == "restore":
+        from recipes.mini.restore import restore
+
+        restore(shop)
+    elif stage == "renders":
         from recipes.mini.renders import make_renders
 
         make_renders(recipe, shop, threads)

@@ -8,10 +8,8 @@ the loss net's features of the clean portrait, which shortens the training sever
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from diffusers import FluxTransformer2DModel
@@ -20,26 +18,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recipes.mini.autoencoder import encode, load_autoencoder
-from recipes.mini.checkpoint import load_state, save_state
-from recipes.mini.flow import Condition, build_transformer, pack, velocity
-from recipes.mini.meter import Meter
+from recipes.mini.flow import Condition, build_transformer, load_transformer, pack, velocity
 from recipes.mini.recipe import Recipe, Workshop
 from recipes.mini.renders import load_renders
 from recipes.mini.text_encoders import TextEncoders, loosened
+from recipes.mini.trainer import Plan, Trainee, train_transformer
 from topcoat.features import FeatureNet
-from topcoat.files import atomic_path, write_json
+from topcoat.files import atomic_path, read_json, write_json
 from topcoat.prompts import Prompt
-from topcoat.training.ema import Ema, ema_decay
 
-MATRIX_RATE = 2e-3
-OTHER_RATE = 1e-3
 WARM_UP_IMAGES = 6_400
 DECAY_SHARE = 0.4
-"""The learning rate is flat at first and falls linearly to 0 over this last share of the run."""
 ALIGNMENT_WEIGHT = 0.5
 UNPROMPTED_SHARE = 0.1
 """Share of training images whose prompt is emptied, so that classifier-free guidance is possible."""
-CHECKPOINT_SECONDS = 180
 
 
 @dataclass(frozen=True)
@@ -52,42 +44,38 @@ class Corpus:
 
 
 def train_baseline(recipe: Recipe, shop: Workshop) -> None:
-    """Train (or go on training) the baseline and save its averaged weights as a diffusers folder."""
+    """Train (or go on training) the baseline and save its averaged weights as a diffusers folder.
+
+    It starts from the weights that the stage `restore` has put into the work folder, or from none.
+    """
     corpus = load_corpus(recipe, shop)
     text = TextEncoders.load(shop.text)
     torch.manual_seed(53)
     transformer = build_transformer(recipe)
     width = recipe.heads * recipe.head_dim
     projector = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, corpus.features.shape[-1]))
-    optimizers = build_optimizers(transformer, projector)
-    ema = Ema(transformer)
-    averaged: Any = ema.network
-    modules = {"transformer": transformer, "projector": projector, "average": ema.network}
-    counters = load_state(shop.baseline, modules, optimizers)
-    seen, flow_loss = int(counters.get("images", 0)), counters.get("flow_loss", 0.0)
+    first = 0
+    if shop.baseline_start.exists():
+        transformer.load_state_dict(load_transformer(shop.baseline_start / "transformer").state_dict())
+        first = int(read_json(shop.baseline_start / "figures.json")["images_seen"])
     hidden = watch_image_tokens(transformer)
-    saved = time.monotonic()
-    with Meter("baseline", recipe.baseline_images, seen) as meter:
-        while seen < recipe.baseline_images:
-            set_rates(optimizers, _schedule(seen, recipe.baseline_images))
-            flow, alignment = _losses(transformer, projector, text, corpus, recipe, seen, hidden)
-            for optimizer in optimizers.values():
-                optimizer.zero_grad()
-            (flow + ALIGNMENT_WEIGHT * alignment).backward()
-            nn.utils.clip_grad_norm_(transformer.parameters(), 1.0)
-            for optimizer in optimizers.values():
-                optimizer.step()
-            seen += recipe.batch_size
-            ema.update(transformer, ema_decay(seen, recipe.batch_size, recipe.ema_halflife_images))
-            flow_loss = flow.item() if flow_loss == 0 else 0.98 * flow_loss + 0.02 * flow.item()
-            meter.update(seen, f"flow loss {flow_loss:.4f}, alignment {alignment.item():.3f}")
-            if time.monotonic() - saved > CHECKPOINT_SECONDS or seen >= recipe.baseline_images:
-                counters = {"images": seen, "flow_loss": flow_loss}
-                save_state(shop.baseline, modules, optimizers, counters)
-                averaged.save_pretrained(shop.baseline / "transformer")
-                saved = time.monotonic()
-    write_json(shop.baseline / "figures.json", {"images_seen": seen, "flow_loss": flow_loss})
-    print(f"baseline: {seen:,} images seen, flow loss {flow_loss:.4f}")
+
+    def loss_at(seen: int) -> tuple[Tensor, Tensor]:
+        flow, alignment = _losses(transformer, projector, text, corpus, recipe, seen, hidden)
+        return flow + ALIGNMENT_WEIGHT * alignment, flow
+
+    plan = Plan(
+        stage="baseline",
+        first=first,
+        last=recipe.baseline_images,
+        batch_size=recipe.batch_size,
+        peak_share=1.0,
+        warm_up=WARM_UP_IMAGES,
+        decay_share=DECAY_SHARE,
+        ema_halflife=recipe.ema_halflife_images,
+    )
+    figures = train_transformer(plan, Trainee(transformer, shop.baseline, {"projector": projector}), loss_at)
+    write_json(shop.baseline / "figures.json", {"images_seen": figures["images_seen"], "flow_loss": figures["loss"]})
 
 
 def load_corpus(recipe: Recipe, shop: Workshop) -> Corpus:
@@ -109,24 +97,6 @@ def load_corpus(recipe: Recipe, shop: Workshop) -> Corpus:
             save_file({"tokens": pack(latents).contiguous(), "features": aligned}, temporary)
     tensors = load_file(path)
     return Corpus(tensors["tokens"], tensors["features"], renders.prompts)
-
-
-def build_optimizers(transformer: nn.Module, *others: nn.Module) -> dict[str, torch.optim.Optimizer]:
-    """Muon for the matrices of the blocks, AdamW for embeddings, norms, biases and the ``others``."""
-    matrices = [p for n, p in transformer.named_parameters() if p.ndim == 2 and "transformer_blocks" in n]
-    chosen = {id(p) for p in matrices}
-    rest = [p for module in (transformer, *others) for p in module.parameters() if id(p) not in chosen]
-    return {
-        "muon": torch.optim.Muon(matrices, lr=MATRIX_RATE, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-        "adamw": torch.optim.AdamW(rest, lr=OTHER_RATE, betas=(0.9, 0.98), weight_decay=0.0),
-    }
-
-
-def set_rates(optimizers: dict[str, torch.optim.Optimizer], share: float) -> None:
-    """Set both learning rates to ``share`` of their peaks."""
-    for name, optimizer in optimizers.items():
-        for group in optimizer.param_groups:
-            group["lr"] = share * (MATRIX_RATE if name == "muon" else OTHER_RATE)
 
 
 def watch_image_tokens(transformer: FluxTransformer2DModel) -> dict[str, Tensor]:
@@ -172,7 +142,3 @@ def _losses(
     flow = F.mse_loss(predicted.float(), noise - clean)
     alignment = 1 - F.cosine_similarity(aligned.float(), corpus.features[rows].float(), dim=-1).mean()
     return flow, alignment
-
-
-def _schedule(seen: int, total: int) -> float:
-    return min(1.0, (seen + 1) / WARM_UP_IMAGES, (total - seen) / (DECAY_SHARE * total))

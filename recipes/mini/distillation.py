@@ -5,35 +5,36 @@ from seeded noise, and the student, started from its weights, learns the straigh
 Noise and subject stay coupled, so that one seed shows one subject in both models. The student keeps half of the
 teacher's blocks (block removal before distillation, as in BK-SDM, arXiv 2305.15798): of full size, a reflow student of
 this baseline is nearly as good as its teacher. What the smaller one cannot resolve along the line it averages, and that
-is the systematic softness which heads are there to undo.
+is the systematic softness which heads are there to undo. It is trained at the noise levels where a sampler of
+`distilled_steps` steps (or a divisor of that) stops and at no others, as timestep-distilled models are: the few blocks
+it has are spent on those.
 """
 
 from __future__ import annotations
 
 import random
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from recipes.mini.baseline import CHECKPOINT_SECONDS, build_optimizers, set_rates
-from recipes.mini.checkpoint import load_state, save_state
 from recipes.mini.flow import Condition, build_transformer, load_transformer, noise_of, pack, sample, velocity
 from recipes.mini.meter import Meter
 from recipes.mini.recipe import PROMPT_SEED, Recipe, Workshop
 from recipes.mini.text_encoders import TextEncoders, loosened
+from recipes.mini.trainer import Plan, Trainee, train_transformer
 from topcoat.files import atomic_path, write_json
 from topcoat.prompts import sample_prompts
-from topcoat.training.ema import Ema, ema_decay
 
 SHARD_TRAJECTORIES = 500
 TEACHER_STEPS = 25
 """The baseline at 25 steps is within about 45 dB of itself at 50, and half the price."""
-PEAK_RATE = 0.5
+PEAK_SHARE = 0.5
+WARM_UP_IMAGES = 3_000
+DECAY_SHARE = 0.7
 EMA_HALFLIFE_IMAGES = 8_000
 FIRST_SEED = 10_000_000
 """Seeds of the trajectories; far from the small numbers that people use, so theirs stay unseen."""
@@ -42,43 +43,33 @@ FIRST_SEED = 10_000_000
 def distill_steps(recipe: Recipe, shop: Workshop) -> None:
     """Draw the baseline's trajectories, train the student and save it as a transformer folder."""
     text = TextEncoders.load(shop.text)
-    folder = baseline_folder(shop)
     noise, portraits, texts = _trajectories(recipe, shop, text)
-    student = pruned(load_transformer(folder), recipe)
-    optimizers = build_optimizers(student)
-    ema = Ema(student)
-    averaged: Any = ema.network
-    modules = {"student": student, "average": ema.network}
-    seen = int(load_state(shop.distilled, modules, optimizers).get("images", 0))
-    average, saved = 0.0, time.monotonic()
-    with Meter("reflow", recipe.distilled_images, seen) as meter:
-        while seen < recipe.distilled_images:
-            generator = torch.Generator().manual_seed(73 * 1_000_003 + seen)
-            rows = torch.randint(len(noise), (recipe.batch_size,), generator=generator)
-            level = _levels(len(rows), recipe.distilled_steps, generator)
-            mixed = torch.lerp(portraits[rows], noise[rows], level.view(-1, 1, 1))
-            with torch.no_grad():
-                condition = Condition(*text.embed([texts[row] for row in rows.tolist()], recipe.text_tokens))
-            with torch.autocast("cpu", torch.bfloat16):
-                predicted = velocity(student, mixed, level, condition)
-            loss = F.mse_loss(predicted.float(), noise[rows] - portraits[rows])
-            for optimizer in optimizers.values():
-                optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(student.parameters(), 1.0)
-            set_rates(optimizers, PEAK_RATE * min(1.0, seen / 3_000 + 0.02) * (1 - seen / recipe.distilled_images))
-            for optimizer in optimizers.values():
-                optimizer.step()
-            seen += recipe.batch_size
-            ema.update(student, ema_decay(seen, recipe.batch_size, EMA_HALFLIFE_IMAGES))
-            average = loss.item() if average == 0 else 0.97 * average + 0.03 * loss.item()
-            meter.update(seen, f"loss {average:.4f}")
-            if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                save_state(shop.distilled, modules, optimizers, {"images": seen})
-                saved = time.monotonic()
-    averaged.save_pretrained(shop.distilled / "transformer")
-    write_json(shop.distilled / "figures.json", {"images_seen": seen, "trajectories": len(noise), "loss": average})
-    print(f"reflow: {seen:,} images seen of {len(noise):,} trajectories, loss {average:.4f}")
+    student = pruned(load_transformer(baseline_folder(shop)), recipe)
+
+    def loss_at(seen: int) -> tuple[Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(73 * 1_000_003 + seen)
+        rows = torch.randint(len(noise), (recipe.batch_size,), generator=generator)
+        level = torch.randint(1, recipe.distilled_steps + 1, (len(rows),), generator=generator) / recipe.distilled_steps
+        mixed = torch.lerp(portraits[rows], noise[rows], level.view(-1, 1, 1))
+        with torch.no_grad():
+            condition = Condition(*text.embed([texts[row] for row in rows.tolist()], recipe.text_tokens))
+        with torch.autocast("cpu", torch.bfloat16):
+            predicted = velocity(student, mixed, level, condition)
+        loss = F.mse_loss(predicted.float(), noise[rows] - portraits[rows])
+        return loss, loss.detach()
+
+    plan = Plan(
+        stage="reflow",
+        first=0,
+        last=recipe.distilled_images,
+        batch_size=recipe.batch_size,
+        peak_share=PEAK_SHARE,
+        warm_up=WARM_UP_IMAGES,
+        decay_share=DECAY_SHARE,
+        ema_halflife=EMA_HALFLIFE_IMAGES,
+    )
+    figures = train_transformer(plan, Trainee(student, shop.distilled), loss_at)
+    write_json(shop.distilled / "figures.json", {**figures, "trajectories": len(noise)})
 
 
 def pruned(teacher: Any, recipe: Recipe) -> Any:
@@ -100,15 +91,8 @@ def pruned(teacher: Any, recipe: Recipe) -> Any:
 
 def baseline_folder(shop: Workshop) -> Path:
     """The transformer that is the mini baseline: the guided one where it was made."""
-    guided = shop.baseline / "guided" / "transformer"
+    guided = shop.guided / "transformer"
     return guided if guided.exists() else shop.baseline / "transformer"
-
-
-def _levels(count: int, steps: int, generator: torch.Generator) -> Tensor:
-    """Half of the noise levels anywhere in [0, 1], half at the ones where a few-step sampler stops."""
-    anywhere = torch.rand(count, generator=generator)
-    stops = torch.randint(1, steps + 1, (count,), generator=generator) / steps
-    return torch.where(torch.rand(count, generator=generator) < 0.5, anywhere, stops)
 
 
 def _trajectories(recipe: Recipe, shop: Workshop, text: TextEncoders) -> tuple[Tensor, Tensor, list[str]]:

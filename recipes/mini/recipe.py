@@ -34,7 +34,7 @@ class Recipe(StrictModel):
     double_blocks: int = 2
     single_blocks: int = 4
     batch_size: int = 32
-    baseline_images: int = 275_000
+    baseline_images: int = 500_000
     baseline_steps: int = 50
     ema_halflife_images: int = 15_000
     guidance: float = 1.7
@@ -44,11 +44,11 @@ class Recipe(StrictModel):
     distilled_double_blocks: int = 1
     distilled_single_blocks: int = 2
     trajectories: int = 4_000
-    distilled_images: int = 60_000
+    distilled_images: int = 100_000
 
     head_run: str = "best-unet"
-    head_pairs: int = 1_500
-    head_images: int = 30_000
+    head_pairs: int = 5_000
+    head_images: int = 64_000
 
 
 class Workshop:
@@ -62,4 +62,6 @@ class Workshop:
         self.text = root / "text"
         self.latents = root / "latents"
         self.baseline = root / "baseline"
+        self.baseline_start = root / "baseline_start"
+        self.guided = root / "baseline" / "guided"
         self.distilled = root / "distilled"

@@ -1,0 +1,104 @@
+"""The training loop that the baseline, its guided version and the distilled share: rates, average, checkpoints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn, optim
+
+from recipes.mini.checkpoint import load_state, save_state
+from recipes.mini.meter import Meter
+from topcoat.training.ema import Ema, ema_decay
+
+MATRIX_RATE = 2e-3
+OTHER_RATE = 1e-3
+CHECKPOINT_SECONDS = 180
+LOSS_MEMORY = 0.98
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast a transformer is trained; all lengths in images."""
+
+    stage: str
+    first: int
+    """Images that its starting weights have seen; the rates warm up and decay from there on."""
+    last: int
+    batch_size: int
+    peak_share: float
+    """Share of `MATRIX_RATE` and `OTHER_RATE` that the schedule peaks at."""
+    warm_up: int
+    decay_share: float
+    """The rate is flat at first and falls linearly to 0 over this last share of the run."""
+    ema_halflife: int
+
+    def rate(self, seen: int) -> float:
+        """Share of the full learning rates after ``seen`` images."""
+        done, length = seen - self.first, self.last - self.first
+        return self.peak_share * min(1.0, (done + 1) / self.warm_up, (length - done) / (self.decay_share * length))
+
+
+@dataclass(frozen=True)
+class Trainee:
+    """A transformer in training, the networks trained along with it, and the folder of its state."""
+
+    transformer: Any
+    folder: Path
+    beside: dict[str, nn.Module] = field(default_factory=dict[str, nn.Module])
+
+
+def train_transformer(plan: Plan, trainee: Trainee, loss_at: Callable[[int], tuple[Tensor, Tensor]]) -> dict[str, Any]:
+    """Train up to ``plan.last`` images, going on from the folder's state; the average goes to ``transformer/`` there.
+
+    ``loss_at(seen)`` draws the batch that starts at image ``seen`` and returns the loss to minimise and the part of it
+    to report. Returns the figures: images seen and the reported loss, averaged over about fifty steps.
+    """
+    transformer, folder = trainee.transformer, trainee.folder
+    optimizers = build_optimizers(transformer, *trainee.beside.values())
+    ema = Ema(transformer)
+    average: Any = ema.network
+    modules = {"transformer": transformer, "average": average, **trainee.beside}
+    counters = load_state(folder, modules, optimizers)
+    seen, shown = int(counters.get("images", plan.first)), counters.get("loss", 0.0)
+    saved = time.monotonic()
+    with Meter(plan.stage, plan.last, seen) as meter:
+        while seen < plan.last:
+            _set_rates(optimizers, plan.rate(seen))
+            loss, part = loss_at(seen)
+            for optimizer in optimizers.values():
+                optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(transformer.parameters(), 1.0)
+            for optimizer in optimizers.values():
+                optimizer.step()
+            seen += plan.batch_size
+            ema.update(transformer, ema_decay(seen - plan.first, plan.batch_size, plan.ema_halflife))
+            shown = part.item() if shown == 0 else LOSS_MEMORY * shown + (1 - LOSS_MEMORY) * part.item()
+            meter.update(seen, f"loss {shown:.4f}")
+            if time.monotonic() - saved > CHECKPOINT_SECONDS or seen >= plan.last:
+                save_state(folder, modules, optimizers, {"images": seen, "loss": shown})
+                average.save_pretrained(folder / "transformer")
+                saved = time.monotonic()
+    print(f"{plan.stage}: {seen:,} images seen, loss {shown:.4f}", flush=True)
+    return {"images_seen": seen, "loss": shown}
+
+
+def build_optimizers(transformer: nn.Module, *others: nn.Module) -> dict[str, optim.Optimizer]:
+    """Muon for the matrices of the blocks, AdamW for embeddings, norms, biases and the ``others``."""
+    matrices = [p for n, p in transformer.named_parameters() if p.ndim == 2 and "transformer_blocks" in n]
+    chosen = {id(p) for p in matrices}
+    rest = [p for module in (transformer, *others) for p in module.parameters() if id(p) not in chosen]
+    return {
+        "muon": optim.Muon(matrices, lr=MATRIX_RATE, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        "adamw": optim.AdamW(rest, lr=OTHER_RATE, betas=(0.9, 0.98), weight_decay=0.0),
+    }
+
+
+def _set_rates(optimizers: dict[str, optim.Optimizer], share: float) -> None:
+    for name, optimizer in optimizers.items():
+        for group in optimizer.param_groups:
+            group["lr"] = share * (MATRIX_RATE if name == "muon" else OTHER_RATE)

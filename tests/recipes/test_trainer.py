@@ -1,0 +1,60 @@
+"""The recipe's training loop: its rates, and a stop and a rerun that end where an uninterrupted run ends."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from recipes.mini.flow import Condition, build_transformer, velocity
+from recipes.mini.recipe import Recipe
+from recipes.mini.trainer import Plan, Trainee, train_transformer
+
+TINY = Recipe(size_px=32, heads=1, head_dim=16, double_blocks=1, single_blocks=1, text_width=16, text_layers=1)
+PLAN = Plan(stage="tiny", first=100, last=132, batch_size=4, peak_share=0.5, warm_up=8, decay_share=0.5, ema_halflife=8)
+
+
+def _train(folder: Path, plan: Plan, stop_at: int | None = None) -> dict[str, Any]:
+    torch.manual_seed(1)
+    transformer = build_transformer(TINY)
+
+    def loss_at(seen: int) -> tuple[Tensor, Tensor]:
+        if seen == stop_at:
+            raise KeyboardInterrupt
+        generator = torch.Generator().manual_seed(seen)
+        tokens = torch.randn(4, 4, 64, generator=generator)
+        condition = Condition(torch.ones(4, 16), torch.ones(4, 3, 16))
+        loss = F.mse_loss(velocity(transformer, tokens, torch.full((4,), 0.5), condition), tokens)
+        return loss, loss.detach()
+
+    return train_transformer(plan, Trainee(transformer, folder), loss_at)
+
+
+def test_the_rate_warms_up_holds_and_falls_to_zero() -> None:
+    assert PLAN.rate(100) == pytest.approx(0.5 / 8)
+    assert PLAN.rate(110) == 0.5
+    assert PLAN.rate(124) == pytest.approx(0.25)
+    assert PLAN.rate(132) == 0
+
+
+def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = _train(tmp_path / "whole", PLAN)
+    monkeypatch.setattr("recipes.mini.trainer.CHECKPOINT_SECONDS", 0)
+    with pytest.raises(KeyboardInterrupt):
+        _train(tmp_path / "parts", PLAN, stop_at=116)
+    figures = _train(tmp_path / "parts", PLAN)
+    assert figures == whole
+    name = "transformer/diffusion_pytorch_model.safetensors"
+    one, other = load_file(tmp_path / "whole" / name), load_file(tmp_path / "parts" / name)
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_finished_run_can_be_lengthened(tmp_path: Path) -> None:
+    _train(tmp_path, PLAN)
+    assert _train(tmp_path, dataclasses.replace(PLAN, last=140))["images_seen"] == 140
