@@ -40,32 +40,51 @@ def fake_spec(name: str, steps: int, *, width_px: int = SIZE_PX, height_px: int 
 class FakeGenerator:
     """Paints a soft "face" with fine texture from (prompt, seed) alone; ``plastic`` blurs the texture away.
 
-    A batch size or an order cannot change an image. ``fails_on`` makes every batch with that seed raise, and
-    ``calls`` holds the number of images of each call.
+    A batch size or an order cannot change an image. ``fails_on`` makes every batch with that seed raise, ``nan_on``
+    makes it hold NaN, ``fits`` is the largest batch for which there is memory, and ``calls`` holds the number of images
+    of each call.
     """
 
     def __init__(self, spec: GeneratorSpec, *, plastic: bool, fails_on: int | None = None) -> None:
         self.spec = spec
         self.plastic = plastic
         self.fails_on = fails_on
+        self.nan_on: int | None = None
+        self.fits: int | None = None
         self.calls: list[int] = []
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int], *, steps: int | None = None) -> Tensor:
-        return self.decode(self.latents(prompts, seeds, steps=steps))
+        return self.decode(self.generate_latents(prompts, seeds, steps=steps))
 
-    def latents(self, prompts: Sequence[str], seeds: Sequence[int], *, steps: int | None = None) -> Tensor:
+    def generate_latents(self, prompts: Sequence[str], seeds: Sequence[int], *, steps: int | None = None) -> Tensor:
         """``(N, 16, H/8, W/8)``: noise of the seed, moved by the prompt."""
         texts, numbers = check_request(prompts, seeds)
-        check_steps(steps, self.spec)
+        further = check_steps(steps, self.spec) - self.spec.steps
         self.calls.append(len(texts))
+        if self.fits is not None and len(texts) > self.fits:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
         if self.fails_on in numbers:
             raise ModelError(f"seed {self.fails_on} cannot be painted")
         shape = (16, self.spec.height_px // 8, self.spec.width_px // 8)
         rows = []
         for text, seed in zip(texts, numbers, strict=True):
             noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-            rows.append(noise + 0.3 * (sum(text.encode()) % 7 - 3))
+            rows.append(noise + 0.3 * (sum(text.encode()) % 7 - 3) + 0.1 * further)
+            if seed == self.nan_on:
+                rows[-1][0, 0, 0] = float("nan")
         return torch.stack(rows)
+
+    def rerender(
+        self,
+        images: Tensor,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        *,
+        strength: float,
+        steps: int | None = None,
+    ) -> Tensor:
+        """``images`` with ``strength`` of its own picture of the prompt in them."""
+        return torch.lerp(images, self.generate(prompts, seeds, steps=steps), strength)
 
     def decode(self, latents: Tensor) -> Tensor:
         """A blob of the latents' colour with texture at full resolution."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from topcoat.errors import UsageError
 from topcoat.generators.base import ModelPair
-from topcoat.heads import Head, UNet, UNetConfig
+from topcoat.heads import Decoder, DecoderConfig, Head, UNet, UNetConfig
 from topcoat.pipeline import Pipeline
 from topcoat.prompts import sample_prompts
 
@@ -102,3 +102,47 @@ def test_a_spec_is_loaded(flux_pair: ModelPair) -> None:
     pipe = Pipeline(flux_pair.distilled, None)
     assert pipe.generator.spec == flux_pair.distilled and pipe.head is None
     assert pipe(["studio portrait"], [0], steps=2).shape == (1, 3, 32, 48)
+
+
+def latent_head(channels: int = 16) -> Head:
+    torch.manual_seed(0)
+    config = DecoderConfig(latent_channels=channels, channels=(8, 6, 4), blocks=(1, 0, 0))
+    network = Decoder(config)
+    torch.nn.init.normal_(network.colour.weight, std=0.1)
+    return Head(network, config)
+
+
+def test_a_latent_head_takes_the_decoders_place(fake_generators: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator, head = fake_generators[0], latent_head()
+    texts = [prompt.text for prompt in PROMPTS]
+    expected = head(generator.generate_latents(texts, range(7)))
+    decoded: list[int] = []
+    decode = generator.decode
+    monkeypatch.setattr(generator, "decode", lambda latents: decoded.append(len(latents)) or decode(latents))
+    pipe = Pipeline(generator, head)
+    batches = list(pipe.stream(PROMPTS, range(7), batch_size=3))
+    assert torch.equal(torch.cat([batch.enhanced for batch in batches]), expected)
+    assert decoded == []
+    assert torch.equal(batches[1].distilled, generator.generate(texts[3:6], range(3, 6)))
+    assert torch.equal(batches[1].distilled, batches[1].distilled)
+    assert decoded == [3, 3]  # generate itself decodes too; the second look is free
+
+
+def test_a_latent_head_with_the_real_adapter(flux_pair: ModelPair) -> None:
+    images = Pipeline(flux_pair.distilled, latent_head())(["studio portrait"], [0], steps=1)
+    assert images.shape == (1, 3, 32, 48)
+
+
+class ImagesOnly:
+    def __init__(self, inner: Any) -> None:
+        self.spec = inner.spec
+        self.generate = inner.generate
+
+
+def test_a_latent_head_that_does_not_fit_is_refused(fake_generators: Any) -> None:
+    with pytest.raises(UsageError, match="plastic gives none"):
+        Pipeline(ImagesOnly(fake_generators[0]), latent_head())
+    with pytest.raises(UsageError, match="4 channels, not 16"):
+        Pipeline(fake_generators[0], latent_head(4))(PROMPTS, range(7))
+    with pytest.raises(UsageError, match="leave strength at 1"):
+        Pipeline(fake_generators[0], latent_head()).stream(PROMPTS, range(7), strength=0.5)

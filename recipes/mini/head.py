@@ -1,4 +1,7 @@
-"""Stage 9: the embedded head, made as a user makes one: `build_pairs` with the mini pair, then `train`."""
+"""Stage 9: the embedded head, made as a user makes one: `build_pairs` with the mini pair, then `train`.
+
+The thresholds of the filter ``same-subject`` are measured on the same pairs.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,11 @@ from recipes.mini.assemble import write_card
 from recipes.mini.meter import Meter
 from recipes.mini.recipe import Recipe, Workshop
 from topcoat.embedded import MINI
+from topcoat.features import load_feature_net
 from topcoat.generators.presets import model_pair
 from topcoat.heads import Head
-from topcoat.pairs import build_pairs
+from topcoat.pairs import Painting, build_pairs
+from topcoat.pairs.calibration import calibrate, write_calibration
 from topcoat.prompts import sample_prompts
 from topcoat.training import train
 
@@ -30,8 +35,10 @@ def make_head(recipe: Recipe, shop: Workshop) -> None:
             sample_prompts(recipe.head_pairs, PAIR_PROMPTS_SEED),
             model_pair("mini"),
             batch_size=recipe.batch_size,
+            painting=Painting(latents=True),
             on_progress=lambda done, _total: meter.update(done, "painted by both models"),
         )
+    write_calibration(MINI / "same-subject.json", calibrate(dataset, load_feature_net("loss")))
     run = shop.root / f"head-{version}"
     with Meter("head", recipe.head_images) as meter:
         for record in train(recipe.head_run, dataset, run, images=recipe.head_images):

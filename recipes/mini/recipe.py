@@ -34,21 +34,21 @@ class Recipe(StrictModel):
     double_blocks: int = 2
     single_blocks: int = 4
     batch_size: int = 32
-    baseline_images: int = 500_000
+    baseline_images: int = 384_000
     baseline_steps: int = 50
     ema_halflife_images: int = 15_000
     guidance: float = 1.7
-    guidance_images: int = 14_000
+    guidance_images: int = 12_000
 
     distilled_steps: int = 4
     distilled_double_blocks: int = 1
     distilled_single_blocks: int = 2
-    trajectories: int = 4_000
-    distilled_images: int = 100_000
+    trajectories: int = 3_000
+    distilled_images: int = 56_000
 
     head_run: str = "best-unet"
-    head_pairs: int = 5_000
-    head_images: int = 64_000
+    head_pairs: int = 2_000
+    head_images: int = 32_000
 
 
 class Workshop:

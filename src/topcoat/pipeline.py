@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from topcoat.errors import UsageError
-from topcoat.generators.base import Generator, GeneratorSpec, check_request, check_steps
+from topcoat.features import load_feature_net
+from topcoat.generators.base import Generator, GeneratorSpec, LatentGenerator, check_request, check_steps
+from topcoat.heads.gates import GateDecision, Gates
 from topcoat.prompts import Prompt, as_prompts
 
 if TYPE_CHECKING:
@@ -22,15 +25,24 @@ if TYPE_CHECKING:
 class PortraitBatch:
     """One batch as it leaves the pipeline: images ``(N, 3, H, W)`` in [0, 1] on the CPU, times of the wall clock.
 
-    Both times are from the CPU to the CPU: moving images to a device and back is in them.
+    Both times are from the CPU to the CPU: moving images to a device and back is in them. With a head that decodes
+    latents, ``generator_seconds`` has no decoding in it.
     """
 
     prompts: tuple[str, ...]
     seeds: tuple[int, ...]
-    distilled: Tensor
     enhanced: Tensor
     generator_seconds: float
     head_seconds: float
+    show_distilled: Callable[[], Tensor]
+    """Gives `distilled`; with a head that decodes latents, by the generator's own decoder."""
+    decisions: tuple[GateDecision, ...] = ()
+    """What the gates did with each image; empty without gates. Their time is in ``head_seconds``."""
+
+    @cached_property
+    def distilled(self) -> Tensor:
+        """What the generator paints by itself. Where a head takes its latents, it is decoded only now."""
+        return self.show_distilled()
 
 
 class Movable(Protocol):
@@ -53,14 +65,35 @@ def move_beside(head: Movable, generator: Generator) -> None:
         head.to(torch.device(device))
 
 
-class Pipeline:
-    """Prompts and seeds in, enhanced portraits out; without a head, the generator's own images."""
+def takes_latents(head: object) -> bool:
+    """Whether ``head`` decodes latents; a head that does not say so takes images."""
+    return getattr(getattr(head, "descriptor", None), "takes", "image") == "latent"
 
-    def __init__(self, generator: GeneratorSpec | Generator, head: Head | None) -> None:
+
+class Pipeline:
+    """Prompts and seeds in, enhanced portraits out; without a head, the generator's own images.
+
+    A head that decodes latents takes the place of the generator's decoder, which then does not run at all.
+
+    ``identity_floor`` and ``never_worse`` are the gates of `topcoat.heads.gates`: per image, the strength is lowered
+    until the cosine of identity to the distilled image reaches the floor ("calibrated" takes the head's own), and the
+    distilled image stays where the head's result is judged worse.
+    """
+
+    def __init__(
+        self,
+        generator: GeneratorSpec | Generator,
+        head: Head | None,
+        *,
+        identity_floor: float | Literal["calibrated"] | None = None,
+        never_worse: bool = False,
+    ) -> None:
         """Load the generator if a spec is given, and move the head to its device.
 
-        Raises `ModelError` if the generator cannot be had.
+        Raises `ModelError` if the generator cannot be had, `UsageError` if it gives no latents and the head needs them,
+        and for gates that cannot work: without a head that takes images, or not calibrated.
         """
+        self._gates = _gates(head, identity_floor, never_worse)
         if isinstance(generator, GeneratorSpec):
             from topcoat.generators.diffusers import load_generator
 
@@ -68,6 +101,14 @@ class Pipeline:
         else:
             self._generator = generator
         self._head = head
+        self._latents: LatentGenerator | None = None
+        if takes_latents(head):
+            if not isinstance(self._generator, LatentGenerator):
+                raise UsageError(
+                    f"the head decodes latents, and the generator {self._generator.spec.name} gives none; use a head "
+                    "that takes images, or a generator with generate_latents"
+                )
+            self._latents = self._generator
         if head is not None:
             move_beside(head, self._generator)
 
@@ -106,12 +147,18 @@ class Pipeline:
         """Batches as they are ready, so that any number of images needs the memory of one batch.
 
         ``strength`` scales what the head adds (0 leaves the distilled image). Raises `UsageError` at once for a
-        request that cannot be painted, `ModelError` while painting.
+        request that cannot be painted and for a strength other than 1 with a head that decodes latents; while painting
+        `ModelError`, and `UsageError` for latents with other channels than the head takes.
         """
         texts, numbers = check_request([prompt.text for prompt in as_prompts(prompts)], seeds)
         count = check_steps(steps, self._generator.spec)
         if batch_size < 1:
             raise UsageError(f"batch_size {batch_size} is not possible; use 1 or more")
+        if self._latents is not None and strength != 1:
+            raise UsageError(
+                f"strength {strength:g} is not possible with a head that decodes latents, which has no distilled image "
+                "to go back to; leave strength at 1, or use a head that takes images"
+            )
         return self._batches(texts, numbers, count, strength, batch_size)
 
     def _batches(
@@ -120,11 +167,42 @@ class Pipeline:
         for start in range(0, len(texts), batch_size):
             part = slice(start, start + batch_size)
             began = time.perf_counter()
-            distilled = self._generator.generate(texts[part], seeds[part], steps=steps)
-            painted = time.perf_counter()
-            # moving to the CPU waits for the device, so the head's time is all of its work
-            enhanced = distilled if self._head is None else self._head(distilled, strength=strength).cpu()
+            batch = tuple(texts[part]), tuple(seeds[part])
+            decisions: tuple[GateDecision, ...] = ()
+            if self._latents is not None and self._head is not None:
+                latents = self._latents.generate_latents(texts[part], seeds[part], steps=steps)
+                painted = time.perf_counter()
+                enhanced = self._head(latents).cpu()
+                show = partial(self._latents.decode, latents)
+            else:
+                distilled = self._generator.generate(texts[part], seeds[part], steps=steps)
+                painted = time.perf_counter()
+                # moving to the CPU waits for the device, so the head's time is all of its work
+                enhanced = distilled if self._head is None else self._head(distilled, strength=strength).cpu()
+                show = partial(_itself, distilled)
+                if self._gates is not None:
+                    gated = self._gates(distilled, enhanced, strength)
+                    enhanced, decisions = gated.images, gated.decisions
             done = time.perf_counter()
-            yield PortraitBatch(
-                tuple(texts[part]), tuple(seeds[part]), distilled, enhanced, painted - began, done - painted
+            yield PortraitBatch(*batch, enhanced, painted - began, done - painted, show, decisions)
+
+
+def _gates(head: Head | None, identity_floor: float | Literal["calibrated"] | None, never_worse: bool) -> Gates | None:
+    if identity_floor is None and not never_worse:
+        return None
+    if head is None or takes_latents(head):
+        given = "none" if head is None else "one that decodes latents"
+        raise UsageError(f"gates weigh a head's result against the image it was given, and the head is {given}; leave "
+                         "the gates out, or use a head that takes images")  # fmt: skip
+    if identity_floor == "calibrated":
+        if head.gates is None:
+            raise UsageError(
+                "the head has no calibrated identity floor; run topcoat calibrate --data PAIRS --head HEAD, or give a "
+                "number such as 0.9"
             )
+        identity_floor = head.gates.identity_floor
+    return Gates(load_feature_net("loss"), identity_floor=identity_floor, never_worse=never_worse, rules=head.gates)
+
+
+def _itself(images: Tensor) -> Tensor:
+    return images

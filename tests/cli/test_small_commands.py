@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from topcoat import __version__
-from topcoat.prompts import held_out_prompts, sample_prompts
 
 COMMANDS = (
     ("demo",),
@@ -37,22 +36,6 @@ def test_help_ends_with_examples_and_offers_json(
 
 def test_version(run: Any) -> None:
     assert run("--version").stdout == f"topcoat {__version__}\n"
-
-
-def test_prompts_are_those_of_the_library(run: Any, run_json: Any, tmp_path: Path) -> None:
-    texts = [prompt.text for prompt in sample_prompts(4, seed=5)]
-    assert run("prompts", "--count", 4, "--seed", 5).stdout.splitlines() == texts
-    assert [item["text"] for item in run_json("prompts", "--count", 4, "--seed", 5)["prompts"]] == texts
-    run("prompts", "--count", 4, "--seed", 5, "-o", tmp_path / "p.txt")
-    assert (tmp_path / "p.txt").read_text().splitlines() == texts
-    run("prompts", "--count", 4, "--seed", 5, "-o", tmp_path / "p.jsonl")
-    lines = (tmp_path / "p.jsonl").read_text().splitlines()
-    assert [json.loads(line)["text"] for line in lines] == texts
-
-
-@pytest.mark.parametrize("arguments", [("--count", 0), ("--seed", -1), ("-o", "p.csv")])
-def test_wrong_prompts(run: Any, arguments: tuple[object, ...]) -> None:
-    assert run("prompts", *arguments, code=2).stderr.startswith("error: ")
 
 
 def test_cost_shows_every_pair_of_step_counts(run: Any, run_json: Any, pair_file: Path, head_folder: Path) -> None:
@@ -123,7 +106,7 @@ def test_ctrl_c_says_how_to_go_on(run: Any, monkeypatch: pytest.MonkeyPatch) -> 
         raise KeyboardInterrupt
 
     monkeypatch.setattr("topcoat.prompts.sample_prompts", interrupt)
-    result = run("prompts", code=130)
+    result = run("prompts", "--style", "mini", code=130)
     assert "to go on" in result.stderr
     assert "Traceback" not in result.output
 
@@ -135,12 +118,7 @@ def test_a_defect_is_one_sentence_and_its_traceback_is_there_with_debug(
         raise ZeroDivisionError("by zero")
 
     monkeypatch.setattr("topcoat.prompts.sample_prompts", break_down)
-    result = run("prompts", code=1)
+    result = run("prompts", "--style", "mini", code=1)
     assert "--debug" in result.stderr
     assert "Traceback" not in result.output
-    assert "Traceback" in run("prompts", "--debug", code=1).stderr
-
-
-def test_held_out_prompts_start_alike_at_any_count() -> None:
-    few, many = held_out_prompts(3, 1), held_out_prompts(10, 1)
-    assert many[:3] == few
+    assert "Traceback" in run("prompts", "--style", "mini", "--debug", code=1).stderr

@@ -45,7 +45,29 @@ def test_text_and_json_name_both_step_counts_and_what_is_counted() -> None:
         "baseline_steps": 28,
         "tflop": pytest.approx(1 - 43.5 / 283),
         "counts": "whole pipeline",
+        "size_px": {"width": 64, "height": 32},
+        "kind": "computed",
     }
+    assert data["saving_transformer_only"][1]["tflop"] == pytest.approx(1 - 40 / 280)
+    assert data["saving_transformer_only"][1]["counts"] == "transformer only"
+    assert "saves 85.7% against 28 steps of slow (with 4 steps of fast; transformer only, 64x32, computed)" in text
+    shares = [row["share"] for row in data["enhanced"]["rows"]]
+    assert sum(shares) == pytest.approx(1) and shares[1] == pytest.approx(40 / 43.5)
+
+
+def test_other_step_counts_change_the_steps_alone() -> None:
+    one = table().at_distilled_steps(1)
+    assert (one.distilled.tflop, one.enhanced.tflop, one.enhanced.steps) == (13, 13.5, 1)
+    assert one.baseline == table().baseline
+    with pytest.raises(UsageError, match="0 steps are not possible"):
+        table().at_distilled_steps(0)
+
+
+def test_two_passes_in_a_step() -> None:
+    row = CostRow("transformer", 10.0, times=4, passes=2)
+    assert (row.tflop, row.with_times(3).tflop, row.label) == (80, 60, "transformer, 4 x 2 x 10.00")
+    assert CostRow("text", 1.0, passes=2).label == "text, 2 x 1.00"
+    assert CostRow("text", 1.0).label == "text"
 
 
 @pytest.mark.parametrize(

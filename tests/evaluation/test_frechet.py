@@ -6,7 +6,7 @@ import torch
 from scipy import linalg
 
 from topcoat.errors import DataError, UsageError
-from topcoat.evaluation import GaussianStatistics, frechet_distance
+from topcoat.evaluation import GaussianStatistics, frechet_distance, frechet_infinity
 
 
 def exact_gaussian(mean: torch.Tensor, covariance: torch.Tensor, n: int = 400) -> torch.Tensor:
@@ -75,3 +75,37 @@ def test_refusals() -> None:
         GaussianStatistics.of(torch.zeros(3))
     with pytest.raises(UsageError, match="1 or more"):
         GaussianStatistics(0)
+
+
+def test_infinity_takes_the_bias_of_few_images_away() -> None:
+    # Two sets of one Gaussian: the true distance is 0, at 150 images it is far from it.
+    generator = torch.Generator().manual_seed(5)
+    found, plain = [], []
+    for seed in range(6):
+        a, b = (torch.randn(150, 8, generator=generator) for _ in range(2))
+        found.append(frechet_infinity(a, b[:149], draws=8, seed=seed).value)
+        plain.append(frechet_distance(GaussianStatistics.of(a), GaussianStatistics.of(b)))
+    assert sum(plain) / 6 > 0.1
+    assert abs(sum(found) / 6) < sum(plain) / 6 / 4
+
+
+def test_infinity_is_the_line_through_its_own_distances() -> None:
+    a, b = (torch.randn(60, 3, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    found = frechet_infinity(a, b, sizes=(20, 40, 60), seed=3)
+    assert found.sizes == (20, 40, 60)
+    slope, intercept = np.polyfit(1 / np.array(found.sizes), np.array(found.distances), 1)
+    assert found.value == pytest.approx(intercept, rel=1e-9) and slope > 0
+    whole = frechet_distance(GaussianStatistics.of(a), GaussianStatistics.of(b))
+    assert found.distances[-1] == pytest.approx(whole, rel=1e-9)
+    assert found == frechet_infinity(a, b, sizes=(20, 40, 60), seed=3)
+    assert found != frechet_infinity(a, b, sizes=(20, 40, 60), seed=4)
+    assert frechet_infinity(a, a).value == pytest.approx(0, abs=1e-9)
+
+
+def test_infinity_refusals() -> None:
+    with pytest.raises(UsageError, match="10 or more"):
+        frechet_infinity(torch.zeros(9, 2), torch.zeros(20, 2))
+    with pytest.raises(UsageError, match="from 2 to 20"):
+        frechet_infinity(torch.zeros(20, 2), torch.zeros(20, 2), sizes=(10, 30))
+    with pytest.raises(UsageError, match=r"\(N, D\)"):
+        frechet_infinity(torch.zeros(20, 2), torch.zeros(20, 3))

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from topcoat.errors import ModelError, UsageError
-from topcoat.generators import diffusers as adapter
-from topcoat.generators.base import Generator, GeneratorSpec, ModelPair
+from topcoat.generators.base import Generator, ModelPair
 from topcoat.generators.components import ComponentCache
 from topcoat.generators.diffusers import DiffusersGenerator, load_generator
 
@@ -30,7 +29,7 @@ def test_images_follow_the_convention(loaded: tuple[DiffusersGenerator, Diffuser
     assert images.shape == (4, 3, 32, 48)  # the spec is 48 wide and 32 high
     assert images.dtype == torch.float32 and images.device.type == "cpu" and not images.requires_grad
     assert 0 <= float(images.min()) < float(images.max()) <= 1
-    assert loaded[1].latents(PROMPTS, SEEDS).shape == (4, 16, 4, 6)
+    assert loaded[1].generate_latents(PROMPTS, SEEDS).shape == (4, 16, 4, 6)
 
 
 def test_unpacking_and_decoding_are_those_of_the_pipeline(
@@ -189,24 +188,5 @@ def test_another_kind_of_pipeline_is_refused(flux_pair: ModelPair, monkeypatch: 
     import diffusers
 
     monkeypatch.setattr(diffusers.DiffusionPipeline, "from_pretrained", lambda *_, **__: object())
-    with pytest.raises(ModelError, match="not supported; use one of: FluxPipeline, Flux2KleinPipeline"):
+    with pytest.raises(ModelError, match="not supported; use one of: FluxPipeline, Flux2KleinPipeline, Stable"):
         load_generator(flux_pair.baseline)
-
-
-def test_decoding_works_for_every_kind_of_autoencoder() -> None:
-    """Latents are scaled by what the config has: both numbers, one (AutoencoderDC), or a batch norm done before."""
-    spec = GeneratorSpec.model_construct(name="x", width_px=16, height_px=16, dtype="float32")
-
-    class Config:
-        scaling_factor = 2.0
-
-    class Vae:
-        config = Config()
-
-    class Pipe:
-        vae = Vae()
-
-    scaled = adapter.DiffusersGenerator(spec, Pipe())._to_vae_scale(torch.ones(1, 16, 2, 2))
-    assert torch.equal(scaled, torch.full((1, 16, 2, 2), 0.5))
-    Pipe.vae.bn = object()  # type: ignore[attr-defined]
-    assert torch.equal(adapter.DiffusersGenerator(spec, Pipe())._to_vae_scale(scaled), scaled)

@@ -3,12 +3,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pydantic
 import pytest
 
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators import presets
-from topcoat.generators.base import ModelPair
-from topcoat.generators.presets import model_pair, preset_names
+from topcoat.generators.base import GeneratorSpec, LoraSpec, ModelPair, SchedulerSpec
+from topcoat.generators.presets import model_pair, pair_as_yaml, preset_names
 
 
 def test_flux1_is_schnell_and_dev() -> None:
@@ -30,17 +31,81 @@ def test_flux2_klein_is_permissive_on_both_sides() -> None:
     assert pair.distilled.licence.name == pair.baseline.licence.name == "Apache-2.0"
 
 
-@pytest.mark.parametrize("name", ["flux1", "flux2-klein"])
+def test_sdxl_is_lightning_and_base_of_one_size() -> None:
+    pair = model_pair("sdxl")
+    lightning, base = pair.distilled, pair.baseline
+    assert lightning.model == base.model == "stabilityai/stable-diffusion-xl-base-1.0"
+    assert [(lora.model, lora.weight_name, lora.scale) for lora in lightning.loras] == [
+        ("ByteDance/SDXL-Lightning", "sdxl_lightning_4step_lora.safetensors", 1.0)
+    ]
+    assert lightning.scheduler is not None and lightning.scheduler.config == {"timestep_spacing": "trailing"}
+    assert (lightning.steps, lightning.guidance_scale, base.steps, base.guidance_scale) == (4, 0.0, 50, 5.0)
+    assert "attachment A" in lightning.licence.note
+
+
+def test_z_image_is_turbo_and_its_base() -> None:
+    pair = model_pair("z-image")
+    assert (pair.distilled.model, pair.distilled.steps, pair.distilled.guidance_scale) == (
+        "Tongyi-MAI/Z-Image-Turbo",
+        8,
+        0.0,
+    )
+    assert (pair.baseline.model, pair.baseline.steps, pair.baseline.guidance_scale) == ("Tongyi-MAI/Z-Image", 50, 4.0)
+    assert pair.distilled.licence.name == pair.baseline.licence.name == "Apache-2.0"
+
+
+@pytest.mark.parametrize("name", ["mini", "flux1", "flux2-klein", "sdxl", "z-image"])
+def test_a_printed_pair_reads_back_the_same(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "pair.yaml"
+    path.write_text(pair_as_yaml(model_pair(name)))
+    assert model_pair(str(path)) == model_pair(name)
+
+
+def test_image_settings_leave_out_where_it_runs_and_what_is_not_used() -> None:
+    spec = model_pair("flux1").baseline
+    settings = spec.image_settings()
+    assert {"device", "offload", "loras", "scheduler", "quantisation", "variant"}.isdisjoint(settings)
+    assert settings["steps"] == 50 and "revision" in settings
+    elsewhere = spec.model_copy(update={"device": "cuda:1", "offload": "model"})
+    assert elsewhere.image_settings() == settings
+    for change in (
+        {"quantisation": "bitsandbytes-4bit"},
+        {"loras": (LoraSpec(model="a/b"),)},
+        {"scheduler": SchedulerSpec(name="x")},
+        {"negative_prompt": ""},
+        {"variant": "fp16"},
+        {"revision": "abc"},
+        {"dtype": "float32"},
+    ):
+        assert spec.model_copy(update=change).image_settings() != settings, change
+
+
+def test_guidance_without_its_prompt_is_refused() -> None:
+    data = model_pair("flux1").baseline.model_dump() | {"true_cfg_scale": 2.0}
+    with pytest.raises(pydantic.ValidationError, match="needs a negative_prompt"):
+        GeneratorSpec.model_validate(data)
+
+
+def test_a_lora_beside_the_file_is_found(tmp_path: Path, fake_pair: ModelPair) -> None:
+    (tmp_path / "style.safetensors").write_bytes(b"")
+    data = fake_pair.model_dump(mode="json")
+    data["distilled"]["loras"] = [{"model": "style.safetensors", "scale": 0.5}, {"model": "owner/name"}]
+    (tmp_path / "pair.json").write_text(json.dumps(data))
+    loras = model_pair(str(tmp_path / "pair.json")).distilled.loras
+    assert [lora.model for lora in loras] == [str((tmp_path / "style.safetensors").resolve()), "owner/name"]
+
+
+@pytest.mark.parametrize("name", ["flux1", "flux2-klein", "sdxl", "z-image"])
 def test_hub_presets_are_checked_pairs(name: str) -> None:
     pair = model_pair(name)
     assert ModelPair.model_validate(pair.model_dump()) == pair
-    assert pair.distilled.dtype == pair.baseline.dtype == "bfloat16"
+    assert pair.distilled.dtype == pair.baseline.dtype in ("bfloat16", "float16")
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(UsageError, match=r"'flux9'; use one of: mini, flux1, flux2-klein, or a \.yaml file"):
+    with pytest.raises(UsageError, match=r"'flux9'; use one of: mini, .*, z-image, or a \.yaml file"):
         model_pair("flux9")
-    assert preset_names() == ("mini", "flux1", "flux2-klein")
+    assert preset_names() == ("mini", "flux1", "flux2-klein", "sdxl", "z-image")
 
 
 def test_a_file_of_ones_own_has_folders_beside_it(tmp_path: Path, fake_pair: ModelPair) -> None:

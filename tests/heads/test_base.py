@@ -243,5 +243,51 @@ def test_registry_builds_what_it_lists():
         config = parse_head_config({"kind": kind}, source="test")
         assert isinstance(config, entry.config)
         assert isinstance(build_network(config), torch.nn.Module)
-    with pytest.raises(UsageError, match="use one of: unet"):
+    with pytest.raises(UsageError, match="use one of: cyclegan, decoder, esa-cyclegan, nafnet, unet"):
         parse_head_config({"kind": "nope"}, source="test")
+
+
+def test_card_has_licences_and_figures(tmp_path: Path):
+    facts = {
+        "run": "mine",
+        "dataset_digest": "abc",
+        "licences": {"baseline": {"name": "non-commercial", "url": "https://example.org", "note": "ask first"}},
+        "figures": {"psnr_db": 31.23456, "gap_closed": None},
+    }
+    make_head().save_pretrained(tmp_path, facts)
+    card = (tmp_path / "README.md").read_text()
+    assert "- baseline: non-commercial. https://example.org. ask first" in card
+    assert "| psnr db | 31.23 |" in card and "| gap closed | `null` |" in card
+    assert "- dataset digest: abc" in card and "- licences" not in card
+
+
+class FakeHub:
+    pushed: tuple[str, dict[str, bytes], str] | None = None
+    fails = False
+
+    def create_repo(self, name: str, *, private: bool, exist_ok: bool) -> str:
+        if FakeHub.fails:
+            raise OSError("no network")
+        assert exist_ok and private
+        return f"https://hub.example/{name}"
+
+    def upload_folder(self, *, repo_id: str, folder_path: Path, commit_message: str) -> None:
+        files = {path.name: path.read_bytes() for path in folder_path.iterdir()}
+        FakeHub.pushed = repo_id, files, commit_message
+
+
+def test_a_head_is_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("huggingface_hub.HfApi", FakeHub)
+    head = make_head()
+    assert head.push_to_hub("me/head") == "https://hub.example/me/head"
+    assert FakeHub.pushed is not None
+    name, files, message = FakeHub.pushed
+    assert name == "me/head" and head.digest in message
+    for file, content in files.items():
+        (tmp_path / file).write_bytes(content)
+    assert Head.from_pretrained(tmp_path).digest == head.digest
+    with pytest.raises(DataError, match="owner/name"):
+        head.push_to_hub("./here")
+    monkeypatch.setattr(FakeHub, "fails", True)
+    with pytest.raises(ModelError, match="cannot be written to me/head"):
+        head.push_to_hub("me/head")

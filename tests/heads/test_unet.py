@@ -7,6 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from topcoat.heads import UNet, UNetConfig
 from topcoat.heads.cbam import CBAM, ChannelAttention, SpatialAttention
+from topcoat.heads.descriptor import describe
 
 
 def awake(config: UNetConfig, seed: int = 0) -> UNet:
@@ -25,14 +26,21 @@ def test_default_keeps_its_budget():
     assert counter.get_total_flops() <= 0.5e9
 
 
+@pytest.mark.parametrize("upsampling", ["pixel-shuffle", "resize"])
 @pytest.mark.parametrize("unshuffle", [1, 2, 4])
 @pytest.mark.parametrize("cbam", [True, False])
 @pytest.mark.parametrize("channels", [(4,), (4, 6), (4, 6, 20)])
 def test_untrained_network_changes_nothing_and_every_weight_can_learn(
-    unshuffle: int, cbam: bool, channels: tuple[int, ...]
+    unshuffle: int, cbam: bool, channels: tuple[int, ...], upsampling: str
 ):
     config = UNetConfig.model_validate(
-        {"channels": channels, "unshuffle": unshuffle, "cbam": cbam, "blocks_per_stage": 2}
+        {
+            "channels": channels,
+            "unshuffle": unshuffle,
+            "cbam": cbam,
+            "blocks_per_stage": 2,
+            "upsampling": upsampling,
+        }
     )
     side = 2 * config.size_multiple
     images = torch.rand(2, 3, side, side + config.size_multiple)
@@ -93,7 +101,16 @@ def test_initial_activations_stay_in_range():
 
 
 @pytest.mark.parametrize(
-    "change", [{"channels": ()}, {"channels": (0,)}, {"blocks_per_stage": 0}, {"unshuffle": 3}, {"width": 3}]
+    "change",
+    [
+        {"channels": ()},
+        {"channels": (0,)},
+        {"blocks_per_stage": 0},
+        {"unshuffle": 3},
+        {"width": 3},
+        {"size": "huge"},
+        {"upsampling": "transposed"},
+    ],
 )
 def test_bad_settings_are_refused(change: dict[str, object]):
     with pytest.raises(ValidationError):
@@ -121,3 +138,19 @@ def test_cbam_with_few_channels_and_in_other_layouts():
     torch.testing.assert_close(module(hidden.contiguous(memory_format=torch.channels_last)), module(hidden))
     assert SpatialAttention()(hidden).shape == (2, 1, 6, 6)
     assert not any(isinstance(part, torch.nn.modules.batchnorm._BatchNorm) for part in module.modules())
+
+
+@pytest.mark.parametrize("size", ["small", "base", "large"])
+def test_sizes_have_names(size: str):
+    config = UNetConfig.model_validate({"size": size})
+    described = describe(config)
+    assert described.parameters < 2e6
+    assert described.flops(1024, 1024) < 1.5e12
+    assert UNetConfig.model_validate(config.model_dump()) == config  # the name is not kept, what it means is
+    assert UNetConfig.model_validate({"size": size, "cbam": False}).channels == config.channels
+    assert (size == "base") == (config == UNetConfig())
+
+
+def test_settings_of_older_heads_still_mean_the_same():
+    old = {"kind": "unet", "channels": [24, 32, 64, 192], "blocks_per_stage": 1, "unshuffle": 2, "cbam": True}
+    assert UNetConfig.model_validate(old) == UNetConfig()

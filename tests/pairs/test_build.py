@@ -61,7 +61,10 @@ def test_batch_size_changes_no_byte(
 ) -> None:
     build(tmp_path / "a", fake_pair, fake_generators)
     build(tmp_path / "b", fake_pair, fake_generators, batch_size=batch_size)
-    assert all_bytes(tmp_path / "a") == all_bytes(tmp_path / "b")
+    one, other = all_bytes(tmp_path / "a"), all_bytes(tmp_path / "b")
+    manifests = [json.loads(files.pop("manifest.json")) for files in (one, other)]
+    assert one == other
+    assert manifests[0] == manifests[1] | {"batch_size": 3}, "which it is stays in the manifest alone"
 
 
 class Crash(BaseException):

@@ -11,7 +11,7 @@ from topcoat.errors import DataError, UsageError
 from topcoat.generators.base import ModelPair
 from topcoat.pairs import PairDataset, build_pairs
 from topcoat.pairs import dataset as module
-from topcoat.pairs.build import _grouped
+from topcoat.pairs.shards import grouped
 from topcoat.prompts import sample_prompts
 
 
@@ -78,8 +78,8 @@ def test_a_dataset_travels_to_worker_processes(dataset: PairDataset) -> None:
 
 def test_large_images_go_in_small_row_groups() -> None:
     rows = [{"distilled": {"bytes": b"x" * size}, "baseline": {"bytes": b""}} for size in [9 << 20, 9 << 20, 1, 2]]
-    assert [len(group) for group in _grouped(iter(rows))] == [2, 2]
-    assert [len(group) for group in _grouped(iter(rows[2:] * 60))] == [50, 50, 20]
+    assert [len(group) for group in grouped(iter(rows))] == [2, 2]
+    assert [len(group) for group in grouped(iter(rows[2:] * 60))] == [50, 50, 20]
 
 
 def test_folders_that_are_no_dataset(dataset: PairDataset, tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
+from topcoat.charts import Bar, bars, histogram
 from topcoat.evaluation import FeatureRecord, Identity, IdentityPairs
 from topcoat.generators.base import Licence
 from topcoat.proof import Distances, PerImage, Proof, Saving, Share, Steps
-from topcoat.proof.charts import Bar, bars, histogram
 from topcoat.proof.report import Evidence, data_uri, render
 
 

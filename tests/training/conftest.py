@@ -20,6 +20,7 @@ from topcoat.training.discriminator import DiscriminatorConfig
 class FakePair:
     distilled: Tensor
     baseline: Tensor
+    latents: Tensor | None = None
 
 
 class FakeDataset:
@@ -51,6 +52,12 @@ def make_pair(seed: int, height_px: int = 24, width_px: int = 24) -> FakePair:
     return FakePair(*(image[0].mul(255).round().div(255) for image in (dull, sharp)))
 
 
+def with_latents(pair: FakePair, scale: int = 4) -> FakePair:
+    """The same pair with latents of 6 channels: means and spreads of the distilled image's squares."""
+    cells = F.pixel_unshuffle(pair.distilled[None], scale)[0].unflatten(0, (3, -1))  # (3, s s, h, w)
+    return FakePair(pair.distilled, pair.baseline, torch.cat([cells.mean(1), cells.std(1)]))
+
+
 @pytest.fixture(scope="session")
 def dataset() -> FakeDataset:
     return FakeDataset([make_pair(seed) for seed in range(10)], [make_pair(seed) for seed in range(100, 103)])
@@ -75,8 +82,9 @@ def config() -> TrainConfig:
             low_frequency=1.0,
             focal_frequency=1.0,
             adversarial=0.01,
+            feature_matching=0.01,
         ),
-        discriminator=DiscriminatorConfig(base_channels=4, layers=2),
+        discriminator=DiscriminatorConfig(looks_at="both", base_channels=4, layers=2, r1=0.1, r1_every_steps=3),
         images=120,
         batch_size=3,
         crop_px=16,

@@ -9,14 +9,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from pydantic import ValidationError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.training.conftest import FakeDataset, FakePair, make_pair
 from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.features import FeatureNet
-from topcoat.heads import Head
+from topcoat.heads import Head, UNet, UNetConfig
 from topcoat.training import LossWeights, TrainConfig, TrainRecord, train
+from topcoat.training.paired import PairedTrainer
 
 STEPS = 40
 
@@ -46,9 +49,9 @@ def test_records_tell_the_whole_run(finished: tuple[Path, list[TrainRecord]], co
     assert all(record.images_per_second > 0 for record in records)
     assert records[-1].learning_rate == pytest.approx(0, abs=1e-12)
     assert max(record.learning_rate for record in records) == pytest.approx(config.learning_rate)
-    plain = {name for name, weight in config.losses.named().items() if weight} - {"adversarial"}
+    plain = {name for name, weight in config.losses.named().items() if weight} - {"adversarial", "feature_matching"}
     assert set(records[0].parts) == plain  # the adversary starts after 40 images
-    assert set(records[-1].parts) == plain | {"adversarial", "discriminator"}
+    assert set(records[-1].parts) == plain | {"adversarial", "feature_matching", "discriminator"}
     validated = [record.images_seen for record in records if record.validation]
     assert validated == [45, 90, 120]
 
@@ -98,10 +101,10 @@ def test_stopped_and_resumed_is_the_uninterrupted_run(
     assert timeless(first + second) == timeless(records)
     expected, found = state(reference), state(folder)
     assert expected.keys() == found.keys()
-    assert {"discriminator", "ema", "head", "optimizer"} == {name.split(".")[0] for name in found}
+    assert {"discriminator", "ema", "guard", "head", "optimizer"} == {name.split(".")[0] for name in found}
     for name in expected:
         assert torch.equal(expected[name], found[name]), name
-    for name in ("model.safetensors", "README.md", "config.json", "train.json"):
+    for name in ("model.safetensors", "README.md", "config.json", "train.json", "validation.png"):
         assert (reference / name).read_bytes() == (folder / name).read_bytes(), name
     best = "checkpoints/best/model.safetensors"
     assert (reference / best).read_bytes() == (folder / best).read_bytes()
@@ -213,7 +216,7 @@ def without_validation(dataset: FakeDataset) -> FakeDataset:
 def test_bad_step_is_skipped_and_counted(
     config: TrainConfig, dataset: FakeDataset, features: FeatureNet, tmp_path: Path
 ):
-    sick = Sick(features, range(5, 7))  # both calls of step 3
+    sick = Sick(features, range(6, 8))  # both calls of step 3; the first one measures for the discriminator
     run = train(config, without_validation(dataset), tmp_path / "run", images=30, features=sick)
     records = list(run)
     assert [record.skipped_steps for record in records] == [0, 0] + [1] * 8
@@ -226,7 +229,7 @@ def test_bad_step_is_skipped_and_counted(
 
 
 def test_bad_step_changes_nothing(config: TrainConfig, dataset: FakeDataset, features: FeatureNet, tmp_path: Path):
-    sick = Sick(features, range(5, 10**6))
+    sick = Sick(features, range(6, 10**6))
     run = train(config, without_validation(dataset), tmp_path / "run", features=sick)
     list(islice(run, 2))
     run.close()
@@ -240,9 +243,15 @@ def test_bad_step_changes_nothing(config: TrainConfig, dataset: FakeDataset, fea
 
 def test_many_bad_steps_end_the_run(config: TrainConfig, dataset: FakeDataset, features: FeatureNet, tmp_path: Path):
     settings = config.model_copy(update={"max_bad_steps": 4})
-    run = train(settings, without_validation(dataset), tmp_path / "run", features=Sick(features, range(5, 10**6)))
+    run = train(settings, without_validation(dataset), tmp_path / "run", features=Sick(features, range(6, 10**6)))
     with pytest.raises(ModelError, match=r"4 steps in a row .* learning_rate below 0\.01"):
         list(run)
+    good = Head.from_pretrained(tmp_path / "run")  # as after the two steps that were good
+    assert good.facts["images_seen"] == 18
+    reference = train(settings, without_validation(dataset), tmp_path / "two", features=features)
+    list(islice(reference, 2))
+    reference.close()
+    assert Head.from_pretrained(tmp_path / "two").digest == good.digest
 
 
 def test_bfloat16_learns_too(config: TrainConfig, dataset: FakeDataset, features: FeatureNet, tmp_path: Path):
@@ -250,11 +259,12 @@ def test_bfloat16_learns_too(config: TrainConfig, dataset: FakeDataset, features
     last = list(train(settings, dataset, tmp_path / "run", features=features))[-1]
     assert last.validation is not None
     assert last.validation.psnr_db > last.validation.do_nothing_psnr_db + 1
-    assert all(value.dtype == torch.float32 for value in state(tmp_path / "run").values())
+    tensors = state(tmp_path / "run")
+    assert all(value.dtype == torch.float32 for name, value in tensors.items() if not name.startswith("guard"))
 
 
 def test_one_loss_is_enough(config: TrainConfig, dataset: FakeDataset, features: FeatureNet, tmp_path: Path):
-    for name in ("perceptual", "gradient_input", "adversarial"):
+    for name in ("perceptual", "gradient_input", "colour_input", "adversarial"):
         settings = config.model_copy(update={"losses": LossWeights.model_validate({name: 1.0})})
         records = list(train(settings, dataset, tmp_path / name, images=48, features=features))
         assert records[-1].skipped_steps == 0
@@ -288,6 +298,8 @@ def test_bad_arguments_are_refused_at_the_call(
         train("nothing", dataset, tmp_path / "run", features=features)
     with pytest.raises(UsageError, match="images"):
         train(config, dataset, tmp_path / "run", images=0, features=features)
+    with pytest.raises(DataError, match="2 training pairs, fewer than a batch of 3"):
+        train(config, FakeDataset([make_pair(0), make_pair(1)]), tmp_path / "run", features=features)
     with pytest.raises(DataError, match="no training pairs"):
         train(config, FakeDataset([]), tmp_path / "run", features=features)
     assert not (tmp_path / "run").exists()
@@ -299,6 +311,84 @@ def test_bad_arguments_are_refused_at_the_call(
 def test_damaged_pair_ends_the_run_with_its_name(
     config: TrainConfig, dataset: FakeDataset, features: FeatureNet, tmp_path: Path
 ):
-    pairs = FakeDataset([make_pair(0), FakePair(make_pair(0).distilled, make_pair(1, 20, 24).baseline)])
+    pairs = FakeDataset([make_pair(0), FakePair(make_pair(0).distilled, make_pair(1, 20, 24).baseline), make_pair(2)])
     with pytest.raises(DataError, match="pair 1"):
         list(train(config, pairs, tmp_path / "run", features=features))
+
+
+def test_a_picture_shows_fixed_pairs(finished: tuple[Path, list[TrainRecord]]):
+    folder, _ = finished
+    with Image.open(folder / "validation.png") as picture:
+        assert picture.width > 3 * 24 and picture.height > 3 * 24  # three rows of three pairs
+
+
+def test_set_distance_and_gap_are_recorded(finished: tuple[Path, list[TrainRecord]]):
+    validation = finished[1][-1].validation
+    assert validation is not None and validation.set_distance is not None
+    assert validation.do_nothing_set_distance is not None
+    figures = Head.from_pretrained(finished[0]).facts["figures"]
+    assert figures["psnr_db"] == validation.psnr_db and figures["validation_images"] == 3
+    assert "## Figures" in (finished[0] / "README.md").read_text()
+
+
+def test_pieces_of_a_batch_give_the_same_step(
+    config: TrainConfig, dataset: FakeDataset, features: FeatureNet, tmp_path: Path
+):
+    plain = config.model_copy(update={"losses": LossWeights(charbonnier=1.0, perceptual=0.5)})
+    parts = []
+    for pieces in (1, 3):
+        settings = plain.model_copy(update={"accumulate": pieces})
+        records = list(train(settings, dataset, tmp_path / str(pieces), images=30, features=features))
+        parts.append((records[-1].loss, state(tmp_path / str(pieces))))
+    assert parts[0][0] == pytest.approx(parts[1][0], rel=1e-3)
+    torch.testing.assert_close(parts[0][1]["head.out.weight"], parts[1][1]["head.out.weight"], atol=1e-4, rtol=1e-2)
+    with pytest.raises(ValidationError, match="multiple of accumulate"):
+        TrainConfig.model_validate({**config.model_dump(), "accumulate": 2})
+
+
+def test_training_goes_on_from_a_head(
+    finished: tuple[Path, list[TrainRecord]],
+    config: TrainConfig,
+    dataset: FakeDataset,
+    features: FeatureNet,
+    tmp_path: Path,
+):
+    start = Head.from_pretrained(finished[0])
+    folder = tmp_path / "tuned"
+    run = train(config, dataset, folder, features=features, init_from=start)
+    next(run)
+    run.close()
+    weights = state(folder)
+    for name, value in start.network.state_dict().items():
+        torch.testing.assert_close(weights[f"head.{name}"], value, atol=5e-3, rtol=0)  # one step away
+    assert Head.from_pretrained(folder).facts["init_from"] == start.digest
+    with pytest.raises(DataError, match="init_from"):
+        train(config, dataset, folder, features=features)
+    other = UNetConfig(channels=(4, 6))
+    with pytest.raises(UsageError, match="other settings"):
+        train(config, dataset, tmp_path / "x", features=features, init_from=Head(UNet(other), other))
+
+
+def test_memory_that_runs_out_names_what_to_lower(
+    config: TrainConfig, dataset: FakeDataset, features: FeatureNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+
+    monkeypatch.setattr(PairedTrainer, "step", full)
+    with pytest.raises(ModelError, match=r"raise accumulate \(now 1\).*batch_size \(now 3\) or crop_px \(now 16\)"):
+        next(train(config, dataset, tmp_path / "run", features=features))
+    alone = config.model_copy(update={"batch_size": 1, "crop_px": None})
+    with pytest.raises(ModelError, match=r"lower crop_px \(now whole images\), or take a smaller head"):
+        next(train(alone, dataset, tmp_path / "other", features=features))
+
+
+def test_other_errors_are_not_taken_for_memory(
+    config: TrainConfig, dataset: FakeDataset, features: FeatureNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def broken(*_: object) -> None:
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr(PairedTrainer, "step", broken)
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        next(train(config, dataset, tmp_path / "run", features=features))

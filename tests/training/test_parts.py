@@ -1,4 +1,4 @@
-"""Discriminator, moving average, schedules, settings and named runs."""
+"""Moving average, schedules, settings and named runs."""
 
 from __future__ import annotations
 
@@ -10,34 +10,23 @@ from pydantic import ValidationError
 from torch import nn
 
 from topcoat.errors import UsageError
-from topcoat.heads import UNetConfig
-from topcoat.training import RUNS, LossWeights, TrainConfig, best_unet, debug, paper_unet, run_config
-from topcoat.training.discriminator import DiscriminatorConfig, PatchDiscriminator
+from topcoat.heads import CycleGANConfig, ESACycleGANConfig, NAFNetConfig, UNetConfig
+from topcoat.training import (
+    RUNS,
+    CycleConfig,
+    LossWeights,
+    TrainConfig,
+    best_unet,
+    debug,
+    paper_cyclegan,
+    paper_esa,
+    paper_unet,
+    run_config,
+    with_settings,
+)
 from topcoat.training.ema import Ema, ema_decay
-from topcoat.training.paired import resolved_precision
+from topcoat.training.processes import resolved_precision
 from topcoat.training.schedule import adversarial_factor, learning_rate_factor
-
-
-def test_discriminator_scores_patches():
-    network = PatchDiscriminator(DiscriminatorConfig())
-    scores = network(torch.rand(2, 3, 96, 96))
-    assert scores.shape == (2, 1, 11, 11)
-    assert 0.1e6 < sum(weight.numel() for weight in network.parameters()) < 0.2e6
-    image = torch.rand(1, 3, 96, 96, requires_grad=True)
-    network(image)[0, 0, 5, 5].backward()
-    assert image.grad is not None
-    assert int((image.grad.abs().sum((0, 1, 3)) > 0).sum()) == 46  # the patch that its text promises
-
-
-def test_discriminator_is_spectrally_normalised():
-    torch.manual_seed(0)
-    network = PatchDiscriminator(DiscriminatorConfig(base_channels=8, layers=2))
-    for _ in range(60):
-        network(torch.rand(1, 3, 32, 32))
-    for layer in network.layers:
-        if isinstance(layer, nn.Conv2d):
-            largest = torch.linalg.matrix_norm(layer.weight.detach().flatten(1), ord=2)
-            assert float(largest) == pytest.approx(1, abs=0.02)
 
 
 def test_ema_halves_the_past_in_a_halflife():
@@ -82,6 +71,11 @@ def test_learning_rate_rises_then_falls_to_zero():
     assert learning_rate_factor(10, 50, 20) == pytest.approx(0.2)  # a run shorter than its warm-up
 
 
+def test_constant_then_a_line_to_zero():
+    factors = [learning_rate_factor(seen, 0, 100, "constant-linear") for seen in (1, 25, 50, 75, 100, 110)]
+    assert factors == [1, 1, 1, pytest.approx(0.5), pytest.approx(0), pytest.approx(0)]
+
+
 def test_adversary_comes_in_slowly():
     assert [adversarial_factor(seen, 100, 50) for seen in (0, 100, 125, 150, 900)] == [0, 0, 0.5, 1, 1]
     assert adversarial_factor(101, 100, 0) == 1
@@ -97,11 +91,53 @@ def test_paper_run_is_exactly_the_two_terms():
 def test_named_runs():
     assert run_config("unet") == run_config("best-unet") == best_unet()
     assert run_config("paper-unet") == paper_unet()
-    assert {RUNS[name]().name for name in RUNS} == {"best-unet", "paper-unet", "debug"}
+    assert {RUNS[name]().name for name in RUNS} == set(RUNS) - {"unet"}
+    for name, run in RUNS.items():
+        settings = run()
+        assert TrainConfig.model_validate(settings.model_dump()) == settings, name  # every check holds, from a file too
+        assert settings.name == name or name == "unet"
     assert all(weight > 0 for weight in debug().losses.named().values())
     assert run_config(debug()) is not None
     with pytest.raises(UsageError, match="best-unet"):
         run_config("worst-unet")
+
+
+def test_paper_cyclegan_is_the_authors_recipe():
+    config = paper_cyclegan()
+    assert config.cycle == CycleConfig(cycle=10, identity=5, adversarial=1, pool_images=50, discriminator_channels=64)
+    assert (config.batch_size, config.learning_rate, config.discriminator_learning_rate) == (1, 2e-4, 2e-4)
+    assert config.betas == (0.5, 0.999) and config.schedule == "constant-linear"
+    assert config.head == CycleGANConfig() and not any(config.losses.named().values())
+    assert paper_esa() == config.model_copy(update={"name": "paper-esa", "head": ESACycleGANConfig()})
+
+
+def test_settings_are_changed_by_name():
+    config = with_settings(
+        paper_cyclegan(), ["head.base_channels=16", "cycle.pool_images=5", "learning_rate=1e-4", "crop_px=null"]
+    )
+    assert config.head == CycleGANConfig(base_channels=16) and config.cycle is not None
+    assert (config.cycle.pool_images, config.learning_rate, config.crop_px) == (5, 1e-4, None)
+    assert config.name == "paper-cyclegan" and config.images == paper_cyclegan().images
+    nafnet = with_settings(best_unet(), ["head.kind=nafnet", "head.width=8"])
+    assert nafnet.head == NAFNetConfig(width=8)
+    assert with_settings(best_unet(), ["head.kind=unet"]) == best_unet() == with_settings(best_unet(), [])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("learning_rate", "write name=value"),
+        ("=3", "write name=value"),
+        ("heed.width=3", "heed holds none"),
+        ("head.widht=3", "widht"),
+        ("learning_rate=fast", "learning_rate"),
+        ("seed=[1", "cannot be read"),
+        ("accumulate=3", "multiple of accumulate"),
+    ],
+)
+def test_bad_changes_are_refused(change: str, words: str):
+    with pytest.raises(UsageError, match=words):
+        with_settings(best_unet(), [change])
 
 
 def test_run_from_a_file(tmp_path: Path):
@@ -124,8 +160,18 @@ def test_run_from_a_file(tmp_path: Path):
         {"seed": -1},
         {"losses": {}},
         {"losses": {"charbonnier": -1}},
-        {"precision": "float16"},
+        {"precision": "float8"},
         {"unknown": 1},
+        {"accumulate": 3},
+        {"betas": [0.9]},
+        {"cycle": {}},
+        {"losses": {"feature_matching": 1}},
+        {"losses": {}, "cycle": {"cycle": 0, "identity": 0, "adversarial": 0}},
+        {"losses": {}, "cycle": {}, "head": {"kind": "decoder"}, "flip": False},
+        {"head": {"kind": "decoder"}},
+        {"head": {"kind": "decoder"}, "flip": False, "crop_px": 20},
+        {"head": {"kind": "esa-cyclegan"}, "crop_px": 56},
+        {"head": {"kind": "mystery"}},
     ],
 )
 def test_bad_settings_are_refused(change: dict[str, object]):

@@ -32,14 +32,14 @@ def demo(
 ) -> None:
     """Run held-out prompts through distilled, distilled + head and baseline; measure; write a report."""
     from topcoat.generators.presets import model_pair
-    from topcoat.prompts import held_out_prompts
+    from topcoat.prompts import held_out_prompts, style_of_pair
     from topcoat.proof import prove
 
     if seed < 0:
         raise UsageError(f"seed {seed} is negative; use 0 or more")
     chosen = model_pair(pair)
     opened = need_head(head, chosen.name)
-    prompts = held_out_prompts(count, seed)
+    prompts = held_out_prompts(count, seed, style_of_pair(chosen.name))
     seeds = range(_FIRST_SEED, _FIRST_SEED + count)
     with out.progress("demo") as progress:
         proof = prove(chosen, opened, prompts, seeds, output=output, on_progress=progress)

@@ -18,7 +18,11 @@ from topcoat.errors import DataError
 app = typer.Typer()
 
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "huggingface_hub", "pyarrow", "pillow")
-EXTRAS = {"dev": ("pytest", "ruff", "pyright", "import-linter", "pre-commit", "datasets", "torchmetrics")}
+EXTRAS = {
+    "ray": ("ray",),
+    "lora": ("peft",),
+    "dev": ("pytest", "ruff", "pyright", "import-linter", "pre-commit", "datasets", "torchmetrics"),
+}
 CARD = "card.json"
 """Its ``digests`` map each weight file of the embedded pair to its SHA-256."""
 _LITTLE_DISK_BYTES = 2 * 2**30

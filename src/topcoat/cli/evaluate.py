@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import islice, zip_longest
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,12 +16,13 @@ from topcoat.prompts import Split
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from topcoat.cli.evaluation_sources import Source
     from topcoat.evaluation import Evaluation
-    from topcoat.heads.base import Head
 
 app = typer.Typer()
 
 _SHOWN = 8
+_ALL = "all"
 
 
 @command(
@@ -32,7 +31,8 @@ _SHOWN = 8
     examples=(
         "topcoat evaluate --data pairs/ --split test -o report/",
         "topcoat evaluate --data pairs/ --head runs/unet --floor other-seeds/ -o report/",
-        "topcoat evaluate --distilled a/ --enhanced b/ --baseline c/ --floor d/ -o report/",
+        "topcoat evaluate --distilled a/ --enhanced b/ --baseline c/ --floor d/ --groups people.csv -o report/",
+        "topcoat evaluate --enhanced b/ --baseline c/ --features dinov2 --metrics distances,diversity",
     ),
 )
 def evaluate(
@@ -45,96 +45,74 @@ def evaluate(
     head: HeadOption = None,
     strength: StrengthOption = 1.0,
     split: Annotated[Split, typer.Option(help="The part of the pairs to use.")] = "test",
+    features: Annotated[
+        str, typer.Option(help="Feature net: mini, dinov2, clip or inception; dinov2:FOLDER for weights of your own.")
+    ] = "mini",
+    metrics: Annotated[
+        str,
+        typer.Option(
+            help="all, or some of distances,diversity,paired,identity,artefacts,groups,two-sample with commas between."
+        ),
+    ] = _ALL,
+    groups: Annotated[
+        Path | None,
+        typer.Option(help="CSV with a column 'name' (picture names) and any columns to compare groups by."),
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder that keeps features, so that a second run is fast.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of intervals, of FD-infinity and of the two-sample test.")] = 0,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for evaluation.json, contact.png.")
+        Path | None, typer.Option("--output", "-o", help="Folder for report.json, report.md and contact.png.")
     ] = None,
 ) -> None:
-    """Measure how near enhanced images are to the baseline's, and how much of the gap is closed.
+    """Measure how near enhanced images are to the baseline's, how much of the gap is closed, and what is broken.
 
-    Give either three folders of images or --data; with --floor the share of the gap closed is measured too.
+    Give either folders of images or --data; with --floor the share of the gap closed is measured too. A bad file is
+    listed and its subject left out (exit code 1).
     """
+    from topcoat.cli.evaluation_sources import from_folders, from_pairs, read_folder
     from topcoat.evaluation import evaluate as measure
 
+    chosen = _metrics(metrics)
     if data is not None:
-        if distilled or enhanced or baseline:
-            raise UsageError("--data replaces --distilled, --enhanced and --baseline; give one or the other")
-        source = _from_pairs(data, split, need_head(head, "mini"), strength)
+        if distilled or enhanced or baseline or groups:
+            raise UsageError("--data replaces --distilled, --enhanced, --baseline and --groups; give one or the other")
+        source = from_pairs(data, split, need_head(head, "mini"), strength)
     elif enhanced is not None and baseline is not None:
-        source = _from_folders(out, enhanced, baseline, distilled)
+        if head is not None:
+            raise UsageError("--head is for --data; with folders the enhanced images are there already")
+        source = from_folders(out, enhanced, baseline, distilled, groups)
     else:
         raise UsageError("nothing to compare: give --enhanced and --baseline folders, or --data with pairs")
+    others = None if floor is None else read_folder(floor, source.bad)
+    streams = source.streams()
     evaluation = measure(
-        _told(out, source.enhanced, source.count),
-        reference=source.baseline,
-        distilled=source.distilled,
-        floor=None if floor is None else _Folder(floor),
+        _told(out, streams["enhanced"], source.count),
+        reference=streams["baseline"],
+        distilled=streams.get("distilled"),
+        floor=others,
+        features=features,
+        metrics=chosen,
+        groups=source.groups,
+        cache=cache,
+        seed=seed,
     )
-    _print(out, evaluation)
+    for problem in source.bad:
+        out.warn(problem)
+    out.line(evaluation.markdown())
     if output is not None:
         _write(output, evaluation, source)
-        out.line(f"\nWritten to {output}")
-    out.result(evaluation.as_dict())
+        out.line(f"Written to {output}")
+    out.result(evaluation.as_dict() | {"left_out": source.bad})
+    if source.bad:
+        raise typer.Exit(1)
 
 
-@dataclass
-class _Source:
-    count: int
-    enhanced: Iterable[Tensor]
-    baseline: Iterable[Tensor]
-    distilled: Iterable[Tensor] | None
+def _metrics(text: str) -> Sequence[str]:
+    from topcoat.evaluation import METRICS
 
-
-class _Enhanced:
-    """A head's outputs for a sequence of images ``(3, H, W)``; can be read again."""
-
-    def __init__(self, head: Head, images: Iterable[Tensor], strength: float) -> None:
-        self._head, self._images, self._strength = head, images, strength
-
-    def __iter__(self) -> Iterator[Tensor]:
-        for image in self._images:
-            yield self._head(image[None], self._strength)[0]
-
-
-class _Folder:
-    """The pictures of a folder by name, ``(3, H, W)`` each; can be read again."""
-
-    def __init__(self, folder: Path) -> None:
-        from topcoat.images import list_images
-
-        self.paths = list_images(folder)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        from topcoat.images import read_image
-
-        return (read_image(path) for path in self.paths)
-
-    def stems(self) -> list[str]:
-        return [path.stem for path in self.paths]
-
-
-def _from_pairs(folder: Path, split: Split, head: Head, strength: float) -> _Source:
-    from topcoat.pairs.dataset import PairDataset
-
-    dataset = PairDataset.open(folder).split(split)
-    if len(dataset) < 2:
-        raise UsageError(
-            f"{folder} has {len(dataset)} pairs in its {split} split; choose another --split, or build more"
-        )
-    return _Source(len(dataset), _Enhanced(head, dataset.distilled, strength), dataset.baseline, dataset.distilled)
-
-
-def _from_folders(out: Output, enhanced: Path, baseline: Path, distilled: Path | None) -> _Source:
-    z, y = _Folder(enhanced), _Folder(baseline)
-    x = None if distilled is None else _Folder(distilled)
-    if x is not None and x.stems() != z.stems():
-        both = zip_longest(x.stems(), z.stems())
-        odd = next(one if other is None else other for one, other in both if one != other)
-        raise UsageError(
-            f"{distilled} and {enhanced} must hold pictures of the same names; the first that differs is {odd}"
-        )
-    if len(y.paths) == len(z.paths) and y.stems() != z.stems():
-        out.warn(f"the pictures of {baseline} and {enhanced} have other names; they are paired in sorted order")
-    return _Source(len(z.paths), z, y, x)
+    return METRICS if text == _ALL else [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _told(out: Output, images: Iterable[Tensor], count: int) -> Iterator[Tensor]:
@@ -145,28 +123,18 @@ def _told(out: Output, images: Iterable[Tensor], count: int) -> Iterator[Tensor]
             progress(done, count)
 
 
-def _print(out: Output, evaluation: Evaluation) -> None:
-    rows: list[tuple[object, ...]] = []
-    for name, scores in (
-        ("distilled", evaluation.distilled),
-        ("enhanced", evaluation.enhanced),
-        ("baseline, other seeds", evaluation.floor),
-    ):
-        if scores is not None:
-            psnr = "-" if scores.psnr is None else f"{scores.psnr:.2f}"
-            rows.append((name, scores.n, f"{scores.frechet:.3f}", f"{scores.kernel:.4f}", psnr))
-    out.table("Distance to the baseline", ("images", "N", "Fréchet", "kernel", "PSNR dB"), rows)
-    out.line(evaluation.summary())
-
-
-def _write(output: Path, evaluation: Evaluation, source: _Source) -> None:
+def _write(output: Path, evaluation: Evaluation, source: Source) -> None:
     import torch
 
     from topcoat.contact import contact_sheet
-    from topcoat.files import atomic_path, write_json
+    from topcoat.files import atomic_path, write_json, write_text
 
-    write_json(output / "evaluation.json", evaluation.as_dict())
-    sets = (("distilled", source.distilled), ("enhanced", source.enhanced), ("baseline", source.baseline))
-    rows = [(name, torch.stack(list(islice(iter(images), _SHOWN)))) for name, images in sets if images is not None]
+    write_json(output / "report.json", evaluation.as_dict() | {"left_out": source.bad})
+    write_text(output / "report.md", evaluation.markdown())
+    shown = [
+        (name, torch.stack(source.first[name][:_SHOWN]))
+        for name in ("distilled", "enhanced", "baseline")
+        if source.first.get(name)
+    ]
     with atomic_path(output / "contact.png") as temporary:
-        contact_sheet(rows).save(temporary, "PNG")
+        contact_sheet(shown).save(temporary, "PNG")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,12 +12,17 @@ import typer
 from topcoat import __version__
 from topcoat.cli.console import Output, command
 from topcoat.cli.options import (
+    NO_HEAD,
     BatchSizeOption,
     HeadOption,
+    IdentityFloorOption,
+    NeverWorseOption,
     PairOption,
+    PromptColumnOption,
     PromptsFileOption,
     SeedOption,
     StrengthOption,
+    identity_floor_of,
     open_head,
     read_prompts_file,
 )
@@ -26,6 +31,7 @@ from topcoat.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from topcoat.heads.gates import GateDecision
     from topcoat.prompts import Prompt
 
 app = typer.Typer()
@@ -39,7 +45,7 @@ _GAP_PX = 4
     examples=(
         "topcoat generate 'studio portrait of an old man, beard' --seed 7 -o portrait.png",
         "topcoat generate 'studio portrait of a young woman' -o portrait.png --compare --compare-baseline",
-        "topcoat generate --prompts-file prompts.txt --seed 100 -o portraits/",
+        "topcoat generate --prompts prompts.txt --seed 100 -o portraits/",
     ),
 )
 def generate(
@@ -50,6 +56,7 @@ def generate(
     ] = Path("portrait.png"),
     seed: SeedOption = 0,
     prompts_file: PromptsFileOption = None,
+    prompt_column: PromptColumnOption = None,
     pair: PairOption = "mini",
     head: HeadOption = None,
     strength: StrengthOption = 1.0,
@@ -58,7 +65,13 @@ def generate(
     compare_baseline: Annotated[
         bool, typer.Option("--compare-baseline", help="Also put the (slow) baseline into that picture.")
     ] = False,
+    identity_floor: IdentityFloorOption = None,
+    never_worse: NeverWorseOption = False,
     batch_size: BatchSizeOption = 8,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="Pair, steps, head and strength from a file that `topcoat frontier` wrote."),
+    ] = None,
 ) -> None:
     """Make portraits: the distilled model, then the head.
 
@@ -72,12 +85,15 @@ def generate(
 
     if seed < 0:
         raise UsageError(f"seed {seed} is negative; use 0 or more")
-    prompts = _all_prompts(prompt or [], prompts_file)
+    if config is not None:
+        pair, steps, head, strength = _settings_from(config, pair, steps, head, strength)
+    prompts = _all_prompts(prompt or [], prompts_file, prompt_column)
     paths = _output_paths(output, len(prompts))
     chosen = model_pair(pair)
     opened = open_head(head, chosen.name)
     cache = ComponentCache()
-    pipe = Pipeline(load_generator(chosen.distilled, cache), opened)
+    floor = identity_floor_of(identity_floor)
+    pipe = Pipeline(load_generator(chosen.distilled, cache), opened, identity_floor=floor, never_worse=never_worse)
     baseline = load_generator(chosen.baseline, cache) if compare_baseline else None
     texts, seeds = [item.text for item in prompts], [seed + index for index in range(len(prompts))]
     facts = {
@@ -95,8 +111,11 @@ def generate(
             for index, image in enumerate(batch.enhanced):
                 path = paths[first + index]
                 text = {"prompt": texts[first + index], "seed": str(seeds[first + index]), **facts}
+                decision = batch.decisions[index] if batch.decisions else None
+                if decision is not None:
+                    text |= {"strength": f"{decision.strength:g}", "gate": decision.kept}
                 write_image(path, image, text)
-                made.append(_Made(path, text, batch.generator_seconds, batch.head_seconds))
+                made.append(_Made(path, text, batch.generator_seconds, batch.head_seconds, decision))
             if compare or compare_baseline:
                 panels = ["distilled", "enhanced"]
                 sets = [batch.distilled, batch.enhanced]
@@ -109,9 +128,26 @@ def generate(
                     text = {**item.text, "panels": " | ".join(panels)}
                     write_image(item.comparison, _side_by_side([images[index] for images in sets]), text)
             progress(len(made), len(texts))
+    if made and made[0].decision is not None:
+        out.line(_gate_line([item.decision for item in made if item.decision is not None]))
     for item in made:
         out.line(f"{item.path}  seed {item.text['seed']}" + (f"  ({item.comparison})" if item.comparison else ""))
     out.result({"images": [item.as_dict() for item in made]})
+
+
+def _settings_from(
+    config: Path, pair: str, steps: int | None, head: str | None, strength: float
+) -> tuple[str, int, str, float]:
+    """The settings of the file; one given on the command line as well is refused, as it is not clear which is meant."""
+    from topcoat.config import load_config
+    from topcoat.frontier import PipelineConfig
+
+    if (pair, steps, head, strength) != ("mini", None, None, 1.0):
+        raise UsageError(
+            f"{config} says pair, steps, head and strength; leave these options out, or leave --config out"
+        )
+    chosen = load_config(config, PipelineConfig)
+    return chosen.pair, chosen.steps, chosen.head or NO_HEAD, chosen.strength
 
 
 @dataclass
@@ -120,6 +156,7 @@ class _Made:
     text: dict[str, str]
     generator_seconds: float
     head_seconds: float
+    decision: GateDecision | None
     comparison: Path | None = None
 
     def as_dict(self) -> dict[str, object]:
@@ -127,16 +164,24 @@ class _Made:
             "path": str(self.path),
             "comparison": None if self.comparison is None else str(self.comparison),
             **self.text,
+            "decision": None if self.decision is None else asdict(self.decision),
             "batch_seconds": {"distilled": self.generator_seconds, "head": self.head_seconds},
         }
 
 
-def _all_prompts(texts: Sequence[str], file: Path | None) -> list[Prompt]:
+def _gate_line(decisions: Sequence[GateDecision]) -> str:
+    from topcoat.heads.gates import summarise_decisions
+
+    counts = summarise_decisions(decisions)
+    return "gates: " + ", ".join(f"{count} {kept}" for kept, count in counts.items())
+
+
+def _all_prompts(texts: Sequence[str], file: Path | None, column: str | None) -> list[Prompt]:
     from topcoat.prompts import prompt_from_text
 
-    prompts = [prompt_from_text(text) for text in texts] + (read_prompts_file(file) if file else [])
+    prompts = [prompt_from_text(text) for text in texts] + (read_prompts_file(file, column) if file else [])
     if not prompts:
-        raise UsageError("no prompt was given; write one in quotes, or name a --prompts-file")
+        raise UsageError("no prompt was given; write one in quotes, or name a file with --prompts")
     return prompts
 
 

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from topcoat.errors import DataError, UsageError
+from topcoat.errors import UsageError
 
 if TYPE_CHECKING:
+    from topcoat.cli.console import Output
     from topcoat.generators.base import GeneratorSpec, ModelPair
     from topcoat.heads.base import Head
     from topcoat.prompts import Prompt
 
 NO_HEAD = "none"
+EMBEDDED_HEAD = "embedded"
+"""The head in the package, by name; what ``--head`` means for the mini pair where it is left out."""
 
-PairOption = Annotated[str, typer.Option("--pair", help="Model pair: mini, flux1, flux2-klein, or a spec file (YAML).")]
+PairOption = Annotated[
+    str, typer.Option("--pair", help="Model pair: mini, flux1, flux2-klein, sdxl, z-image, or a spec file (YAML).")
+]
 HeadOption = Annotated[
     str | None,
     typer.Option("--head", help="Head folder or hub id; without it the embedded head of the mini pair.", metavar="DIR"),
@@ -25,11 +29,31 @@ HeadOption = Annotated[
 StrengthOption = Annotated[
     float, typer.Option("--strength", min=0.0, max=2.0, help="0 leaves the image as it is, 1 is the trained amount.")
 ]
+IdentityFloorOption = Annotated[
+    str | None,
+    typer.Option(
+        "--identity-floor",
+        metavar="COSINE",
+        help="Lower the strength per image until the person is kept: a cosine such as 0.9, or calibrated.",
+    ),
+]
+NeverWorseOption = Annotated[
+    bool, typer.Option("--never-worse", help="Keep the distilled image where the head's result is judged worse.")
+]
 BatchSizeOption = Annotated[int, typer.Option("--batch-size", min=1, help="Images at a time; more need more memory.")]
 SeedOption = Annotated[int, typer.Option("--seed", help="0 or more; the same seed gives the same image.")]
 PromptsFileOption = Annotated[
     Path | None,
-    typer.Option("--prompts-file", help="One prompt a line (.txt), or what `topcoat prompts` wrote (.jsonl)."),
+    typer.Option(
+        "--prompts",
+        "--prompts-file",
+        metavar="FILE",
+        help="Your prompts, or what `topcoat prompts` wrote: .txt (one a line), .csv, .jsonl or .parquet.",
+    ),
+]
+PromptColumnOption = Annotated[
+    str | None,
+    typer.Option("--prompt-column", help="Column of the texts in --prompts; by default prompt, text or caption."),
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and what it costs, then stop.")]
 
@@ -43,7 +67,7 @@ def open_head(head: str | None, pair_name: str) -> Head | None:
 
     if head == NO_HEAD:
         return None
-    if head is not None:
+    if head not in (None, EMBEDDED_HEAD):
         return Head.from_pretrained(head)
     if pair_name != "mini":
         raise UsageError(
@@ -61,47 +85,41 @@ def need_head(head: str | None, pair_name: str) -> Head:
     return found
 
 
-def read_prompts_file(path: Path) -> list[Prompt]:
-    """Prompts from a text file (one a line) or a ``.jsonl`` file of `prompt_record` lines; empty lines are left out.
+def read_prompts_file(path: Path, column: str | None = None) -> list[Prompt]:
+    """The prompts that ``--prompts`` names, with the texts in ``column``; raises like `read_prompts`."""
+    from topcoat.prompts import read_prompts
 
-    Raises `DataError` if the file is missing, not readable or holds no prompt, `UsageError` for a bad prompt.
-    """
-    from topcoat.prompts import prompt_from_text
+    return read_prompts(path, column)
 
+
+def identity_floor_of(text: str | None) -> float | Literal["calibrated"] | None:
+    """The value of ``--identity-floor``; raises `UsageError` if it is neither a number nor ``calibrated``."""
+    if text is None or text == "calibrated":
+        return text
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise DataError(f"the prompts file {path} cannot be read ({reason}); give a text file") from None
-    prompts: list[Prompt] = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            prompts.append(_prompt_from_record(line) if path.suffix == ".jsonl" else prompt_from_text(line))
-        except UsageError as error:
-            raise UsageError(f"{path} line {number}: {error}") from None
-    if not prompts:
-        raise DataError(f"the prompts file {path} is empty; write one prompt a line")
+        return float(text)
+    except ValueError:
+        raise UsageError(f"--identity-floor {text!r} is no cosine; give a number such as 0.9, or calibrated") from None
+
+
+def choose_prompts(
+    out: Output, pair_name: str, path: Path | None, column: str | None, count: int, seed: int
+) -> list[Prompt]:
+    """The prompts of a file where one is named, else sampled ones in the style that the model pair understands."""
+    from topcoat.prompts import sample_style, style_of_pair
+
+    style = style_of_pair(pair_name)
+    if path is None:
+        if column is not None:
+            raise UsageError(f"--prompt-column {column} names a column, but no file is given; add --prompts FILE")
+        return sample_style(style, count, seed)
+    prompts = read_prompts_file(path, column)
+    if style == "mini" and any("presentation" in prompt.attributes for prompt in prompts):
+        out.warn(
+            f"{path} holds prompts for real models, of which the mini pair understands few words; it was taught those "
+            "of topcoat prompts --style mini"
+        )
     return prompts
-
-
-def prompt_record(prompt: Prompt) -> dict[str, Any]:
-    """A prompt as one JSON object: id, text, split and attributes."""
-    return {"id": prompt.id, "text": prompt.text, "split": prompt.split, "attributes": prompt.attributes}
-
-
-def _prompt_from_record(line: str) -> Prompt:
-    from topcoat.prompts import PortraitWords, Prompt, prompt_from_text
-
-    try:
-        record = json.loads(line)
-        checked = prompt_from_text(record["text"])
-        attributes = record.get("attributes")
-        words = PortraitWords(**attributes) if attributes else None
-        return Prompt(id=str(record.get("id") or checked.id), text=checked.text, words=words)
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError):
-        raise UsageError('is no prompt record; write {"text": "..."} or use a .txt file') from None
 
 
 def describe_generator(spec: GeneratorSpec) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from topcoat.cli.options import DryRunOption
 
 if TYPE_CHECKING:
     from topcoat.pairs.dataset import PairDataset
+    from topcoat.training import TrainRecord
 
 app = typer.Typer()
 
@@ -22,28 +24,59 @@ app = typer.Typer()
     examples=(
         "topcoat train unet --data pairs/ -o runs/unet",
         "topcoat train paper-unet --data pairs/ -o runs/paper --images 200000",
-        "topcoat train my-run.yaml --data pairs/ -o runs/mine --dry-run",
+        "topcoat train paper-cyclegan --data pairs/ -o runs/narrow --set head.base_channels=16",
+        "topcoat train my-run.yaml --data pairs/ -o runs/mine --init-from runs/unet --dry-run",
+        "accelerate launch --num_processes 2 -m topcoat train unet --data pairs/ -o runs/unet",
     ),
 )
 def train(
     out: Output,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A named run (unet, paper-unet, debug) or a YAML file.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="best-unet (or unet), paper-unet, paper-cyclegan, paper-esa, decoder, debug, or a YAML file.",
+        ),
+    ],
     data: Annotated[Path, typer.Option("--data", help="A folder that pairs build wrote.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder; the same command resumes.")],
     images: Annotated[
         int | None, typer.Option("--images", min=1, help="Images to see; the run's own by default.")
     ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Change a setting, such as batch_size=8; may be repeated."),
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="auto, float32, bfloat16 or float16; the run's own by default.")
+    ] = None,
+    accumulate: Annotated[
+        int | None, typer.Option("--accumulate", min=1, help="Pieces to take a batch in: less memory, the same step.")
+    ] = None,
+    init_from: Annotated[
+        str | None,
+        typer.Option("--init-from", metavar="DIR", help="Head folder or hub id to start from (fine-tuning)."),
+    ] = None,
     dry_run: DryRunOption = False,
 ) -> None:
     """Train a head on pairs; the run folder is then a head folder for every other command."""
+    from topcoat.heads.base import Head
     from topcoat.pairs.dataset import PairDataset
     from topcoat.training import train as train_head
-    from topcoat.training.runs import run_config
+    from topcoat.training.runs import run_config, with_settings
 
-    config = run_config(run)
+    flags = {"precision": precision, "accumulate": accumulate}
+    config = with_settings(
+        run_config(run), [*(changes or ()), *(f"{name}={value}" for name, value in flags.items() if value is not None)]
+    )
+    start = None if init_from is None else Head.from_pretrained(init_from)
     dataset = PairDataset.open(data)
     total = images or config.images
     splits = {"train": len(dataset.split("train")), "val": len(dataset.split("val"))}
+    if not _is_first_process():
+        for _ in train_head(config, dataset, output, images=images, init_from=start):
+            pass  # the first process reports for all
+        return
     _warn_of_licences(out, dataset)
     if dry_run:
         out.line(f"{total:,} images from {splits['train']:,} training pairs, validated on {splits['val']:,}")
@@ -54,9 +87,9 @@ def train(
     out.on_interrupt = "run the same command again: it goes on from the last checkpoint"
     last = None
     with out.progress("training") as progress:
-        for record in train_head(config, dataset, output, images=images):
+        for record in train_head(config, dataset, output, images=images, init_from=start):
             last = record
-            progress(record.images_seen, total, f"loss {record.loss:.4f}, {record.images_per_second:.0f} images/s")
+            progress(record.images_seen, total, _note(record))
     out.line(f"Head written to {output}")
     out.line(f"Next: topcoat evaluate --data {data} --head {output}")
     out.result(
@@ -68,9 +101,20 @@ def train(
     )
 
 
+def _note(record: TrainRecord) -> str:
+    skipped = f", {record.skipped_steps} skipped" if record.skipped_steps else ""
+    return f"loss {record.loss:.4f}, {record.images_per_second:.0f} images/s{skipped}"
+
+
+def _is_first_process() -> bool:
+    """False in the other processes of ``accelerate launch`` and ``torchrun``."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _warn_of_licences(out: Output, dataset: PairDataset) -> None:
     """Say again what the generators' licences say of training on their images."""
-    for side in dataset.manifest.identity.values():
-        note = side.get("licence", {}).get("note")
+    for side in ("distilled", "baseline"):
+        about = dataset.manifest.identity.get(side, {})
+        note = about.get("licence", {}).get("note")
         if note:
-            out.warn(f"{side['name']}: {note}")
+            out.warn(f"{about['name']}: {note}")

@@ -7,19 +7,20 @@ and attention; norms, activations and softmax are not (they are below 1 % of the
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from topcoat.cost.architectures import ARCHITECTURES
-from topcoat.cost.table import CostRow, CostTable, PipelineCost
+from topcoat.cost.table import DECODE_ROW, DENOISER_ROW, HEAD_ROW, CostRow, CostTable, PipelineCost
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import GeneratorSpec, ModelPair
-from topcoat.generators.meta import MetaComponents, build_on_meta
+from topcoat.generators.meta import Configs, Networks, build_on_meta
 
 TERA = 1e12
 BASELINE_STEPS_BESIDE = 28
@@ -49,30 +50,64 @@ class HeadLike(Protocol):
 
 def count_flops(run: Callable[[], object]) -> int:
     """FLOP of what ``run()`` does, whether its tensors are real or on the meta device."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    # torch's own table lacks the attention kernel of the CPU
+    on_cpu = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flop}
+    with FlopCounterMode(display=False, custom_mapping=on_cpu) as counter, torch.no_grad():
         run()
     return int(counter.get_total_flops())
 
 
+def _attention_flop(query: torch.Size, key: torch.Size, value: torch.Size, *_: object, **__: object) -> int:
+    """Both products of attention: ``(N, heads, tokens, channels)`` each."""
+    count, heads, tokens, channels = query
+    return 2 * count * heads * tokens * key[2] * (channels + value[3])
+
+
+def takes_latents(head: HeadLike) -> bool:
+    """Whether a head decodes latents in place of the VAE, instead of changing an image."""
+    return getattr(head.descriptor, "takes", "image") == "latent"
+
+
 def head_tflop(head: HeadLike, width_px: int, height_px: int) -> float:
-    """TFLOP of a head on one image of ``width_px`` x ``height_px``, padded as the head pads it."""
-    multiple = head.descriptor.size_multiple
+    """TFLOP of a head on one image of ``width_px`` x ``height_px``, padded as the head pads it.
+
+    Of a head that takes latents: of the decoding of such an image's latents.
+    """
     network = copy.deepcopy(head.network).to("meta").eval()
-    image = torch.empty(1, 3, _up(height_px, multiple), _up(width_px, multiple), device="meta")
-    return count_flops(lambda: network(image)) / TERA
+    inputs = torch.empty(1, *head_input_shape(head, width_px, height_px), device="meta")
+    return count_flops(lambda: network(inputs)) / TERA
 
 
-def pipeline_rows(spec: GeneratorSpec, components: MetaComponents, width_px: int, height_px: int) -> list[CostRow]:
-    """The rows of one generator per image: text encoders, transformer steps (one pass each) and VAE decode."""
+def head_input_shape(head: HeadLike, width_px: int, height_px: int) -> tuple[int, int, int]:
+    """``(C, H, W)`` of what a head's network is given for one image, padded; of latents where it takes those."""
+    if takes_latents(head):
+        config: Any = getattr(head.descriptor, "config")  # noqa: B009 - only such a head's descriptor has one
+        return config.input_shape(width_px, height_px)
+    multiple = head.descriptor.size_multiple
+    return 3, _up(height_px, multiple), _up(width_px, multiple)
+
+
+def pipeline_rows(spec: GeneratorSpec, networks: Networks, width_px: int, height_px: int) -> list[CostRow]:
+    """The rows of one generator per image: text encoders, denoising steps and VAE decode.
+
+    With classifier-free guidance a step is two passes of the network, and a negative text is encoded too.
+    """
     tokens = spec.max_sequence_length
-    step = count_flops(components.transformer_step(width_px, height_px, tokens)) / TERA
-    text = (count_flops(components.clip_encode()) + count_flops(components.t5_encode(tokens))) / TERA
+    counted = (
+        ("text encoders", networks.text_encode(tokens)),
+        (DENOISER_ROW, networks.step(width_px, height_px, tokens)),
+        (DECODE_ROW, networks.vae_decode(width_px, height_px)),
+    )
     return [
-        CostRow("text encoders", text),
-        # FLUX.1's guidance is an input of the network (or none), never a second pass, so a step is one pass.
-        CostRow("transformer", step, times=spec.steps),
-        CostRow("VAE decode", count_flops(components.vae_decode(width_px, height_px)) / TERA),
+        CostRow(piece, count_flops(run) / TERA, times=times, passes=passes)
+        for (piece, run), (times, passes) in zip(counted, _runs(spec, networks), strict=True)
     ]
+
+
+def _runs(spec: GeneratorSpec, networks: Networks) -> list[tuple[int | None, int]]:
+    """Steps (None: not repeated) and passes of each row of `pipeline_rows`."""
+    family = networks.family
+    return [(None, family.text_passes(spec)), (spec.steps, family.passes(spec)), (None, 1)]
 
 
 def pair_cost(
@@ -84,8 +119,9 @@ def pair_cost(
 ) -> CostTable:
     """Computed TFLOP per image of a model pair: distilled, distilled + head, and the baseline.
 
-    ``size_px`` is one side or ``(width, height)``; None takes the distilled model's own. ``baseline_steps`` are step
-    counts listed beside the baseline's default. No weights are read.
+    A head that takes latents stands in the place of the VAE decode. ``size_px`` is one side or ``(width, height)``;
+    None takes the distilled model's own. ``baseline_steps`` are step counts listed beside the baseline's default. No
+    weights are read.
 
     Raises `UsageError` for a size or a step count that is not possible, `ModelError` for a model whose configs are
     neither embedded nor in a local folder.
@@ -93,16 +129,32 @@ def pair_cost(
     if any(steps < 1 for steps in baseline_steps):
         raise UsageError(f"baseline steps {list(baseline_steps)} are not possible; use 1 or more")
     width_px, height_px = _size(pair.distilled, size_px)
-    distilled = pipeline_rows(pair.distilled, components_of(pair.distilled), width_px, height_px)
-    baseline = pipeline_rows(pair.baseline, components_of(pair.baseline), width_px, height_px)
-    extra = [] if head is None else [CostRow("head", head_tflop(head, width_px, height_px))]
+    distilled_networks, baseline_networks = components_of(pair.distilled), components_of(pair.baseline)
+    distilled = pipeline_rows(pair.distilled, distilled_networks, width_px, height_px)
+    if (distilled_networks.configs, pair.distilled.max_sequence_length) == (
+        baseline_networks.configs,
+        pair.baseline.max_sequence_length,
+    ):  # the same shapes, as of SDXL and its LoRA: counted once
+        baseline = [
+            dataclasses.replace(row, times=times, passes=passes)
+            for row, (times, passes) in zip(distilled, _runs(pair.baseline, baseline_networks), strict=True)
+        ]
+    else:
+        baseline = pipeline_rows(pair.baseline, baseline_networks, width_px, height_px)
+    enhanced = distilled
+    if head is not None:
+        latents = takes_latents(head)
+        if latents:
+            _check_latents(head, distilled_networks, pair.distilled)
+        kept = [row for row in distilled if not (latents and row.piece == DECODE_ROW)]
+        enhanced = [*kept, CostRow(HEAD_ROW, head_tflop(head, width_px, height_px))]
     steps = sorted({*baseline_steps, pair.baseline.steps}, reverse=True)
     return CostTable(
         pair=pair.name,
         width_px=width_px,
         height_px=height_px,
         distilled=PipelineCost(pair.distilled.name, pair.distilled.steps, tuple(distilled)),
-        enhanced=PipelineCost(f"{pair.distilled.name} + head", pair.distilled.steps, (*distilled, *extra)),
+        enhanced=PipelineCost(f"{pair.distilled.name} + head", pair.distilled.steps, tuple(enhanced)),
         baseline=PipelineCost(pair.baseline.name, pair.baseline.steps, tuple(baseline)),
         baseline_at=tuple(
             PipelineCost(pair.baseline.name, count, tuple(row.with_times(count) for row in baseline)) for count in steps
@@ -110,20 +162,40 @@ def pair_cost(
     )
 
 
-def components_of(spec: GeneratorSpec) -> MetaComponents:
+def generator_rows(spec: GeneratorSpec, width_px: int, height_px: int) -> list[CostRow]:
+    """`pipeline_rows` of the model that ``spec`` names; raises like `components_of`."""
+    return pipeline_rows(spec, components_of(spec), width_px, height_px)
+
+
+def components_of(spec: GeneratorSpec) -> Networks:
     """A generator's networks on the meta device, from a local folder or the embedded facts.
 
     Raises `ModelError` if the model is neither.
     """
+    return build_on_meta(network_source(spec), spec.transformer)
+
+
+def network_source(spec: GeneratorSpec) -> Path | Configs:
+    """Where the networks of ``spec`` are described: its folder, or the embedded facts; raises like `components_of`."""
     if Path(spec.model).is_dir():
-        return build_on_meta(Path(spec.model), spec.transformer)
+        return Path(spec.model)
     known = ARCHITECTURES.get(spec.model)
     if known is None:
         raise ModelError(
             f"the sizes of {spec.model} are not known here; give a local folder of it or one of: "
             + ", ".join(ARCHITECTURES)
         )
-    return build_on_meta(known.components, spec.transformer)
+    return known.components
+
+
+def _check_latents(head: HeadLike, networks: Networks, spec: GeneratorSpec) -> None:
+    """Raise `UsageError` where a head's latents are not those of the VAE that it would replace."""
+    given, wanted = networks.configs["vae"]["latent_channels"], getattr(head.descriptor, "latent_channels", None)
+    if given != wanted:
+        raise UsageError(
+            f"the head decodes latents of {wanted} channels, but the VAE of {spec.name} has {given}; use a head "
+            "that was trained on this model's latents"
+        )
 
 
 def _size(spec: GeneratorSpec, size_px: int | tuple[int, int] | None) -> tuple[int, int]:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from topcoat.errors import UsageError
+from topcoat.evaluation.cache import FeatureCache, image_key, named_key
+from topcoat.evaluation.paired import perceptual_distance
 from topcoat.features import Features
 from topcoat.images import check_images
 
@@ -67,11 +69,62 @@ def batches(images: Images, batch_size: int, name: str = "images") -> Iterator[T
         yield torch.stack(waiting)
 
 
-@torch.no_grad()
-def embed_batch(images: Tensor, net: FeatureNetLike) -> Embeddings:
-    """Features of one checked batch ``(N, 3, H, W)``."""
-    features = net(images.to(torch.float32))
-    return Embeddings(features.embedding.to("cpu", torch.float64), features.identity.to("cpu", torch.float64))
+class SeenBatch:
+    """One checked batch ``(N, 3, H, W)`` as a net sees it; the net runs at most once, and not at all if ``cache`` can.
+
+    What is computed is put into the cache.
+    """
+
+    def __init__(self, images: Tensor, net: FeatureNetLike, cache: FeatureCache | None = None) -> None:
+        self._images = images
+        self._net = net
+        self._cache = cache
+        self._features: Features | None = None
+        self.keys = [] if cache is None else [image_key(image) for image in images]
+
+    def features(self) -> Features:
+        """What the net says, feature maps included."""
+        if self._features is None:
+            with torch.inference_mode():
+                self._features = self._net(self._images.to(torch.float32))
+        return self._features
+
+    def embeddings(self) -> Embeddings:
+        """Embedding and identity, from the cache where it holds all of them."""
+        parts = [self._kept(name) for name in ("embedding", "identity")]
+        return Embeddings(parts[0], parts[1])
+
+    def _kept(self, name: str) -> Tensor:
+        if self._cache is None:
+            return _rows(self.features(), name)
+        keys = [named_key(key, name) for key in self.keys]
+        known = [self._cache.get(key) for key in keys]
+        found = [one for one in known if one is not None]
+        if len(found) == len(keys):
+            return torch.stack(found).to(torch.float64)
+        rows = _rows(self.features(), name)
+        for key, row in zip(keys, rows, strict=True):
+            self._cache.put(key, row)
+        return rows
+
+
+def perceptual(a: SeenBatch, b: SeenBatch, count: int, cache: FeatureCache | None = None) -> Tensor:
+    """``(count,)`` perceptual distances of the first images of two batches, from the cache where it holds all of them.
+
+    Raises `UsageError` for a net without feature maps.
+    """
+    keys = [named_key(one + other, "perceptual") for one, other in zip(a.keys[:count], b.keys[:count], strict=True)]
+    if cache is not None:
+        known = [cache.get(key) for key in keys]
+        found = [one for one in known if one is not None]
+        if len(found) == count:
+            return torch.cat(found).to(torch.float64)
+    stages = [[stage[:count] for stage in part.features().stages] for part in (a, b)]
+    distances = perceptual_distance(stages[0], stages[1])
+    if cache is not None:
+        for key, distance in zip(keys, distances, strict=True):
+            cache.put(key, distance)
+    return distances
 
 
 def embed(
@@ -81,15 +134,17 @@ def embed(
     *,
     name: str = "images",
     on_progress: Progress | None = None,
+    cache: FeatureCache | None = None,
 ) -> Embeddings:
     """Features of a stream of images in its order; memory is that of one batch plus the features.
 
-    ``name`` is what errors call the images. Raises `UsageError` if there are none, or as `batches` does.
+    ``name`` is what errors call the images; ``cache`` (of this net) spares images that were seen before. Raises
+    `UsageError` if there are none, or as `batches` does.
     """
     parts: list[Embeddings] = []
     done = 0
     for batch in batches(images, batch_size, name):
-        parts.append(embed_batch(batch, net))
+        parts.append(SeenBatch(batch, net, cache).embeddings())
         done += len(batch)
         if on_progress is not None:
             on_progress(done)
@@ -105,3 +160,8 @@ def join(parts: list[Embeddings], name: str = "images") -> Embeddings:
 
 def _px(size: tuple[int, ...]) -> str:
     return f"{size[1]}x{size[0]}"
+
+
+def _rows(features: Features, name: str) -> Tensor:
+    values = features.embedding if name == "embedding" else features.identity
+    return values.to("cpu", torch.float64)

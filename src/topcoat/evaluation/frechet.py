@@ -8,13 +8,18 @@ eigendecomposition, which stays real where a general matrix square root drifts i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from topcoat.errors import DataError, UsageError
+
+INFINITY_SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""Shares of the images at which `frechet_infinity` takes the distance by default."""
+INFINITY_DRAWS = 4
 
 
 class GaussianStatistics:
@@ -84,6 +89,53 @@ def frechet_distance(a: GaussianStatistics, b: GaussianStatistics) -> float:
     with one_thread():
         root = covariance_root(a.covariance)
         return float(gaussian_distance(a.mean, root, b.mean, b.covariance))
+
+
+@dataclass(frozen=True, slots=True)
+class FrechetInfinity:
+    """A Fréchet distance extrapolated to endlessly many images, and what it was extrapolated from."""
+
+    value: float
+    """The intercept; it may fall slightly below 0 for sets that are alike."""
+    sizes: tuple[int, ...]
+    distances: tuple[float, ...]
+    """Mean distance at each number of images."""
+
+
+def frechet_infinity(
+    a: Tensor, b: Tensor, *, sizes: Sequence[int] | None = None, draws: int = INFINITY_DRAWS, seed: int = 0
+) -> FrechetInfinity:
+    """FD-infinity (Chong and Forsyth 2020, arXiv 1911.07023, section 3) of features ``(N, D)`` and ``(M, D)``.
+
+    The distance at n images is biased by a term in 1/n, so it is taken at several ``sizes`` (by default from 30 to 100
+    % of the smaller set), ``draws`` times each on images drawn without repeats, and a line in 1/n is carried on to 0.
+    Sets of one length are drawn with the same rows, because they are of the same subjects. Seeded; raises
+    `UsageError` for fewer than 10 images on a side, or sizes that are not 2 or more different ones in 2..min(N, M).
+    """
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
+        raise UsageError(f"features must have shapes (N, D) and (M, D), not {tuple(a.shape)} and {tuple(b.shape)}")
+    most = min(len(a), len(b))
+    if most < 10:
+        raise UsageError(f"FD-infinity needs 10 or more images on each side, not {len(a)} and {len(b)}; add images")
+    chosen = sorted({round(share * most) for share in INFINITY_SHARES} if sizes is None else set(sizes))
+    if len(chosen) < 2 or chosen[0] < 2 or chosen[-1] > most or draws < 1:
+        raise UsageError(
+            f"FD-infinity needs 2 or more sizes from 2 to {most} and 1 or more draws, not {chosen}, {draws}"
+        )
+    a, b = a.detach().to("cpu", torch.float64), b.detach().to("cpu", torch.float64)
+    generator = torch.Generator().manual_seed(seed)
+    means: list[float] = []
+    for size in chosen:
+        found: list[float] = []
+        for _ in range(1 if size == len(a) == len(b) else draws):
+            rows_a = torch.randperm(len(a), generator=generator)[:size]
+            rows_b = rows_a if len(a) == len(b) else torch.randperm(len(b), generator=generator)[:size]
+            found.append(frechet_distance(GaussianStatistics.of(a[rows_a]), GaussianStatistics.of(b[rows_b])))
+        means.append(sum(found) / len(found))
+    inverse = torch.tensor([1 / size for size in chosen], dtype=torch.float64)
+    design = torch.stack([torch.ones_like(inverse), inverse], dim=1)
+    line = torch.linalg.lstsq(design, torch.tensor(means, dtype=torch.float64).unsqueeze(1)).solution
+    return FrechetInfinity(float(line[0]), tuple(chosen), tuple(means))
 
 
 @contextmanager

@@ -25,8 +25,8 @@ LEVEL = 0.95
 _BLOCK = 50
 """Resamples worked on at once: bounds memory at about _BLOCK * D * D float64 numbers per set."""
 
-_ROWS = 1024
-"""Subjects whose outer products are held at once (32 MiB at 64 dimensions)."""
+_OUTER_NUMBERS = 2**22
+"""Numbers of the subjects' outer products that are held at once (32 MiB)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,8 @@ def _moments(features: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     mean = weights @ centred / n
     second = torch.zeros(len(weights), features.shape[1] ** 2, dtype=torch.float64)
     # One product for all resamples: (B, N) @ (N, D * D), in blocks of N that bound the memory.
-    for rows, draws in zip(centred.split(_ROWS), weights.split(_ROWS, dim=1), strict=True):
+    block = max(1, _OUTER_NUMBERS // features.shape[1] ** 2)
+    for rows, draws in zip(centred.split(block), weights.split(block, dim=1), strict=True):
         second += draws @ (rows.unsqueeze(2) * rows.unsqueeze(1)).flatten(1)
     second = second.unflatten(1, (features.shape[1], features.shape[1]))
     covariance = (second - n * mean.unsqueeze(2) * mean.unsqueeze(1)) / (n - 1)

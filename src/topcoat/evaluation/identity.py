@@ -1,7 +1,8 @@
 """Identity: is the person in two images the same? Cosine of L2-normalised identity vectors, per image.
 
 What a cosine means depends on the feature net, so a figure is always shown beside two distributions of the same net:
-distilled and baseline at the same seed (the same subject, by construction), and of different subjects.
+distilled and baseline at the same seed (the same subject, by construction), and of different subjects. From the same
+two the thresholds are calibrated: no number of another net, or another domain, is carried over.
 """
 
 from __future__ import annotations
@@ -13,6 +14,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from topcoat.errors import UsageError
+
+CALIBRATION_PAIRS = 20
+"""Fewer same-subject pairs give no threshold."""
+ERROR_RATE = 0.05
+"""Share of different subjects above the threshold of "same", and of same subjects below that of "different"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,30 @@ class IdentityPairs:
     same_p05: float
     different_mean: float
     different_p95: float
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityThresholds:
+    """Cosines that part one person from another, calibrated on pairs of known identity."""
+
+    same: float
+    """At or above: the same person; 5 % of different subjects reach it."""
+    different: float
+    """Below: another person; 5 % of the same subjects fall below it."""
+    equal_error: float
+    """The cosine at which as large a share of different subjects is taken for one person as of one person for two."""
+    equal_error_rate: float
+    """That share: 0 where the net parts all pairs, 0.5 where it is blind."""
+    pairs: int
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityVerdict:
+    """What the thresholds say of N enhanced images against their distilled ones; the shares sum to 1."""
+
+    same: float
+    unsure: float
+    different: float
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:
@@ -65,3 +95,38 @@ def identity_pairs(distilled: Tensor, baseline: Tensor) -> IdentityPairs:
         different_mean=float(different.mean()),
         different_p95=float(different.quantile(0.95)),
     )
+
+
+def identity_thresholds(same: Tensor, different: Tensor) -> IdentityThresholds:
+    """Thresholds from the cosines ``(N,)`` of pairs that are one subject and ``(M,)`` of pairs that are not.
+
+    Raises `UsageError` for fewer than 20 of either.
+    """
+    if min(len(same), len(different)) < CALIBRATION_PAIRS:
+        counts = f"{len(same)} and {len(different)}"
+        raise UsageError(f"identity thresholds need {CALIBRATION_PAIRS} or more pairs of each kind, not {counts}")
+    same, different = (part.detach().to("cpu", torch.float64).sort().values for part in (same, different))
+    candidates = torch.cat([same, different]).unique()
+    missed = torch.searchsorted(same, candidates) / len(same)  # the same subject below the threshold
+    taken = 1 - torch.searchsorted(different, candidates) / len(different)  # different subjects at or above it
+    best = int((missed - taken).abs().argmin())
+    accept, reject = different.quantile(1 - ERROR_RATE), same.quantile(ERROR_RATE)
+    # Where the net parts the two kinds so well that the limits cross, there is no doubt between them.
+    if accept < reject:
+        accept = reject = (accept + reject) / 2
+    return IdentityThresholds(
+        same=float(accept),
+        different=float(reject),
+        equal_error=float(candidates[best]),
+        equal_error_rate=float((missed[best] + taken[best]) / 2),
+        pairs=len(same),
+    )
+
+
+def identity_verdict(cosines: Tensor, thresholds: IdentityThresholds) -> IdentityVerdict:
+    """Shares of ``(N,)`` cosines that the thresholds call the same person, another one, or cannot tell."""
+    if len(cosines) == 0:
+        raise UsageError("an identity verdict needs 1 or more images; none were given")
+    same = float((cosines >= thresholds.same).double().mean())
+    different = float((cosines < thresholds.different).double().mean())
+    return IdentityVerdict(same, max(0.0, 1 - same - different), different)

@@ -1,5 +1,6 @@
-"""The two embedded feature nets: one only for losses, one only for evaluation."""
+"""Feature nets: two that are embedded, one only for losses and one only for evaluation, and others by name."""
 
+from topcoat.features.named import FEATURE_NETS, feature_net
 from topcoat.features.net import FeatureNet, FeatureNetConfig, Features, load_feature_net
 
-__all__ = ["FeatureNet", "FeatureNetConfig", "Features", "load_feature_net"]
+__all__ = ["FEATURE_NETS", "FeatureNet", "FeatureNetConfig", "Features", "feature_net", "load_feature_net"]

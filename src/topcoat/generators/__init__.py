@@ -5,16 +5,33 @@ Importing this package loads neither torch nor diffusers; `load_generator` does,
 
 from __future__ import annotations
 
-from topcoat.generators.base import Generator, GeneratorSpec, Licence, ModelPair, check_request, check_steps
+from topcoat.generators.base import (
+    Generator,
+    GeneratorSpec,
+    LatentGenerator,
+    Licence,
+    LoraSpec,
+    ModelPair,
+    Rerenderer,
+    SchedulerSpec,
+    check_request,
+    check_steps,
+    check_strength,
+)
 from topcoat.generators.presets import model_pair, preset_names
 
 __all__ = [
     "Generator",
     "GeneratorSpec",
+    "LatentGenerator",
     "Licence",
+    "LoraSpec",
     "ModelPair",
+    "Rerenderer",
+    "SchedulerSpec",
     "check_request",
     "check_steps",
+    "check_strength",
     "model_pair",
     "preset_names",
 ]

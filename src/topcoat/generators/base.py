@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import pydantic
 
@@ -22,35 +22,93 @@ MAX_STEPS = 1000
 """Most denoising steps: the models know 1000 noise levels, so more would only repeat some."""
 
 
+_WHERE_IT_RUNS = {"device", "offload"}
+_LATER_SETTINGS = ("variant", "scheduler", "loras", "negative_prompt", "true_cfg_scale", "quantisation")
+_NO_DEFAULT = object()
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+Offload = Literal["none", "model", "sequential"]
+Quantisation = Literal["none", "bitsandbytes-8bit", "bitsandbytes-4bit", "torchao-int8"]
+"""How the denoiser's weights are held: as `dtype`, in 8 or 4 bit by bitsandbytes, or in 8 bit by torchao."""
+
+
 class Licence(StrictModel):
-    """The terms of a model: what to call them, where to read them and what a user of this project must know."""
+    """The terms of a model: what to call them, where to read them and what a user of this project must know.
+
+    `name` is the SPDX identifier where the licence has one, and what its author calls it otherwise.
+    """
 
     name: str = pydantic.Field(min_length=1)
     url: str
     note: str = ""
 
 
+class SchedulerSpec(StrictModel):
+    """Another noise schedule: a scheduler class of diffusers and what it changes in the model's own settings."""
+
+    name: str = pydantic.Field(min_length=1)
+    config: dict[str, bool | int | float | str | None] = pydantic.Field(default_factory=dict)
+
+
+class LoraSpec(StrictModel):
+    """Low-rank weights added to the model: a folder, a ``.safetensors`` file or a hub id, and their scale."""
+
+    model: str = pydantic.Field(min_length=1)
+    weight_name: str | None = None
+    """The file in that folder or repository, where there are several."""
+    revision: str | None = None
+    scale: float = 1.0
+
+
 class GeneratorSpec(StrictModel):
     """Everything that decides a generator's images, apart from prompt and seed.
 
     `transformer` is a folder or hub id whose ``transformer/`` (and ``scheduler/``, where it has one) replace those of
-    `model`, so that two models can share text encoders and VAE. `device` and `offload` say where to run; they do not
-    change what is painted.
+    `model`, so that two models can share text encoders and VAE. `variant` picks the weight files of that name (such as
+    ``fp16``) in a hub repository. `device` and `offload` say where to run; they do not change what is painted.
+
+    `guidance_scale` is whatever the model's own pipeline calls so: an input of FLUX.1, classifier-free guidance of the
+    others. `true_cfg_scale` above 1 together with a negative prompt gives FLUX.1 that too, at twice the cost.
     """
 
     name: str = pydantic.Field(min_length=1)
     model: str = pydantic.Field(min_length=1)
     revision: str | None = None
+    variant: str | None = None
     transformer: str | None = None
+    scheduler: SchedulerSpec | None = None
+    loras: tuple[LoraSpec, ...] = ()
     steps: int = pydantic.Field(ge=1, le=MAX_STEPS)
     guidance_scale: float = pydantic.Field(ge=0)
+    negative_prompt: str | None = None
+    true_cfg_scale: float = pydantic.Field(default=1.0, ge=1)
     max_sequence_length: int = pydantic.Field(ge=1, le=512)
     width_px: int = pydantic.Field(ge=16, le=8192)
     height_px: int = pydantic.Field(ge=16, le=8192)
-    dtype: Literal["float32", "bfloat16", "float16"]
+    dtype: Dtype
+    quantisation: Quantisation = "none"
     device: str = "auto"
-    offload: Literal["none", "model", "sequential"] = "none"
+    offload: Offload = "none"
     licence: Licence
+
+    @pydantic.model_validator(mode="after")
+    def _guidance_has_its_prompt(self) -> GeneratorSpec:
+        if self.true_cfg_scale > 1 and self.negative_prompt is None:
+            raise ValueError(
+                f"true_cfg_scale {self.true_cfg_scale:g} needs a negative_prompt (it may be empty); add one or leave "
+                "true_cfg_scale at 1"
+            )
+        return self
+
+    def image_settings(self) -> dict[str, Any]:
+        """The settings that decide what is painted, as plain values: all but where it runs.
+
+        An optional setting at its default is left out, so that a setting added by a later version changes nothing in
+        what an older version recorded.
+        """
+        settings = self.model_dump(mode="json", exclude=_WHERE_IT_RUNS)
+        defaults = {name: type(self).model_fields[name].get_default() for name in _LATER_SETTINGS}
+        return {key: value for key, value in settings.items() if getattr(self, key) != defaults.get(key, _NO_DEFAULT)}
 
 
 class ModelPair(StrictModel):
@@ -84,12 +142,41 @@ class Generator(Protocol):
         """``(N, 3, H, W)`` float32 in [0, 1] on the CPU; ``steps`` defaults to the spec's."""
         ...
 
-    def latents(self, prompts: Sequence[str], seeds: Sequence[int], *, steps: int | None = None) -> Tensor:
-        """``(N, C, h, w)`` float32 on the CPU: the denoised latents, before decoding (C is 16 for FLUX.1)."""
+
+@runtime_checkable
+class LatentGenerator(Generator, Protocol):
+    """A generator that can stop before decoding: ``generate(...) == decode(generate_latents(...))``."""
+
+    def generate_latents(self, prompts: Sequence[str], seeds: Sequence[int], *, steps: int | None = None) -> Tensor:
+        """``(N, C, H/8, W/8)`` float32 on the CPU, unpacked and normalised, as the denoiser leaves them.
+
+        C is 16 for FLUX.1 and Z-Image, 32 for FLUX.2, 4 for SDXL.
+        """
         ...
 
     def decode(self, latents: Tensor) -> Tensor:
-        """``(N, 3, H, W)`` float32 in [0, 1] on the CPU, from what `latents` gave."""
+        """``(N, 3, H, W)`` float32 in [0, 1] on the CPU, from what `generate_latents` gave."""
+        ...
+
+
+@runtime_checkable
+class Rerenderer(Generator, Protocol):
+    """A generator that can paint over an image, keeping the more of it the lower the strength."""
+
+    def rerender(
+        self,
+        images: Tensor,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        *,
+        strength: float,
+        steps: int | None = None,
+    ) -> Tensor:
+        """Image-to-image (SDEdit, arXiv 2108.01073): ``(N, 3, H, W)`` in [0, 1] to the same shape and range.
+
+        Noise of share ``strength`` in (0, 1] is added, and the last ``steps * strength`` steps are run. Image ``i``
+        depends on ``images[i]``, ``prompts[i]``, ``seeds[i]``, the strength and the steps alone.
+        """
         ...
 
 
@@ -124,6 +211,17 @@ def check_steps(steps: int | None, spec: GeneratorSpec) -> int:
     if not 1 <= steps <= MAX_STEPS:
         raise UsageError(f"{steps} steps are not possible; use 1 to {MAX_STEPS} ({spec.name} uses {spec.steps})")
     return steps
+
+
+def check_strength(strength: float, steps: int) -> float:
+    """``strength``, if it is in (0, 1] and leaves at least one of ``steps`` to run; raises `UsageError` otherwise."""
+    if not 0 < strength <= 1:
+        raise UsageError(f"strength {strength:g} is not possible; use more than 0 and at most 1")
+    if steps * strength < 1:
+        raise UsageError(
+            f"strength {strength:g} of {steps} steps leaves no step to run; use {1 / steps:g} or more, or more steps"
+        )
+    return strength
 
 
 def _seed(seed: int) -> int:

@@ -1,7 +1,7 @@
-"""`Head`: one image contract around every network that enhances images.
+"""`Head`: one contract around every network that gives enhanced images.
 
 A head folder holds ``config.json`` (format version, network settings, facts about the training),
-``model.safetensors`` (the weights) and ``README.md`` (the model card).
+``model.safetensors`` (the weights), ``README.md`` (the model card) and, where they were calibrated, ``gates.json``.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -22,7 +22,10 @@ from topcoat.embedded import MINI
 from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.files import atomic_path, read_json, write_json, write_text
 from topcoat.heads.card import render_card
-from topcoat.heads.network import HeadConfig, channels_last
+from topcoat.heads.descriptor import HeadDescriptor
+from topcoat.heads.gates import GATES_NAME, GateRules, read_gates, write_gates
+from topcoat.heads.hub import download, upload
+from topcoat.heads.network import HeadConfig, LatentHeadConfig, channels_last
 from topcoat.heads.registry import build_network, parse_head_config
 from topcoat.images import check_images, crop_to, pad_to_multiple
 
@@ -35,35 +38,30 @@ PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 MAX_STRENGTH = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class HeadDescriptor:
-    """What a caller may need to know of a head."""
-
-    name: str
-    """Its kind, as in `topcoat.heads.registry.KINDS`."""
-    takes: Literal["image"]
-    size_multiple: int
-    """The network's own granularity in pixels; `Head` pads, so callers need not care."""
-    parameters: int
-
-
 class Head:
-    """Enhances images: ``z = clamp(x + strength * network(x))``.
+    """Enhances images, ``z = clamp(x + strength * network(x))``, or decodes latents, ``z = clamp(network(latents))``.
 
-    ``network`` maps ``(N, 3, H, W)`` in [0, 1] to a change of the same shape; ``config`` is what it was built from.
-    ``facts`` (JSON values) says how it was trained and goes into the model card.
+    ``network`` maps ``(N, 3, H, W)`` in [0, 1] to a change of the same shape, or latents to images, as ``config``
+    says, which is what it was built from. ``facts`` (JSON values) says how it was trained and goes into the model card.
     """
 
-    def __init__(self, network: nn.Module, config: HeadConfig, facts: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        config: HeadConfig,
+        facts: Mapping[str, Any] | None = None,
+        gates: GateRules | None = None,
+    ) -> None:
         self.network = channels_last(network.eval())
         self.config = config
         self.facts: Mapping[str, Any] = dict(facts or {})
+        self.gates = gates
+        """Calibrated thresholds of the gates, where `topcoat calibrate` made them for this head."""
 
     @property
     def descriptor(self) -> HeadDescriptor:
-        """Kind, input, size granularity and number of parameters."""
-        parameters = sum(parameter.numel() for parameter in self.network.parameters())
-        return HeadDescriptor(self.config.kind, "image", self.config.size_multiple, parameters)
+        """Kind, settings, input, size granularity, parameters and FLOP."""
+        return HeadDescriptor(self.config, sum(parameter.numel() for parameter in self.network.parameters()))
 
     @property
     def device(self) -> torch.device:
@@ -76,23 +74,39 @@ class Head:
         return self
 
     @torch.no_grad()
-    def __call__(self, images: Tensor, strength: float = 1.0) -> Tensor:
-        """Enhance ``images`` ``(N, 3, H, W)``, RGB in [0, 1], of any height and width.
+    def __call__(self, inputs: Tensor, strength: float = 1.0) -> Tensor:
+        """Enhance images ``(N, 3, H, W)``, RGB in [0, 1], of any height and width; or decode latents ``(N, C, h, w)``.
 
-        ``strength`` scales the change: 0 returns the images, 1 is what was trained, at most 2. The result is float32
-        in [0, 1] on the device that the images came from. Raises `UsageError` for images or a strength outside this,
-        `ModelError` if the result is not finite.
+        `descriptor` says which of the two a head takes. ``strength`` scales the change: 0 returns the images, 1 is what
+        was trained, at most 2. The result is float32 ``(N, 3, H, W)`` in [0, 1] on the device that the inputs came
+        from. Raises `UsageError` for inputs or a strength outside this, and for a strength other than 1 with latents,
+        where there is no image to go back to; `ModelError` if the result is not finite.
         """
-        check_images(images)
         if not 0 <= strength <= MAX_STRENGTH:
             raise UsageError(f"strength is {strength}; give a number from 0 (no change) to {MAX_STRENGTH:g}")
-        pixels = images.to(self.device, torch.float32)
-        padded, size = pad_to_multiple(pixels, self.config.size_multiple)
-        delta = crop_to(self.network(padded.contiguous(memory_format=torch.channels_last)), size)
-        enhanced = (pixels + strength * delta).clamp(0, 1)
+        if isinstance(self.config, LatentHeadConfig):
+            enhanced = self._decode(check_latents(inputs, self.config), strength)
+        else:
+            enhanced = self._enhance(check_images(inputs), strength)
         if not bool(torch.isfinite(enhanced).all()):
             raise ModelError("the head gave values that are not finite; its weights are damaged, load or train another")
-        return enhanced.contiguous().to(images.device)
+        return enhanced.contiguous().to(inputs.device)
+
+    def _enhance(self, images: Tensor, strength: float) -> Tensor:
+        pixels = images.to(self.device, torch.float32)
+        small = min(pixels.shape[-2:]) < self.config.smallest_px
+        padded, size = pad_to_multiple(pixels, self.config.smallest_px if small else self.config.size_multiple)
+        delta = crop_to(self.network(padded.contiguous(memory_format=torch.channels_last)), size)
+        return (pixels + strength * delta).clamp(0, 1)
+
+    def _decode(self, latents: Tensor, strength: float) -> Tensor:
+        if strength != 1:
+            raise UsageError(
+                f"strength is {strength}, but this head decodes latents and has no distilled image to go back to; "
+                "leave strength at 1, or use a head that takes images"
+            )
+        latents = latents.to(self.device, torch.float32)
+        return self.network(latents.contiguous(memory_format=torch.channels_last)).clamp(0, 1)
 
     @property
     def digest(self) -> str:
@@ -119,15 +133,21 @@ class Head:
                 "facts": facts,
             },
         )
-        described = self.descriptor
-        text = render_card(
-            kind=described.name,
-            parameters=described.parameters,
-            size_multiple=described.size_multiple,
-            digest=self.digest,
-            facts=facts,
-        )
-        write_text(folder / CARD_NAME, text)
+        write_text(folder / CARD_NAME, render_card(self.descriptor, digest=self.digest, facts=facts))
+        if self.gates is not None:
+            write_gates(folder, self.gates)
+        else:  # those of another head that lay here before
+            (folder / GATES_NAME).unlink(missing_ok=True)
+
+    def push_to_hub(self, name: str, *, private: bool = True, card: Mapping[str, Any] | None = None) -> str:
+        """Put the head into the Hugging Face repository ``owner/name``, made if it is missing; returns its address.
+
+        ``card`` is as in `save_pretrained`. Raises `DataError` for a name that can be none, `ModelError` if the
+        repository cannot be written.
+        """
+        with TemporaryDirectory() as folder:
+            self.save_pretrained(folder, card)
+            return upload(Path(folder), name, private=private, message=f"topcoat head {self.digest}")
 
     @classmethod
     def from_pretrained(cls, folder_or_id: str | Path, *, revision: str | None = None) -> Head:
@@ -138,12 +158,12 @@ class Head:
         """
         folder = Path(folder_or_id)
         if not folder.is_dir():
-            folder = _download(str(folder_or_id), revision)
+            folder = download(str(folder_or_id), revision, [CONFIG_NAME, WEIGHTS_NAME, CARD_NAME, GATES_NAME])
         config, facts = _read_config(folder)
         with torch.random.fork_rng(devices=[]):  # the fresh weights are replaced: leave the caller's generator alone
             network = build_network(config)
         _load_weights(network, folder)
-        return cls(network, config, facts)
+        return cls(network, config, facts, read_gates(folder))
 
     @classmethod
     def default(cls) -> Head:
@@ -152,6 +172,26 @@ class Head:
         if not (folder / WEIGHTS_NAME).is_file():
             raise DataError("this installation lacks the embedded head; reinstall topcoat or name a head folder")
         return cls.from_pretrained(folder)
+
+
+def check_latents(latents: Tensor, config: LatentHeadConfig) -> Tensor:
+    """Return ``latents`` unchanged if they are finite floats ``(N, C, h, w)`` with the channels that the head takes.
+
+    Raises `UsageError` saying what they are instead.
+    """
+    wanted = f"(N, {config.latent_channels}, h, w)"
+    if not isinstance(latents, Tensor) or not latents.is_floating_point():
+        kind = latents.dtype if isinstance(latents, Tensor) else type(latents).__name__
+        raise UsageError(f"this head decodes latents, not {kind}; give floats {wanted}")
+    shape = tuple(latents.shape)
+    if len(shape) != 4 or 0 in shape:
+        raise UsageError(f"this head decodes latents, but was given the shape {shape}; give {wanted}")
+    if shape[1] != config.latent_channels:
+        hint = "; these may be images, use a head that takes them" if shape[1] == 3 else ""
+        raise UsageError(f"this head decodes latents of {config.latent_channels} channels, not {shape[1]}{hint}")
+    if not bool(torch.isfinite(latents).all()):
+        raise UsageError("the latents hold NaN or infinite values; give finite ones, as the denoiser leaves them")
+    return latents
 
 
 def _read_config(folder: Path) -> tuple[HeadConfig, Mapping[str, Any]]:
@@ -203,24 +243,6 @@ def _refuse_pickles(folder: Path) -> None:
             f"{folder} holds only pickled weights ({pickles[0]}), which can run code when loaded; "
             f"ask for {WEIGHTS_NAME} and {CONFIG_NAME} instead"
         )
-
-
-def _download(name: str, revision: str | None) -> Path:
-    """The local copy of a Hugging Face repository, without anything but the files of a head."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
-
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise DataError(f"{name} is not a folder; give a head folder or a repository id like owner/name")
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=[CONFIG_NAME, WEIGHTS_NAME, CARD_NAME]))
-    except HFValidationError as error:
-        raise DataError(f"{name} is neither a folder nor a repository id like owner/name; check it") from error
-    except Exception as error:  # hub, network and cache errors have no common base
-        raise ModelError(
-            f"the head {name} is not a folder here and cannot be fetched ({type(error).__name__}); "
-            "check the name, the network and HF_TOKEN"
-        ) from error
 
 
 def _digest(config: HeadConfig, weights: Mapping[str, Tensor]) -> str:

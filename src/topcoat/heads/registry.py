@@ -1,20 +1,27 @@
-"""The table of head kinds: to add one, write its module and one line here."""
+"""The table of head kinds: to add one, write its module and two lines here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from torch import nn
 
 from topcoat.config import parse_config
 from topcoat.errors import UsageError
+from topcoat.heads.cyclegan import CycleGANConfig, ResNetGenerator
+from topcoat.heads.decoder import Decoder, DecoderConfig
+from topcoat.heads.esa_cyclegan import ESACycleGANConfig, ESAResNetGenerator
+from topcoat.heads.nafnet import NAFNet, NAFNetConfig
 from topcoat.heads.network import HeadConfig
 from topcoat.heads.unet import UNet, UNetConfig
 
-AnyHeadConfig = UNetConfig
-"""The settings that a training config may hold; with a second kind this becomes a union told apart by ``kind``."""
+AnyHeadConfig = Annotated[
+    UNetConfig | NAFNetConfig | CycleGANConfig | ESACycleGANConfig | DecoderConfig, Field(discriminator="kind")
+]
+"""The settings that a training config may hold, told apart by ``kind``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +33,10 @@ class HeadKind:
 
 
 KINDS: Mapping[str, HeadKind] = {
+    "cyclegan": HeadKind(CycleGANConfig, ResNetGenerator),
+    "decoder": HeadKind(DecoderConfig, Decoder),
+    "esa-cyclegan": HeadKind(ESACycleGANConfig, ESAResNetGenerator),
+    "nafnet": HeadKind(NAFNetConfig, NAFNet),
     "unet": HeadKind(UNetConfig, UNet),
 }
 

@@ -7,28 +7,37 @@ The choices made here, and why:
   a head must keep, and statistics over the batch would make an image depend on its neighbours. Residual branches that
   start small (the idea of Fixup, arXiv 1901.09321) train without it.
 - Upsampling is a convolution with pixel shuffle, initialised so that the four pixels of a block start equal (ICNR,
-  arXiv 1707.02937), which keeps checkerboards out. Skips are added, not concatenated: half the cost.
+  arXiv 1707.02937), or a convolution with bilinear enlargement, which has no checkerboard at all and carries less
+  detail. Never a transposed convolution. Skips are added, not concatenated: half the cost.
 - The last convolution starts at zero: an untrained head changes nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from topcoat.heads.cbam import CBAM
+from topcoat.heads.blocks import icnr, initialise, stage
 from topcoat.heads.network import HeadConfig
+
+SIZES: Mapping[str, Mapping[str, Any]] = {
+    "small": {"channels": (16, 24, 32, 96), "blocks_per_stage": 1},
+    "base": {"channels": (24, 32, 64, 192), "blocks_per_stage": 1},
+    "large": {"channels": (32, 48, 80, 160), "blocks_per_stage": 2},
+}
+"""What ``size`` in a settings file stands for: 0.27 M, 1.00 M and 1.79 M parameters."""
 
 
 class UNetConfig(HeadConfig):
     """Shape of a `UNet`; the default has 1.00 M parameters and 0.48 GFLOP per 128x128 image.
 
-    ``channels`` holds one width per scale, finest first; each scale has half the side of the one before.
+    ``channels`` holds one width per scale, finest first; each scale has half the side of the one before. A settings
+    file may say ``size: small``, ``base`` or ``large`` (see `SIZES`) instead of ``channels`` and ``blocks_per_stage``.
     """
 
     kind: Literal["unet"] = "unet"  # pyright: ignore[reportIncompatibleVariableOverride] - frozen, so narrowing is safe
@@ -41,6 +50,18 @@ class UNetConfig(HeadConfig):
     blocks_per_stage: int = Field(default=1, ge=1, le=16)
     unshuffle: Literal[1, 2, 4] = 2
     cbam: bool = True
+    upsampling: Literal["pixel-shuffle", "resize"] = "pixel-shuffle"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_size(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or "size" not in data:
+            return data
+        given = {name: value for name, value in data.items() if name != "size"}
+        size = data["size"]
+        if size not in SIZES:
+            raise ValueError(f"size is {size!r}; use one of {', '.join(SIZES)}, or give channels")
+        return {**SIZES[size], **given}
 
     @property
     def depth(self) -> int:
@@ -65,13 +86,18 @@ class UNet(nn.Module):
         widths, blocks = config.channels, config.blocks_per_stage
         pixels = 3 * config.unshuffle**2
         self.stem = nn.Conv2d(pixels, widths[0], 3, padding=1)
-        self.encoder = nn.ModuleList(_stage(width, blocks, config.cbam) for width in widths[:-1])
+        self.encoder = nn.ModuleList(stage(width, blocks, config.cbam) for width in widths[:-1])
         self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairwise(widths))
-        self.middle = _stage(widths[-1], blocks, config.cbam)
-        self.up = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in pairwise(widths))
-        self.decoder = nn.ModuleList(_stage(width, blocks, config.cbam) for width in widths[:-1])
+        self.middle = stage(widths[-1], blocks, config.cbam)
+        self._shuffles = config.upsampling == "pixel-shuffle"
+        wider = 4 if self._shuffles else 1
+        self.up = nn.ModuleList(nn.Conv2d(coarse, wider * fine, 1) for fine, coarse in pairwise(widths))
+        self.decoder = nn.ModuleList(stage(width, blocks, config.cbam) for width in widths[:-1])
         self.out = nn.Conv2d(widths[0], pixels, 3, padding=1)
-        self._initialise(residual_blocks=blocks * (2 * config.depth - 1))
+        initialise(self)
+        if self._shuffles:
+            icnr(self.up)
+        nn.init.zeros_(self.out.weight)
 
     def forward(self, images: Tensor) -> Tensor:
         """The change to add to ``images`` ``(N, 3, H, W)``, of the same shape."""
@@ -79,45 +105,16 @@ class UNet(nn.Module):
         hidden = F.pixel_unshuffle(images * 2 - 1, factor)  # (N, 3 f f, H/f, W/f)
         hidden = self.stem(hidden)  # (N, C0, H/f, W/f)
         skips: list[Tensor] = []
-        for stage, down in zip(self.encoder, self.down, strict=True):
-            hidden = stage(hidden)
+        for encode, down in zip(self.encoder, self.down, strict=True):
+            hidden = encode(hidden)
             skips.append(hidden)
             hidden = down(hidden)  # half the side
         hidden = self.middle(hidden)
-        for stage, up, skip in zip(reversed(self.decoder), reversed(self.up), reversed(skips), strict=True):
-            hidden = stage(F.pixel_shuffle(up(hidden), 2) + skip)  # twice the side
+        for decode, up, skip in zip(reversed(self.decoder), reversed(self.up), reversed(skips), strict=True):
+            hidden = decode(self._enlarge(up(hidden)) + skip)  # twice the side
         return F.pixel_shuffle(self.out(hidden), factor)  # (N, 3, H, W)
 
-    @torch.no_grad()
-    def _initialise(self, residual_blocks: int) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        for module in self.modules():
-            if isinstance(module, ResidualBlock):
-                module.second.weight.mul_(residual_blocks**-0.5)
-        for up in self.up:
-            assert isinstance(up, nn.Conv2d)
-            quarter = up.weight[::4]
-            up.weight.copy_(quarter.repeat_interleave(4, dim=0))  # ICNR: equal weights for the 4 pixels of a block
-        nn.init.zeros_(self.out.weight)
-
-
-class ResidualBlock(nn.Module):
-    """``x + CBAM(conv(relu(conv(x))))`` at a fixed width; the attention sits on the branch, before the sum."""
-
-    def __init__(self, channels: int, cbam: bool) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        self.attention = CBAM(channels) if cbam else nn.Identity()
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """``hidden`` ``(N, C, H, W)`` plus its branch."""
-        return hidden + self.attention(self.second(F.relu(self.first(hidden))))
-
-
-def _stage(channels: int, blocks: int, cbam: bool) -> nn.Sequential:
-    return nn.Sequential(*(ResidualBlock(channels, cbam) for _ in range(blocks)))
+    def _enlarge(self, hidden: Tensor) -> Tensor:
+        if self._shuffles:
+            return F.pixel_shuffle(hidden, 2)
+        return F.interpolate(hidden, scale_factor=2, mode="bilinear", align_corners=False)

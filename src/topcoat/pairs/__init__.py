@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from topcoat.pairs.build import build_pairs
 from topcoat.pairs.dataset import ImageColumn, Pair, PairDataset
+from topcoat.pairs.dropping import drop_pairs
+from topcoat.pairs.engines import LocalEngine, RayEngine
+from topcoat.pairs.painting import Painting
 from topcoat.pairs.records import PairRecord
 
-__all__ = ["ImageColumn", "Pair", "PairDataset", "PairRecord", "build_pairs"]
+__all__ = [
+    "ImageColumn",
+    "LocalEngine",
+    "Painting",
+    "Pair",
+    "PairDataset",
+    "PairRecord",
+    "RayEngine",
+    "build_pairs",
+    "drop_pairs",
+]

@@ -1,41 +1,44 @@
-"""Building pairs: both generators paint every prompt from the same seed, shard by shard, and a rerun goes on."""
+"""Building pairs: both generators paint every prompt, shard by shard, and a rerun goes on where one stopped."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from topcoat.errors import DataError, ModelError, TopcoatError, UsageError
-from topcoat.files import atomic_path, sha256_of, write_text
+from topcoat.errors import DataError, UsageError
+from topcoat.files import sha256_of, write_text
 from topcoat.generators.base import Generator, ModelPair
 from topcoat.generators.presets import model_pair
-from topcoat.images import check_images, encode_png
 from topcoat.pairs.card import dataset_card
 from topcoat.pairs.dataset import PairDataset
+from topcoat.pairs.engines import Engine, EngineName, named_engine
 from topcoat.pairs.manifest import (
+    Dropped,
     Failure,
     Manifest,
     ShardEntry,
+    build_identity,
     differences,
     new_manifest,
-    pair_identity,
     read_manifest,
     versions,
     write_manifest,
 )
-from topcoat.pairs.records import IMAGE_COLUMNS, PairRecord, as_row, plan_records, read_columns, shard_schema
+from topcoat.pairs.painting import Painting
+from topcoat.pairs.records import PairRecord, plan_records, read_columns
+from topcoat.pairs.shards import ShardJob, ShardResult, Workshop, filter_labels
 from topcoat.prompts import Prompt
 
-_GROUP_ROWS = 50
-_GROUP_BYTES = 16 * 1024 * 1024  # a reader loads a whole row group for one image, so large images go in smaller groups
+if TYPE_CHECKING:
+    from topcoat.pairs.filters import PairFilter
+
+DEFAULT_BATCH_SIZE = 16
+DEFAULT_SHARD_SIZE = 250
 
 Progress = Callable[[int, int], None]
-_Made = dict[str, tuple[bytes, bytes]]
-_Generators = tuple[Generator, Generator]
 
 
 def build_pairs(
@@ -44,42 +47,52 @@ def build_pairs(
     pair: ModelPair | str,
     *,
     seeds: Sequence[int] | None = None,
-    batch_size: int = 16,
-    shard_size: int = 250,
-    generators: _Generators | None = None,
+    batch_size: int | None = None,
+    shard_size: int = DEFAULT_SHARD_SIZE,
+    painting: Painting | None = None,
+    filters: Sequence[str | PairFilter] = (),
+    engine: EngineName | Engine = "local",
+    generators: tuple[Generator, Generator] | None = None,
     on_progress: Progress | None = None,
 ) -> PairDataset:
     """Paint every prompt with both models of ``pair`` into ``folder``; run again to go on or to add prompts.
 
     Shards that are complete are kept as they are; pairs that failed are tried again. An image that cannot be made is
-    retried once alone, then listed in the manifest, and the rest goes on. ``generators`` replaces loading
-    (distilled, baseline) from ``pair``; ``on_progress`` is called with (pairs done, pairs planned).
+    retried once alone, then listed in the manifest, and the rest goes on; where memory ends, batches are halved.
+    ``painting`` says how images are paired and what else is kept (by default: from the same seed, nothing else).
+    ``filters``, given by name or as objects, leave pairs out and list them with reason and score. ``batch_size`` is a
+    property of the folder: by default its own, 16 in a new one. ``generators`` replaces loading (distilled, baseline)
+    from ``pair``; ``on_progress`` is called with (pairs done, pairs planned).
 
-    Raises `UsageError` for bad prompts, seeds or sizes; `DataError` if ``folder`` holds anything else (nothing is
-    overwritten) or cannot be written; `ModelError` if a model cannot be had or fails for a whole shard.
+    Raises `UsageError` for bad prompts, seeds, sizes, filters or an unknown engine; `DataError` if ``folder`` holds
+    anything else (nothing is overwritten), was changed or cannot be written; `ModelError` if a model cannot be had or
+    fails for a whole shard.
     """
-    if batch_size < 1 or shard_size < 1:
+    if shard_size < 1 or (batch_size is not None and batch_size < 1):
         raise UsageError(f"batch_size {batch_size} and shard_size {shard_size} must both be 1 or more")
     folder = Path(folder)
     models = model_pair(pair) if isinstance(pair, str) else pair
+    painting = painting or Painting()
+    runner = named_engine(engine) if isinstance(engine, str) else engine
     records = plan_records(prompts, seeds)
-    manifest = _open_or_start(folder, models, shard_size)
-    plan = [records[start : start + shard_size] for start in range(0, len(records), shard_size)]
-    kept = [_read_made(folder, manifest, number, wanted) for number, wanted in enumerate(plan)]
-    if generators is None and any(made is not None for made in kept):
-        from topcoat.generators.diffusers import load_pair
-
-        generators = load_pair(models)
-    done = 0
-    for number, (wanted, made) in enumerate(zip(plan, kept, strict=True)):
-        if made is not None:
-            assert generators is not None
-            report = _shifted(on_progress, done, len(records))
-            manifest = _build_shard(folder, manifest, number, wanted, made, generators, batch_size, report)
-        done += len(wanted)
-        if on_progress is not None:
-            on_progress(done, len(records))
-    write_text(folder / "README.md", dataset_card(manifest))
+    identity = build_identity(models, painting, filter_labels(filters))
+    manifest = _open_or_start(folder, models, identity, batch_size, shard_size)
+    workshop = Workshop(folder, models, painting, manifest.batch_size or DEFAULT_BATCH_SIZE, tuple(filters), generators)
+    jobs = _jobs(folder, manifest, records)
+    done = _Done(len(records), sum(len(job) for job in jobs), on_progress)
+    positions = {record.id: position for position, record in enumerate(records)}
+    sizes = {job.name: job for job in jobs}
+    try:
+        for result in runner.run(workshop, jobs, done.shard):
+            manifest = _entered(manifest, sizes[result.entry.name], result, positions)
+            write_manifest(folder, manifest)
+            done.shard(result.entry.name, len(sizes[result.entry.name]))
+    finally:
+        _remove_leftovers(folder)
+    done.tell()
+    card = dataset_card(manifest)
+    if not _holds(folder / "README.md", card):
+        write_text(folder / "README.md", card)
     return PairDataset.open(folder)
 
 
@@ -88,46 +101,86 @@ def shard_name(number: int) -> str:
     return f"train-{number:05d}.parquet"
 
 
-def _open_or_start(folder: Path, pair: ModelPair, shard_size: int) -> Manifest:
+def _open_or_start(
+    folder: Path, pair: ModelPair, identity: dict[str, Any], batch_size: int | None, shard_size: int
+) -> Manifest:
     """The manifest to go on with; refuses a folder with other content before anything is written."""
+    fresh = new_manifest(pair, shard_size).model_copy(
+        update={"identity": identity, "batch_size": batch_size or DEFAULT_BATCH_SIZE}
+    )
     if not (folder / "manifest.json").exists():
         if folder.exists() and (not folder.is_dir() or any(not path.name.startswith(".") for path in folder.iterdir())):
             raise DataError(f"{folder} is not an empty folder and holds no pairs; choose another one")
-        manifest = new_manifest(pair, shard_size)
-        write_manifest(folder, manifest)
-        return manifest
+        write_manifest(folder, fresh)
+        return fresh
     manifest = read_manifest(folder)
-    changed = differences(manifest.identity, pair_identity(pair))
+    if not (manifest.shards or manifest.dropped or any(folder.glob("data/*.parquet"))):
+        if manifest != fresh.model_copy(update={"versions": manifest.versions}):
+            write_manifest(folder, fresh)  # a build that ended before its first shard holds nobody to its settings
+        _remove_leftovers(folder)
+        return fresh
+    changed = differences(manifest.identity, identity)
     if changed:
         more = f" and {len(changed) - 2} more" if len(changed) > 2 else ""
         raise DataError(
             f"{folder} holds pairs of other settings ({'; '.join(changed[:2])}{more}); nothing was changed, choose "
             "another folder or the settings of before"
         )
-    if manifest.shard_size != shard_size:
-        raise DataError(f"{folder} has shard_size {manifest.shard_size}, not {shard_size}; use {manifest.shard_size}")
-    for leftover in folder.glob("data/.*.tmp"):  # of a run that was killed
-        leftover.unlink(missing_ok=True)
-    return manifest
+    sizes = (("shard_size", manifest.shard_size, shard_size), ("batch_size", manifest.batch_size, batch_size))
+    for name, before, now in sizes:
+        if before is not None and now is not None and before != now:
+            raise DataError(f"{folder} has {name} {before}, not {now}; use {before}")
+    _remove_leftovers(folder)
+    return manifest.model_copy(update={"batch_size": manifest.batch_size or fresh.batch_size})
 
 
-def _read_made(folder: Path, manifest: Manifest, number: int, wanted: list[PairRecord]) -> _Made | None:
-    """The pairs of a shard that are there already, or None if the shard is complete.
+def _remove_leftovers(folder: Path) -> None:
+    """Delete what writers that were killed left behind."""
+    for leftover in (
+        *folder.glob("data/.train-*.tmp"),
+        *folder.glob(".manifest.json.*.tmp"),
+        *folder.glob(".README.*.tmp"),
+    ):
+        with suppress(OSError):
+            leftover.unlink(missing_ok=True)
 
-    Raises `DataError` if the shard holds pairs of other prompts.
+
+def _jobs(folder: Path, manifest: Manifest, records: list[PairRecord]) -> list[ShardJob]:
+    """The shards that are not complete, each with what is there already.
+
+    Raises `DataError` if a shard holds pairs of other prompts, or was changed since it was built.
     """
-    path = folder / "data" / shard_name(number)
+    listed = {entry.name: entry for entry in manifest.shards}
+    dropped = {item.id for item in manifest.dropped}
+    _check_unchanged(folder, manifest.shards)
+    jobs: list[ShardJob] = []
+    for number, start in enumerate(range(0, len(records), manifest.shard_size)):
+        wanted = tuple(records[start : start + manifest.shard_size])
+        name = shard_name(number)
+        made = _made(folder / "data" / name, wanted, dropped, listed.get(name))
+        if made is not None:
+            if made and name in listed:
+                _check_digest(folder / "data" / name, listed[name])  # what is reused must not carry damage on
+            ids = {record.id for record in wanted}
+            jobs.append(ShardJob(name, wanted, made, frozenset(dropped & ids)))
+    return jobs
+
+
+def _made(
+    path: Path, wanted: Sequence[PairRecord], dropped: set[str], entry: ShardEntry | None
+) -> frozenset[str] | None:
+    """The ids of a shard that are there already, or None if the shard is complete."""
     if not path.exists():
-        return {}
+        return frozenset()
     found = [row["id"] for row in read_columns(path, ["id"])]
     here = set(found)
-    listed = [entry for entry in manifest.shards if entry.name == path.name]
-    expected = [record.id for record in wanted]
-    if [name for name in expected if name in here] == found:
-        if here.issuperset(expected) and listed and listed[0].rows == len(found):
+    planned = [record.id for record in wanted]
+    expected = [name for name in planned if name not in dropped]
+    if [name for name in planned if name in here] == found:
+        if found == expected and entry is not None and entry.rows == len(found):
             return None
-        return {row["id"]: (row["distilled"]["bytes"], row["baseline"]["bytes"]) for row in _images_of(path)}
-    if listed and here.issuperset(expected) and found[: len(expected)] == expected:
+        return frozenset(here - dropped)
+    if entry is not None and entry.rows == len(found) and found[: len(expected)] == expected:
         return None  # fewer prompts than last time: what is there is kept
     raise DataError(
         f"{path} holds pairs of other prompts or seeds; nothing was changed, choose another folder or give the same "
@@ -135,117 +188,74 @@ def _read_made(folder: Path, manifest: Manifest, number: int, wanted: list[PairR
     )
 
 
-def _images_of(path: Path) -> list[dict[str, Any]]:
-    return read_columns(path, ["id", *IMAGE_COLUMNS])
+def _check_unchanged(folder: Path, entries: Sequence[ShardEntry]) -> None:
+    """Raise `DataError` if a listed shard has other bytes than it was built with.
 
-
-def _build_shard(
-    folder: Path,
-    manifest: Manifest,
-    number: int,
-    wanted: list[PairRecord],
-    made: _Made,
-    generators: _Generators,
-    batch_size: int,
-    report: Callable[[int], None],
-) -> Manifest:
-    """Paint what is missing of one shard, write it in one piece and enter it in the manifest."""
-    path = folder / "data" / shard_name(number)
-    failures: list[Failure] = []
-    rows = 0
-    with atomic_path(path) as temporary:
-        with pq.ParquetWriter(temporary, shard_schema(), compression="none") as writer:
-            painted = _paint(wanted, made, generators, batch_size, failures, report)
-            for group in _grouped(painted):
-                writer.write_table(pa.Table.from_pylist(group, schema=shard_schema()))
-                rows += len(group)
-        if not rows:
-            raise ModelError(f"none of {len(wanted)} pairs could be made; the last reason was: {failures[-1].error}")
-    entry = ShardEntry(name=path.name, rows=rows, sha256=sha256_of(path))
-    shards = {shard.name: shard for shard in (*manifest.shards, entry)}
-    tried = {record.id for record in wanted}
-    failed = (*(failure for failure in manifest.failures if failure.id not in tried), *failures)
-    manifest = manifest.model_copy(
-        update={"shards": tuple(shards[key] for key in sorted(shards)), "failures": failed, "versions": versions()}
-    )
-    write_manifest(folder, manifest)
-    return manifest
-
-
-def _paint(
-    wanted: list[PairRecord],
-    made: _Made,
-    generators: _Generators,
-    batch_size: int,
-    failures: list[Failure],
-    report: Callable[[int], None],
-) -> Iterator[dict[str, Any]]:
-    """The rows of a shard in their order; what is not in ``made`` is painted, what fails goes to ``failures``.
-
-    Batches are cut from the shard's first pair on and painted whole even where some are there already: a network's
-    rounding depends on the batch, and so the bytes do not depend on where an earlier run stopped.
+    Reading every byte of a large dataset takes hours, so a file of the right size that is no newer than the manifest
+    is believed; `PairDataset.verify` believes nothing. What had to be read is believed from then on.
     """
-    for start in range(0, len(wanted), batch_size):
-        batch = wanted[start : start + batch_size]
-        missing = {record.id for record in batch if record.id not in made}
-        distilled, baseline = (_images(generator, batch, missing) for generator in generators)
-        for record in batch:
-            if record.id in made:
-                yield as_row(record, *made[record.id])
-                continue
-            one, other = distilled[record.id], baseline[record.id]
-            if isinstance(one, bytes) and isinstance(other, bytes):
-                yield as_row(record, one, other)
-            else:
-                reason = one if isinstance(one, str) else str(other)
-                failures.append(Failure(id=record.id, prompt=record.prompt, seed=record.seed, error=reason))
-        report(start + len(batch))
+    manifest_path = folder / "manifest.json"
+    written_ns = manifest_path.stat().st_mtime_ns
+    compared = False
+    for entry in entries:
+        path = folder / "data" / entry.name
+        if not path.exists():
+            continue  # it is made again
+        status = path.stat()
+        if entry.size_bytes not in (None, status.st_size) or status.st_mtime_ns > written_ns:
+            _check_digest(path, entry)
+            compared = True
+    if compared:
+        with suppress(OSError):
+            os.utime(manifest_path)
 
 
-def _images(generator: Generator, batch: list[PairRecord], missing: set[str]) -> dict[str, bytes | str]:
-    """PNG bytes for each missing id, or the reason why there are none; after a failure, each is tried once alone."""
-    if not missing:
-        return {}
-    together = _attempt(generator, batch)
-    if not isinstance(together, str):
-        return {record.id: png for record, png in zip(batch, together, strict=True)}
-    results: dict[str, bytes | str] = {}
-    for record in batch:
-        if record.id in missing:
-            alone = _attempt(generator, [record])
-            results[record.id] = alone if isinstance(alone, str) else alone[0]
-    return results
+def _check_digest(path: Path, entry: ShardEntry) -> None:
+    if sha256_of(path) != entry.sha256:
+        raise DataError(f"{path} was changed since it was built; delete it and run again to make it anew")
 
 
-def _attempt(generator: Generator, records: list[PairRecord]) -> list[bytes] | str:
-    """PNG bytes of all records painted together, or why that failed."""
-    try:
-        images = generator.generate([record.prompt for record in records], [record.seed for record in records])
-        check_images(images, f"the images of {generator.spec.name}")
-        return [encode_png(image) for image in images]
-    except (TopcoatError, RuntimeError) as error:
-        return " ".join(str(error).split())[:300] or type(error).__name__
+def _entered(manifest: Manifest, job: ShardJob, result: ShardResult, positions: dict[str, int]) -> Manifest:
+    """The manifest with a shard that was made; what failed or was dropped is in the order of the plan."""
+    shards = {shard.name: shard for shard in (*manifest.shards, result.entry)}
+    tried = {record.id for record in job.records}
+
+    def place(item: Failure | Dropped) -> int:
+        return positions.get(item.id, len(positions))
+
+    failures = [*(item for item in manifest.failures if item.id not in tried), *result.failures]
+    dropped = [*manifest.dropped, *result.dropped]
+    return manifest.model_copy(
+        update={
+            "shards": tuple(shards[name] for name in sorted(shards)),
+            "failures": tuple(sorted(failures, key=place)),
+            "dropped": tuple(sorted(dropped, key=place)),
+            "versions": versions(),
+        }
+    )
 
 
-def _grouped(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Rows in row groups of at most `_GROUP_ROWS` rows and about `_GROUP_BYTES` bytes."""
-    group: list[dict[str, Any]] = []
-    size = 0
-    for row in rows:
-        group.append(row)
-        size += sum(len(row[name]["bytes"]) for name in IMAGE_COLUMNS)
-        if len(group) == _GROUP_ROWS or size >= _GROUP_BYTES:
-            yield group
-            group, size = [], 0
-    if group:
-        yield group
+def _holds(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_bytes() == text.encode()
 
 
-def _shifted(on_progress: Progress | None, done: int, total: int) -> Callable[[int], None]:
-    """A report for one shard, counted from the start of the dataset."""
+class _Done:
+    """Counts pairs over shards that are made at the same time."""
 
-    def report(in_shard: int) -> None:
-        if on_progress is not None:
-            on_progress(done + in_shard, total)
+    def __init__(self, total: int, open_pairs: int, on_progress: Progress | None) -> None:
+        self._total = total
+        self._before = total - open_pairs
+        self._shards: dict[str, int] = {}
+        self._on_progress = on_progress
+        self.tell()
 
-    return report
+    def shard(self, name: str, done: int) -> None:
+        """``done`` pairs of the shard ``name`` are done."""
+        if self._shards.get(name, 0) < done:
+            self._shards[name] = done
+            self.tell()
+
+    def tell(self) -> None:
+        """Say how many pairs of all are done."""
+        if self._on_progress is not None:
+            self._on_progress(self._before + sum(self._shards.values()), self._total)

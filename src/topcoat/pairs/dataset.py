@@ -11,28 +11,40 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, overload
 
+import torch
 from torch import Tensor
 
 from topcoat.errors import DataError, UsageError
 from topcoat.files import sha256_of
 from topcoat.images import decode_image
 from topcoat.pairs.manifest import Manifest, read_manifest
-from topcoat.pairs.records import IMAGE_COLUMNS, PairRecord, read_columns, read_records, row_group_sizes
+from topcoat.pairs.painting import Painting, painting_of
+from topcoat.pairs.records import (
+    LATENTS,
+    PairRecord,
+    distilled_column,
+    latents_column,
+    read_columns,
+    read_latents,
+    read_records,
+    row_group_sizes,
+)
 from topcoat.prompts import Split
 
 Side = Literal["distilled", "baseline"]
-"""The two image columns."""
+"""The two sides of a pair."""
 
-_KEPT_GROUPS = 8  # row groups of undecoded images in memory; each is at most about 16 MB
+_KEPT_COLUMNS = 16  # columns of row groups in memory, undecoded; two of them are at most about 16 MB
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One pair: its record and both images ``(3, H, W)`` in [0, 1]."""
+    """One pair: its record, both images ``(3, H, W)`` in [0, 1] and, where kept, distilled latents ``(C, h, w)``."""
 
     record: PairRecord
     distilled: Tensor
     baseline: Tensor
+    latents: Tensor | None = None
 
 
 class ImageColumn(Sequence[Tensor]):
@@ -61,10 +73,14 @@ class ImageColumn(Sequence[Tensor]):
 class PairDataset(Sequence[Pair]):
     """Pairs in a folder made by `build_pairs`; `open` reads texts, images are read when asked for."""
 
-    def __init__(self, store: _Store, records: Sequence[PairRecord], rows: Sequence[int]) -> None:
+    def __init__(
+        self, store: _Store, records: Sequence[PairRecord], rows: Sequence[int], steps: int | None = None
+    ) -> None:
+        """A view of some rows of an opened folder; use `open`, `split` and `with_steps`."""
         self._store = store
         self._records = tuple(records)
         self._rows = tuple(rows)
+        self._steps = steps
 
     @classmethod
     def open(cls, folder: str | Path) -> PairDataset:
@@ -120,7 +136,25 @@ class PairDataset(Sequence[Pair]):
             digest.update(entry.sha256.encode())
         for record in self._records:
             digest.update(b"\0" + record.id.encode())
+        if self._steps is not None:
+            digest.update(f"\0steps {self._steps}".encode())
         return digest.hexdigest()
+
+    @property
+    def painting(self) -> Painting:
+        """What was painted of each prompt."""
+        return painting_of(self.manifest.identity)
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The distilled step counts that can be had by `with_steps`, first that of the whole dataset; may be none."""
+        own = self._own_steps
+        return (*(() if own is None else (own,)), *self.painting.distilled_steps)
+
+    @property
+    def _own_steps(self) -> int | None:
+        """None where nobody painted, as in a dataset that was imported."""
+        return self.manifest.identity["distilled"].get("steps")
 
     def split(self, name: Split) -> PairDataset:
         """The pairs of one split, sharing this dataset's cache; may be empty. Raises `UsageError` for another name."""
@@ -128,13 +162,34 @@ class PairDataset(Sequence[Pair]):
             raise UsageError(f"no split is called {name!r}; use one of: {', '.join(get_args(Split))}")
         chosen = [index for index, record in enumerate(self._records) if record.split == name]
         return PairDataset(
-            self._store, [self._records[index] for index in chosen], [self._rows[index] for index in chosen]
+            self._store,
+            [self._records[index] for index in chosen],
+            [self._rows[index] for index in chosen],
+            self._steps,
         )
+
+    def with_steps(self, steps: int) -> PairDataset:
+        """The same pairs with the distilled images (and latents) of ``steps`` steps, sharing this dataset's cache.
+
+        Raises `UsageError` if the distilled model did not paint that many steps here.
+        """
+        if steps not in self.steps:
+            there = ", ".join(str(count) for count in self.steps) or "the images as they are"
+            raise UsageError(f"{self.folder} has no distilled images of {steps} steps; use one of: {there}")
+        return PairDataset(self._store, self._records, self._rows, None if steps == self._own_steps else steps)
 
     def image(self, index: int, column: Side) -> Tensor:
         """One image ``(3, H, W)`` of one side; raises `IndexError` outside the dataset."""
+        name = distilled_column(self._steps) if column == "distilled" else column
+        cell = self._store.cell(self._rows[index], name)
+        return decode_image(cell["bytes"], f"{column} image of pair {self._records[index].id}")
+
+    def latents(self, index: int) -> Tensor | None:
+        """The distilled latents ``(C, h, w)`` float32, or None where none were kept; raises `IndexError` outside."""
         row = self._rows[index]
-        return decode_image(self._store.row(row)[column]["bytes"], f"{column} image of pair {self._records[index].id}")
+        if not self.painting.latents:
+            return None
+        return torch.from_numpy(self._store.cell(row, latents_column(self._steps)).astype("float32"))
 
     def verify(self) -> None:
         """Read every byte and compare it with the manifest; raises `DataError` for a shard that was changed."""
@@ -153,7 +208,9 @@ class PairDataset(Sequence[Pair]):
     def __getitem__(self, index: int | slice) -> Pair | list[Pair]:
         if isinstance(index, slice):
             return [self[position] for position in range(len(self))[index]]
-        return Pair(self._records[index], self.image(index, "distilled"), self.image(index, "baseline"))
+        return Pair(
+            self._records[index], self.image(index, "distilled"), self.image(index, "baseline"), self.latents(index)
+        )
 
     def __iter__(self) -> Iterator[Pair]:
         return (self[index] for index in range(len(self)))
@@ -172,28 +229,28 @@ class _Group:
 
 
 class _Store:
-    """Undecoded rows of a folder, a few row groups at a time; shared by all views, safe to use from threads."""
+    """Undecoded columns of a folder, a few row groups at a time; shared by all views, safe to use from threads."""
 
     def __init__(self, folder: Path, manifest: Manifest, groups: Sequence[_Group]) -> None:
         self.folder = folder
         self.manifest = manifest
         self._groups = groups
         self._starts = [group.start for group in groups]
-        self._kept: OrderedDict[int, list[dict[str, Any]]] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, str], Any] = OrderedDict()
         self._lock = threading.Lock()
 
-    def row(self, row: int) -> dict[str, Any]:
-        """Both images of dataset row ``row`` as ``{column: {"bytes", "path"}}``."""
+    def cell(self, row: int, column: str) -> Any:
+        """One column of dataset row ``row``: an image as ``{"bytes", "path"}``, latents as an array ``(C, h, w)``."""
         number = bisect.bisect_right(self._starts, row) - 1
-        group = self._groups[number]
+        group, key = self._groups[number], (number, column)
         with self._lock:
-            rows = self._kept.pop(number, None)
-            if rows is None:
-                rows = read_columns(group.shard, list(IMAGE_COLUMNS), group.number)
-            self._kept[number] = rows
-            while len(self._kept) > _KEPT_GROUPS:
+            values = self._kept.pop(key, None)
+            if values is None:
+                values = _read(group, column)
+            self._kept[key] = values
+            while len(self._kept) > _KEPT_COLUMNS:
                 self._kept.popitem(last=False)
-        return rows[row - group.start]
+        return values[row - group.start]
 
     def __getstate__(self) -> dict[str, Any]:
         """Worker processes start with an empty cache and a lock of their own."""
@@ -201,3 +258,9 @@ class _Store:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["folder"], state["manifest"], state["groups"])
+
+
+def _read(group: _Group, column: str) -> Any:
+    if column.startswith(LATENTS):
+        return read_latents(group.shard, column, group.number)
+    return [row[column] for row in read_columns(group.shard, [column], group.number)]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -18,7 +20,9 @@ from topcoat.prompts import Prompt, Split, as_prompts
 
 _TEXT_COLUMNS = ("id", "prompt", "seed", "split", "attributes")
 IMAGE_COLUMNS = ("distilled", "baseline")
-"""The two image columns of a shard."""
+"""The two image columns that every shard has."""
+LATENTS = "latents"
+"""What the name of a latents column begins with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,34 +64,67 @@ def plan_records(prompts: Iterable[str | Prompt], seeds: Sequence[int] | None) -
     return records
 
 
-def shard_schema() -> pa.Schema:
+def distilled_column(steps: int | None) -> str:
+    """The image column of the distilled model at ``steps``; None is its spec's own step count."""
+    return "distilled" if steps is None else f"distilled_steps_{steps}"
+
+
+def latents_column(steps: int | None) -> str:
+    """The column of the distilled latents at ``steps``; None is the spec's own step count."""
+    return LATENTS if steps is None else f"{LATENTS}_steps_{steps}"
+
+
+def shard_schema(images: Sequence[str] = IMAGE_COLUMNS, latents: Sequence[str] = ()) -> pa.Schema:
     """The columns of a shard, with the metadata by which Hugging Face `datasets` knows the images for images.
 
-    The layout is that of ``datasets.Features(...).arrow_schema``: an image is a struct of file bytes and a path.
+    The layout is that of ``datasets.Features(...).arrow_schema``: an image is a struct of file bytes and a path,
+    latents ``(C, h, w)`` are lists of lists of lists of float16.
     """
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    nested: pa.DataType = pa.float16()
+    feature: dict[str, Any] = {"dtype": "float16", "_type": "Value"}
+    for _ in range(3):
+        nested, feature = pa.list_(nested), {"feature": feature, "_type": "List"}
     columns: list[tuple[str, pa.DataType]] = [
         (name, pa.int64() if name == "seed" else pa.string()) for name in _TEXT_COLUMNS
     ]
-    columns += [(name, image) for name in IMAGE_COLUMNS]
-    features: dict[str, dict[str, str]] = {
+    columns += [(name, image) for name in images]
+    columns += [(name, nested) for name in latents]
+    features: dict[str, dict[str, Any]] = {
         name: {"dtype": "int64" if name == "seed" else "string", "_type": "Value"} for name in _TEXT_COLUMNS
     }
-    features |= {name: {"_type": "Image"} for name in IMAGE_COLUMNS}
+    features |= {name: {"_type": "Image"} for name in images}
+    features |= dict.fromkeys(latents, feature)
     return pa.schema(columns, metadata={"huggingface": json.dumps({"info": {"features": features}})})
 
 
 def as_row(record: PairRecord, distilled_png: bytes, baseline_png: bytes) -> dict[str, Any]:
     """A pair as a row of a shard."""
+    return full_row(record, {"distilled": distilled_png, "baseline": baseline_png}, {})
+
+
+def full_row(record: PairRecord, images: Mapping[str, bytes], latents: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """A pair as a row of a shard: PNG bytes by image column, float16 ``(C, h, w)`` by latents column."""
     return {
         "id": record.id,
         "prompt": record.prompt,
         "seed": record.seed,
         "split": record.split,
         "attributes": json.dumps(dict(record.attributes), ensure_ascii=False),
-        "distilled": {"bytes": distilled_png, "path": f"{record.id}-distilled.png"},
-        "baseline": {"bytes": baseline_png, "path": f"{record.id}-baseline.png"},
+        **{name: {"bytes": png, "path": f"{record.id}-{name}.png"} for name, png in images.items()},
+        **latents,
     }
+
+
+def as_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Rows of a shard as a table; latents go over as whole arrays, because one by one they would take seconds."""
+    columns = []
+    for name, kind in zip(schema.names, schema.types, strict=True):
+        values = [row[name] for row in rows]
+        columns.append(
+            _nested(np.stack(values)).cast(kind) if name.startswith(LATENTS) else pa.array(values, type=kind)
+        )
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def read_records(shard: Path) -> list[PairRecord]:
@@ -110,6 +147,30 @@ def read_columns(shard: Path, columns: list[str], row_group: int | None = None) 
         return file.read_row_group(row_group, columns=columns).to_pylist()
 
 
+def read_latents(shard: Path, column: str, row_group: int) -> np.ndarray:
+    """``(rows, C, h, w)`` float16: the latents of one row group; raises `DataError` if they cannot be read."""
+    with _opened(shard) as file:
+        return _unnested(file.read_row_group(row_group, columns=[column]).column(0))
+
+
+def read_schema(shard: Path) -> pa.Schema:
+    """The columns of a shard; raises `DataError` if it cannot be read."""
+    with _opened(shard) as file:
+        return file.schema_arrow
+
+
+def read_rows(shard: Path) -> Generator[dict[str, Any], None, None]:
+    """Whole rows of a shard in their order, a row group at a time; raises `DataError` if it cannot be read."""
+    with _opened(shard) as file:
+        names = file.schema_arrow.names
+        plain = [name for name in names if not name.startswith(LATENTS)]
+        for group in range(file.metadata.num_row_groups):
+            table = file.read_row_group(group)
+            latents = {name: _unnested(table.column(name)) for name in names if name not in plain}
+            for position, row in enumerate(table.select(plain).to_pylist()):
+                yield row | {name: values[position] for name, values in latents.items()}
+
+
 def row_group_sizes(shard: Path) -> list[int]:
     """The number of rows in each row group of a shard; raises `DataError` if it cannot be read."""
     with _opened(shard) as file:
@@ -126,3 +187,22 @@ def _opened(shard: Path) -> Iterator[pq.ParquetFile]:
         raise DataError(f"{shard} is missing; build the pairs again with the same settings to restore it") from error
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{shard} is damaged; delete it and build the pairs again to restore it") from error
+
+
+def _nested(values: np.ndarray) -> pa.Array:
+    """``(N, C, h, w)`` as N lists of lists of lists."""
+    flat: pa.Array = pa.array(np.ascontiguousarray(values).reshape(-1))
+    for size in values.shape[:0:-1]:
+        flat = pa.ListArray.from_arrays(pa.array(np.arange(0, len(flat) + 1, size), pa.int32()), flat)
+    return flat
+
+
+def _unnested(column: pa.ChunkedArray) -> np.ndarray:
+    """``(N, C, h, w)`` from N lists of lists of lists, all of one size."""
+    values: Any = column.combine_chunks()
+    counts = [len(values)]
+    for _ in range(3):
+        values = values.flatten()
+        counts.append(len(values))
+    sizes = [inner // max(1, outer) for outer, inner in itertools.pairwise(counts)]
+    return values.to_numpy(zero_copy_only=False).reshape(counts[0], *sizes)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from topcoat.cost import BASELINE_STEPS_BESIDE, Timing, hardware, summarise, timed
+from topcoat.cost import BASELINE_STEPS_BESIDE, Timing, summarise, timed
 from topcoat.cost.flops import HeadLike
 from topcoat.generators.base import Generator
-from topcoat.pairs.manifest import spec_identity
 from topcoat.pipeline import Movable, move_beside
-from topcoat.proof.store import Shard, ShardStore, to_bytes, to_floats
+from topcoat.proof.painter import Painter
+from topcoat.proof.store import ShardStore, to_bytes, to_floats
 
 FLOOR_SEED_OFFSET = 1_000_000_007
 """Added to a subject's seed for the baseline at other seeds; no other subject is near."""
@@ -95,17 +95,16 @@ class _Run:
         on_progress: Progress | None,
         total: int,
     ) -> None:
-        self._generators = {"distilled": distilled, "baseline": baseline}
-        self._identities = {name: spec_identity(one.spec) for name, one in self._generators.items()}
+        generators = {"distilled": distilled, "baseline": baseline}
+        self._painters = {name: Painter(one, store, batch_size) for name, one in generators.items()}
+        self._beside = baseline.spec.steps != BASELINE_STEPS_BESIDE
         self._head = head
         self._batch_size = batch_size
-        self._store = store
         self._on_progress = on_progress
         self._total = total
         self._done = 0
         self._batches = 0
-        self._machine = str(hardware())
-        self._warm: set[str] = set()
+        self._warm = False
         self._images: dict[str, list[Tensor]] = {"distilled": [], "enhanced": [], "baseline": [], "floor": []}
         self._seconds: dict[str, list[tuple[int, float]]] = {}
 
@@ -115,7 +114,7 @@ class _Run:
         self._images["distilled"].append(x)
         self._images["enhanced"].append(self._enhance(x))
         self._images["baseline"].append(self._paint("baseline", "baseline", prompts, seeds))
-        if self._batches < TIMED_BATCHES_BESIDE and self._generators["baseline"].spec.steps != BASELINE_STEPS_BESIDE:
+        if self._batches < TIMED_BATCHES_BESIDE and self._beside:
             self._paint("baseline_beside", "baseline", prompts, seeds, steps=BASELINE_STEPS_BESIDE)
         others = [seed + FLOOR_SEED_OFFSET for seed in seeds]
         self._images["floor"].append(self._paint("floor", "baseline", prompts, others))
@@ -130,27 +129,16 @@ class _Run:
         return Collected(**joined, seconds=seconds, stage_seconds=totals)
 
     def _paint(self, stage: str, side: str, prompts: list[str], seeds: list[int], steps: int | None = None) -> Tensor:
-        key: dict[str, Any] = {"model": self._identities[side], "prompts": prompts, "seeds": seeds, "steps": steps}
-        key["machine"] = self._machine  # its seconds belong to this machine
-        shard = self._store.get(stage, key)
-        if shard is None:
-            generator = self._generators[side]
-            if side not in self._warm and len(prompts) == self._batch_size:
-                generator.generate(prompts, seeds, steps=1)
-                self._warm.add(side)
-            made: list[Tensor] = []
-            seconds = timed(lambda: made.append(generator.generate(prompts, seeds, steps=steps)))
-            shard = Shard(to_bytes(made[0]), seconds)
-            self._store.put(stage, key, shard)
+        shard = self._painters[side].paint(stage, prompts, seeds, steps)
         self._note(stage, len(prompts), shard.seconds)
         return shard.images
 
     def _enhance(self, x: Tensor) -> Tensor:
         """The head on what a picture file of the distilled image holds; never kept, for a head is what changes."""
         images = to_floats(x)
-        if "head" not in self._warm:
+        if not self._warm:
             self._head(images)
-            self._warm.add("head")
+            self._warm = True
         made: list[Tensor] = []
         seconds = timed(lambda: made.append(self._head(images)))
         self._note("head", len(x), seconds)

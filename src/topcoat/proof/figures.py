@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from topcoat.charts import Bar, bars, histogram
 from topcoat.cost import BASELINE_STEPS_BESIDE, count_steps, format_tflop
-from topcoat.proof.charts import Bar, bars, histogram
 from topcoat.proof.record import Proof, percent, saving_words
 
 

@@ -22,7 +22,7 @@ from topcoat.files import atomic_path
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One batch: images ``(N, 3, H, W)`` uint8, and the seconds it took to paint them."""
+    """One batch: images ``(N, 3, H, W)`` uint8 (or float16 latents), and the seconds it took to make them."""
 
     images: Tensor
     seconds: float

@@ -2,7 +2,8 @@
 
 Image number k of a run is pair ``order[k // n][k % n]``, with one seeded shuffle per pass over the n pairs, and its
 crop and flip come from a generator seeded with k. So a resumed run sees what an uninterrupted one would have seen, and
-nothing about the order has to be saved.
+nothing about the order has to be saved. Unpaired batches draw both sides like this, each from random streams of its
+own.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from torch import Tensor
 
 from topcoat.errors import DataError
 
-_SHUFFLE, _CROP = 0, 1  # separate random streams of one seed
+_SHUFFLE, _CROP, _OTHER_SHUFFLE, _OTHER_CROP = 0, 1, 2, 3  # separate random streams of one seed
+_DISTILLED, _BASELINE = 0, 1
 
 
 class ImagePair(Protocol):
@@ -53,19 +55,42 @@ class Batch:
 
     x: Tensor
     y: Tensor
+    latents: Tensor | None = None
+    """``(N, C, h, w)`` float32, those of ``x``, where the head decodes latents."""
+
+    def pieces(self, count: int) -> list[Batch]:
+        """``count`` batches of equal size, in order."""
+        size = len(self.x) // count
+        cuts = [slice(index * size, (index + 1) * size) for index in range(count)]
+        return [Batch(self.x[c], self.y[c], None if self.latents is None else self.latents[c]) for c in cuts]
+
+
+@dataclass(frozen=True, slots=True)
+class PairPixels:
+    """A decoded pair: uint8 ``(2, 3, H, W)``, distilled and baseline, and latents ``(C, h, w)`` where asked for."""
+
+    pixels: Tensor
+    latents: Tensor | None
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes in memory."""
+        return self.pixels.nbytes + (0 if self.latents is None else self.latents.nbytes)
 
 
 class PairBytes:
-    """The pairs as uint8 ``(2, 3, H, W)``, decoded once and kept if all of them fit in ``cache_mebibytes``.
+    """The pairs as `PairPixels`, decoded once and kept if all of them fit in ``cache_mebibytes``.
 
-    Exact for images that come from 8-bit files.
+    Exact for images that come from 8-bit files. ``latents`` asks for the distilled model's latents of that many
+    channels.
     """
 
-    def __init__(self, pairs: PairSource, cache_mebibytes: int) -> None:
+    def __init__(self, pairs: PairSource, cache_mebibytes: int, latents: int | None = None) -> None:
         if len(pairs) == 0:
             raise DataError("the dataset has no training pairs; build some with topcoat pairs build")
         self._pairs = pairs
-        self._kept: dict[int, Tensor] = {}
+        self._latents = latents
+        self._kept: dict[int, PairPixels] = {}
         self._keep = False
         first = self[0]
         self._keep = first.nbytes * len(pairs) <= cache_mebibytes * 2**20
@@ -73,7 +98,7 @@ class PairBytes:
     def __len__(self) -> int:
         return len(self._pairs)
 
-    def __getitem__(self, index: int) -> Tensor:
+    def __getitem__(self, index: int) -> PairPixels:
         kept = self._kept.get(index)
         if kept is not None:
             return kept
@@ -82,58 +107,154 @@ class PairBytes:
             sizes = f"{_size(pair.distilled)} and {_size(pair.baseline)}"
             raise DataError(f"pair {index} has images of {sizes}; build the pairs again with one size for both")
         pixels = torch.stack([pair.distilled, pair.baseline]).mul(255).round().clamp(0, 255).to(torch.uint8)
+        found = PairPixels(pixels, None if self._latents is None else latents_of(pair, index, self._latents))
         if self._keep:
-            self._kept[index] = pixels
-        return pixels
+            self._kept[index] = found
+        return found
+
+
+def latents_of(pair: ImagePair, index: int, channels: int) -> Tensor:
+    """The distilled model's latents ``(C, h, w)`` of a pair; raises `DataError` if it has none or other channels."""
+    latents: Tensor | None = getattr(pair, "latents", None)
+    if latents is None:
+        raise DataError(f"pair {index} has no latents, which this head decodes; build the pairs again with latents")
+    if latents.ndim != 3 or latents.shape[0] != channels:
+        raise DataError(
+            f"pair {index} has latents of shape {tuple(latents.shape)}, but the head takes {channels} channels; "
+            f"set head.latent_channels to {latents.shape[0]}"
+        )
+    return latents.float()
+
+
+@dataclass(frozen=True, slots=True)
+class Cutting:
+    """How images are cut: the side of the square (None for whole images), mirroring, the granularity."""
+
+    crop_px: int | None
+    flip: bool
+    size_multiple: int
 
 
 class PairBatches:
-    """Cuts, mirrors and stacks pairs; see the module's text for the order.
+    """Cuts, mirrors and stacks pairs, both halves alike; see the module's text for the order.
 
-    ``crop_px`` is the side of the square that is cut, None for whole images (cut to a multiple of ``size_multiple``).
+    Whole images are cut to a multiple of ``size_multiple``. Where the pairs hold latents, cuts lie on whole latents, of
+    which ``size_multiple`` is the side.
     """
 
     def __init__(self, pairs: PairBytes, *, seed: int, crop_px: int | None, flip: bool, size_multiple: int) -> None:
         self._pairs = pairs
+        self._cutting = Cutting(crop_px, flip, size_multiple)
         self._seed = seed
-        self._crop_px = crop_px
-        self._flip = flip
-        self._size_multiple = size_multiple
-        self._order: tuple[int, Sequence[int]] = (-1, ())  # the last pass and its shuffle
+        self._order = _Order(len(pairs), seed, _SHUFFLE)
 
     def batch(self, first_image: int, count: int) -> Batch:
         """Images number ``first_image`` to ``first_image + count - 1`` of the run."""
         cuts = [self._cut(number) for number in range(first_image, first_image + count)]
-        if len({cut.shape for cut in cuts}) > 1:
-            raise DataError("the training pairs have several sizes; set crop_px, or batch_size to 1")
-        pixels = torch.stack(cuts).float().div_(255)  # (N, 2, 3, H, W)
-        return Batch(x=pixels[:, 0].contiguous(), y=pixels[:, 1].contiguous())
+        pixels = _stacked([cut.pixels for cut in cuts])  # (N, 2, 3, H, W)
+        latents = [cut.latents for cut in cuts if cut.latents is not None]
+        return Batch(
+            x=pixels[:, _DISTILLED].contiguous(),
+            y=pixels[:, _BASELINE].contiguous(),
+            latents=torch.stack(latents) if latents else None,
+        )
 
-    def _cut(self, number: int) -> Tensor:
-        index = self._index(number)
-        pixels = self._pairs[index]  # (2, 3, H, W): both halves get the same cut
-        height, width = pixels.shape[-2:]
-        if self._crop_px is None:
-            cut_height = height // self._size_multiple * self._size_multiple
-            cut_width = width // self._size_multiple * self._size_multiple
-        else:
-            cut_height = cut_width = self._crop_px
-        if not (0 < cut_height <= height and 0 < cut_width <= width):
-            wanted = self._crop_px or self._size_multiple
-            raise DataError(f"pair {index} has {_size(pixels)} px, less than the {wanted} px to cut; lower crop_px")
+    def _cut(self, number: int) -> PairPixels:
+        index = self._order[number]
+        pair = self._pairs[index]
         random = np.random.default_rng([self._seed, _CROP, number])
-        top = int(random.integers(height - cut_height + 1))
-        left = int(random.integers(width - cut_width + 1))
-        mirror = self._flip and bool(random.integers(2))
-        cut = pixels[..., top : top + cut_height, left : left + cut_width]
-        return cut.flip(-1) if mirror else cut
+        if pair.latents is not None:
+            return _cut_with_latents(pair.pixels, pair.latents, index, self._cutting, random)
+        return PairPixels(_cut(pair.pixels, index, self._cutting, random), None)
 
-    def _index(self, number: int) -> int:
-        turn, place = divmod(number, len(self._pairs))
-        if self._order[0] != turn:
-            random = np.random.default_rng([self._seed, _SHUFFLE, turn])
-            self._order = (turn, random.permutation(len(self._pairs)).tolist())
-        return self._order[1][place]
+
+class UnpairedBatches:
+    """As `PairBatches`, but the two sides of a batch are drawn, cut and mirrored apart from each other."""
+
+    def __init__(self, pairs: PairBytes, *, seed: int, crop_px: int | None, flip: bool, size_multiple: int) -> None:
+        self._pairs = pairs
+        self._cutting = Cutting(crop_px, flip, size_multiple)
+        self._seed = seed
+        self._orders = (_Order(len(pairs), seed, _SHUFFLE), _Order(len(pairs), seed, _OTHER_SHUFFLE))
+
+    def batch(self, first_image: int, count: int) -> Batch:
+        """Images number ``first_image`` to ``first_image + count - 1`` of the run, on both sides."""
+        numbers = range(first_image, first_image + count)
+        sides = [_stacked([self._cut(number, side) for number in numbers]) for side in (_DISTILLED, _BASELINE)]
+        return Batch(x=sides[_DISTILLED], y=sides[_BASELINE])
+
+    def _cut(self, number: int, side: int) -> Tensor:
+        index = self._orders[side][number]
+        random = np.random.default_rng([self._seed, (_CROP, _OTHER_CROP)[side], number])
+        return _cut(self._pairs[index].pixels[side], index, self._cutting, random)
+
+
+class _Order:
+    """Which pair is image number k: one seeded shuffle per pass."""
+
+    def __init__(self, count: int, seed: int, stream: int) -> None:
+        self._count = count
+        self._seed = seed
+        self._stream = stream
+        self._last: tuple[int, Sequence[int]] = (-1, ())  # the last pass and its shuffle
+
+    def __getitem__(self, number: int) -> int:
+        turn, place = divmod(number, self._count)
+        if self._last[0] != turn:
+            random = np.random.default_rng([self._seed, self._stream, turn])
+            self._last = (turn, random.permutation(self._count).tolist())
+        return self._last[1][place]
+
+
+def _cut(pixels: Tensor, index: int, cutting: Cutting, random: np.random.Generator) -> Tensor:
+    """A random square (or all) of ``pixels`` ``(..., H, W)``, mirrored half of the time."""
+    height, width = pixels.shape[-2:]
+    cut_height, cut_width = _cut_size(pixels, index, cutting)
+    top = int(random.integers(height - cut_height + 1))
+    left = int(random.integers(width - cut_width + 1))
+    mirror = cutting.flip and bool(random.integers(2))
+    cut = pixels[..., top : top + cut_height, left : left + cut_width]
+    return cut.flip(-1) if mirror else cut
+
+
+def _cut_with_latents(
+    pixels: Tensor, latents: Tensor, index: int, cutting: Cutting, random: np.random.Generator
+) -> PairPixels:
+    """The same random square of both, on whole latents."""
+    scale = cutting.size_multiple
+    rows, columns = latents.shape[-2:]
+    if (rows * scale, columns * scale) != tuple(pixels.shape[-2:]):
+        raise DataError(
+            f"pair {index} has {_size(pixels)} px and {columns}x{rows} latents, but the head makes {scale} px of a "
+            "latent; use a head with another number of scales"
+        )
+    cut_height, cut_width = _cut_size(pixels, index, cutting)
+    top = int(random.integers(rows - cut_height // scale + 1))
+    left = int(random.integers(columns - cut_width // scale + 1))
+    return PairPixels(
+        pixels[..., top * scale : top * scale + cut_height, left * scale : left * scale + cut_width],
+        latents[:, top : top + cut_height // scale, left : left + cut_width // scale],
+    )
+
+
+def _cut_size(pixels: Tensor, index: int, cutting: Cutting) -> tuple[int, int]:
+    height, width = pixels.shape[-2:]
+    if cutting.crop_px is None:
+        cut_height = height // cutting.size_multiple * cutting.size_multiple
+        cut_width = width // cutting.size_multiple * cutting.size_multiple
+    else:
+        cut_height = cut_width = cutting.crop_px
+    if not (0 < cut_height <= height and 0 < cut_width <= width):
+        wanted = cutting.crop_px or cutting.size_multiple
+        raise DataError(f"pair {index} has {_size(pixels)} px, less than the {wanted} px to cut; lower crop_px")
+    return cut_height, cut_width
+
+
+def _stacked(cuts: Sequence[Tensor]) -> Tensor:
+    """uint8 cuts as one float tensor in [0, 1]."""
+    if len({cut.shape for cut in cuts}) > 1:
+        raise DataError("the training pairs have several sizes; set crop_px, or batch_size to 1")
+    return torch.stack(list(cuts)).float().div_(255)
 
 
 def _size(image: Tensor) -> str:

@@ -4,6 +4,8 @@
 ``stats.jsonl``                 one record a line
 ``checkpoints/last.safetensors``  all state; the counters are in its header, so that both change in one rename
 ``checkpoints/best/``           the head with the best validation so far
+``validation.png``              distilled, enhanced and baseline images of the first validation pairs
+``tensorboard/``                what TensorBoard reads, where it is installed
 ``config.json`` ``model.safetensors`` ``README.md``  the averaged head as of the last checkpoint
 """
 
@@ -11,17 +13,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from topcoat.errors import DataError
 from topcoat.files import atomic_path, read_json, write_json, write_text
-from topcoat.training.paired import PairedTrainer
 from topcoat.training.records import TrainRecord
+from topcoat.training.trainer import Trainer
 
 FORMAT = "topcoat-training"
 FORMAT_VERSION = 1
@@ -35,7 +38,9 @@ class Progress:
     step: int = 0
     skipped_steps: int = 0
     bad_in_a_row: int = 0
-    best_perceptual: float | None = None
+    best_score: float | None = None
+    figures: dict[str, float | None] = field(default_factory=dict[str, float | None])
+    """The last validation."""
 
 
 class RunFolder:
@@ -47,6 +52,8 @@ class RunFolder:
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
         self.path = path
         self.best = path / "checkpoints" / "best"
+        self.picture = path / "validation.png"
+        self.tensorboard = path / "tensorboard"
         self._last = path / "checkpoints" / "last.safetensors"
         self._stats = path / "stats.jsonl"
         self._about = path / "train.json"
@@ -63,14 +70,19 @@ class RunFolder:
                     f"{self.path} holds another training run ({difference}); nothing was changed: "
                     "use another output folder, or the settings and pairs of that run"
                 )
-        elif self.path.is_dir() and any(self.path.iterdir()):
+        elif self.path.is_dir() and any(not path.name.endswith(".tmp") for path in self.path.iterdir()):
             raise DataError(f"{self.path} holds files but no training run; nothing was changed: use an empty folder")
 
-    def resume(self, trainer: PairedTrainer) -> Progress:
-        """Begin the run, or bring ``trainer`` to where it stopped; records past that point are dropped."""
+    def resume(self, trainer: Trainer, *, writes: bool = True) -> Progress:
+        """Begin the run, or bring ``trainer`` to where it stopped; records past that point are dropped.
+
+        One of several processes ``writes``; the others only read.
+        """
+        progress = self._load(trainer) if self._last.exists() else Progress()
+        if not writes:
+            return progress
         if not self._about.exists():
             write_json(self._about, self._identity)
-        progress = self._load(trainer) if self._last.exists() else Progress()
         if self._stats.exists():
             lines = self._stats.read_text(encoding="utf-8").splitlines()
             kept = [line for line in lines if _images_seen(line) <= progress.images_seen]
@@ -78,7 +90,7 @@ class RunFolder:
                 write_text(self._stats, "".join(line + "\n" for line in kept))
         return progress
 
-    def _load(self, trainer: PairedTrainer) -> Progress:
+    def _load(self, trainer: Trainer) -> Progress:
         try:
             with safe_open(self._last, framework="pt") as file:
                 header = file.metadata() or {}
@@ -88,18 +100,23 @@ class RunFolder:
             progress = Progress(**state["progress"])
             trainer.load_tensors(load_file(self._last))
         except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{self._last} is damaged; delete it to start this run from the beginning") from error
+            raise DataError(
+                f"{self._last} is damaged or of another number of processes ({_short(error)}); go on as it was begun, "
+                "or delete it to start this run from the beginning"
+            ) from error
         return progress
 
-    def save(self, trainer: PairedTrainer, progress: Progress, facts: Mapping[str, Any]) -> None:
-        """Write the averaged head, then the state; each file is replaced as a whole.
+    def save(
+        self, trainer: Trainer, tensors: Mapping[str, Tensor], progress: Progress, facts: Mapping[str, Any]
+    ) -> None:
+        """Write the averaged head, then the state ``tensors``; each file is replaced as a whole.
 
         In this order, because a stop in between makes a resumed run write the head again.
         """
         trainer.head().save_pretrained(self.path, facts)
         state = json.dumps({"format_version": FORMAT_VERSION, "progress": asdict(progress)}, allow_nan=False)
         with atomic_path(self._last) as temporary:
-            save_file(trainer.tensors(), temporary, metadata={FORMAT: state})
+            save_file(dict(tensors), temporary, metadata={FORMAT: state})
 
     def log(self, record: TrainRecord) -> None:
         """Add a line to ``stats.jsonl``."""
@@ -115,6 +132,11 @@ def _images_seen(line: str) -> float:
         return int(json.loads(line)["images_seen"])
     except (ValueError, KeyError, TypeError):  # half a line, after a crash
         return float("inf")
+
+
+def _short(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 100 else text[:97] + "..."
 
 
 def _first_difference(there: Any, here: Any, name: str = "") -> str | None:

@@ -12,15 +12,21 @@ import torch
 from torch import Tensor, nn
 
 from topcoat.config import parse_config
-from topcoat.errors import ModelError, UsageError
-from topcoat.heads.network import channels_last
-from topcoat.training.batches import PairBatches, PairBytes, PairSource
+from topcoat.errors import DataError, ModelError, UsageError
+from topcoat.heads.base import Head
+from topcoat.heads.network import LatentHeadConfig, channels_last
+from topcoat.training.batches import PairBatches, PairBytes, PairSource, UnpairedBatches
 from topcoat.training.config import TrainConfig
 from topcoat.training.folder import Progress, RunFolder
 from topcoat.training.losses import HasStages
-from topcoat.training.paired import PairedTrainer, StepResult
+from topcoat.training.memory import memory_advice
+from topcoat.training.paired import PairedTrainer
+from topcoat.training.processes import Processes
 from topcoat.training.records import TrainRecord, ValidationRecord
 from topcoat.training.runs import run_config
+from topcoat.training.tracking import Board
+from topcoat.training.trainer import StepResult, Trainer
+from topcoat.training.unpaired import CycleTrainer
 from topcoat.training.validation import Validator
 
 LOG_EVERY_IMAGES = 1_000
@@ -41,36 +47,51 @@ def train(
     *,
     images: int | None = None,
     features: nn.Module | None = None,
+    init_from: Head | None = None,
 ) -> Generator[TrainRecord, None, None]:
     """Train a head on the ``train`` split of ``dataset``; yields a record per step.
 
-    ``run``: "unet" (the same as "best-unet"), "paper-unet", "debug", the path of a settings file, or a `TrainConfig`.
-    ``output``: the run's folder, by default ``runs/<name of the run>``. After the last record, and after every
-    checkpoint before it, `Head.from_pretrained(output)` loads the averaged head. ``images`` replaces the run's length.
-    ``features``: the frozen net of the perceptual loss, called with images and giving ``.stages``; by default the
-    embedded one.
+    ``run``: a named run of `topcoat.training.RUNS`, the path of a settings file, or a `TrainConfig`. ``output``: the
+    run's folder, by default ``runs/<name of the run>``. After the last record, and after every checkpoint before it,
+    `Head.from_pretrained(output)` loads the averaged head. ``images`` replaces the run's length. ``features``: the
+    frozen net of the perceptual loss, called with images and giving ``.stages`` (and ``.embedding``, where it has one);
+    by default the embedded one. ``init_from``: a head of the same settings to start from, instead of random weights.
 
     Stop by leaving the loop or closing the generator: the state is saved, and the same call goes on from there. On a
     CPU with the same number of threads the result is, bit for bit, that of an uninterrupted run. A finished run yields
-    nothing more.
+    nothing more. Started by ``accelerate launch`` in several processes, each takes its part of every batch; then only
+    the regular checkpoints are written, not one at a stop.
 
-    Arguments are checked at the call: `UsageError` for the run or its settings, `DataError` if the dataset has no
+    Arguments are checked at the call: `UsageError` for the run or its settings, `DataError` if the dataset has too few
     training pairs or ``output`` holds another run. While running, `DataError` for damaged pairs or a full disk,
-    `ModelError` after ``max_bad_steps`` steps in a row that are not finite.
+    `ModelError` after ``max_bad_steps`` skipped steps in a row, or when memory runs out.
     """
     config = run_config(run)
     if images is not None:
         config = parse_config({**config.model_dump(), "images": images}, TrainConfig, source="training settings")
+    if init_from is not None and init_from.config != config.head:
+        raise UsageError(
+            f"the head to start from is a {init_from.config.kind} of other settings than the run's {config.head.kind}; "
+            "give the run the settings in that head's config.json"
+        )
     net = _feature_net(features)
-    pairs = PairBytes(dataset.split("train"), config.cache_mebibytes)
+    channels = config.head.latent_channels if isinstance(config.head, LatentHeadConfig) else None
     identity = {
         "config": config.identity(),
         "dataset_digest": dataset.digest,
         "features_digest": str(getattr(net, "digest", "unnamed")),
     }
+    if init_from is not None:
+        identity["init_from"] = init_from.digest
+    pairs = PairBytes(dataset.split("train"), config.cache_mebibytes, channels)
     folder = RunFolder(Path(output) if output is not None else Path("runs") / config.name, identity)
+    if len(pairs) < config.batch_size:
+        raise DataError(
+            f"the dataset has {len(pairs)} training pairs, fewer than a batch of {config.batch_size}; "
+            "build more pairs, or lower batch_size"
+        )
     origin = {**_origin(dataset), **identity}
-    return _steps(config, pairs, dataset.split("val"), net, folder, origin)
+    return _steps(config, pairs, dataset.split("val"), net, folder, origin, init_from)
 
 
 def _steps(
@@ -80,63 +101,93 @@ def _steps(
     net: nn.Module,
     folder: RunFolder,
     origin: Mapping[str, Any],
+    start: Head | None,
 ) -> Generator[TrainRecord, None, None]:
-    accelerator = _accelerator(config)
-    device: torch.device = accelerator.device
-    features: Callable[[Tensor], HasStages] = channels_last(net.to(device))
-    trainer = PairedTrainer(config, features, accelerator)
-    progress = folder.resume(trainer)
+    processes = Processes(config.device, config.precision)
+    share = processes.share(config.batch_size)
+    if share % config.accumulate:
+        raise UsageError(f"each process takes {share} images of a batch; give accumulate a divisor of that")
+    features: Callable[[Tensor], HasStages] = channels_last(net.to(processes.device))
+    trainer: Trainer
+    if config.cycle is not None:
+        trainer = CycleTrainer(config, config.cycle, processes, start)
+    else:
+        trainer = PairedTrainer(config, features, processes, start)
+    progress = folder.resume(trainer, writes=processes.is_first)
+    processes.wait()
     if progress.images_seen >= config.images:
         return
-    batches = PairBatches(
+    source = PairBatches if config.cycle is None else UnpairedBatches
+    batches = source(
         pairs, seed=config.seed, crop_px=config.crop_px, flip=config.flip, size_multiple=config.head.size_multiple
     )
     validator = None
-    if len(validation_pairs) > 0:
-        validator = Validator(validation_pairs, config.validation_images, features, device)
+    if len(validation_pairs) > 0 and processes.is_first:
+        validator = Validator(validation_pairs, config.validation_images, features, processes.device, config.head)
+    board = Board(folder.tensorboard, config.tensorboard and processes.is_first)
 
     def save() -> None:
-        folder.save(trainer, progress, _facts(trainer, origin, progress))
+        tensors = trainer.tensors()  # by every process: it may exchange
+        if processes.is_first:
+            folder.save(trainer, tensors, progress, _facts(config, processes.precision, origin, progress))
+        processes.wait()  # so that none goes on, and perhaps resumes, before the file is there
+
+    def validate(now: Validator) -> ValidationRecord:
+        head = trainer.head()
+        found = now(head)
+        progress.figures = _figures(found)
+        if progress.best_score is None or found.score < progress.best_score:
+            progress.best_score = found.score
+            head.save_pretrained(folder.best, _facts(config, processes.precision, origin, progress))
+        now.picture(head, folder.picture)
+        return found
 
     size = config.batch_size
+    offset = processes.rank * share
     rate = 0.0
     whole = True  # False while a step is under way, when the state is neither before nor after it
     saved_at = time.monotonic()
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="topcoat-batches") as pool:
-        upcoming = pool.submit(batches.batch, progress.images_seen, size)
+        upcoming = pool.submit(batches.batch, progress.images_seen + offset, share)
         try:
             while progress.images_seen < config.images:
                 started = time.perf_counter()
                 batch = upcoming.result()
-                upcoming = pool.submit(batches.batch, progress.images_seen + size, size)
+                upcoming = pool.submit(batches.batch, progress.images_seen + size + offset, share)
                 before = progress.images_seen
                 whole = False
-                result = trainer.step(batch, before + size)
+                with memory_advice(config):
+                    result = trainer.step(batch, before + size)
                 _advance(progress, result, size)
                 whole = True
                 now = size / (time.perf_counter() - started)
                 rate = now if rate == 0 else 0.9 * rate + 0.1 * now
                 if progress.bad_in_a_row >= config.max_bad_steps:
-                    raise ModelError(_gave_up(config, progress))
+                    sentence = _gave_up(config, progress, folder.path)
+                    progress.bad_in_a_row = 0  # skipped steps changed nothing: what is saved is good to go on from
+                    save()
+                    raise ModelError(sentence)
 
                 finished = progress.images_seen >= config.images
                 validation = None
                 if validator is not None and (finished or _crosses(before, size, config.validate_every_images)):
-                    validation = validator(trainer.head())
-                    if _is_best(progress, validation):
-                        progress.best_perceptual = validation.perceptual
-                        trainer.head().save_pretrained(folder.best, _facts(trainer, origin, progress))
+                    validation = validate(validator)
                 record = _record(progress, result, rate, validation)
                 if finished or validation or result.skipped or _crosses(before, size, LOG_EVERY_IMAGES):
-                    folder.log(record)
-                if finished or time.monotonic() - saved_at >= config.checkpoint_every_seconds:
+                    if processes.is_first:
+                        folder.log(record)
+                    board.write(record)
+                due = time.monotonic() - saved_at >= config.checkpoint_every_seconds
+                if finished or processes.decided(due):
                     save()
                     saved_at = time.monotonic()
                 yield record
         except (GeneratorExit, KeyboardInterrupt):
-            if whole and progress.step > 0:
+            if whole and progress.step > 0 and processes.count == 1:
                 save()
             raise
+        finally:
+            board.close()
 
 
 def _feature_net(features: nn.Module | None) -> nn.Module:
@@ -145,20 +196,6 @@ def _feature_net(features: nn.Module | None) -> nn.Module:
 
         features = load_feature_net("loss")
     return features.eval().requires_grad_(False)
-
-
-def _accelerator(config: TrainConfig) -> Any:
-    from accelerate import Accelerator
-
-    try:
-        accelerator = Accelerator(cpu=config.device == "cpu")
-    except ValueError as error:  # accelerate keeps one device per process
-        raise UsageError("this process already trains on another device; start a new one for the cpu") from error
-    if accelerator.num_processes > 1:
-        raise UsageError("training runs in one process; start it without accelerate launch or torchrun")
-    if config.device not in ("auto", accelerator.device.type):
-        raise UsageError(f"device is {config.device}, but this machine offers {accelerator.device.type}; use auto")
-    return accelerator
 
 
 def _advance(progress: Progress, result: StepResult, size: int) -> None:
@@ -185,14 +222,11 @@ def _crosses(before: int, size: int, every: int) -> bool:
     return (before + size) // every > before // every
 
 
-def _is_best(progress: Progress, validation: ValidationRecord) -> bool:
-    return progress.best_perceptual is None or validation.perceptual < progress.best_perceptual
-
-
-def _gave_up(config: TrainConfig, progress: Progress) -> str:
+def _gave_up(config: TrainConfig, progress: Progress, folder: Path) -> str:
     return (
-        f"training stopped at {progress.images_seen} images: {progress.bad_in_a_row} steps in a row gave values that "
-        f"are not finite; start again in another folder with a learning_rate below {config.learning_rate:g}"
+        f"training stopped at {progress.images_seen} images: {progress.bad_in_a_row} steps in a row had gradients that "
+        f"are not finite or exploded; the last good head is in {folder}: go on from it with --init-from in another "
+        f"folder, with a learning_rate below {config.learning_rate:g}"
         + (" or precision float32" if config.precision != "float32" else "")
     )
 
@@ -203,21 +237,44 @@ def _origin(dataset: SplitSource) -> dict[str, Any]:
     if manifest is None:
         return {}
     sides: Mapping[str, Any] = manifest.identity
-    licences = {side: about["licence"] for side, about in sides.items() if "licence" in about}
+    told = {side: about for side, about in sides.items() if isinstance(about, dict)}
+    licences = {side: about["licence"] for side, about in told.items() if "licence" in about}
     return {"pair": manifest.pair, "licences": licences}
 
 
-def _facts(trainer: PairedTrainer, origin: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+def _facts(config: TrainConfig, precision: str, origin: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """What the head's card says of its training."""
-    config = trainer.config
     about = {name: value for name, value in origin.items() if name != "config"}
     return {
         "run": config.name,
         "images_seen": progress.images_seen,
         **about,
-        "losses": {name: weight for name, weight in config.losses.named().items() if weight},
-        "gradient_input_kind": config.losses.gradient_input_kind,
+        "losses": _objective(config),
         "seed": config.seed,
-        "precision": trainer.precision,
+        "precision": precision,
         "torch": torch.__version__,
+        "figures": dict(progress.figures),
+    }
+
+
+def _objective(config: TrainConfig) -> dict[str, Any]:
+    """The losses that are on, with their weights and kinds."""
+    if config.cycle is not None:
+        return {"cycle": config.cycle.model_dump(mode="json")}
+    weights = {name: weight for name, weight in config.losses.named().items() if weight}
+    chosen = config.losses.model_dump()
+    kinds = {"gradient_input": "gradient_input_kind", "gradient_target": "gradient_target_kind"}
+    kinds["perceptual"] = "perceptual_net"
+    return {**weights, **{key: chosen[key] for name, key in kinds.items() if name in weights}}
+
+
+def _figures(validation: ValidationRecord) -> dict[str, float | None]:
+    """The last validation as the card's figures, which are of the loss net and say so."""
+    return {
+        "validation_images": validation.images,
+        "psnr_db": validation.psnr_db,
+        "psnr_db_of_doing_nothing": validation.do_nothing_psnr_db,
+        "perceptual_distance_(loss_net)": validation.perceptual,
+        "perceptual_distance_of_doing_nothing_(loss_net)": validation.do_nothing_perceptual,
+        "gap_closed_(kernel_distance,_loss_net)": validation.gap_closed,
     }

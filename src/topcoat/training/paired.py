@@ -1,204 +1,205 @@
-"""One step of paired training: the networks, their optimisers and the losses, without files and without a loop."""
+"""One step of paired training, of images or of latents: networks, optimisers and losses, without files or a loop."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from topcoat.heads.base import Head
-from topcoat.heads.network import channels_last
 from topcoat.heads.registry import build_network
 from topcoat.training import losses
+from topcoat.training.adversarial import discriminator_loss, feature_matching_loss, generator_loss, r1_penalty
 from topcoat.training.batches import Batch
 from topcoat.training.config import TrainConfig
-from topcoat.training.discriminator import PatchDiscriminator
-from topcoat.training.ema import Ema, ema_decay
+from topcoat.training.discriminator import Verdict, View, build_discriminator, view_of
+from topcoat.training.ema import Ema
 from topcoat.training.losses import HasStages
+from topcoat.training.perceptual import Distance, load_distance
+from topcoat.training.processes import Processes
 from topcoat.training.schedule import adversarial_factor, learning_rate_factor
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
-
-BETAS = (0.9, 0.99)
-
-
-@dataclass(frozen=True, slots=True)
-class StepResult:
-    """What one step did; a skipped step changed no weights."""
-
-    loss: float
-    parts: Mapping[str, float]
-    learning_rate: float
-    skipped: bool
+from topcoat.training.trainer import StepResult, average, descend, mean_parts, new_learner, restore, state_of
 
 
 class PairedTrainer:
-    """Holds everything that training changes; `tensors` and `load_tensors` carry all of it.
+    """Trains a head against baseline images of the same subjects.
 
-    Weights start from ``config.seed``. Nothing here draws from torch's global random generator.
+    Head and discriminator move together: the gradients of both are of the weights before the step, as in CycleGAN.
+    Weights start from ``config.seed``, or from ``start`` (a head of the same settings). Nothing here draws from
+    torch's global random generator.
     """
 
-    def __init__(self, config: TrainConfig, features: Callable[[Tensor], HasStages], accelerator: Accelerator) -> None:
-        self.config = config
-        self.features = features
-        self._accelerator = accelerator
-        self.precision = resolved_precision(config.precision, accelerator.device)
+    def __init__(
+        self,
+        config: TrainConfig,
+        features: Callable[[Tensor], HasStages],
+        processes: Processes,
+        start: Head | None = None,
+    ) -> None:
+        self._config = config
+        self._features = features
+        self._processes = processes
+        self._critic = config.discriminator
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             network = build_network(config.head)
-            discriminator = PatchDiscriminator(config.discriminator)
-        self.network, self._optimizer = self._prepare(network, config.learning_rate)
-        self.ema = Ema(self.network)
-        self.discriminator: nn.Module | None = None
-        self._discriminator_optimizer: torch.optim.Optimizer | None = None
-        if config.losses.adversarial > 0:
-            rate = config.discriminator_learning_rate
-            self.discriminator, self._discriminator_optimizer = self._prepare(discriminator, rate)
+            discriminator = None
+            if config.losses.adversarial > 0:
+                discriminator = build_discriminator(self._critic, features, processes.device)
+        if start is not None:
+            network.load_state_dict(start.network.state_dict())
+        self._learners = {"head": new_learner(network, config, processes)}
+        self._head = self._learners["head"]
+        self._ema = Ema(self._head.network)
+        self._discriminator: nn.Module | None = None
+        if discriminator is not None:
+            self._learners["discriminator"] = new_learner(discriminator, config, processes)
+            self._discriminator = self._learners["discriminator"].network
+        self._distance: Distance | None = None
+        if config.losses.perceptual > 0 and config.losses.perceptual_net != "embedded":
+            self._distance = load_distance(config.losses.perceptual_net, processes.device)
 
-    def _prepare(self, network: nn.Module, rate: float) -> tuple[nn.Module, torch.optim.Optimizer]:
-        network = channels_last(network.to(self._accelerator.device)).train()
-        optimizer = torch.optim.Adam(network.parameters(), lr=rate, betas=BETAS)
-        prepared: Any = self._accelerator.prepare(network, optimizer)
-        return prepared[0], prepared[1]
+    @property
+    def config(self) -> TrainConfig:
+        """The run's settings."""
+        return self._config
 
     def head(self) -> Head:
         """The averaged head; it shares its weights with this trainer."""
-        return Head(self.ema.network, self.config.head)
+        return Head(self._ema.network, self._config.head)
 
     def step(self, batch: Batch, images_seen: int) -> StepResult:
         """Train on ``batch``, whose last image is number ``images_seen`` of the run."""
-        config = self.config
-        device = self._accelerator.device
-        x = batch.x.to(device).contiguous(memory_format=torch.channels_last)
-        y = batch.y.to(device).contiguous(memory_format=torch.channels_last)
-        factor = learning_rate_factor(images_seen, config.warmup_images, config.images)
+        config = self._config
+        factor = learning_rate_factor(images_seen, config.warmup_images, config.images, config.schedule)
         rate = config.learning_rate * factor
-        skipped = StepResult(math.nan, {}, rate, skipped=True)
-
-        with self._autocast():
-            delta = self.network(x)
-        z = x + delta.float()  # not clamped: a clamped pixel would have no gradient to come back by
-        parts: dict[str, float] = {}
         adversary = adversarial_factor(images_seen, config.adversarial_after_images, config.warmup_images)
-        if self.discriminator is not None and self._discriminator_optimizer is not None and adversary > 0:
-            with self._autocast():
-                loss = losses.hinge_discriminator_loss(self.discriminator(y), self.discriminator(z.detach()))
-            parts["discriminator"] = float(loss.detach())
-            discriminator_rate = config.discriminator_learning_rate * factor
-            if not self._descend(loss, self.discriminator, self._discriminator_optimizer, discriminator_rate):
-                return skipped
+        if self._discriminator is None:
+            adversary = 0.0
+        penalise = (
+            adversary > 0 and self._critic.r1 > 0 and self._step_number(images_seen) % self._critic.r1_every_steps == 0
+        )
+        found: dict[str, list[float]] = {}
+        total = 0.0
+        for piece in batch.pieces(config.accumulate):
+            loss, parts = self._backward(piece, adversary, penalise)
+            total += loss / config.accumulate
+            for name, value in parts.items():
+                found.setdefault(name, []).append(value)
+        critic = self._learners["discriminator"] if adversary > 0 else None
+        if not descend(config, images_seen, self._head, critic):
+            return StepResult(math.nan, {}, rate, skipped=True)
+        average(self._ema, self._head.network, config, images_seen)
+        means = mean_parts(self._processes, {"": [total], **found})
+        return StepResult(means.pop(""), means, rate, skipped=False)
 
-        terms = self._terms(x, y, z, adversary)
-        weights = config.losses.named()
-        total = torch.stack(
-            [weights[name] * (adversary if name == "adversarial" else 1.0) * value for name, value in terms.items()]
-        ).sum()
-        if not self._descend(total, self.network, self._optimizer, rate):
-            return skipped
-        self.ema.update(self.network, ema_decay(images_seen, len(x), config.ema_halflife_images))
+    def tensors(self) -> dict[str, Tensor]:
+        """``head.*``, ``ema.*``, ``discriminator.*`` and what `Learner.tensors` adds."""
+        return state_of(self._learners, self._ema)
+
+    def load_tensors(self, flat: Mapping[str, Tensor]) -> None:
+        """Take over what `tensors` gave; raises `RuntimeError`, `KeyError` or `ValueError` if it does not fit."""
+        restore(self._learners, self._ema, flat)
+
+    def _step_number(self, images_seen: int) -> int:
+        return images_seen // self._config.batch_size
+
+    def _backward(self, piece: Batch, adversary: float, penalise: bool) -> tuple[float, dict[str, float]]:
+        """Add the gradients of one piece of a batch; gives the head's loss and all losses by name."""
+        share = 1 / self._config.accumulate
+        weights = self._config.losses
+        x, y = self._placed(piece.x), self._placed(piece.y)
+        with self._processes.autocast():
+            output = self._head.network(x if piece.latents is None else self._placed(piece.latents))
+        # Not clamped: a clamped pixel would have no gradient to come back by.
+        z = x + output.float() if piece.latents is None else output.float()
+        seen_z, seen_y = self._seen(z, adversary > 0), None
+        if seen_z is not None:
+            with torch.no_grad():
+                seen_y = self._seen(y, adversary > 0)
+
+        terms = self._image_terms(x, y, z, seen_z, seen_y)
+        parts: dict[str, float] = {}
+        factors = weights.named()
+        if adversary > 0:
+            view_z, view_y = view_of(self._critic, z, seen_z), view_of(self._critic, y, seen_y)
+            parts["discriminator"] = self._teach_discriminator(view_z, view_y, penalise, share)
+            terms.update(self._adversarial_terms(view_z, view_y))
+            factors["adversarial"] *= adversary
+            factors["feature_matching"] *= adversary
+        if not terms:  # a purely adversarial run before its start: nothing to learn yet, and a step of zero length
+            terms["adversarial"] = 0.0 * z.sum()
+        total = torch.stack([factors[name] * value for name, value in terms.items()]).sum()
+        self._head.backward(total * share)
         parts.update({name: float(value.detach()) for name, value in terms.items()})
-        return StepResult(float(total.detach()), parts, rate, skipped=False)
+        return float(total.detach()), parts
 
-    def _terms(self, x: Tensor, y: Tensor, z: Tensor, adversary: float) -> dict[str, Tensor]:
-        """Each loss with a weight above 0, unweighted."""
-        weights = self.config.losses
+    def _image_terms(
+        self, x: Tensor, y: Tensor, z: Tensor, seen_z: HasStages | None, seen_y: HasStages | None
+    ) -> dict[str, Tensor]:
+        """Each loss with a weight above 0 that needs no discriminator, unweighted."""
+        weights = self._config.losses
         terms: dict[str, Tensor] = {}
         if weights.gradient_input:
             terms["gradient_input"] = losses.gradient_loss(z, x, weights.gradient_input_kind)
         if weights.perceptual:
-            with self._autocast():
-                features_z = self.features(z)
-                with torch.no_grad():
-                    features_y = self.features(y)
-            terms["perceptual"] = losses.perceptual_loss(features_z, features_y)
+            if self._distance is not None:
+                with self._processes.autocast():
+                    terms["perceptual"] = self._distance(z, y).float()
+            elif seen_z is not None and seen_y is not None:
+                terms["perceptual"] = losses.perceptual_loss(seen_z, seen_y)
         if weights.charbonnier:
             terms["charbonnier"] = losses.charbonnier(z, y)
         if weights.gradient_target:
-            terms["gradient_target"] = losses.gradient_loss(z, y)
+            terms["gradient_target"] = losses.gradient_loss(z, y, weights.gradient_target_kind)
         if weights.low_frequency:
             terms["low_frequency"] = losses.low_frequency_loss(z, y)
+        if weights.colour_input:
+            terms["colour_input"] = losses.low_frequency_loss(z, x)
         if weights.focal_frequency:
             terms["focal_frequency"] = losses.focal_frequency_loss(z, y)
-        if self.discriminator is not None and adversary > 0:
-            self.discriminator.requires_grad_(False)  # only the way to z is needed
-            with self._autocast():
-                terms["adversarial"] = losses.hinge_generator_loss(self.discriminator(z))
-            self.discriminator.requires_grad_(True)
-        if not terms:  # a purely adversarial run before its start: nothing to learn yet, and a step of zero length
-            terms["adversarial"] = 0.0 * z.sum()
         return terms
 
-    def _descend(self, loss: Tensor, network: nn.Module, optimizer: torch.optim.Optimizer, rate: float) -> bool:
-        """One optimiser step, or False and no change if the loss or its gradient is not finite."""
-        optimizer.zero_grad(set_to_none=True)
-        if not bool(torch.isfinite(loss.detach())):
-            return False
-        self._accelerator.backward(loss)
-        norm = self._accelerator.clip_grad_norm_(network.parameters(), self.config.clip_norm)
-        if norm is None or not bool(torch.isfinite(norm)):
-            optimizer.zero_grad(set_to_none=True)
-            return False
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.step()
-        return True
+    def _teach_discriminator(self, view_z: View, view_y: View, penalise: bool, share: float) -> float:
+        """Add the discriminator's gradient; gives its loss without the penalty."""
+        assert self._discriminator is not None
+        real = tuple(part.detach().requires_grad_(penalise) for part in view_y)
+        verdict_y = self._judge(real)
+        verdict_z = self._judge(tuple(part.detach() for part in view_z))
+        loss = discriminator_loss(verdict_y.scores, verdict_z.scores, self._critic.loss)
+        total = loss
+        if penalise:
+            total = total + self._critic.r1 * self._critic.r1_every_steps * r1_penalty(verdict_y.scores, real)
+        self._learners["discriminator"].backward(total * share)
+        return float(loss.detach())
 
-    def _autocast(self) -> torch.autocast:
-        enabled = self.precision == "bfloat16"
-        return torch.autocast(self._accelerator.device.type, dtype=torch.bfloat16, enabled=enabled)
+    def _adversarial_terms(self, view_z: View, view_y: View) -> dict[str, Tensor]:
+        assert self._discriminator is not None
+        self._discriminator.requires_grad_(False)  # only the way to z is needed
+        verdict = self._judge(view_z)
+        terms = {"adversarial": generator_loss(verdict.scores, self._critic.loss)}
+        if self._config.losses.feature_matching:
+            with torch.no_grad():
+                of_y = self._judge(view_y)
+            terms["feature_matching"] = feature_matching_loss(verdict.features, of_y.features)
+        self._discriminator.requires_grad_(True)
+        return terms
 
-    def _modules(self) -> dict[str, nn.Module]:
-        modules = {"head": self.network, "ema": self.ema.network}
-        if self.discriminator is not None:
-            modules["discriminator"] = self.discriminator
-        return modules
+    def _judge(self, view: View) -> Verdict:
+        assert self._discriminator is not None
+        with self._processes.autocast():
+            return self._discriminator(view)
 
-    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        optimizers = {"head": self._optimizer}
-        if self._discriminator_optimizer is not None:
-            optimizers["discriminator"] = self._discriminator_optimizer
-        return optimizers
+    def _seen(self, images: Tensor, adversary: bool) -> Any:
+        """What the loss net sees, if anything asks for it."""
+        perceptual = self._config.losses.perceptual > 0 and self._distance is None
+        if not perceptual and not (adversary and self._critic.looks_at != "pixels"):
+            return None
+        with self._processes.autocast():
+            return self._features(images)
 
-    def tensors(self) -> dict[str, Tensor]:
-        """All state by flat names: ``head.*``, ``ema.*``, ``discriminator.*``, ``optimizer.<network>.<i>.<name>``."""
-        flat: dict[str, Tensor] = {}
-        for prefix, module in self._modules().items():
-            flat.update({f"{prefix}.{name}": value for name, value in module.state_dict().items()})
-        for prefix, optimizer in self._optimizers().items():
-            for index, state in optimizer.state_dict()["state"].items():
-                flat.update({f"optimizer.{prefix}.{index}.{name}": value for name, value in state.items()})
-        return {name: value.detach().cpu().contiguous() for name, value in flat.items()}
-
-    def load_tensors(self, flat: Mapping[str, Tensor]) -> None:
-        """Take over what `tensors` gave; raises `RuntimeError`, `KeyError` or `ValueError` if it does not fit."""
-        for prefix, module in self._modules().items():
-            module.load_state_dict(_below(flat, f"{prefix}."))
-        for prefix, optimizer in self._optimizers().items():
-            state: dict[int, dict[str, Tensor]] = {}
-            for key, value in _below(flat, f"optimizer.{prefix}.").items():
-                index, name = key.split(".", 1)
-                state.setdefault(int(index), {})[name] = value
-            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def resolved_precision(precision: str, device: torch.device) -> str:
-    """What ``auto`` means on ``device``: bfloat16 where it is computed natively, because elsewhere it is slower."""
-    if precision != "auto":
-        return precision
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    elif device.type == "cpu":
-        capabilities = torch.cpu.get_capabilities()
-        native = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-    else:
-        native = False
-    return "bfloat16" if native else "float32"
-
-
-def _below(flat: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in flat.items() if name.startswith(prefix)}
+    def _placed(self, images: Tensor) -> Tensor:
+        return images.to(self._processes.device).contiguous(memory_format=torch.channels_last)

@@ -1,39 +1,99 @@
-"""The named runs. A run is a function that returns its settings: read them here, change them with `model_copy`."""
+"""The named runs. A run is a function that returns its settings: read them here, change them with `with_settings`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from topcoat.config import SUFFIXES, load_config
+from topcoat.config import SUFFIXES, load_config, parse_config
 from topcoat.errors import UsageError
+from topcoat.heads.cyclegan import CycleGANConfig
+from topcoat.heads.decoder import DecoderConfig
+from topcoat.heads.esa_cyclegan import ESACycleGANConfig
 from topcoat.heads.unet import UNetConfig
-from topcoat.training.config import LossWeights, TrainConfig
+from topcoat.training.config import CycleConfig, LossWeights, TrainConfig
 from topcoat.training.discriminator import DiscriminatorConfig
 
 
 def paper_unet() -> TrainConfig:
     """The paired head of arXiv 2505.02255: exactly GRAD(x, z) + perceptual(y, z), both with weight 1.
 
-    The paper's perceptual term is LPIPS with a pretrained network; here it is topcoat's own feature net for losses.
+    The paper's perceptual term is LPIPS with a pretrained network; here it is topcoat's own feature net for losses,
+    unless ``losses.perceptual_net`` says ``lpips-vgg``.
     """
     return TrainConfig(name="paper-unet", losses=LossWeights(gradient_input=1.0, perceptual=1.0), images=200_000)
 
 
+def paper_cyclegan() -> TrainConfig:
+    """CycleGAN with the settings of its authors (arXiv 1703.10593): 11.38 M parameters, unpaired, batch of one.
+
+    For a GPU. On a CPU take a narrower one: ``head.base_channels=16`` and ``cycle.discriminator_channels=16``.
+    """
+    return TrainConfig(
+        name="paper-cyclegan",
+        head=CycleGANConfig(),
+        cycle=CycleConfig(),
+        images=200_000,
+        batch_size=1,
+        learning_rate=2e-4,
+        discriminator_learning_rate=2e-4,
+        betas=(0.5, 0.999),
+        schedule="constant-linear",
+        warmup_images=0,
+        clip_norm=1e6,  # the authors do not clip
+    )
+
+
+def paper_esa() -> TrainConfig:
+    """`paper_cyclegan` with an ESA block in every residual branch, as arXiv 2505.02255 describes its third head."""
+    return paper_cyclegan().model_copy(update={"name": "paper-esa", "head": ESACycleGANConfig()})
+
+
 def best_unet() -> TrainConfig:
-    """The paper's two terms, and three that it lacks: smooth L1 and gradients against y, and a patch adversary.
+    """The strongest head for a small budget: the paper's two terms, and an adversary that sees pixels and features.
 
     GRAD(x, z) is low-passed: with all gradients of x it also punishes the new fine detail that the head is to add.
+    Pairs do not agree pixel by pixel, so L1 against y would blur; what holds the image is the colour and light of y,
+    its gradients over several scales and its features. The adversary starts early and looks at patches and, almost
+    for free, at the features of the loss net, which is what moves the set of outputs towards the set of baseline
+    images and not only each output towards the mean of what its input may mean.
     """
     losses = LossWeights(
-        gradient_input=0.25,
+        gradient_input=0.1,
         gradient_input_kind="low_passed",
         perceptual=1.0,
-        charbonnier=1.0,
-        gradient_target=1.0,
-        adversarial=0.01,
+        charbonnier=0.25,
+        gradient_target=0.25,
+        gradient_target_kind="multi_scale",
+        low_frequency=1.0,
+        adversarial=0.05,
+        feature_matching=0.1,
     )
-    return TrainConfig(name="best-unet", losses=losses, images=200_000, adversarial_after_images=20_000)
+    return TrainConfig(
+        name="best-unet",
+        losses=losses,
+        discriminator=DiscriminatorConfig(looks_at="both", base_channels=24),
+        images=200_000,
+        discriminator_learning_rate=5e-4,
+        adversarial_after_images=5_000,
+        validation_images=256,
+    )
+
+
+def decoder() -> TrainConfig:
+    """A head that decodes the distilled model's latents, with the losses of `best_unet`; needs pairs with latents."""
+    start = best_unet()
+    return start.model_copy(
+        update={
+            "name": "decoder",
+            "head": DecoderConfig(),
+            "losses": start.losses.model_copy(update={"charbonnier": 0.5}),
+            "learning_rate": 1e-3,
+            "adversarial_after_images": 20_000,
+            "flip": False,
+        }
+    )
 
 
 def debug() -> TrainConfig:
@@ -44,14 +104,16 @@ def debug() -> TrainConfig:
         charbonnier=1.0,
         gradient_target=1.0,
         low_frequency=1.0,
+        colour_input=0.1,
         focal_frequency=1.0,
         adversarial=0.01,
+        feature_matching=0.01,
     )
     return TrainConfig(
         name="debug",
         head=UNetConfig(channels=(8, 16)),
         losses=losses,
-        discriminator=DiscriminatorConfig(base_channels=4, layers=2),
+        discriminator=DiscriminatorConfig(looks_at="both", base_channels=4, layers=2, scales=2, r1=0.1),
         images=128,
         batch_size=4,
         crop_px=32,
@@ -67,6 +129,9 @@ RUNS: Mapping[str, Callable[[], TrainConfig]] = {
     "unet": best_unet,
     "best-unet": best_unet,
     "paper-unet": paper_unet,
+    "paper-cyclegan": paper_cyclegan,
+    "paper-esa": paper_esa,
+    "decoder": decoder,
     "debug": debug,
 }
 
@@ -80,3 +145,41 @@ def run_config(run: str | TrainConfig) -> TrainConfig:
     if Path(run).suffix.lower() in SUFFIXES:
         return load_config(Path(run), TrainConfig)
     raise UsageError(f"there is no run named {run!r}; use one of {', '.join(sorted(RUNS))}, or a settings file")
+
+
+def with_settings(config: TrainConfig, changes: Sequence[str]) -> TrainConfig:
+    """``config`` with changes like ``learning_rate=1e-4`` or ``head.base_channels=16``; values are YAML.
+
+    A change of ``head.kind`` drops the other settings of the head. Raises `UsageError` for a change that names no
+    setting, or that the settings refuse.
+    """
+    import yaml
+
+    data: dict[str, Any] = config.model_dump()
+    for change in changes:
+        path, sign, text = change.partition("=")
+        if not sign or not path:
+            raise UsageError(f"{change!r} is no setting; write name=value, for example learning_rate=1e-4")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise UsageError(f"the value of {change!r} cannot be read; write it as in a YAML file") from None
+        *folders, name = path.split(".")
+        place = data
+        for folder in folders:
+            if not isinstance(place.get(folder), dict):
+                raise UsageError(f"{path} names no setting, because {folder} holds none; see --dry-run for all of them")
+            place = place[folder]
+        if folders == ["head"] and name == "kind" and value != place.get("kind"):
+            place.clear()
+        place[name] = float(value) if isinstance(value, str) and _is_number(value) else value
+    return parse_config(data, TrainConfig, source="--set")
+
+
+def _is_number(text: str) -> bool:
+    """Whether it is a number that YAML 1.1 reads as text, such as 1e-4."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,38 +1,51 @@
-"""How good the averaged head is on fixed validation pairs."""
+"""How good the averaged head is on fixed validation pairs, in figures and as a picture."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from topcoat.contact import contact_sheet
+from topcoat.files import atomic_path
 from topcoat.heads.base import Head
-from topcoat.training.batches import PairSource
-from topcoat.training.losses import HasStages, perceptual_loss
+from topcoat.heads.network import HeadConfig, LatentHeadConfig
+from topcoat.training.batches import Batch, PairSource, latents_of
+from topcoat.training.losses import HasStages, kernel_distance, perceptual_loss
 from topcoat.training.records import ValidationRecord
 
 BATCH_SIZE = 16
+PICTURED = 8
+"""Pairs on the picture."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Score:
     psnr_db: float
     perceptual: float
+    embeddings: Tensor | None
 
 
 class Validator:
     """Scores heads on the first ``limit`` pairs of ``pairs``, whole images, always the same ones."""
 
     def __init__(
-        self, pairs: PairSource, limit: int, features: Callable[[Tensor], HasStages], device: torch.device
+        self,
+        pairs: PairSource,
+        limit: int,
+        features: Callable[[Tensor], HasStages],
+        device: torch.device,
+        head: HeadConfig,
     ) -> None:
         chosen = [pairs[index] for index in range(min(limit, len(pairs)))]
+        channels = head.latent_channels if isinstance(head, LatentHeadConfig) else None
         self._images = len(chosen)
         self._features = features
         self._device = device
-        self._batches: list[tuple[Tensor, Tensor]] = []
+        self._batches: list[Batch] = []
         # Neighbours of one size share a batch.
         start = 0
         for end in range(1, len(chosen) + 1):
@@ -40,29 +53,69 @@ class Validator:
             if end == len(chosen) or full or chosen[end].distilled.shape != chosen[start].distilled.shape:
                 group = chosen[start:end]
                 x = torch.stack([pair.distilled for pair in group])
-                self._batches.append((x, torch.stack([pair.baseline for pair in group])))
+                y = torch.stack([pair.baseline for pair in group])
+                latents = None
+                if channels is not None:
+                    latents = torch.stack([latents_of(pair, start + i, channels) for i, pair in enumerate(group)])
+                self._batches.append(Batch(x, y, latents))
                 start = end
-        self._do_nothing = self._score(lambda x: x)
+        self._do_nothing = self._score(lambda batch: batch.x)
+        self._baseline = self._embeddings(lambda batch: batch.y)
 
     def __call__(self, head: Head) -> ValidationRecord:
         """The scores of ``head``, with those of doing nothing beside them."""
-        score = self._score(head)
+        score = self._score(lambda batch: _enhanced(head, batch))
         return ValidationRecord(
             images=self._images,
             psnr_db=score.psnr_db,
             perceptual=score.perceptual,
             do_nothing_psnr_db=self._do_nothing.psnr_db,
             do_nothing_perceptual=self._do_nothing.perceptual,
+            set_distance=self._distance(score.embeddings),
+            do_nothing_set_distance=self._distance(self._do_nothing.embeddings),
         )
 
+    def picture(self, head: Head, path: Path) -> None:
+        """Write the first pairs as rows of distilled, enhanced and baseline images, as PNG."""
+        batch = self._batches[0]
+        x, z, y = (images[:PICTURED] for images in (batch.x, _enhanced(head, batch).cpu(), batch.y))
+        sheet = contact_sheet([("distilled", x), ("enhanced", z), ("baseline", y)])
+        with atomic_path(path) as temporary:
+            sheet.save(temporary, "PNG")
+
     @torch.no_grad()
-    def _score(self, enhance: Callable[[Tensor], Tensor]) -> _Score:
+    def _score(self, enhance: Callable[[Batch], Tensor]) -> _Score:
         psnr_db = perceptual = 0.0
-        for x, y in self._batches:
-            x, y = x.to(self._device), y.to(self._device)
-            z = enhance(x)
+        embeddings: list[Tensor] = []
+        for batch in self._batches:
+            y = batch.y.to(self._device)
+            z = enhance(batch).to(self._device)
             # 10 log10(1 / MSE) per image, with at most 100 dB so that equal images keep the mean finite.
             error = (z - y).double().square().mean(dim=(1, 2, 3)).clamp_min(1e-10)
             psnr_db += float((-10 * torch.log10(error)).sum())
-            perceptual += float(perceptual_loss(self._features(z), self._features(y))) * len(x)
-        return _Score(psnr_db / self._images, perceptual / self._images)
+            of_z = self._features(z)
+            perceptual += float(perceptual_loss(of_z, self._features(y))) * len(z)
+            embedding = getattr(of_z, "embedding", None)
+            if embedding is not None:
+                embeddings.append(embedding.float().cpu())
+        return _Score(psnr_db / self._images, perceptual / self._images, torch.cat(embeddings) if embeddings else None)
+
+    @torch.no_grad()
+    def _embeddings(self, choose: Callable[[Batch], Tensor]) -> Tensor | None:
+        found: list[Tensor] = []
+        for batch in self._batches:
+            embedding = getattr(self._features(choose(batch).to(self._device)), "embedding", None)
+            if embedding is None:
+                return None
+            found.append(embedding.float().cpu())
+        return torch.cat(found)
+
+    def _distance(self, embeddings: Tensor | None) -> float | None:
+        if embeddings is None or self._baseline is None or self._images < 2:
+            return None
+        return float(kernel_distance(embeddings, self._baseline))
+
+
+def _enhanced(head: Head, batch: Batch) -> Tensor:
+    inputs = batch.x if batch.latents is None else batch.latents
+    return head(inputs.to(head.device))

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from topcoat.cli.console import Output, command
 from topcoat.cli.options import (
-    BatchSizeOption,
     DryRunOption,
     PairOption,
+    PromptColumnOption,
     PromptsFileOption,
+    choose_prompts,
     describe_generator,
     licence_lines,
-    read_prompts_file,
 )
 from topcoat.cli.pairs.app import app
-from topcoat.errors import ModelError
+from topcoat.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from topcoat.generators.base import ModelPair
+    from topcoat.pairs.engines import Engine
+    from topcoat.pairs.filters import PairFilter
+    from topcoat.pairs.painting import Painting
+
+_SHOWN_FAILURES = 20
 
 
 @command(
@@ -29,8 +38,11 @@ if TYPE_CHECKING:
     "build",
     examples=(
         "topcoat pairs build pairs/ --count 2000",
+        "topcoat pairs build pairs/ --count 2000 --filter blank --filter same-subject",
+        "topcoat pairs build pairs/ --count 2000 --distilled-steps 1,2,4 --latents",
         "topcoat pairs build flux-pairs/ --pair flux1 --count 10000 --dry-run",
-        "topcoat pairs build mine/ --prompts-file prompts.jsonl",
+        "topcoat pairs build aligned/ --pairing rerender --strength 0.5",
+        "topcoat pairs build mine/ --prompts prompts.parquet --engine ray --address auto",
     ),
 )
 def build(
@@ -40,16 +52,43 @@ def build(
     count: Annotated[int, typer.Option("--count", "-n", help="Sampled prompts, one pair each.")] = 200,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the sampled prompts, 0 or more.")] = 0,
     prompts_file: PromptsFileOption = None,
-    batch_size: BatchSizeOption = 16,
+    prompt_column: PromptColumnOption = None,
+    pairing: Annotated[
+        str,
+        typer.Option("--pairing", help="same-seed, or rerender: the baseline re-renders the distilled image."),
+    ] = "same-seed",
+    strength: Annotated[
+        float | None, typer.Option("--strength", help="For rerender: how much is painted anew, above 0 to 1.")
+    ] = None,
+    distilled_steps: Annotated[
+        str, typer.Option("--distilled-steps", help="Further step counts of the distilled model, such as 1,2,4.")
+    ] = "",
+    latents: Annotated[bool, typer.Option("--latents", help="Keep the distilled latents too, as float16.")] = False,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option("--filter", help="Leave pairs out: blank, same-subject or module:function; repeatable."),
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option("--calibration", help="Thresholds that pairs inspect --calibrate wrote.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", min=1, help="Images at a time; 16, or what the folder has.")
+    ] = None,
     shard_size: Annotated[int, typer.Option("--shard-size", min=1, help="Pairs in one Parquet file.")] = 250,
+    engine: Annotated[str, typer.Option("--engine", help="local, or ray for many machines.")] = "local",
+    address: Annotated[str | None, typer.Option("--address", help="For ray: the cluster; auto finds one.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", help="For ray: actors; one for each GPU.")] = None,
+    devices: Annotated[
+        str | None, typer.Option("--devices", help="For local: a process on each, such as cuda:0,cuda:1.")
+    ] = None,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Make pairs: each prompt through the distilled model and the baseline, from the same noise."""
+    """Make pairs: each prompt through the distilled model and the baseline."""
     from topcoat.generators.presets import model_pair
-    from topcoat.prompts import sample_prompts
 
     chosen = model_pair(pair)
-    prompts = read_prompts_file(prompts_file) if prompts_file else sample_prompts(count, seed)
+    prompts = choose_prompts(out, chosen.name, prompts_file, prompt_column, count, seed)
+    painting = _painting(pairing, strength, distilled_steps, latents)
     licences = licence_lines(chosen)
     out.line(
         f"{len(prompts)} pairs of {describe_generator(chosen.distilled)} and {describe_generator(chosen.baseline)}"
@@ -57,7 +96,7 @@ def build(
     for line in licences:
         out.line(line)
     if dry_run:
-        tflop = _tflop(chosen, len(prompts))
+        tflop = _tflop(chosen, len(prompts), painting)
         out.line(
             "computed cost: unknown for this model" if tflop is None else f"computed cost: {tflop:,.4g} TFLOP in all"
         )
@@ -67,21 +106,35 @@ def build(
 
     from topcoat.pairs.build import build_pairs
 
-    out.on_interrupt = "run the same command again: finished shards are kept"
-    with out.progress("making pairs") as progress:
+    out.on_interrupt = "run the same command again: finished shards are kept, the one that was begun was dropped"
+    with _terminated_like_interrupted(), out.progress("making pairs") as progress:
         dataset = build_pairs(
-            output, prompts, chosen, batch_size=batch_size, shard_size=shard_size, on_progress=progress
+            output,
+            prompts,
+            chosen,
+            batch_size=batch_size,
+            shard_size=shard_size,
+            painting=painting,
+            filters=_filters(filters or [], calibration),
+            engine=_engine(engine, address, workers, devices),
+            on_progress=progress,
         )
-    failures = dataset.manifest.failures
-    for failure in failures:
+    failures, dropped = dataset.manifest.failures, dataset.manifest.dropped
+    for failure in failures[:_SHOWN_FAILURES]:
         out.warn(f"pair {failure.id} was not made: {failure.error}")
-    out.line(f"{len(dataset)} pairs in {output}")
+    if failures:
+        out.warn(
+            f"{len(failures)} of {len(prompts)} pairs could not be made; manifest.json lists them with the reason, "
+            "and the same command tries them again"
+        )
+    out.line(f"{len(dataset)} pairs in {output}" + (f", {len(dropped)} left out by filters" if dropped else ""))
     out.line(f"Next: topcoat train unet --data {output} -o runs/unet")
     out.result(
         {
             "folder": str(output),
             "pairs": len(dataset),
             "failures": [failure.id for failure in failures],
+            "dropped": [item.id for item in dropped],
             "digest": dataset.digest,
             "licences": licences,
         }
@@ -90,12 +143,60 @@ def build(
         raise typer.Exit(1)
 
 
-def _tflop(pair: ModelPair, count: int) -> float | None:
+def _painting(pairing: str, strength: float | None, distilled_steps: str, latents: bool) -> Painting:
+    from topcoat.config import parse_config
+    from topcoat.pairs.painting import Painting, parse_steps
+
+    settings: dict[str, Any] = {"pairing": pairing, "strength": strength, "latents": latents}
+    return parse_config(settings | {"distilled_steps": parse_steps(distilled_steps)}, Painting, source="the options")
+
+
+def _filters(names: Sequence[str], calibration: Path | None) -> list[str | PairFilter]:
+    """Names, which every worker loads for itself, or what a calibration made of them."""
+    if calibration is None:
+        return [*names]
+    from topcoat.pairs.filters import load_filters
+
+    return [*load_filters(names, calibration=calibration)]
+
+
+def _engine(name: str, address: str | None, workers: int | None, devices: str | None) -> Engine:
+    from topcoat.pairs.engines import LocalEngine, named_engine
+
+    if devices is None:
+        return named_engine(name, address=address, workers=workers)
+    if name != "local":
+        raise UsageError("--devices belongs to the engine local; ray gives each worker a GPU of its own")
+    return LocalEngine([device for device in devices.split(",") if device])
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """A cluster's SIGTERM ends a build as Ctrl-C does: cleanly, and with a word on how to go on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _tflop(pair: ModelPair, count: int, painting: Painting) -> float | None:
     """TFLOP of ``count`` pairs, or None for a model whose sizes are not known."""
     from topcoat.cost.flops import pair_cost
 
     try:
         table = pair_cost(pair)
+        further = [
+            pair_cost(pair.model_copy(update={"distilled": pair.distilled.model_copy(update={"steps": steps})}))
+            for steps in painting.extra_steps(pair.distilled)
+        ]
     except ModelError:
         return None
-    return count * (table.distilled.tflop + table.baseline.tflop)
+    return count * (table.distilled.tflop + table.baseline.tflop + sum(one.distilled.tflop for one in further))

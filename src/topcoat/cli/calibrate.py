@@ -1,0 +1,66 @@
+"""`topcoat calibrate`: thresholds of a head's gates, measured on pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from topcoat.cli.console import Output, Progress, command
+from topcoat.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from topcoat.pairs.dataset import PairDataset
+
+app = typer.Typer()
+
+_MOST_PAIRS = 2000
+_BATCH = 32
+
+
+@command(app, "calibrate", examples=("topcoat calibrate --data pairs/ --head runs/unet",))
+def calibrate(
+    out: Output,
+    data: Annotated[Path, typer.Option("--data", help="Pairs of the models that the head stands behind.")],
+    head: Annotated[Path, typer.Option("--head", help="Head folder; gates.json is written into it.")],
+) -> None:
+    """Measure when a head keeps the person and when it makes a portrait worse, for its gates.
+
+    `generate --identity-floor calibrated --never-worse` uses what is written.
+    """
+    from topcoat.features import load_feature_net
+    from topcoat.heads import Head, calibrate_gates
+    from topcoat.heads.gates import write_gates
+    from topcoat.pairs.dataset import PairDataset
+
+    opened = Head.from_pretrained(head)
+    if opened.descriptor.takes != "image":
+        raise UsageError(
+            f"the head in {head} decodes latents and has no distilled image to fall back on; gates need one"
+        )
+    dataset = PairDataset.open(data).split("train")
+    count = min(len(dataset), _MOST_PAIRS)
+    with out.progress("calibrating") as progress:
+        batches = _batches(dataset, count, progress)
+        rules = calibrate_gates(batches, load_feature_net("loss"), dataset_digest=dataset.digest)
+    path = write_gates(head, rules)
+    out.line(
+        f"{rules.pairs} pairs: identity floor {rules.identity_floor:.3f} (the 5th percentile of one subject in both"
+    )
+    out.line(f"models); the score puts the baseline above the distilled image in {rules.pairs_told_apart:.0%} of pairs")
+    out.line(f"Written: {path}")
+    out.line(f"Next: topcoat generate PROMPT --head {head} --identity-floor calibrated --never-worse")
+    out.result({"file": str(path), **rules.model_dump(mode="json", exclude={"direction"})})
+
+
+def _batches(dataset: PairDataset, count: int, progress: Progress) -> Iterator[tuple[Tensor, Tensor]]:
+    import torch
+
+    for start in range(0, count, _BATCH):
+        pairs = [dataset[row] for row in range(start, min(start + _BATCH, count))]
+        yield torch.stack([pair.distilled for pair in pairs]), torch.stack([pair.baseline for pair in pairs])
+        progress(start + len(pairs), count)

@@ -1,0 +1,139 @@
+"""One pass over enhanced, reference and distilled images in step: everything that is measured per image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import zip_longest
+
+import torch
+from torch import Tensor
+
+from topcoat.errors import UsageError
+from topcoat.evaluation.artefacts import ArtefactScan
+from topcoat.evaluation.cache import FeatureCache
+from topcoat.evaluation.colour import ciede2000, skin_colour, skin_mask, typology_angle
+from topcoat.evaluation.embed import Embeddings, FeatureNetLike, Images, SeenBatch, batches, perceptual
+from topcoat.evaluation.paired import (
+    SSIM_WINDOW_PX,
+    gradient_agreement,
+    gradient_energy,
+    psnr,
+    structural_similarities,
+)
+from topcoat.evaluation.spectrum import spectrum_distance
+from topcoat.evaluation.two_sample import MOST_IMAGES
+
+NAMES = ("enhanced", "reference", "distilled")
+MOST_DECIBELS = 100
+"""Equal images have no finite PSNR; this is what 8-bit files cannot reach, and JSON can hold it."""
+_KEPT_NUMBERS = 2**29
+"""Pixels that are kept as bytes per set at most: 512 MiB."""
+
+
+class Reading:
+    """What the pass found; memory grows by features, a few numbers an image and the first images as bytes."""
+
+    def __init__(self, net: FeatureNetLike, cache: FeatureCache | None, metrics: frozenset[str]) -> None:
+        self._net = net
+        self._cache = cache
+        self._metrics = metrics
+        self._scan = ArtefactScan() if "artefacts" in metrics else None
+        self._keep = bool(metrics & {"two-sample", "artefacts"})
+        self.features: dict[str, list[Embeddings]] = {}
+        self.energy: dict[str, list[Tensor]] = {}
+        self._scores: dict[str, list[Tensor]] = {}
+        self._kept: dict[str, list[Tensor]] = {}
+        self.notes: list[str] = []
+        self.size: tuple[int, int] = (0, 0)
+
+    def read(self, streams: list[Iterator[Tensor]]) -> None:
+        """Read enhanced, reference and distilled (which may be empty) to their ends."""
+        for z, y, x in zip_longest(*streams):
+            seen = {
+                name: SeenBatch(batch, self._net, self._cache)
+                for name, batch in zip(NAMES, (z, y, x), strict=True)
+                if batch is not None
+            }
+            for name, batch in zip(NAMES, (z, y, x), strict=True):
+                if batch is not None:
+                    self._one(name, batch, seen[name])
+            if y is not None and z is not None:
+                self.size = (y.shape[-2], y.shape[-1])
+                self._pair("enhanced", z, y, seen["enhanced"], seen["reference"])
+            if y is not None and x is not None:
+                self._pair("distilled", x, y, seen["distilled"], seen["reference"])
+            if z is not None and y is not None and x is not None and len(z) == len(y) == len(x):
+                self._three(x, z, y)
+
+    def read_floor(self, images: Images, batch_size: int) -> None:
+        """Read the baseline at other seeds."""
+        for batch in batches(images, batch_size, "floor"):
+            self._one("floor", batch, SeenBatch(batch, self._net, self._cache))
+
+    def score(self, name: str) -> Tensor | None:
+        """The ``(N,)`` per-image values called ``name``, or None where there are none."""
+        parts = self._scores.get(name)
+        return None if parts is None else torch.cat(parts)
+
+    def kept(self, name: str) -> Tensor | None:
+        """The first images of a set ``(K, 3, H, W)`` as bytes, or None where none were kept."""
+        parts = self._kept.get(name)
+        return None if parts is None else torch.cat(parts)
+
+    @property
+    def scan(self) -> ArtefactScan | None:
+        """The scan for artefacts, or None where they were not asked for."""
+        return self._scan
+
+    def _one(self, name: str, batch: Tensor, seen: SeenBatch) -> None:
+        self.features.setdefault(name, []).append(seen.embeddings())
+        self.energy.setdefault(name, []).append(gradient_energy(batch))
+        if not self._keep:
+            return
+        kept = self._kept.setdefault(name, [])
+        room = min(MOST_IMAGES, _KEPT_NUMBERS // batch[0].numel()) - sum(len(part) for part in kept)
+        if room > 0:
+            kept.append((batch[:room].clamp(0, 1) * 255).round().to(torch.uint8))
+
+    def _pair(self, name: str, batch: Tensor, reference: Tensor, seen: SeenBatch, seen_reference: SeenBatch) -> None:
+        if batch.shape[-2:] != reference.shape[-2:]:
+            sizes = f"{batch.shape[-1]}x{batch.shape[-2]} and {reference.shape[-1]}x{reference.shape[-2]}"
+            raise UsageError(
+                f"{name} and reference images are of different sizes ({sizes} px); resize them to one size first"
+            )
+        count = min(len(batch), len(reference))
+        a, b = batch[:count], reference[:count]
+        self._add(f"{name} psnr", psnr(a, b).clamp_max(MOST_DECIBELS))
+        if "paired" not in self._metrics:
+            return
+        self._add(f"{name} gradient", gradient_agreement(a, b))
+        self._add(f"{name} spectrum", spectrum_distance(a, b))
+        if min(a.shape[-2:]) >= SSIM_WINDOW_PX:
+            single, multi = structural_similarities(a, b)
+            self._add(f"{name} ssim", single)
+            self._add(f"{name} ms_ssim", multi)
+        self._attempt(lambda: self._add(f"{name} perceptual", perceptual(seen, seen_reference, count, self._cache)))
+
+    def _three(self, x: Tensor, z: Tensor, y: Tensor) -> None:
+        scan = self._scan
+        if scan is not None:
+            self._attempt(lambda: scan.update(x, z, y))
+        if "groups" in self._metrics:
+            mask = skin_mask(x)
+            before, after = skin_colour(x, mask), skin_colour(z, mask)
+            self._add("enhanced skin", ciede2000(before, after))
+            self._add("enhanced ita", typology_angle(after) - typology_angle(before))
+            own = [typology_angle(skin_colour(part, skin_mask(part))) for part in (x, z, y)]
+            self._add("distilled ita to baseline", own[0] - own[2])
+            self._add("enhanced ita to baseline", own[1] - own[2])
+
+    def _add(self, name: str, values: Tensor) -> None:
+        self._scores.setdefault(name, []).append(values)
+
+    def _attempt(self, measure: Callable[[], None]) -> None:
+        """Do without a measure that these images or this net cannot give, and say so once."""
+        try:
+            measure()
+        except UsageError as error:
+            if str(error) not in self.notes:
+                self.notes.append(str(error))

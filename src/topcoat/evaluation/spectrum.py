@@ -1,0 +1,68 @@
+"""Spectra: how an image's contrast is spread over frequencies, where softness and grids cannot hide."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from topcoat.errors import UsageError
+
+RINGS = 32
+"""Rings between 0 and 0.5 cycles per pixel."""
+_LUMA = (0.2126, 0.7152, 0.0722)
+_ROUNDING_POWER = 1 / 12 / 255**2
+"""Variance of rounding to 8 bits: power below it is not in any file, and keeps logarithms finite."""
+
+
+def luma(images: Tensor) -> Tensor:
+    """``(N, H, W)`` luma (Rec. 709 weights) of images, or of differences of images, ``(N, 3, H, W)``."""
+    weights = torch.tensor(_LUMA, dtype=images.dtype, device=images.device)
+    return torch.einsum("nchw,c->nhw", images, weights)
+
+
+def power_spectrum(images: Tensor) -> Tensor:
+    """``(N, H, W)`` power of the luma of images (or differences) ``(N, 3, H, W)``, zero frequency first.
+
+    The mean is taken off and a Hann window laid on, so that borders do not fill every frequency. Scaled so that white
+    noise of variance v has the expected power v everywhere.
+    """
+    if images.ndim != 4 or min(images.shape[-2:]) < 4:
+        raise UsageError(f"a spectrum needs images (N, 3, H, W) of 4 or more pixels a side, not {tuple(images.shape)}")
+    grey = luma(images)
+    grey = grey - grey.mean(dim=(1, 2), keepdim=True)
+    height, width = grey.shape[-2:]
+    window = torch.outer(
+        torch.hann_window(height, dtype=grey.dtype, device=grey.device),
+        torch.hann_window(width, dtype=grey.dtype, device=grey.device),
+    )
+    return torch.fft.fft2(grey * window).abs().square() / window.square().sum()
+
+
+def radial_spectrum(images: Tensor, rings: int = RINGS) -> Tensor:
+    """``(N, rings)`` float64 mean power by frequency; the rings part 0 to 0.5 cycles per pixel evenly."""
+    power = power_spectrum(images).to("cpu", torch.float64)
+    height, width = power.shape[-2:]
+    radius = torch.hypot(torch.fft.fftfreq(height).unsqueeze(1), torch.fft.fftfreq(width).unsqueeze(0))
+    ring = (radius * 2 * rings).floor().long().flatten()
+    inside = ring < rings
+    counts = torch.zeros(rings, dtype=torch.float64).index_add_(0, ring[inside], torch.ones(int(inside.sum())).double())
+    sums = torch.zeros(len(power), rings, dtype=torch.float64).index_add_(1, ring[inside], power.flatten(1)[:, inside])
+    return sums / counts.clamp_min(1)
+
+
+def spectrum_decibels(images: Tensor, reference: Tensor, rings: int = RINGS) -> Tensor:
+    """``(N, rings)`` power of ``images`` over that of ``reference``, both ``(N, 3, H, W)``, in dB by ring."""
+    if images.shape != reference.shape:
+        shapes = f"{tuple(images.shape)} and {tuple(reference.shape)}"
+        raise UsageError(f"spectra are compared between batches of one shape (N, 3, H, W), not {shapes}")
+    return decibels(radial_spectrum(images, rings), radial_spectrum(reference, rings))
+
+
+def decibels(power: Tensor, reference: Tensor) -> Tensor:
+    """``10 log10(power / reference)``, with the rounding of 8-bit files added to both."""
+    return 10 * torch.log10((power + _ROUNDING_POWER) / (reference + _ROUNDING_POWER))
+
+
+def spectrum_distance(a: Tensor, b: Tensor) -> Tensor:
+    """``(N,)`` mean absolute differences in dB of the radial spectra of images ``(N, 3, H, W)``; 0 where equal."""
+    return spectrum_decibels(a, b).abs().mean(dim=1)

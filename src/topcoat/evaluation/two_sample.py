@@ -1,0 +1,169 @@
+"""Classifier two-sample test: can a fresh network tell two sets of images apart? 50 % means that it cannot.
+
+The hardest automatic judge (Lopez-Paz and Oquab 2017, arXiv 1610.06545): it finds whatever differs, on raw pixels, with
+no feature net between. A small convolutional network is trained from scratch on part of the images and asked about the
+rest, in folds, until every image was judged by a network that has not seen it. Both images of a subject lie in one
+fold, so that a network cannot win by knowing the subject. It must always be shown beside the baseline against itself
+at other seeds, which has to read chance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from topcoat.errors import UsageError
+
+FEWEST_IMAGES = 50
+MOST_IMAGES = 1000
+"""Images a side that `evaluate` gives to this test: more add time, not doubt."""
+CROP_PX = 128
+"""Larger images are judged by one crop of this size each."""
+_FOLDS = 4
+_STEPS = 240
+"""Training steps of a fold, whatever N is: the price does not grow with it."""
+_BATCH = 50
+_TRAIN_CROP_PX = 64
+_RATE = 3e-3
+_LEVEL = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class TwoSample:
+    """How well a fresh classifier tells two sets apart; 0.5 is chance."""
+
+    n: int
+    """Images on each side."""
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    """95 % Wilson interval of the accuracy."""
+    auc: float
+    """Mean over folds of the area under the ROC curve."""
+    folds: int
+
+    @property
+    def chance(self) -> bool:
+        """Whether the interval of the accuracy holds 50 %."""
+        return self.accuracy_low <= 0.5 <= self.accuracy_high
+
+
+def two_sample(a: Tensor, b: Tensor, *, folds: int = _FOLDS, steps: int = _STEPS, seed: int = 0) -> TwoSample:
+    """Train and ask; ``a`` and ``b`` are images ``(N, 3, H, W)`` of one shape, uint8 or floats in [0, 1], N >= 50.
+
+    Row i of both counts as one subject. H and W >= 32; above 128 px one crop of each subject is judged, at a place
+    drawn for it. Seeded: the same images in the same order give the same result on one machine. Raises `UsageError`
+    for too few images, sets of different shapes or fewer than 2 folds.
+    """
+    if a.shape != b.shape or a.ndim != 4 or a.shape[1] != 3:
+        shapes = f"{tuple(a.shape)} and {tuple(b.shape)}"
+        raise UsageError(f"the two-sample test needs two sets of one shape (N, 3, H, W), not {shapes}")
+    if len(a) < FEWEST_IMAGES:
+        raise UsageError(f"the two-sample test needs {FEWEST_IMAGES} or more images on each side, not {len(a)}")
+    if min(a.shape[-2:]) < 32:
+        raise UsageError(f"the two-sample test needs images of 32 or more px a side, not {a.shape[3]}x{a.shape[2]}")
+    if not 2 <= folds <= len(a) // 10 or steps < 1:
+        raise UsageError(
+            f"{folds} folds and {steps} steps are not possible; use 2 to {len(a) // 10} folds, 1 step or more"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    a, b = _crops(a, b, generator)
+    order = torch.randperm(len(a), generator=generator)
+    right, areas = 0, []
+    for fold in range(folds):
+        held = order[fold::folds]
+        rest = torch.cat([order[other::folds] for other in range(folds) if other != fold])
+        network = _train(a[rest], b[rest], steps, generator)
+        scores_a, scores_b = _scores(network, a[held]), _scores(network, b[held])
+        right += int((scores_a < 0).sum()) + int((scores_b >= 0).sum())
+        areas.append(area_under_curve(scores_a, scores_b))
+    low, high = wilson_interval(right, 2 * len(a))
+    return TwoSample(len(a), right / (2 * len(a)), low, high, sum(areas) / folds, folds)
+
+
+def area_under_curve(negative: Tensor, positive: Tensor) -> float:
+    """Probability that a ``(P,)`` positive score is above a ``(N,)`` negative one, ties counted half (Mann-Whitney)."""
+    if len(negative) == 0 or len(positive) == 0:
+        raise UsageError("an area under the curve needs 1 or more scores of each kind")
+    ordered = negative.sort().values
+    below = torch.searchsorted(ordered, positive, right=False)
+    ties = torch.searchsorted(ordered, positive, right=True) - below
+    return float((below.double() + ties.double() / 2).sum() / (len(negative) * len(positive)))
+
+
+def wilson_interval(hits: int, trials: int) -> tuple[float, float]:
+    """95 % Wilson interval of a share."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(hits, trials).proportion_ci(_LEVEL, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def _crops(a: Tensor, b: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Both sets cut to at most `CROP_PX` a side, the two images of a subject at the same place."""
+    height, width = a.shape[-2:]
+    if height <= CROP_PX and width <= CROP_PX:
+        return a, b
+    tall, wide = min(height, CROP_PX), min(width, CROP_PX)
+    tops = torch.randint(height - tall + 1, (len(a),), generator=generator).tolist()
+    lefts = torch.randint(width - wide + 1, (len(a),), generator=generator).tolist()
+    places = list(zip(tops, lefts, strict=True))
+    cut = [
+        torch.stack([image[:, t : t + tall, s : s + wide] for image, (t, s) in zip(one, places, strict=True)])
+        for one in (a, b)
+    ]
+    return cut[0], cut[1]
+
+
+def _floats(images: Tensor) -> Tensor:
+    floats = images.float() / 255 if images.dtype == torch.uint8 else images.float()
+    return (floats * 2 - 1).contiguous(memory_format=torch.channels_last)
+
+
+def _network(generator: torch.Generator) -> nn.Module:
+    """Three strided stages and a mean over places: sees texture and colour at full resolution, costs little."""
+    layers: list[nn.Module] = []
+    for before, after, kernel_px in ((3, 16, 5), (16, 32, 3), (32, 64, 3)):
+        layers += [nn.Conv2d(before, after, kernel_px, 2, kernel_px // 2, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+    network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 1))
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return network
+
+
+def _train(a: Tensor, b: Tensor, steps: int, generator: torch.Generator) -> nn.Module:
+    """A classifier whose score is above 0 for images like ``b``; each step sees both images of its subjects."""
+    with torch.random.fork_rng(devices=[]):  # building layers draws from the global generator, which is the caller's
+        network = _network(generator)
+    half = min(_BATCH // 2, len(a))
+    optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=_RATE, total_steps=steps + 1)
+    targets = torch.cat([torch.zeros(half), torch.ones(half)])
+    side = [min(_TRAIN_CROP_PX, length) for length in a.shape[-2:]]
+    order = torch.randperm(len(a), generator=generator)
+    for _ in range(steps):
+        if len(order) < half:
+            order = torch.cat([order, torch.randperm(len(a), generator=generator)])
+        rows, order = order[:half], order[half:]
+        top = int(torch.randint(a.shape[-2] - side[0] + 1, (), generator=generator))
+        left = int(torch.randint(a.shape[-1] - side[1] + 1, (), generator=generator))
+        images = torch.cat([part[rows, :, top : top + side[0], left : left + side[1]] for part in (a, b)])
+        if int(torch.randint(2, (), generator=generator)):
+            images = images.flip(-1)
+        loss = functional.binary_cross_entropy_with_logits(network(_floats(images)).squeeze(1), targets)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    return network.eval()
+
+
+@torch.no_grad()
+def _scores(network: nn.Module, images: Tensor) -> Tensor:
+    return torch.cat([network(_floats(part)).squeeze(1) for part in images.split(_BATCH)]).double()

@@ -1,0 +1,146 @@
+"""Feature nets from the Hugging Face hub: DINOv2 and CLIP through transformers, with topcoat's own resizing.
+
+Images are resized to the net's square with antialiased bicubic interpolation, whatever their shape, and normalised with
+the net's own mean and deviation. One resize for every set is what makes their distances comparable
+(Parmar et al. 2022, arXiv 2104.11222).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from topcoat.errors import ModelError
+from topcoat.features.net import Features
+
+HubKind = Literal["dinov2", "clip"]
+
+DEFAULT_MODELS: Mapping[HubKind, str] = {
+    "dinov2": "facebook/dinov2-base",
+    "clip": "openai/clip-vit-large-patch14-336",  # the model of CMMD
+}
+_MEAN_AND_DEVIATION: Mapping[HubKind, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "dinov2": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+}
+_DINOV2_SIDE_PX = 224
+"""DINOv2's configs name the size of its last training stage (518 px); features are customarily taken at 224."""
+_PREPROCESSING = "antialiased bicubic to a square, 1"
+"""Part of the digest: features made in another way must not be taken for these."""
+_UNREACHABLE = {"OfflineModeIsEnabled", "LocalEntryNotFoundError", "ConnectionError", "ConnectError", "Timeout"}
+
+
+class HubFeatureNet:
+    """A vision transformer as a feature net; call it with images ``(N, 3, H, W)`` in [0, 1] for `Features`.
+
+    The embedding is the class token (DINOv2) or the projected image embedding (CLIP), the identity vector the same at
+    unit length, and the only stage the map of patch tokens.
+    """
+
+    def __init__(self, model: nn.Module, kind: HubKind, side_px: int) -> None:
+        self.kind: HubKind = kind
+        self.side_px = side_px
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._model = model.eval().requires_grad_(False).to(self.device)
+        mean, deviation = _MEAN_AND_DEVIATION[kind]
+        self._mean = torch.tensor(mean, device=self.device).view(1, 3, 1, 1)
+        self._deviation = torch.tensor(deviation, device=self.device).view(1, 3, 1, 1)
+        self.digest = weights_digest(model.state_dict(), f"{_PREPROCESSING}, {kind}, {side_px} px")
+
+    @classmethod
+    def load(cls, kind: HubKind, source: str | None = None) -> HubFeatureNet:
+        """The net in a local folder or hub repository ``source``; the kind's usual one by default.
+
+        Raises `ModelError` where the weights cannot be had.
+        """
+        source = source or DEFAULT_MODELS[kind]
+        folder = Path(source)
+        if not folder.is_dir() and (source.startswith((".", "/", "~")) or source.count("/") != 1):
+            raise ModelError(f"there is no folder {source}; give a folder of a {kind} model, or a hub id owner/name")
+        try:
+            model, side_px = _dinov2(source) if kind == "dinov2" else _clip(source)
+        except Exception as error:  # hub, network, cache and model errors have no common base
+            raise ModelError(_reason(kind, source, error)) from error
+        return cls(model, kind, side_px)
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Features:
+        """Features of images ``(N, 3, H, W)`` in [0, 1]."""
+        size = (self.side_px, self.side_px)
+        pixels = images.to(self.device, torch.float32)
+        if tuple(pixels.shape[-2:]) != size:
+            pixels = functional.interpolate(pixels, size=size, mode="bicubic", antialias=True).clamp(0, 1)
+        found: Any = self._model(pixel_values=(pixels - self._mean) / self._deviation)
+        tokens = found.last_hidden_state[:, 1:]  # (N, patches, C), without the class token
+        embedding = found.pooler_output if self.kind == "dinov2" else found.image_embeds
+        side = round(tokens.shape[1] ** 0.5)
+        stage = tokens.transpose(1, 2).unflatten(2, (side, side))
+        return Features((stage,), embedding, functional.normalize(embedding, dim=1))
+
+
+def weights_digest(weights: Mapping[str, Tensor], settings: str) -> str:
+    """16 hex digits that change with any weight or with ``settings``."""
+    digest = hashlib.sha256(settings.encode())
+    for name, value in sorted(weights.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _dinov2(source: str) -> tuple[nn.Module, int]:
+    from transformers import Dinov2Config, Dinov2Model
+
+    _check_kind("dinov2", source)
+    config = Dinov2Config.from_pretrained(source)
+    model = Dinov2Model.from_pretrained(source, config=config, use_safetensors=True, dtype=torch.float32)
+    patch_px, side_px = _side(config.patch_size), _side(config.image_size)
+    return model, max(patch_px, min(_DINOV2_SIDE_PX, side_px) // patch_px * patch_px)
+
+
+def _clip(source: str) -> tuple[nn.Module, int]:
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    _check_kind("clip", source)
+    config = CLIPVisionConfig.from_pretrained(source)
+    model = CLIPVisionModelWithProjection.from_pretrained(
+        source, config=config, use_safetensors=True, dtype=torch.float32
+    )
+    return model, _side(config.image_size)
+
+
+def _side(size_px: object) -> int:
+    """A config's size in px; raises `ValueError` for one that is not square."""
+    if isinstance(size_px, int):
+        return size_px
+    raise ValueError(f"its size {size_px} is not that of a square")
+
+
+def _check_kind(kind: HubKind, source: str) -> None:
+    """Refuse another architecture's weights: transformers would fill what is missing with noise and go on."""
+    from transformers import AutoConfig
+
+    found = str(AutoConfig.from_pretrained(source).model_type)
+    if found not in ((kind,) if kind == "dinov2" else ("clip", "clip_vision_model")):
+        raise ValueError(f"it holds a {found} model")
+
+
+def _reason(kind: HubKind, source: str, error: BaseException) -> str:
+    names, chain = set(), error
+    while chain is not None:
+        names |= {one.__name__ for one in type(chain).__mro__}
+        chain = chain.__cause__ or chain.__context__
+    local = Path(source).is_dir()
+    if not local and names & _UNREACHABLE:
+        return (
+            f"the {kind} weights {source} are not on this machine and the Hugging Face hub cannot be reached; connect "
+            "once to download them, give a folder that holds them, or use --features mini"
+        )
+    lines = str(error).strip().splitlines()
+    detail = lines[0].rstrip(".")[:160] if lines else type(error).__name__
+    return f"the {kind} weights cannot be loaded from {source} ({detail}); give another folder or hub id"

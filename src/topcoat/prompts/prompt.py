@@ -1,0 +1,76 @@
+"""What a prompt is: an id, a text, what is known of the subject, and the split that follows from the id."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from topcoat.errors import UsageError
+from topcoat.prompts.words import VOCABULARY, PortraitWords
+
+MAX_WORDS = 400
+"""Longest prompt accepted; diffusion text encoders read 77 to 512 tokens, so more is a mistake, not a wish."""
+
+Split = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One prompt: a stable ``id``, its ``text`` and, where it is known, what it says.
+
+    ``attributes`` maps attribute names to words; it is empty for a prompt that a user wrote. A prompt of the mini
+    vocabulary has ``words`` too, which fill ``attributes``. ``assigned_split`` is a split that a user's file gave.
+    """
+
+    id: str
+    text: str
+    words: PortraitWords | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict, hash=False)
+    assigned_split: Split | None = None
+
+    def __post_init__(self) -> None:
+        if self.words is not None:
+            said = {name: getattr(self.words, name) for name in VOCABULARY}
+            object.__setattr__(self, "attributes", said)
+
+    @property
+    def split(self) -> Split:
+        """``train`` (90 %), ``val`` (5 %) or ``test`` (5 %), decided by the id alone unless a file assigned it."""
+        return self.assigned_split or split_of_id(self.id)
+
+
+def split_of_id(prompt_id: str) -> Split:
+    """The split that follows from an id: 90 % ``train``, 5 % ``val``, 5 % ``test``, by its SHA-256."""
+    share = int(hashlib.sha256(prompt_id.encode()).hexdigest()[:8], 16) / 0xFFFFFFFF
+    return "train" if share < 0.90 else "val" if share < 0.95 else "test"
+
+
+def prompt_from_text(text: str) -> Prompt:
+    """A `Prompt` from a user's own text, with an id derived from that text.
+
+    Raises `UsageError` if the text is empty or has more than `MAX_WORDS` words.
+    """
+    text = " ".join(text.split())
+    count = len(text.split(" "))
+    if not text:
+        raise UsageError('the prompt is empty; say what to paint, for example "studio portrait of an old man, beard"')
+    if count > MAX_WORDS:
+        raise UsageError(f"the prompt has {count} words; at most {MAX_WORDS} are allowed, shorten it")
+    return Prompt(id=hashlib.sha256(text.encode()).hexdigest()[:16], text=text)
+
+
+def as_prompts(prompts: Iterable[str | Prompt]) -> list[Prompt]:
+    """Prompts from any mix of texts and `Prompt` objects; a single string is refused as a likely slip."""
+    if isinstance(prompts, str):
+        raise UsageError("prompts must be a list of texts, not one text; put it in brackets: [prompt]")
+    return [item if isinstance(item, Prompt) else prompt_from_text(item) for item in prompts]
+
+
+def check_count_and_seed(count: int, seed: int) -> None:
+    """Raise `UsageError` if ``count`` is below 1 or ``seed`` is negative."""
+    if count < 1:
+        raise UsageError(f"cannot sample {count} prompts; ask for 1 or more")
+    if seed < 0:
+        raise UsageError(f"prompt seed {seed} is negative; use 0 or more")

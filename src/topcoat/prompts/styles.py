@@ -1,0 +1,35 @@
+"""The two styles of sampled prompts, and which of them a model pair understands."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from topcoat.prompts.mini import sample_prompts
+from topcoat.prompts.prompt import Prompt
+
+Style = Literal["photo", "mini"]
+"""``photo``: full sentences with invented names, for real models. ``mini``: the few words that the mini pair knows."""
+
+
+def style_of_pair(pair: str) -> Style:
+    """The style that the model pair of that name understands: ``mini`` for the mini pair and pairs named after it."""
+    return "mini" if pair.split("-")[0] == "mini" else "photo"
+
+
+def sample_style(style: Style, count: int, seed: int = 0) -> list[Prompt]:
+    """``count`` prompts of a style with the packaged vocabulary; raises `UsageError` like `sample_prompts`."""
+    if style == "mini":
+        return sample_prompts(count, seed)
+    from topcoat.prompts.photo import sample_photo_prompts
+
+    return sample_photo_prompts(count, seed)
+
+
+def held_out_prompts(count: int, seed: int = 0, style: Style = "mini") -> list[Prompt]:
+    """The first ``count`` sampled prompts of the ``test`` split, which no head is trained on."""
+    wanted = 40 * count  # one prompt in 20 is of that split
+    while True:
+        found = [prompt for prompt in sample_style(style, wanted, seed) if prompt.split == "test"]
+        if len(found) >= count:
+            return found[:count]
+        wanted *= 2

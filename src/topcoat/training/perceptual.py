@@ -1,0 +1,100 @@
+"""Perceptual distances: topcoat's own net, LPIPS, or DINOv2, whichever a run names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from topcoat.errors import ModelError, UsageError
+from topcoat.training.losses import HasStages, perceptual_loss
+
+Distance = Callable[[Tensor, Tensor], Tensor]
+"""Of two batches of images ``(N, 3, H, W)`` in [0, 1]; a scalar, the mean over the batch."""
+
+DINOV2 = "facebook/dinov2-small"
+_PATCH_PX = 14
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, which DINOv2 was trained with
+
+
+def load_distance(name: Literal["lpips-vgg", "dinov2"], device: torch.device) -> Distance:
+    """The distance by its name in `LossWeights.perceptual_net`, its weights frozen and on ``device``.
+
+    Raises `UsageError` if its package is not installed, `ModelError` if its weights cannot be had.
+    """
+    return _lpips(device) if name == "lpips-vgg" else _dinov2(device)
+
+
+def _lpips(device: torch.device) -> Distance:
+    try:
+        import lpips  # pyright: ignore[reportMissingImports] - not a dependency: it brings torchvision
+    except ImportError as error:
+        raise UsageError(
+            "perceptual_net lpips-vgg needs the package lpips; install it beside a torchvision that fits your torch, "
+            "or use perceptual_net embedded"
+        ) from error
+    try:
+        net: Any = lpips.LPIPS(net="vgg", verbose=False)
+    except Exception as error:  # torchvision fetches the weights: network errors have no common base
+        raise ModelError(
+            f"the weights of LPIPS cannot be had ({type(error).__name__}); check the network, or use perceptual_net "
+            "embedded"
+        ) from error
+    net = net.to(device).eval().requires_grad_(False)
+    return lambda z, y: net(z * 2 - 1, y * 2 - 1).mean()  # LPIPS takes [-1, 1]
+
+
+def _dinov2(device: torch.device) -> Distance:
+    from transformers import Dinov2Model
+
+    try:
+        model: Any = Dinov2Model.from_pretrained(DINOV2)
+    except Exception as error:  # hub and network errors have no common base
+        raise ModelError(
+            f"the weights of {DINOV2} cannot be had ({type(error).__name__}); check the network, or use perceptual_net "
+            "embedded"
+        ) from error
+    net = DinoStages(model).to(device).eval().requires_grad_(False)
+
+    def distance(z: Tensor, y: Tensor) -> Tensor:
+        with torch.no_grad():
+            of_y = net(y)
+        return perceptual_loss(net(z), of_y)
+
+    return distance
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """Feature maps for `perceptual_loss`."""
+
+    stages: Sequence[Tensor]
+
+
+class DinoStages(nn.Module):
+    """Patch features of four depths of a DINOv2 model, as maps ``(N, C, H/14, W/14)``."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(_MEAN)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(_STD)[:, None, None], persistent=False)
+
+    def forward(self, images: Tensor) -> HasStages:
+        """Features of ``images`` ``(N, 3, H, W)`` in [0, 1]; sides are enlarged to the next multiple of 14."""
+        height, width = (-(-side // _PATCH_PX) for side in images.shape[-2:])
+        size = (height * _PATCH_PX, width * _PATCH_PX)
+        if size != tuple(images.shape[-2:]):
+            images = F.interpolate(images, size=size, mode="bicubic", align_corners=False)
+        states: Sequence[Tensor] = self.model(
+            pixel_values=(images - self.mean) / self.std, output_hidden_states=True
+        ).hidden_states
+        depths = sorted({round(share * (len(states) - 1)) for share in (0.25, 0.5, 0.75, 1.0)})
+        maps = [states[depth][:, 1:].mT.unflatten(2, (height, width)) for depth in depths]  # without the class token
+        return Stages(maps)

@@ -1,0 +1,153 @@
+"""`topcoat evaluate` on folders and on a dataset, with the files that a user may really have."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from topcoat.images import gaussian_blur, write_image
+
+N = 22
+
+
+def smooth(seed: int, count: int = N) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(count, 3, 5, 5, generator=generator)
+    images = torch.nn.functional.interpolate(coarse, size=(32, 32), mode="bicubic").clamp(0, 1)
+    return (images + 0.06 * torch.randn(images.shape, generator=generator)).clamp(0, 1)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> dict[str, Path]:
+    y = smooth(0)
+    sets = {"distilled": gaussian_blur(y, 1.2), "enhanced": gaussian_blur(y, 0.5), "baseline": y, "floor": smooth(1)}
+    for name, images in sets.items():
+        for number, image in enumerate(images):
+            write_image(tmp_path / name / f"{number:02}.png", image)
+    return {name: tmp_path / name for name in sets}
+
+
+def arguments(folders: dict[str, Path], *names: str) -> list[object]:
+    return [part for name in names for part in (f"--{name}", folders[name])]
+
+
+def huge_png(path: Path, side_px: int) -> None:
+    """A PNG of the given size in a few bytes: a header and no pixels to speak of."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", side_px, side_px, 8, 2, 0, 0, 0)
+    pixels = chunk(b"IDAT", zlib.compress(b"\0" * 100))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b""))
+
+
+def test_folders_with_groups_and_a_cache(
+    run: Any, run_json: Any, folders: dict[str, Path], tiny_features: None, tmp_path: Path
+) -> None:
+    people = tmp_path / "people.csv"
+    lines = [f"{number:02}.png,{'old' if number % 2 else 'young'},{number % 3 or ''}" for number in range(N)]
+    people.write_text("\n".join(["name,age,light", *lines]) + "\n")
+    given = arguments(folders, "distilled", "enhanced", "baseline", "floor")
+    report = tmp_path / "report"
+    options = (*given, "--groups", people, "--cache", tmp_path / "cache", "-o", report)
+    text = run("evaluate", *options).stdout
+    for word in ("baseline, other seeds", "do-nothing score", "FD-inf", "age = old", f"Written to {report}"):
+        assert word in text
+    assert sorted(path.name for path in report.iterdir()) == ["contact.png", "report.json", "report.md"]
+    record = json.loads((report / "report.json").read_text())
+    assert record["features"]["net"] == "mini" and record["n"] == N and record["left_out"] == []
+    assert {score["attribute"] for score in record["groups"]["scores"]} == {"age", "light"}
+    assert (report / "report.md").read_text() in text
+    again = run_json("evaluate", *given, "--cache", tmp_path / "cache", "--metrics", "distances,paired")
+    assert again["enhanced"]["frechet"] == pytest.approx(record["enhanced"]["frechet"], rel=1e-6)
+    assert again["enhanced"]["recall"] is None and again["groups"] is None
+
+
+def test_bad_files_are_listed_and_the_rest_goes_on(
+    run: Any, folders: dict[str, Path], tiny_features: None, tmp_path: Path
+) -> None:
+    whole = (folders["enhanced"] / "03.png").read_bytes()
+    (folders["enhanced"] / "03.png").write_bytes(whole[: len(whole) // 2])
+    (folders["baseline"] / "05.png").write_text("no picture")
+    huge_png(folders["distilled"] / "07.png", 50_000)
+    given = arguments(folders, "distilled", "enhanced", "baseline")
+    result = run("evaluate", *given, "-o", tmp_path / "report", code=1)
+    warnings = [line for line in result.stderr.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 3
+    for path, reason in (("enhanced/03", "damaged"), ("baseline/05", "damaged"), ("distilled/07", "100 megapixels")):
+        assert any(path in line and reason in line for line in warnings), (path, warnings)
+    record = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert record["n"] == record["distilled"]["n"] == record["n_reference"] == N - 3
+    assert len(record["left_out"]) == 3
+    assert record["enhanced"]["psnr"] > record["distilled"]["psnr"]  # the others are still paired with their own
+
+
+def test_sets_of_other_numbers_are_compared_as_sets(
+    run_json: Any, folders: dict[str, Path], tiny_features: None
+) -> None:
+    (folders["baseline"] / "00.png").unlink()
+    record = run_json("evaluate", *arguments(folders, "enhanced", "baseline"))
+    assert (record["n"], record["n_reference"], record["enhanced"]["psnr"]) == (N, N - 1, None)
+
+
+def test_a_head_on_a_dataset(
+    run: Any, run_json: Any, pair_file: Path, head_folder: Path, tiny_features: None, tmp_path: Path
+) -> None:
+    run("pairs", "build", tmp_path / "pairs", "--pair", pair_file, "--count", 30, "--batch-size", 16)
+    given = ("evaluate", "--data", tmp_path / "pairs", "--head", head_folder, "--split", "train")
+    record = run_json(*given)
+    assert record["n"] == record["distilled"]["n"] > 20
+    assert len({score["attribute"] for score in record["groups"]["scores"]}) >= 5
+    nothing = run_json(*given, "--strength", 0)
+    assert nothing["identity"]["mean"] == pytest.approx(1, abs=1e-6)
+    assert [flag["name"] for flag in nothing["flags"]] == ["identity map"]
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "says"),
+    [
+        (("--features", "dino"), 2, "did you mean dinov2?"),
+        (("--features", "inception"), 1, "pip install 'topcoat[inception]'"),
+        (("--features", "clip:./nowhere"), 1, "there is no folder ./nowhere"),
+        (("--metrics", "distances,magic"), 2, "no metric is called 'magic'"),
+        (("--groups", "nowhere.csv"), 1, "groups file nowhere.csv cannot be read"),
+        (("--groups", "other.csv"), 1, "has no column 'name'"),
+        (("--groups", "short.csv"), 2, "no line for the picture 01"),
+        (("--head", "somewhere"), 2, "--head is for --data"),
+        (("--floor", "nowhere"), 1, "nowhere is not a folder"),
+    ],
+)
+def test_wrong_use(
+    run: Any,
+    folders: dict[str, Path],
+    tiny_features: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: tuple[str, ...],
+    code: int,
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("other.csv").write_text("file,age\n00.png,old\n")
+    Path("short.csv").write_text("name,age\n00.png,old\n")
+    result = run("evaluate", *arguments(folders, "distilled", "enhanced", "baseline"), *change, code=code)
+    assert says in result.stderr and "Traceback" not in result.output
+    assert len([line for line in result.stderr.splitlines() if line.startswith("error: ")]) == 1
+
+
+def test_unequal_and_mixed_folders(run: Any, folders: dict[str, Path], tiny_features: None) -> None:
+    given = arguments(folders, "distilled", "enhanced", "baseline")
+    write_image(folders["baseline"] / "21.png", torch.rand(3, 40, 40))
+    assert "baseline mix sizes" in run("evaluate", *given, code=2).stderr.replace("reference", "baseline")
+    (folders["baseline"] / "21.png").unlink()
+    assert f"holds {N - 1} pictures" in run("evaluate", *given, code=2).stderr
+    (folders["distilled"] / "04.png").unlink()
+    assert "the first that differs is 04" in run("evaluate", *given, code=2).stderr

@@ -1,0 +1,162 @@
+"""`pairs specs`, `pairs plan` and `cost` beyond the plain table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PRICES = """
+[gpus.toy]
+name = "Toy GPU"
+bf16_tflops = 0.001
+bf16_source = "a datasheet"
+usd_per_hour = 3.6
+usd_source = "a price list"
+date = 2026-01-02
+"""
+
+
+@pytest.fixture
+def prices(tmp_path: Path) -> Path:
+    path = tmp_path / "prices.toml"
+    path.write_text(PRICES)
+    return path
+
+
+def test_specs_lists_every_pair(run: Any, run_json: Any) -> None:
+    text = run("pairs", "specs").stdout
+    for word in ("flux1", "flux2-klein", "sdxl", "z-image", "ByteDance/SDXL-Lightning", "Apache-2.0"):
+        assert word in text
+    assert [pair["name"] for pair in run_json("pairs", "specs")["pairs"]] == [
+        "mini",
+        "flux1",
+        "flux2-klein",
+        "sdxl",
+        "z-image",
+    ]
+
+
+def test_a_printed_spec_is_a_pair(run: Any, run_json: Any, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(run("pairs", "specs", "sdxl").stdout)
+    assert run_json("pairs", "specs", path) == run_json("pairs", "specs", "sdxl")
+    path.write_text(path.read_text().replace("guidance_scale: 0.0", "guidance: 0.0"))
+    assert "distilled.guidance: unknown key" in run("pairs", "specs", path, code=2).stderr
+    assert "no model pair is called 'flux9'" in run("pairs", "specs", "flux9", code=2).stderr
+
+
+def test_plan_is_arithmetic_on_the_count(run: Any, run_json: Any, pair_file: Path, prices: Path) -> None:
+    arguments = ("pairs", "plan", "--pair", pair_file, "--count", 1000, "--gpu", "toy:4", "--prices", prices)
+    found = run_json(*arguments, "--utilisation", 0.5)
+    seconds = found["per_pair"]["tflop"] / (0.001 * 0.5)
+    assert found["images"] == 2000
+    assert found["tflop"]["value"] == pytest.approx(1000 * found["per_pair"]["tflop"])
+    assert found["gpu_hours"]["value"] == pytest.approx(1000 * seconds / 3600)
+    assert found["wall_hours"] == pytest.approx(found["gpu_hours"]["value"] / 4)
+    assert found["usd"]["value"] == pytest.approx(1000 * seconds / 3600 * 3.6)
+    assert found["disk_bytes"] == {
+        "value": pytest.approx(1000 * 2 * 48 * 32 * 1.8),
+        "kind": "computed",
+        "source": "1.8 bytes a pixel (assumed), two lossless images a pair",
+    }
+    assert run_json(*arguments)["gpu_hours"]["value"] == pytest.approx(found["gpu_hours"]["value"] * 0.5 / 0.4)
+    assert run_json(*arguments, "--usd-per-hour", 7.2)["usd"]["source"] == "given"
+    text = run(*arguments).stdout
+    for word in ("computed", "cited: a price list, 2026-01-02", "(assumed)", "licence Apache-2.0"):
+        assert word in " ".join(text.split())
+
+
+def test_plan_measures_here(run: Any, run_json: Any, pair_file: Path) -> None:
+    found = run_json("pairs", "plan", "--pair", pair_file, "--measure", 3, "--usd-per-hour", 1.0, "--count", 10)
+    assert found["gpu_hours"]["kind"] == found["disk_bytes"]["kind"] == "measured"
+    assert found["gpu_hours"]["source"].startswith("3 pairs painted here")
+    assert found["gpu_hours"]["value"] > 0
+    assert 10 * 2 * 100 < found["disk_bytes"]["value"] < 10 * 2 * 48 * 32 * 4
+    assert found["usd"]["value"] == pytest.approx(found["gpu_hours"]["value"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--gpu", "h9000:8"), "no GPU is called 'h9000'"),
+        (("--gpu", "h100:x"), "write a name and a number such as h100:8"),
+        (("--gpu", "h100:0"), "write a name and a number such as h100:8"),
+        (("--usd-per-hour", 2), "how fast it goes is not known"),
+        (("--gpu", "h100", "--utilisation", 1.5), "utilisation 1.5 is not possible"),
+        (("--gpu", "h100", "--count", 0), "0 pairs cannot be planned"),
+        (("--gpu", "h100", "--usd-per-hour", 0), "0 USD per hour is not a price"),
+        (("--measure", 2, "--utilisation", 0.5), "leave one of them out"),
+        (("--measure", 2), "no price was given"),
+    ],
+)
+def test_plans_that_cannot_be(run: Any, pair_file: Path, arguments: tuple[Any, ...], words: str) -> None:
+    assert words in run("pairs", "plan", "--pair", pair_file, *arguments, code=2).stderr
+
+
+def test_cost_in_money(run: Any, run_json: Any, pair_file: Path, head_folder: Path, prices: Path) -> None:
+    arguments = ("cost", "--pair", pair_file, "--head", head_folder, "--prices", prices, "--price", "toy")
+    found = run_json(*arguments, "--utilisation", 1.0)
+    table, money = found["tables"][0], found["money"]
+    assert money["source"] == "cited: a price list, 2026-01-02"
+    last = money["rows"][-1]
+    tflop = table["baseline"][-1]["tflop"]
+    assert last["gpu_seconds_per_image"] == pytest.approx(tflop / 0.001) and last["seconds_kind"] == "computed"
+    assert last["usd_per_image"] == pytest.approx(tflop / 0.001 / 3600 * 3.6)
+    assert last["usd_per_million_images"] == pytest.approx(1e6 * last["usd_per_image"])
+    text = " ".join(run(*arguments).stdout.split())
+    assert "Money: seconds computed at 40%" in text and "cited: a datasheet" in text
+    assert text.count("transformer only") == len(table["saving_transformer_only"])
+
+
+def test_cost_with_ownership(run: Any, run_json: Any, pair_file: Path, head_folder: Path, prices: Path) -> None:
+    arguments = ("cost", "--pair", pair_file, "--head", head_folder, "--prices", prices, "--price", "toy", "--tco")
+    found = run_json(*arguments, "--images-per-month", 1000, "--pairs", 100, "--training-images", 0)["tco"]
+    assert found["training_usd"] == 0 and found["pairs_usd"] > 0
+    assert found["first_year_usd"]["baseline"] == pytest.approx(12_000 * found["baseline_usd_per_image"])
+    assert "paid back after" in run(*arguments).stdout
+    assert "1 or more" in run(*arguments, "--images-per-month", 0, code=2).stderr
+
+
+def test_cost_measured(run: Any, run_json: Any, pair_file: Path, head_folder: Path) -> None:
+    arguments = ("cost", "--pair", pair_file, "--head", head_folder, "--measure", "--repeats", 2)
+    found = run_json(*arguments, "--usd-per-hour", 1)
+    rows = [(row["name"], row["steps"]) for row in found["measured"]]
+    assert rows == [("tiny-distilled", 1), ("tiny-distilled + head", 1), ("tiny-baseline", 28), ("tiny-baseline", 3)]
+    assert all(row["kind"] == "measured" and row["seconds_per_image"]["runs"] == 2 for row in found["measured"])
+    seconds = [row["seconds_per_image"]["median"] for row in found["measured"]]
+    assert seconds[2] > seconds[3]
+    assert found["money"][0]["usd_per_image"] == pytest.approx(seconds[0] / 3600)
+    text = run(*arguments).stdout
+    assert "Measured on" in text and "joules unavailable: cpu has no energy counter" in text
+
+
+def test_cost_of_random_weights(run: Any, run_json: Any, pair_file: Path) -> None:
+    arguments = ("cost", "--pair", pair_file, "--head", "none", "--measure", "--random-weights", "--repeats", 1)
+    found = run_json(*arguments, "--size", 64)
+    assert [row["steps"] for row in found["measured"]] == [1, 28, 3]
+    assert "needs 1.0 GiB in float32 (computed)" in run(*arguments).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--price", "h9000"), "no GPU is called 'h9000'"),
+        (("--tco",), "--tco needs a GPU"),
+        (("--random-weights",), "add --measure"),
+        (("--usd-per-hour", 2), "add --price with a GPU of the table, or --measure"),
+        (("--size", 40), "use a multiple of 16"),
+        (("--measure", "--size", 64), "leave --size out"),
+        (("--distilled-steps", "0"), "count below 1"),
+        (("--measure", "--random-weights", "--batch-size", 2), "one image at a time"),
+    ],
+)
+def test_costs_that_cannot_be(run: Any, pair_file: Path, arguments: tuple[Any, ...], words: str) -> None:
+    assert words in run("cost", "--pair", pair_file, "--head", "none", *arguments, code=2).stderr
+
+
+def test_a_price_file_without_a_date(run: Any, prices: Path) -> None:
+    prices.write_text(PRICES.replace("date = 2026-01-02\n", ""))
+    error = run("cost", "--price", "toy", "--prices", prices, code=2).stderr
+    assert "gpus.toy.date: is missing, add it" in error and error.count("\n") == 1

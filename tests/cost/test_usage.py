@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import sys
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from topcoat.cost import measure_usage
+from topcoat.cost.energy import energy_meter
+from topcoat.cost.timing import TimingPlan, check_fits, needed_bytes, time_generators, time_random_weights
+from topcoat.cost.usage import free_memory_bytes
+from topcoat.errors import ModelError, UsageError
+from topcoat.generators.base import ModelPair
+from topcoat.heads import Head
+from topcoat.heads.decoder import DecoderConfig
+from topcoat.heads.registry import build_network
+
+CPU = torch.device("cpu")
+
+
+def test_usage_is_per_image_after_the_warm_up() -> None:
+    calls: list[float] = []
+
+    def run() -> None:
+        time.sleep(0.05 if not calls else 0.01)
+        calls.append(0.0)
+
+    found = measure_usage("toy", 3, run, CPU, batch_size=2, repeats=4)
+    assert len(calls) == 5
+    assert 0.005 <= found.seconds.low <= found.seconds.median_seconds < 0.05 and found.seconds.runs == 4
+    assert found.images_per_second == pytest.approx(1 / found.seconds.median_seconds)
+    assert found.as_dict()["kind"] == "measured" and found.row()[-1] == "unavailable"
+    with pytest.raises(UsageError, match="measure nothing"):
+        measure_usage("toy", 3, run, CPU, repeats=0)
+
+
+def test_peak_memory_sees_what_is_held() -> None:
+    small = measure_usage("small", 1, lambda: torch.ones(10), CPU, repeats=1)
+    large = measure_usage("large", 1, lambda: torch.ones(60_000_000).sum(), CPU, repeats=1)
+    assert small.peak_memory_bytes is not None and large.peak_memory_bytes is not None
+    assert large.peak_memory_bytes - small.peak_memory_bytes > 150e6
+
+
+def test_joules_are_the_difference_of_the_counter(monkeypatch: pytest.MonkeyPatch) -> None:
+    counter = iter(range(10_000, 100_000, 6_000))  # millijoules, once when the meter is made
+    nvml = SimpleNamespace(
+        nvmlInit=lambda: None,
+        nvmlDeviceGetHandleByUUID=lambda uuid: f"handle of {uuid}",
+        nvmlDeviceGetTotalEnergyConsumption=lambda handle: next(counter),
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid="1-2"))
+    meter = energy_meter(torch.device("cuda"))
+    assert meter.unavailable == ""
+    assert (meter.joules(), meter.joules()) == (16.0, 22.0)
+
+
+def test_no_joules_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert energy_meter(CPU).joules() is None
+    assert "cpu has no energy counter" in energy_meter(CPU).unavailable
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert energy_meter(torch.device("cuda")).unavailable == "unavailable: pip install nvidia-ml-py"
+
+    def fail() -> None:
+        raise RuntimeError("driver not loaded")
+
+    monkeypatch.setitem(sys.modules, "pynvml", SimpleNamespace(nvmlInit=fail))
+    assert energy_meter(torch.device("cuda")).unavailable == "unavailable: driver not loaded"
+
+
+def test_loaded_models_are_timed_at_every_step_count(
+    fake_pair: ModelPair, fake_generators: tuple[Any, Any], fake_head: Any
+) -> None:
+    plan = TimingPlan(distilled_steps=(1, 2), baseline_steps=(8,), batch_size=3, repeats=2)
+    found = list(time_generators(fake_pair, fake_generators, fake_head, plan))
+    assert [(usage.name, usage.steps) for usage in found] == [
+        ("plastic", 1),
+        ("plastic + head", 1),
+        ("plastic", 2),
+        ("plastic + head", 2),
+        ("good", 8),
+    ]
+    assert all(usage.batch_size == 3 for usage in found)
+    assert set(fake_generators[0].calls) == {3}
+
+
+def test_random_weights_of_a_tiny_pair(tiny_pair: ModelPair, fake_head: Any) -> None:
+    plan = TimingPlan(distilled_steps=(2,), baseline_steps=(40, 1), repeats=3)
+    found = list(time_random_weights(tiny_pair, fake_head, None, CPU, plan))
+    assert [(usage.name, usage.steps) for usage in found] == [
+        ("tiny distilled", 2),
+        ("tiny distilled + head", 2),
+        ("tiny baseline", 40),
+        ("tiny baseline", 1),
+    ]
+    assert found[2].seconds.median_seconds > 3 * found[3].seconds.median_seconds
+
+
+def test_a_head_that_takes_latents_is_timed_without_the_vae(
+    tiny_pair: ModelPair, fake_pair: ModelPair, fake_generators: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = DecoderConfig(channels=(8, 6, 4), blocks=(0, 0, 0))
+    head = Head(build_network(config), config)
+    decoded: list[int] = []
+    plastic = fake_generators[0]
+    decode = plastic.decode
+    monkeypatch.setattr(plastic, "decode", lambda latents: (decoded.append(len(latents)), decode(latents))[1])
+    plan = TimingPlan(distilled_steps=(2,), baseline_steps=(8,), repeats=2)
+    names = [usage.name for usage in time_generators(fake_pair, fake_generators, head, plan)]
+    assert names == ["plastic", "plastic + head", "good"]
+    assert len(decoded) == 3  # the warm-up and two runs of the first row, none of the second
+    assert len(list(time_random_weights(tiny_pair, head, None, CPU, plan))) == 3
+
+
+def test_what_would_not_fit_is_refused_before_anything_is_built(
+    tiny_pair: ModelPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = needed_bytes(tiny_pair.baseline)
+    assert needed > 1 << 30
+    assert check_fits(tiny_pair.baseline, CPU) == needed
+    monkeypatch.setattr("topcoat.cost.timing.free_memory_bytes", lambda device: 1 << 20)
+    monkeypatch.setattr("topcoat.cost.timing.build_with_random_weights", lambda *_: pytest.fail("was built"))
+    with pytest.raises(ModelError, match=r"needs 1\.0 GiB on cpu, where 0\.0 GiB are free"):
+        list(time_random_weights(tiny_pair, None, None, CPU, TimingPlan((1,), (1,))))
+
+
+def test_a_full_size_model_says_what_it_needs() -> None:
+    from topcoat.generators.presets import model_pair
+
+    needed = needed_bytes(model_pair("flux1").baseline) / 2**30
+    assert 33 < needed < 37  # (11.9 B + 4.76 B + 0.2 B) weights of 2 bytes, a tenth, and 1 GiB
+
+
+def test_memory_that_is_free() -> None:
+    free = free_memory_bytes(CPU)
+    assert free is None or 0 < free < 1 << 50
+
+
+def test_plans_that_cannot_be(tiny_pair: ModelPair) -> None:
+    with pytest.raises(UsageError, match="0 steps are not possible"):
+        TimingPlan((0,), (1,))
+    with pytest.raises(UsageError, match="one image at a time"):
+        list(time_random_weights(tiny_pair, None, None, CPU, TimingPlan((1,), (1,), batch_size=2)))

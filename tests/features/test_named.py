@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from topcoat.errors import ModelError, UsageError
+from topcoat.features import FeatureNet, feature_net, load_feature_net
+
+
+def test_mini_is_the_net_for_evaluation_and_never_that_for_losses() -> None:
+    net = feature_net()
+    assert isinstance(net, FeatureNet)
+    assert net.digest == feature_net("mini").digest == load_feature_net("eval").digest
+    assert net.digest != load_feature_net("loss").digest
+    with pytest.raises(UsageError, match="no feature net is called 'loss'"):
+        feature_net("loss")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("dino", "no feature net is called 'dino'; use one of: mini, dinov2, clip, inception, did you mean dinov2?"),
+        ("", "use one of: mini"),
+        ("mini:folder", "no feature net is called 'mini:folder'"),
+    ],
+)
+def test_unknown_names(name: str, message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        feature_net(name)
+    assert message in str(error.value)
+
+
+def test_a_folder_that_is_not_there() -> None:
+    with pytest.raises(ModelError, match="there is no folder"):
+        feature_net("dinov2:./nowhere")
+
+
+def test_the_embedded_net_needs_no_transformers() -> None:
+    script = "import sys, topcoat.features as f; f.feature_net(); print('transformers' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -1,0 +1,3 @@
+from tests.proof.conftest import head, net, painted
+
+__all__ = ["head", "net", "painted"]

@@ -1,0 +1,255 @@
+"""What goes wrong while building, and what happens then."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from topcoat.errors import DataError, ModelError
+from topcoat.generators.base import ModelPair
+from topcoat.pairs import PairDataset, build_pairs
+from topcoat.pairs.records import default_seed
+from topcoat.prompts import sample_prompts
+
+PROMPTS = sample_prompts(11)
+
+
+def all_bytes(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def build(folder: Path, pair: ModelPair, generators: Any, **changes: Any) -> PairDataset:
+    settings: dict[str, Any] = {"prompts": PROMPTS, "batch_size": 4, "shard_size": 8, "generators": generators}
+    return build_pairs(folder, pair=pair, **(settings | changes))
+
+
+def test_memory_that_ends_halves_the_batch(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:
+    build(tmp_path / "whole", fake_pair, fake_generators)
+    fake_generators[1].calls.clear()
+    fake_generators[1].fits = 1
+    dataset = build(tmp_path / "tight", fake_pair, fake_generators)
+    assert fake_generators[1].calls[:4] == [4, 2, 1, 1], "halved until it fits, and then left there"
+    assert fake_generators[1].calls[2:] == [1] * 11
+    assert dataset.manifest.failures == ()
+    assert all_bytes(tmp_path / "whole") == all_bytes(tmp_path / "tight")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("tried"),
+        MemoryError(),
+        RuntimeError("CUDA out of memory"),
+        ModelError("plastic ran out of memory at 32x32"),
+    ],
+)
+def test_every_way_to_say_that_memory_ended(
+    tmp_path: Path, fake_pair: ModelPair, fake_generators: Any, error: Exception
+) -> None:
+    original, sizes = fake_generators[0].generate, []
+
+    def generate(prompts: Any, seeds: Any) -> Any:
+        sizes.append(len(seeds))
+        if len(seeds) > 2:
+            raise error
+        return original(prompts, seeds)
+
+    fake_generators[0].generate = generate
+    assert len(build(tmp_path, fake_pair, fake_generators)) == 11
+    assert sizes[:3] == [4, 2, 2]
+
+
+def test_an_image_too_large_for_the_memory_is_listed(
+    tmp_path: Path, fake_pair: ModelPair, fake_generators: Any
+) -> None:
+    original = fake_generators[0].generate
+
+    def generate(prompts: Any, seeds: Any) -> Any:
+        if default_seed(2) in seeds:
+            raise MemoryError("out of memory for this one")
+        return original(prompts, seeds)
+
+    fake_generators[0].generate = generate
+    dataset = build(tmp_path, fake_pair, fake_generators)
+    assert [item.seed for item in dataset.manifest.failures] == [default_seed(2)] and len(dataset) == 10
+
+
+def test_nan_in_one_image_costs_that_image_alone(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:
+    fake_generators[1].nan_on = default_seed(6)
+    fake_generators[1].calls.clear()
+    dataset = build(tmp_path, fake_pair, fake_generators)
+    (failure,) = dataset.manifest.failures
+    assert failure.seed == default_seed(6) and "NaN or infinite" in failure.error
+    assert fake_generators[1].calls == [4, 4, 1, 1, 1, 1, 3], "each of that batch once more, alone"
+
+
+def test_any_exception_of_a_model_is_a_reason(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:
+    original = fake_generators[0].generate
+
+    def generate(prompts: Any, seeds: Any) -> Any:
+        if default_seed(10) in seeds:
+            raise KeyError("a token that nobody knows")
+        return original(prompts, seeds)
+
+    fake_generators[0].generate = generate
+    assert "a token that nobody knows" in build(tmp_path, fake_pair, fake_generators).manifest.failures[0].error
+
+
+def test_failures_keep_the_order_of_the_plan(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:
+    original, bad = fake_generators[0].generate, {default_seed(9), default_seed(3)}
+
+    def generate(prompts: Any, seeds: Any) -> Any:
+        if bad & set(seeds):
+            raise ModelError("no")
+        return original(prompts, seeds)
+
+    fake_generators[0].generate = generate
+    build(tmp_path, fake_pair, fake_generators)
+    bad.add(default_seed(1))
+    (tmp_path / "data" / "train-00000.parquet").unlink()
+    dataset = build(tmp_path, fake_pair, fake_generators)
+    assert [item.seed for item in dataset.manifest.failures] == [default_seed(place) for place in (1, 3, 9)]
+
+
+@pytest.mark.parametrize("moment", ["group", "rename"])
+def test_a_full_disk_is_one_sentence_and_the_build_goes_on(
+    tmp_path: Path, fake_pair: ModelPair, fake_generators: Any, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    build(tmp_path / "whole", fake_pair, fake_generators)
+    count = [0]
+
+    def full(*arguments: Any, **named: Any) -> Any:
+        count[0] += 1
+        if count[0] == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return original(*arguments, **named)
+
+    with monkeypatch.context() as patch:
+        if moment == "group":
+            original, count[0] = pq.ParquetWriter.write_table, 1
+            patch.setattr(pq.ParquetWriter, "write_table", full)
+        else:
+            original = os.replace
+            patch.setattr("topcoat.files.os.replace", full)
+        with pytest.raises(DataError, match="the disk is full; free some space and run the same command again"):
+            build(tmp_path / "cut", fake_pair, fake_generators)
+    assert not list((tmp_path / "cut").rglob("*.tmp"))
+    build(tmp_path / "cut", fake_pair, fake_generators)
+    assert all_bytes(tmp_path / "cut") == all_bytes(tmp_path / "whole")
+
+
+def test_a_read_only_folder_is_one_sentence(
+    tmp_path: Path, fake_pair: ModelPair, fake_generators: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    build(tmp_path / "done", fake_pair, fake_generators)
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(DataError, match="the file system is read-only; choose another folder"):
+        build(tmp_path / "pairs", fake_pair, fake_generators)
+    assert len(build(tmp_path / "done", fake_pair, fake_generators)) == 11, "what is complete needs no writing"
+
+
+@pytest.mark.parametrize("damage", ["size", "bytes"])
+def test_a_changed_shard_is_refused_and_nothing_is_overwritten(
+    tmp_path: Path, fake_pair: ModelPair, fake_generators: Any, damage: str
+) -> None:
+    build(tmp_path, fake_pair, fake_generators)
+    shard = tmp_path / "data" / "train-00000.parquet"
+    whole, data = all_bytes(tmp_path), bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(bytes(data) + (b"!" if damage == "size" else b""))
+    later = (tmp_path / "manifest.json").stat().st_mtime + 10
+    os.utime(shard, (later, later))
+    before = all_bytes(tmp_path)
+    with pytest.raises(DataError, match=r"train-00000\.parquet was changed since it was built; delete it and run"):
+        build(tmp_path, fake_pair, fake_generators)
+    assert all_bytes(tmp_path) == before
+    shard.unlink()
+    build(tmp_path, fake_pair, fake_generators)
+    assert all_bytes(tmp_path) == whole
+
+
+def test_damage_is_not_carried_into_a_shard_that_grows(
+    tmp_path: Path, fake_pair: ModelPair, fake_generators: Any
+) -> None:
+    build(tmp_path, fake_pair, fake_generators, prompts=PROMPTS[:5])
+    shard = tmp_path / "data" / "train-00000.parquet"
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    earlier = (tmp_path / "manifest.json").stat().st_mtime - 10
+    os.utime(shard, (earlier, earlier))
+    with pytest.raises(DataError, match="was changed since it was built"):
+        build(tmp_path, fake_pair, fake_generators)
+
+
+def test_a_copied_dataset_is_compared_once(
+    tmp_path: Path, fake_pair: ModelPair, fake_generators: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from topcoat.pairs import build as module
+
+    build(tmp_path, fake_pair, fake_generators)
+    later = (tmp_path / "manifest.json").stat().st_mtime + 1
+    for shard in (tmp_path / "data").iterdir():
+        os.utime(shard, (later, later))
+    read: list[Path] = []
+    original = module.sha256_of
+    monkeypatch.setattr(module, "sha256_of", lambda path: read.append(path) or original(path))
+    build(tmp_path, fake_pair, fake_generators)
+    os.utime(tmp_path / "manifest.json", (later + 1, later + 1))  # what the build set is the clock of now
+    build(tmp_path, fake_pair, fake_generators)
+    assert len(read) == 2
+
+
+def test_another_batch_size_is_refused(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:
+    build(tmp_path, fake_pair, fake_generators, prompts=PROMPTS[:6])
+    with pytest.raises(DataError, match="has batch_size 4, not 5; use 4"):
+        build(tmp_path, fake_pair, fake_generators, batch_size=5)
+    fake_generators[0].calls.clear()
+    build(tmp_path, fake_pair, fake_generators, batch_size=None)
+    assert max(fake_generators[0].calls) == 4, "without a word it is the folder's own"
+
+
+def test_a_folder_of_an_earlier_version_goes_on(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:
+    build(tmp_path / "whole", fake_pair, fake_generators)
+    build(tmp_path / "old", fake_pair, fake_generators, prompts=PROMPTS[:8])
+    path = tmp_path / "old" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["batch_size"], manifest["dropped"]
+    for key in ("pairing", "strength", "distilled_steps", "latents", "filters"):
+        del manifest["identity"][key]
+    for entry in manifest["shards"]:
+        del entry["size_bytes"]
+    path.write_text(json.dumps(manifest))
+    assert PairDataset.open(tmp_path / "old")[3].latents is None
+    dataset = build(tmp_path / "old", fake_pair, fake_generators)
+    assert dataset.manifest.batch_size == 4
+    whole = all_bytes(tmp_path / "whole")
+    assert {name: data for name, data in all_bytes(tmp_path / "old").items() if name != "manifest.json"} == {
+        name: data for name, data in whole.items() if name != "manifest.json"
+    }
+
+
+def test_settings_of_a_build_that_made_nothing_can_be_changed(
+    tmp_path: Path, fake_pair: ModelPair, fake_generators: Any
+) -> None:
+    original = fake_generators[0].generate
+
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("kernel image is invalid")
+
+    fake_generators[0].generate = broken
+    with pytest.raises(ModelError, match="none of 8 pairs"):
+        build(tmp_path, fake_pair, fake_generators)
+    fake_generators[0].generate = original
+    assert len(build(tmp_path, fake_pair, fake_generators, shard_size=5, batch_size=2)) == 11

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from topcoat.errors import UsageError
+from topcoat.features import FeatureNet
+from topcoat.generators.base import ModelPair
+from topcoat.pairs import PairDataset, build_pairs, duplicates
+from topcoat.pairs.duplicates import near_duplicates, nearest_earlier
+from topcoat.prompts import sample_prompts
+
+
+def reference(vectors: Tensor, threshold: float) -> list[tuple[int, float]]:
+    """The rule word for word: each row against the earlier rows that are kept, one by one."""
+    kept: list[int] = []
+    found: list[tuple[int, float]] = []
+    for row in range(len(vectors)):
+        best = max(((float(vectors[row] @ vectors[other]), -other) for other in kept), default=(-1.0, 1))
+        found.append((-best[1], best[0]))
+        if best[0] < threshold:
+            kept.append(row)
+    return found
+
+
+@pytest.mark.parametrize("block", [1, 7, 2048])
+@pytest.mark.parametrize("threshold", [0.5, 0.9, 1.0])
+def test_blocks_do_not_change_what_is_found(block: int, threshold: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "_BLOCK", block)
+    vectors = functional.normalize(torch.randn(40, 4, generator=torch.Generator().manual_seed(0)), dim=1)
+    vectors[25] = vectors[3]
+    found = nearest_earlier(vectors, threshold)
+    expected = reference(vectors, threshold)
+    assert [item.similarity for item in found] == pytest.approx([value for _, value in expected], abs=2e-6)
+    assert [item.position for item in found] == [place for place, _ in expected]
+
+
+def test_a_chain_of_likenesses_does_not_drop_everything() -> None:
+    angles = torch.tensor([0.0, 0.3, 0.6, 0.9])  # each close to the next, the last far from the first
+    found = nearest_earlier(torch.stack([angles.cos(), angles.sin()], dim=1), 0.9)
+    assert [item.similarity >= 0.9 for item in found] == [False, True, False, True]
+    assert [item.position for item in found] == [-1, 0, 0, 2]
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> PairDataset:
+    """Twelve subjects, the third of them again as the last two: the same prompt and noise under other ids."""
+    prompts: list[Any] = sample_prompts(12)
+    seeds = list(range(12))
+    again = [type(prompts[2])(id=f"again-{i}", text=prompts[2].text) for i in range(2)]
+    return build_pairs(
+        tmp_path / "pairs",
+        [*prompts, *again],
+        fake_pair,
+        seeds=[*seeds, 2, 2],
+        shard_size=5,
+        generators=fake_generators,
+    )
+
+
+def test_the_later_of_two_is_dropped(dataset: PairDataset) -> None:
+    net = FeatureNet.tiny(0)
+    seen: list[tuple[int, int]] = []
+    verdicts = near_duplicates(dataset, 1.0, net=net, on_progress=lambda done, total: seen.append((done, total)))
+    dropped = [name for name, verdict in verdicts.items() if not verdict.keep]
+    assert dropped == ["again-0-2", "again-1-2"] and len(verdicts) == 14
+    first = dataset.records[2].id
+    assert verdicts["again-1-2"].reason == f"near-duplicate of {first}: feature similarity 1.000, 1.000 or more"
+    assert seen[-1] == (14, 14)
+    assert near_duplicates(dataset, 1.0, net=net) == verdicts
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.01, float("nan")])
+def test_thresholds_outside_the_cosines(dataset: PairDataset, threshold: float) -> None:
+    with pytest.raises(UsageError, match="use more than 0 and at most 1"):
+        near_duplicates(dataset, threshold, net=FeatureNet.tiny(0))

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+
+import pytest
+import torch
+
+from topcoat.charts import Bar, bars, curves, histogram
+
+
+def _paths(svg: str) -> list[str]:
+    return [node.attrib["d"] for node in ET.fromstring(svg).iter("path")]
+
+
+def _texts(svg: str) -> list[str]:
+    return [node.text or "" for node in ET.fromstring(svg).iter("text")]
+
+
+def test_a_curve_spans_the_picture_and_keeps_its_points_in_order() -> None:
+    svg = curves([("a & b", [(0.0, 1.0), (1.0, 3.0), (2.0, 2.0)], "baseline")], title="t <", x_ticks=[(1.0, "one")])
+    line = _paths(svg)[-1]
+    points = [tuple(map(float, pair.split())) for pair in line[1:].split("L")]
+    assert [x for x, _ in points] == sorted(x for x, _ in points)
+    heights = [y for _, y in points]
+    assert heights[0] == max(heights) and heights[1] == min(heights)  # y grows downwards
+    assert heights[2] == pytest.approx((heights[0] + heights[1]) / 2, abs=0.1)
+    assert "one" in _texts(svg) and "a & b" in _texts(svg)
+
+
+def test_a_logarithmic_axis_marks_decades_and_leaves_out_what_has_no_logarithm() -> None:
+    points = [(0.0, 0.05), (1.0, 50.0), (2.0, 0.0), (3.0, float("nan")), (4.0, 5.0)]
+    svg = curves([("p", points, "baseline")], title="t", x_ticks=[(9.0, "outside")], log_y=True)
+    assert {"0.1", "1", "10"} <= set(_texts(svg)) and "outside" not in _texts(svg)
+    assert _paths(svg)[-1].count("L") == 2
+
+
+def test_a_level_is_always_in_the_picture() -> None:
+    svg = curves([("r", [(0.0, 0.4), (1.0, 0.6)], "baseline")], title="t", x_ticks=[], level=1.0)
+    assert "1.00" in _texts(svg) and "0.40" in _texts(svg)
+
+
+def test_a_histogram_shows_its_span_ticks_and_marker() -> None:
+    values = torch.tensor([2.0, 2.0, 4.0])
+    ticks = ((1.0, "low"), (3.0, "middle"), (9.0, "outside"))
+    svg = histogram([("v", values, "baseline")], title="h", bins=4, span=(1, 5), ticks=ticks, marker=(3.0, "limit"))
+    bars_ = [node for node in ET.fromstring(svg).iter("rect") if node.attrib.get("fill-opacity")]
+    assert len(bars_) == 2
+    assert float(bars_[0].attrib["height"]) == pytest.approx(2 * float(bars_[1].attrib["height"]), abs=0.2)
+    assert {"low", "middle", "limit"} <= set(_texts(svg)) and "outside" not in _texts(svg)
+
+
+def test_charts_without_anything_are_still_pictures() -> None:
+    ET.fromstring(curves([("none", [], "baseline")], title="t", x_ticks=[]))
+    ET.fromstring(histogram([("none", torch.empty(0), "baseline")], title="t"))
+    ET.fromstring(bars([Bar("none", 0, "0", "baseline")], title="t"))
