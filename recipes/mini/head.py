@@ -1,12 +1,16 @@
 """Stage 9: the embedded head, made as a user makes one: `build_pairs` with the mini pair, then `train`.
 
-The thresholds of the filter ``same-subject`` are measured on the same pairs.
+The thresholds of the filter ``same-subject`` and of the head's gates are measured on the same pairs.
 """
 
 from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
 
 from recipes.mini.assemble import write_card
 from recipes.mini.meter import Meter
@@ -14,8 +18,8 @@ from recipes.mini.recipe import Recipe, Workshop
 from topcoat.embedded import MINI
 from topcoat.features import load_feature_net
 from topcoat.generators.presets import model_pair
-from topcoat.heads import Head
-from topcoat.pairs import Painting, build_pairs
+from topcoat.heads import Head, calibrate_gates
+from topcoat.pairs import Painting, PairDataset, build_pairs
 from topcoat.pairs.calibration import calibrate, write_calibration
 from topcoat.prompts import sample_prompts
 from topcoat.training import train
@@ -38,7 +42,8 @@ def make_head(recipe: Recipe, shop: Workshop) -> None:
             painting=Painting(latents=True),
             on_progress=lambda done, _total: meter.update(done, "painted by both models"),
         )
-    write_calibration(MINI / "same-subject.json", calibrate(dataset, load_feature_net("loss")))
+    net = load_feature_net("loss")
+    write_calibration(MINI / "same-subject.json", calibrate(dataset, net))
     run = shop.root / f"head-{version}"
     with Meter("head", recipe.head_images) as meter:
         for record in train(recipe.head_run, dataset, run, images=recipe.head_images):
@@ -52,5 +57,13 @@ def make_head(recipe: Recipe, shop: Workshop) -> None:
                 )
             meter.update(record.images_seen, note)
     shutil.rmtree(MINI / "head", ignore_errors=True)
-    Head.from_pretrained(run).save_pretrained(MINI / "head")
+    head = Head.from_pretrained(run)
+    head.gates = calibrate_gates(_batches(dataset.split("train")), net, dataset_digest=dataset.digest)
+    head.save_pretrained(MINI / "head")
     write_card(recipe, shop)
+
+
+def _batches(dataset: PairDataset) -> Iterator[tuple[Tensor, Tensor]]:
+    for rows in torch.arange(len(dataset)).split(32):
+        pairs = [dataset[row] for row in rows.tolist()]
+        yield torch.stack([pair.distilled for pair in pairs]), torch.stack([pair.baseline for pair in pairs])

@@ -227,7 +227,7 @@ def test_repository_is_fetched_without_pickles(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("huggingface_hub.snapshot_download", fake)
     assert Head.from_pretrained("someone/head", revision="abc").digest == make_head().digest
     assert asked["name"] == "someone/head" and asked["revision"] == "abc"
-    assert asked["allow_patterns"] == ["config.json", "model.safetensors", "README.md"]
+    assert asked["allow_patterns"] == ["config.json", "model.safetensors", "README.md", "gates.json"]
 
 
 def test_embedded_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -13,6 +13,7 @@ from torch.nn import functional
 from topcoat.errors import DataError, UsageError
 from topcoat.features import FeatureNet
 from topcoat.features.net import Features
+from topcoat.heads import Head, UNet, UNetConfig
 from topcoat.heads.gates import GateRules, Gates, calibrate_gates, discriminant, read_gates, write_gates
 
 
@@ -124,3 +125,11 @@ def test_damaged_rules_are_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "gates.json").write_text('{"format": "topcoat-gates", "pairs": 0}')
     with pytest.raises(DataError, match="calibrate the gates again"):
         read_gates(tmp_path)
+
+
+def test_rules_travel_with_their_head(tmp_path: Path) -> None:
+    config = UNetConfig(channels=(4, 8))
+    Head(UNet(config), config, gates=RULES).save_pretrained(tmp_path)
+    assert Head.from_pretrained(tmp_path).gates == RULES
+    Head(UNet(config), config).save_pretrained(tmp_path)
+    assert Head.from_pretrained(tmp_path).gates is None

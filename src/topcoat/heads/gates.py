@@ -7,7 +7,7 @@ Two rules, each measured with the net for losses (never the one that evaluates):
 - *never worse*: a score says how far an image lies on the way from distilled to baseline images; a result that scores
   below its own distilled image is not used.
 
-The score is Fisher's linear discriminant (Fisher, "The use of multiple measurements in taxonomic problems", 1936) of the
+The score is Fisher's linear discriminant ("The use of multiple measurements in taxonomic problems", 1936) of the
 embeddings of distilled and baseline images, shrunk towards the identity, in units of the mean way from the one to the
 other. Floor and score are calibrated on a dataset of pairs and kept in ``gates.json`` beside the head's weights.
 """
@@ -99,7 +99,7 @@ class Gates:
         never_worse: bool = False,
         rules: GateRules | None = None,
     ) -> None:
-        """Raises `UsageError` for a floor outside [-1, 1], no rule at all, and rules that are missing or of another net."""
+        """Raises `UsageError` for no rule at all, a floor outside [-1, 1], and rules that are missing or do not fit."""
         if identity_floor is None and not never_worse:
             raise UsageError("gates without a rule do nothing; give an identity floor, never_worse, or no gates")
         if identity_floor is not None and not -1 <= identity_floor <= 1:
