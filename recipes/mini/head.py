@@ -51,7 +51,7 @@ def make_head(recipe: Recipe, shop: Workshop) -> None:
             if record.validation is not None:
                 seen = record.validation
                 print(
-                    f"head at {seen.images:,}: perceptual {seen.perceptual:.4f} (do nothing "
+                    f"head at {record.images_seen:,}: perceptual {seen.perceptual:.4f} (do nothing "
                     f"{seen.do_nothing_perceptual:.4f}), {seen.psnr_db:.2f} dB ({seen.do_nothing_psnr_db:.2f} dB)",
                     flush=True,
                 )

@@ -47,8 +47,8 @@ class Recipe(StrictModel):
     distilled_images: int = 56_000
 
     head_run: str = "best-unet"
-    head_pairs: int = 2_000
-    head_images: int = 32_000
+    head_pairs: int = 3_000
+    head_images: int = 30_000
 
 
 class Workshop:

@@ -33,7 +33,7 @@ class ProofHead(HeadLike, Movable, Protocol):
         """Changes with any weight."""
         ...
 
-    def __call__(self, images: Tensor, strength: float = 1.0) -> Tensor:
+    def __call__(self, images: Tensor, /, strength: float = 1.0) -> Tensor:
         """Enhanced images ``(N, 3, H, W)`` in [0, 1], on the device that ``images`` came from."""
         ...
 
