@@ -23,7 +23,7 @@ from topcoat.cost import format_tflop
 from topcoat.cost.flops import generator_rows
 from topcoat.cost.measure import Timing, hardware, summarise, timed
 from topcoat.errors import TopcoatError
-from topcoat.files import write_json, write_text
+from topcoat.files import write_json, write_section
 from topcoat.generators.presets import model_pair
 from topcoat.heads import (
     CycleGANConfig,
@@ -113,7 +113,7 @@ def run(chosen: argparse.Namespace) -> list[HeadCost]:
             "hardware": hardware().as_dict(),
         },
     )
-    write_section(chosen.docs, section)
+    write_section(chosen.docs, BEGIN, END, section, title="# Results")
     return costs
 
 
@@ -180,18 +180,6 @@ def _in_place(pair: PairCost, decoder: HeadCost) -> str:
         f"| {pair.pair}, {pair.size_px} px | {format_tflop(pair.vae_tflop)} | {decoder.name} | "
         f"{format_tflop(decoder.tflop[pair.size_px])} | {with_head / pair.image_tflop - 1:+.1%} |"
     )
-
-
-def write_section(path: Path, section: str) -> None:
-    """Put ``section`` between its marker lines in ``path``, or at its end; the rest of the file is kept."""
-    text = path.read_text(encoding="utf-8") if path.is_file() else "# Results\n"
-    block = f"{BEGIN}\n{section}\n{END}"
-    if BEGIN in text and END in text:
-        before, _, rest = text.partition(BEGIN)
-        text = before + block + rest.partition(END)[2]
-    else:
-        text = f"{text.rstrip()}\n\n{block}\n"
-    write_text(path, text)
 
 
 if __name__ == "__main__":

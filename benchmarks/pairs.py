@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from topcoat.errors import TopcoatError
-from topcoat.files import write_json, write_text
+from topcoat.files import write_json, write_section
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -132,7 +132,7 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
         "hardware": machine,
     }
     write_json(chosen.json, found)
-    _write_section(chosen.docs, section)
+    write_section(chosen.docs, BEGIN, END, section, title="# Results")
     return found
 
 
@@ -260,18 +260,6 @@ def _flat_pair() -> ModelPair:
 
 def _seconds(values: Sequence[float]) -> str:
     return f"{statistics.median(values):.3g} s ({min(values):.3g} to {max(values):.3g})"
-
-
-def _write_section(path: Path, section: str) -> None:
-    """Put ``section`` between its marker lines in ``path``, or at its end; the rest of the file is kept."""
-    text = path.read_text(encoding="utf-8") if path.is_file() else "# Results\n"
-    block = f"{BEGIN}\n{section}\n{END}"
-    if BEGIN in text and END in text:
-        before, _, rest = text.partition(BEGIN)
-        text = before + block + rest.partition(END)[2]
-    else:
-        text = f"{text.rstrip()}\n\n{block}\n"
-    write_text(path, text)
 
 
 if __name__ == "__main__":

@@ -17,9 +17,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from topcoat import files
 from topcoat.cost import count_steps, format_tflop
 from topcoat.errors import TopcoatError
-from topcoat.files import read_json, write_json, write_text
+from topcoat.files import read_json, write_json
 from topcoat.generators.presets import model_pair
 from topcoat.heads import Head
 from topcoat.prompts import Prompt, held_out_prompts
@@ -141,14 +142,7 @@ and 90th percentile. Seconds are medians per image in batches of {settings["batc
 def write_section(path: Path, pair: str, section: str) -> None:
     """Put ``section`` between the pair's marker lines in ``path``, or at its end; the rest of the file is kept."""
     begin, end = f"<!-- results {pair}: begin (benchmarks/results.py) -->", f"<!-- results {pair}: end -->"
-    text = path.read_text(encoding="utf-8") if path.is_file() else "# Results\n"
-    block = f"{begin}\n{section}\n{end}"
-    if begin in text and end in text:
-        before, _, rest = text.partition(begin)
-        text = before + block + rest.partition(end)[2]
-    else:
-        text = f"{text.rstrip()}\n\n{block}\n"
-    write_text(path, text)
+    files.write_section(path, begin, end, section, title="# Results")
 
 
 def _savings(proof: Proof) -> list[tuple[str, str, str]]:

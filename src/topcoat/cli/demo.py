@@ -8,12 +8,10 @@ from typing import Annotated
 import typer
 
 from topcoat.cli.console import Output, command
-from topcoat.cli.options import HeadOption, PairOption, need_head
+from topcoat.cli.options import HELD_OUT_FIRST_SEED, HeadOption, PairOption, need_head
 from topcoat.errors import UsageError
 
 app = typer.Typer()
-
-_FIRST_SEED = 9_000_000  # far from the seeds that pairs are built with
 
 
 @command(app, "demo", examples=("topcoat demo", "topcoat demo --count 256 -o out/large", "make demo"))
@@ -40,7 +38,7 @@ def demo(
     chosen = model_pair(pair)
     opened = need_head(head, chosen.name)
     prompts = held_out_prompts(count, seed, style_of_pair(chosen.name))
-    seeds = range(_FIRST_SEED, _FIRST_SEED + count)
+    seeds = range(HELD_OUT_FIRST_SEED, HELD_OUT_FIRST_SEED + count)
     with out.progress("demo") as progress:
         proof = prove(chosen, opened, prompts, seeds, output=output, on_progress=progress)
     out.line(f"\n{proof.summary()}\n")

@@ -8,12 +8,10 @@ from typing import Annotated
 import typer
 
 from topcoat.cli.console import Output, command
-from topcoat.cli.options import EMBEDDED_HEAD, BatchSizeOption, DryRunOption, PairOption, need_head
+from topcoat.cli.options import EMBEDDED_HEAD, HELD_OUT_FIRST_SEED, BatchSizeOption, DryRunOption, PairOption, need_head
 from topcoat.errors import UsageError
 
 app = typer.Typer()
-
-_FIRST_SEED = 9_000_000  # far from the seeds that pairs are built with
 
 
 @command(
@@ -144,7 +142,7 @@ def _subjects(data: Path | None, count: int, seed: int, pair_name: str) -> tuple
         from topcoat.prompts import held_out_prompts, style_of_pair
 
         held_out = held_out_prompts(count, seed, style_of_pair(pair_name))
-        return [prompt.text for prompt in held_out], list(range(_FIRST_SEED, _FIRST_SEED + count))
+        return [prompt.text for prompt in held_out], list(range(HELD_OUT_FIRST_SEED, HELD_OUT_FIRST_SEED + count))
     from topcoat.pairs.dataset import PairDataset
 
     records = PairDataset.open(data).split("test").records[:count]

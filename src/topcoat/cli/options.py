@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from topcoat.prompts import Prompt
 
 NO_HEAD = "none"
+HELD_OUT_FIRST_SEED = 9_000_000
+"""Noise seed of the first held-out subject; far from the seeds that pairs are built with."""
 EMBEDDED_HEAD = "embedded"
 """The head in the package, by name; what ``--head`` means for the mini pair where it is left out."""
 

@@ -125,11 +125,11 @@ class Gates:
         the range [0, 1] and was cut.
         """
         before = self._net(distilled)
-        share, cosines = self._identity(distilled, enhanced, before.identity)
+        share, cosines, after = self._identity(distilled, enhanced, before)
         images = torch.lerp(distilled, enhanced, share.view(-1, 1, 1, 1))
         gains: list[float | None] = [None] * len(images)
         if self._direction is not None:
-            gain = (self._net(images).embedding - before.embedding).double() @ self._direction
+            gain = (after - before.embedding).double() @ self._direction
             gains = list(gain.tolist())
             worse = (gain < 0) & (share > 0)
             share = torch.where(worse, 0.0, share)
@@ -141,20 +141,23 @@ class Gates:
         ]
         return Gated(images, tuple(decisions))
 
-    def _identity(self, distilled: Tensor, enhanced: Tensor, identity: Tensor) -> tuple[Tensor, Tensor]:
-        """The largest share of `WEAKER` that keeps each person (0 where none does), and the cosine there."""
+    def _identity(self, distilled: Tensor, enhanced: Tensor, before: Features) -> tuple[Tensor, Tensor, Tensor]:
+        """The largest share of `WEAKER` that keeps each person (0 where none does), cosine and embedding there."""
         share = torch.zeros(len(distilled))
         cosines = torch.ones(len(distilled))
+        embeddings = before.embedding.clone()
         left = torch.arange(len(distilled))
         for part in WEAKER:
             images = torch.lerp(distilled[left], enhanced[left], part)
-            found = nn.functional.cosine_similarity(identity[left], self._net(images).identity, dim=1)
+            seen = self._net(images)
+            found = nn.functional.cosine_similarity(before.identity[left], seen.identity, dim=1)
             good = torch.ones_like(found, dtype=torch.bool) if self._floor is None else found >= self._floor
             share[left[good]], cosines[left[good]] = part, found[good]
+            embeddings[left[good]] = seen.embedding[good]
             left = left[~good]
             if not len(left):
                 break
-        return share, cosines
+        return share, cosines, embeddings
 
 
 @torch.no_grad()
