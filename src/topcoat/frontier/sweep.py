@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from topcoat.cost import Timing, hardware, pair_cost, summarise, timed
@@ -37,6 +36,7 @@ from topcoat.proof.painter import Painter
 from topcoat.proof.store import ShardStore, to_bytes, to_floats
 
 BATCH_SIZE = 8
+_FEATURE_BATCH = 32
 
 Progress = Callable[[int, int, str], None]
 """Called with images done, images in all and the setting at work."""
@@ -242,15 +242,22 @@ class _Run:
 
     def measure(self, setting: Setting) -> _Measured:
         """Features of the setting's images as 8-bit files hold them, and its seconds per image."""
-        head = None if setting.head is None else self._heads[setting.head]
-        warm = head is None
-        parts: list[Tensor] = []
         seconds: list[float] = []
-        for start in range(0, len(self._prompts), self._batch_size):
-            batch = slice(start, start + self._batch_size)
-            painter = self._painters[setting.model]
-            paint = painter.paint_latents if takes_latents(head) else painter.paint
-            shard = paint(setting.model, self._prompts[batch], self._seeds[batch], setting.steps)
+        found = self._embed(self._images(setting, seconds))
+        return _Measured(found, summarise(seconds))
+
+    def floor(self, steps: int) -> Embeddings:
+        """Features of the baseline at other seeds."""
+        return self._embed(self._floor_images(steps))
+
+    def _images(self, setting: Setting, seconds: list[float]) -> Iterator[Tensor]:
+        """The setting's images batch by batch; the seconds per image of full batches are added to ``seconds``."""
+        head = None if setting.head is None else self._heads[setting.head]
+        painter = self._painters[setting.model]
+        paint = painter.paint_latents if takes_latents(head) else painter.paint
+        warm = head is None
+        for prompts, seeds in self._batches():
+            shard = paint(setting.model, prompts, seeds, setting.steps)
             images, taken = shard.images, shard.seconds
             if head is not None:
                 given = images.float() if takes_latents(head) else to_floats(images)
@@ -260,29 +267,29 @@ class _Run:
                 made: list[Tensor] = []
                 taken += timed(partial(_apply, head, given, setting.strength, made))
                 images = to_bytes(made[0])
-            parts.append(images)
             if len(images) == self._batch_size:
                 seconds.append(taken / len(images))
             self._note(len(images), setting.label)
-        return _Measured(self._embed(parts), summarise(seconds))
+            yield images
 
-    def floor(self, steps: int) -> Embeddings:
-        """Features of the baseline at other seeds."""
-        parts: list[Tensor] = []
+    def _floor_images(self, steps: int) -> Iterator[Tensor]:
+        for prompts, seeds in self._batches():
+            others = [seed + FLOOR_SEED_OFFSET for seed in seeds]
+            yield self._painters["baseline"].paint("floor", prompts, others, steps).images
+            self._note(len(others), "baseline at other seeds")
+
+    def _batches(self) -> Iterator[tuple[list[str], list[int]]]:
         for start in range(0, len(self._prompts), self._batch_size):
             batch = slice(start, start + self._batch_size)
-            others = [seed + FLOOR_SEED_OFFSET for seed in self._seeds[batch]]
-            parts.append(self._painters["baseline"].paint("floor", self._prompts[batch], others, steps).images)
-            self._note(len(others), "baseline at other seeds")
-        return self._embed(parts)
+            yield self._prompts[batch], self._seeds[batch]
 
     def finish(self) -> None:
         """Say that all is done, whatever was found twice."""
         if self._on_progress is not None:
             self._on_progress(self._total, self._total, "")
 
-    def _embed(self, parts: list[Tensor]) -> Embeddings:
-        return embed(map(to_floats, torch.cat(parts).split(32)), self._net, 32)
+    def _embed(self, images: Iterator[Tensor]) -> Embeddings:
+        return embed(map(to_floats, images), self._net, _FEATURE_BATCH)
 
     def _note(self, count: int, stage: str) -> None:
         self._done += count
