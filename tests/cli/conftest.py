@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from topcoat.cli.app import app
 from topcoat.features import FeatureNet
 from topcoat.generators.base import ModelPair
-from topcoat.heads import Head, UNet, UNetConfig
+from topcoat.heads import Decoder, DecoderConfig, Head, UNet, UNetConfig
 from topcoat.images import write_image
 
 Run = Callable[..., Any]
@@ -80,4 +80,17 @@ def pictures(tmp_path: Path) -> Path:
     generator = torch.Generator().manual_seed(0)
     for number in range(6):
         write_image(folder / f"{number}.png", torch.rand(3, 24, 40, generator=generator))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def decoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved head that decodes the latents of the tiny Flux folder."""
+    folder = tmp_path_factory.mktemp("decoder")
+    config = DecoderConfig(channels=(8, 6, 4), blocks=(1, 0, 0))
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        network = Decoder(config)
+        torch.nn.init.normal_(network.colour.weight, std=0.1)
+    Head(network, config).save_pretrained(folder)
     return folder

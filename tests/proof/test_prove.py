@@ -27,8 +27,8 @@ KEYS = {
     "gap_closed": {"value", "low", "high"},
     "identity": {"mean", "p05"},
     "identity_pairs": {"same_mean", "same_p05", "different_mean", "different_p95"},
-    "seconds_per_image": {"distilled", "head", "baseline"},
-    "tflop_per_image": {"distilled", "head", "baseline"},
+    "seconds_per_image": {"distilled", "head", "baseline", "enhanced"},
+    "tflop_per_image": {"distilled", "head", "baseline", "enhanced"},
     "saving": {"tflop", "seconds"},
     "saving_at_28_steps": {"tflop", "seconds"},
     "hardware": None,
@@ -64,6 +64,9 @@ def test_report_json_has_the_keys_and_agrees_with_its_parts(
     assert data["saving_at_28_steps"]["tflop"] == pytest.approx(table.saving(28))
     seconds = data["seconds_per_image"]
     ours = seconds["distilled"] + seconds["head"]
+    assert seconds["enhanced"] == pytest.approx(ours)
+    tflop = data["tflop_per_image"]
+    assert tflop["enhanced"] == pytest.approx(tflop["distilled"] + tflop["head"])
     assert data["saving"]["seconds"] == pytest.approx(1 - ours / seconds["baseline"])
     assert data["identity_pairs"]["same_mean"] > data["identity_pairs"]["different_mean"]
     assert data["frechet"]["enhanced"] < data["frechet"]["distilled"]

@@ -36,6 +36,11 @@ def enhance(
     """Enhance pictures with a head; a bad file is listed and the others are done (exit code 1)."""
     jobs = _jobs(inputs, output)
     opened = need_head(head, "mini")
+    if opened.descriptor.takes == "latent":
+        raise UsageError(
+            f"the head {head} decodes the distilled model's latents, which a picture does not have; give topcoat "
+            "generate this head, or enhance with one that takes images"
+        )
     done: list[dict[str, str]] = []
     failed: list[dict[str, str]] = []
     with out.progress("enhancing") as progress:

@@ -86,19 +86,33 @@ class Source:
 
 
 def from_pairs(folder: Path, split: Split, head: Head, strength: float) -> Source:
-    """A dataset's split with a head behind its distilled images; raises `UsageError` for fewer than 2 pairs."""
+    """A dataset's split with a head behind its distilled images, or behind their latents where it decodes those.
+
+    Raises `UsageError` for fewer than 2 pairs, and for a head that decodes latents where the pairs hold none.
+    """
     from topcoat.pairs.dataset import PairDataset
 
     dataset = PairDataset.open(folder).split(split)
+    decodes = head.descriptor.takes == "latent"
+    if decodes and not dataset.painting.latents:
+        raise UsageError(
+            f"the head decodes latents, and the pairs in {folder} hold none; build them with --latents, or use a head "
+            "that takes images"
+        )
     if len(dataset) < 2:
         raise UsageError(
             f"{folder} has {len(dataset)} pairs in its {split} split; choose another --split, or build more"
         )
 
+    def enhanced(index: int) -> Tensor:
+        given = dataset.latents(index) if decodes else dataset.image(index, "distilled")
+        assert given is not None
+        return head(given[None], strength)[0]
+
     def subject(index: int) -> dict[str, Read]:
         # The distilled image is decoded twice rather than held: decoding is cheap beside everything that follows.
         return {
-            "enhanced": lambda: head(dataset.image(index, "distilled")[None], strength)[0],
+            "enhanced": lambda: enhanced(index),
             "baseline": lambda: dataset.image(index, "baseline"),
             "distilled": lambda: dataset.image(index, "distilled"),
         }

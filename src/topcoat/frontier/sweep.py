@@ -7,13 +7,12 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from topcoat.cost import Timing, hardware, pair_cost, summarise, timed
+from topcoat.cost import Timing, hardware, pair_cost, summarise
 from topcoat.errors import UsageError
 from topcoat.evaluation import (
     Embeddings,
@@ -29,11 +28,12 @@ from topcoat.frontier.settings import Setting
 from topcoat.generators.base import Generator, ModelPair, check_request
 from topcoat.generators.diffusers import load_pair
 from topcoat.pairs.manifest import pair_identity, versions
-from topcoat.pipeline import move_beside, takes_latents
+from topcoat.pipeline import move_beside
 from topcoat.prompts import Prompt, as_prompts
-from topcoat.proof.collect import FLOOR_SEED_OFFSET, ProofHead
+from topcoat.proof.collect import FLOOR_SEED_OFFSET
+from topcoat.proof.enhancing import Enhancer, ProofHead
 from topcoat.proof.painter import Painter
-from topcoat.proof.store import ShardStore, to_bytes, to_floats
+from topcoat.proof.store import ShardStore, to_floats
 
 BATCH_SIZE = 8
 _FEATURE_BATCH = 32
@@ -214,10 +214,6 @@ class _Measured:
     seconds: Timing
 
 
-def _apply(head: ProofHead, inputs: Tensor, strength: float, made: list[Tensor]) -> None:
-    made.append(head(inputs, strength))
-
-
 class _Run:
     """Paints, enhances and embeds one setting after another, a batch at a time."""
 
@@ -252,21 +248,16 @@ class _Run:
 
     def _images(self, setting: Setting, seconds: list[float]) -> Iterator[Tensor]:
         """The setting's images batch by batch; the seconds per image of full batches are added to ``seconds``."""
-        head = None if setting.head is None else self._heads[setting.head]
+        enhancer = None if setting.head is None else Enhancer(self._heads[setting.head])
         painter = self._painters[setting.model]
-        paint = painter.paint_latents if takes_latents(head) else painter.paint
-        warm = head is None
         for prompts, seeds in self._batches():
-            shard = paint(setting.model, prompts, seeds, setting.steps)
-            images, taken = shard.images, shard.seconds
-            if head is not None:
-                given = images.float() if takes_latents(head) else to_floats(images)
-                if not warm:
-                    head(given, setting.strength)
-                    warm = True
-                made: list[Tensor] = []
-                taken += timed(partial(_apply, head, given, setting.strength, made))
-                images = to_bytes(made[0])
+            if enhancer is None:
+                shard = painter.paint(setting.model, prompts, seeds, setting.steps)
+                images, taken = shard.images, shard.seconds
+            else:
+                given = enhancer.given(painter, setting.model, prompts, seeds, setting.steps)
+                enhanced = enhancer.enhance(given, setting.strength)
+                images, taken = enhanced.images, given.seconds + enhanced.seconds
             if len(images) == self._batch_size:
                 seconds.append(taken / len(images))
             self._note(len(images), setting.label)

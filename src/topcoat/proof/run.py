@@ -39,7 +39,8 @@ from topcoat.generators.diffusers import load_pair
 from topcoat.generators.presets import model_pair
 from topcoat.pairs.manifest import pair_identity, versions
 from topcoat.prompts import Prompt, as_prompts
-from topcoat.proof.collect import FLOOR_SEED_OFFSET, Collected, Progress, ProofHead, collect
+from topcoat.proof.collect import FLOOR_SEED_OFFSET, Collected, Progress, collect
+from topcoat.proof.enhancing import ProofHead
 from topcoat.proof.record import Distances, PerImage, Proof, Saving, Share, Steps
 from topcoat.proof.report import Evidence, write_report
 from topcoat.proof.store import ShardStore, to_bytes, to_floats
@@ -150,8 +151,9 @@ def _proof(
     batch_size: int,
 ) -> Proof:
     gap, timing = judged.gap, images.seconds
-    seconds = PerImage(*(timing[name].median_seconds for name in ("distilled", "head", "baseline")))
-    ours = seconds.distilled + seconds.head
+    given = timing.get("distilled_latents", timing["distilled"])
+    ours = given.median_seconds + timing["head"].median_seconds
+    seconds = PerImage(*(timing[name].median_seconds for name in ("distilled", "head", "baseline")), ours)
     x, z, y = (judged.features[name].identity for name in ("distilled", "enhanced", "baseline"))
     return Proof(
         pair=pair.name,
@@ -164,7 +166,7 @@ def _proof(
         identity=identity(x, z),
         identity_pairs=identity_pairs(x, y),
         seconds_per_image=seconds,
-        tflop_per_image=PerImage(table.distilled.tflop, table.head_tflop, table.baseline.tflop),
+        tflop_per_image=PerImage(table.distilled.tflop, table.head_tflop, table.baseline.tflop, table.enhanced.tflop),
         saving=Saving(table.saving(), 1 - ours / seconds.baseline),
         saving_at_28_steps=Saving(
             table.saving(BASELINE_STEPS_BESIDE), 1 - ours / timing["baseline_beside"].median_seconds

@@ -1,0 +1,96 @@
+"""A head that decodes latents, in every command that takes a head."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from topcoat.features import FeatureNet
+from topcoat.heads import Head
+from topcoat.images import read_image
+from topcoat.pairs.dataset import PairDataset
+
+
+@pytest.fixture
+def build(run: Any, pair_file: Path, tmp_path: Path) -> Any:
+    def made(*options: object) -> Path:
+        folder = tmp_path / f"pairs{len(options)}"
+        run("pairs", "build", folder, "--pair", pair_file, "--count", 24, "--batch-size", 12, *options)
+        return folder
+
+    return made
+
+
+def test_generate_decodes_with_the_head(run: Any, pair_file: Path, decoder_folder: Path, tmp_path: Path) -> None:
+    options = ("generate", "studio portrait", "--pair", pair_file, "--head", decoder_folder, "-o", tmp_path / "a.png")
+    run(*options, "--compare")
+    assert read_image(tmp_path / "a.png").shape == (3, 32, 48)
+    assert (tmp_path / "a-compare.png").is_file()
+    assert "leave strength at 1" in run(*options, "--strength", 0.5, code=2).stderr
+    assert "decodes latents" in run(*options, "--never-worse", code=2).stderr
+
+
+def test_evaluate_gives_the_head_the_latents_of_the_pairs(
+    run: Any, run_json: Any, build: Any, decoder_folder: Path, tmp_path: Path, tiny_features: None
+) -> None:
+    pairs = build("--latents")
+    options = ("--head", decoder_folder, "--split", "train", "--metrics", "paired")
+    found = run_json("evaluate", "--data", pairs, *options)
+    dataset, head = PairDataset.open(pairs).split("train"), Head.from_pretrained(decoder_folder)
+    errors = []
+    for pair in dataset:
+        assert pair.latents is not None
+        errors.append((head(pair.latents[None])[0] - pair.baseline).double().square().mean())
+    expected = float((-10 * torch.log10(torch.stack(errors))).mean())
+    assert found["n"] == len(dataset) and found["enhanced"]["psnr"] == pytest.approx(expected, rel=1e-4)
+    refused = run("evaluate", "--data", build(), *options, code=2).stderr
+    assert "hold none; build them with --latents" in refused and refused.count("\n") == 1
+
+
+def test_enhance_and_calibrate_say_that_there_are_no_latents(
+    run: Any, pictures: Path, build: Any, decoder_folder: Path, tmp_path: Path
+) -> None:
+    refused = run("enhance", pictures, "-o", tmp_path / "out", "--head", decoder_folder, code=2).stderr
+    assert "which a picture does not have" in refused and refused.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+    assert "decodes latents" in run("calibrate", "--data", build(), "--head", decoder_folder, code=2).stderr
+
+
+def test_cost_leaves_the_vae_out(run_json: Any, pair_file: Path, decoder_folder: Path) -> None:
+    (table,) = run_json("cost", "--pair", pair_file, "--head", decoder_folder)["tables"]
+    pieces = [row["piece"] for row in table["enhanced"]["rows"]]
+    assert "head" in pieces and "VAE decode" not in pieces
+    measured = run_json("cost", "--pair", pair_file, "--head", decoder_folder, "--measure", "--repeats", 1)["measured"]
+    assert any(row["name"].endswith("+ head") for row in measured)
+
+
+def test_demo_proves_it(
+    run_json: Any, pair_file: Path, decoder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.import_module("topcoat.proof.run"), "load_feature_net", lambda _: FeatureNet.tiny(0))
+    options = ("--pair", pair_file, "--head", decoder_folder, "--count", 8, "-o", tmp_path / "demo")
+    found = run_json("demo", *options)
+    tflop, spread = found["tflop_per_image"], found["settings"]["seconds_spread"]
+    assert tflop["enhanced"] < tflop["distilled"] + tflop["head"]  # the VAE is not in it
+    assert set(spread) == {"distilled", "distilled_latents", "head", "baseline", "baseline_beside"}
+    seconds = found["seconds_per_image"]
+    assert found["saving"]["seconds"] == pytest.approx(1 - seconds["enhanced"] / seconds["baseline"])
+    assert "in place of the VAE decode" in (tmp_path / "demo" / "report.html").read_text()
+
+
+def test_the_frontier_sweeps_it(
+    run_json: Any, pair_file: Path, decoder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module("topcoat.frontier.sweep")
+    monkeypatch.setattr(module, "load_feature_net", lambda _: FeatureNet.tiny(0))
+    found = run_json(
+        "frontier", "--pair", pair_file, "--heads", decoder_folder, "--count", 4, "--batch-size", 4,
+        "--distilled-steps", "1", "--strengths", "0.5,1", "--baseline-steps", "2", "-o", tmp_path / "out",
+    )  # fmt: skip
+    labels = [point["label"] for point in found["points"]]
+    assert labels.count(f"1 step + {decoder_folder.name}") == 1
+    assert not any("at 0.5" in label for label in labels)
