@@ -5,7 +5,8 @@
 
 Overhead: `build_pairs` against a bare loop over both pipelines, same batch size, in turns; medians. Memory: peak of a
 process of its own that builds with a trivial generator. Resume: the same call on a finished dataset, in a process of
-its own. Prints a table, writes ``benchmarks/pairs.json`` and a section of docs/results.md between its two marker lines.
+its own. Rounding: how many 8-bit values of the same images change when they are painted one by one. Prints a table,
+writes ``benchmarks/pairs.json`` and a section of docs/results.md between its two marker lines.
 """
 
 from __future__ import annotations
@@ -72,6 +73,18 @@ class Resume:
     process_seconds: tuple[float, ...]
 
 
+@dataclass(frozen=True)
+class Rounding:
+    """What painting one by one changes in images that were painted in batches."""
+
+    images: int
+    batch_size: int
+    changed_share: float
+    """Share of the 8-bit values that differ at all."""
+    largest: int
+    """Largest difference of an 8-bit value, of 255."""
+
+
 class FlatGenerator:
     """Paints one grey per seed: as little work as a generator can do."""
 
@@ -122,13 +135,15 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
         memory = [measure_memory(root / f"memory-{n}", int(n)) for n in chosen.memory.split(",")]
         resume = measure_resume(root / "resume", chosen.resume, chosen.repeats)
         overhead = measure_overhead(root / "overhead", chosen.pair, chosen.pairs, chosen.batch_size, chosen.repeats)
+    rounding = measure_rounding(chosen.pair, min(chosen.pairs, 2 * chosen.batch_size), chosen.batch_size)
     machine = asdict(hardware())
-    section = markdown(overhead, memory, resume, machine)
+    section = markdown(overhead, memory, resume, rounding, machine)
     print(f"\n{section}")
     found = {
         "overhead": asdict(overhead) | {"share": overhead.share},
         "memory": [asdict(one) for one in memory],
         "resume": asdict(resume),
+        "rounding": asdict(rounding),
         "hardware": machine,
     }
     write_json(chosen.json, found)
@@ -188,7 +203,31 @@ def measure_resume(folder: Path, pairs: int, repeats: int) -> Resume:
     return Resume(pairs, len(shards), sum(path.stat().st_size for path in shards), tuple(calls), tuple(processes))
 
 
-def markdown(overhead: Overhead, memory: Sequence[Memory], resume: Resume, machine: dict[str, Any]) -> str:
+def measure_rounding(pair_name: str, images: int, batch_size: int) -> Rounding:
+    """Paint the same subjects with both models in batches and one by one."""
+    import torch
+
+    from topcoat.generators.diffusers import load_pair
+    from topcoat.generators.presets import model_pair
+    from topcoat.pairs.records import plan_records
+    from topcoat.prompts import sample_prompts
+
+    records = plan_records(sample_prompts(images), None)
+
+    def painted(size: int) -> Tensor:
+        parts = [records[start : start + size] for start in range(0, images, size)]
+        texts = [([r.prompt for r in part], [r.seed for r in part]) for part in parts]
+        found = torch.cat([g.generate(*request) for g in load_pair(model_pair(pair_name)) for request in texts])
+        return (found * 255).round().to(torch.int16)
+
+    difference = (painted(batch_size) - painted(1)).abs()
+    changed = float((difference > 0).double().mean())
+    return Rounding(2 * images, batch_size, changed, int(difference.max()))
+
+
+def markdown(
+    overhead: Overhead, memory: Sequence[Memory], resume: Resume, rounding: Rounding, machine: dict[str, Any]
+) -> str:
     """The section of docs/results.md."""
     low, high = memory[0], memory[-1]
     growth = high.peak_bytes / low.peak_bytes - 1
@@ -200,6 +239,10 @@ def markdown(overhead: Overhead, memory: Sequence[Memory], resume: Resume, machi
         (f"**Growth from {low.pairs:,} to {high.pairs:,} pairs**", f"**{growth:+.1%}**"),
         (f"**Nothing to do, {resume.pairs:,} pairs**", f"**{_seconds(resume.call_seconds)}**"),
         ("The same with Python's start and imports", _seconds(resume.process_seconds)),
+        (
+            f"8-bit values that change when {rounding.images} images are painted one by one",
+            f"{rounding.changed_share:.2%}, by {rounding.largest} of 255 at most",
+        ),
     ]
     table = "\n".join(f"| {name} | {figure} |" for name, figure in rows)
     return f"""## Building pairs

@@ -66,7 +66,7 @@ def run(chosen: argparse.Namespace) -> Proof:
         prompts,
         range(FIRST_SEED, FIRST_SEED + len(prompts)),
         output=chosen.output,
-        on_progress=_Progress(),
+        on_progress=Progress(),
         batch_size=chosen.batch_size,
         cache=chosen.output / "cache",
     )
@@ -165,13 +165,14 @@ def _identity(mean: float, percentile: str, value: float) -> str:
     return f"{mean:.4f} ({percentile} percentile {value:.4f})"
 
 
-class _Progress:
+class Progress:
     """A line on stderr every few seconds."""
 
     def __init__(self) -> None:
         self._start = self._last = time.monotonic()
 
     def __call__(self, done: int, total: int, stage: str) -> None:
+        """Note that ``done`` of ``total`` images are made, ``stage`` being at work."""
         now = time.monotonic()
         if now - self._last >= 5 or done == total:
             self._last = now
