@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tests.training.conftest import FakeDataset, FakePair, make_pair
 from topcoat.errors import DataError, ModelError, UsageError
+from topcoat.evaluation import GaussianStatistics, frechet_distance
 from topcoat.features import FeatureNet
 from topcoat.heads import Head, UNet, UNetConfig
 from topcoat.training import LossWeights, TrainConfig, TrainRecord, train
@@ -322,10 +323,19 @@ def test_a_picture_shows_fixed_pairs(finished: tuple[Path, list[TrainRecord]]):
         assert picture.width > 3 * 24 and picture.height > 3 * 24  # three rows of three pairs
 
 
-def test_set_distance_and_gap_are_recorded(finished: tuple[Path, list[TrainRecord]]):
+def test_set_distances_and_gap_are_recorded(
+    finished: tuple[Path, list[TrainRecord]], dataset: FakeDataset, features: FeatureNet
+):
     validation = finished[1][-1].validation
     assert validation is not None and validation.set_distance is not None
     assert validation.do_nothing_set_distance is not None
+    pairs = [dataset.split("val")[index] for index in range(3)]
+    x, y = (torch.stack([getattr(pair, side) for pair in pairs]) for side in ("distilled", "baseline"))
+    of_x, of_z, of_y = (
+        GaussianStatistics.of(features(images).embedding) for images in (x, Head.from_pretrained(finished[0])(x), y)
+    )
+    assert validation.frechet == pytest.approx(frechet_distance(of_z, of_y), rel=1e-3)
+    assert validation.do_nothing_frechet == pytest.approx(frechet_distance(of_x, of_y), rel=1e-3)
     figures = Head.from_pretrained(finished[0]).facts["figures"]
     assert figures["psnr_db"] == validation.psnr_db and figures["validation_images"] == 3
     assert "## Figures" in (finished[0] / "README.md").read_text()

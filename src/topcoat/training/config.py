@@ -12,6 +12,7 @@ from topcoat.heads.unet import UNetConfig
 from topcoat.training.discriminator import DiscriminatorConfig
 from topcoat.training.losses import GradientKind
 from topcoat.training.schedule import ScheduleKind
+from topcoat.training.tracking import WandbMode
 
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 
@@ -116,6 +117,8 @@ class TrainConfig(StrictModel):
     """Decoded pairs are kept in memory if all of them fit in this."""
     tensorboard: bool = True
     """Write TensorBoard's files into the run's folder, where TensorBoard is installed."""
+    wandb: WandbMode = "offline"
+    """Weights & Biases, where it is installed: nothing, files in the run's folder, or uploaded as the run goes."""
 
     @property
     def takes_latents(self) -> bool:
@@ -169,5 +172,5 @@ class TrainConfig(StrictModel):
 
         Leaves out where it runs and how often it saves, so these may change between a stop and a resume.
         """
-        operational = {"device", "checkpoint_every_seconds", "cache_mebibytes", "tensorboard"}
+        operational = {"device", "checkpoint_every_seconds", "cache_mebibytes", "tensorboard", "wandb"}
         return self.model_dump(mode="json", exclude=operational)

@@ -5,7 +5,7 @@
 ``checkpoints/last.safetensors``  all state; the counters are in its header, so that both change in one rename
 ``checkpoints/best/``           the head with the best validation so far
 ``validation.png``              distilled, enhanced and baseline images of the first validation pairs
-``tensorboard/``                what TensorBoard reads, where it is installed
+``tensorboard/`` ``wandb/``     what TensorBoard and Weights & Biases read, where they are installed
 ``config.json`` ``model.safetensors`` ``README.md``  the averaged head as of the last checkpoint
 """
 
@@ -53,7 +53,6 @@ class RunFolder:
         self.path = path
         self.best = path / "checkpoints" / "best"
         self.picture = path / "validation.png"
-        self.tensorboard = path / "tensorboard"
         self._last = path / "checkpoints" / "last.safetensors"
         self._stats = path / "stats.jsonl"
         self._about = path / "train.json"
@@ -64,7 +63,7 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise DataError(f"{self.path} is a file; name a folder for the run")
         if self._about.exists():
-            difference = _first_difference(read_json(self._about), self._identity)
+            difference = first_difference(read_json(self._about), self._identity)
             if difference is not None:
                 raise DataError(
                     f"{self.path} holds another training run ({difference}); nothing was changed: "
@@ -139,11 +138,11 @@ def _short(error: Exception) -> str:
     return text if len(text) <= 100 else text[:97] + "..."
 
 
-def _first_difference(there: Any, here: Any, name: str = "") -> str | None:
+def first_difference(there: Any, here: Any, name: str = "") -> str | None:
     """Where two JSON values first differ, in words, or None."""
     if isinstance(there, dict) and isinstance(here, dict):
         for key in [*here, *(key for key in there if key not in here)]:
-            found = _first_difference(there.get(key), here.get(key), f"{name}.{key}" if name else str(key))
+            found = first_difference(there.get(key), here.get(key), f"{name}.{key}" if name else str(key))
             if found is not None:
                 return found
         return None

@@ -24,7 +24,7 @@ from topcoat.training.paired import PairedTrainer
 from topcoat.training.processes import Processes
 from topcoat.training.records import TrainRecord, ValidationRecord
 from topcoat.training.runs import run_config
-from topcoat.training.tracking import Board
+from topcoat.training.tracking import open_trackers
 from topcoat.training.trainer import StepResult, Trainer
 from topcoat.training.unpaired import CycleTrainer
 from topcoat.training.validation import Validator
@@ -124,7 +124,9 @@ def _steps(
     validator = None
     if len(validation_pairs) > 0 and processes.is_first:
         validator = Validator(validation_pairs, config.validation_images, features, processes.device, config.head)
-    board = Board(folder.tensorboard, config.tensorboard and processes.is_first)
+    trackers = (
+        open_trackers(folder.path, config.tensorboard, config.wandb, config.name, origin) if processes.is_first else ()
+    )
 
     def save() -> None:
         tensors = trainer.tensors()  # by every process: it may exchange
@@ -176,7 +178,8 @@ def _steps(
                 if finished or validation or result.skipped or _crosses(before, size, LOG_EVERY_IMAGES):
                     if processes.is_first:
                         folder.log(record)
-                    board.write(record)
+                    for tracker in trackers:
+                        tracker.write(record)
                 due = time.monotonic() - saved_at >= config.checkpoint_every_seconds
                 if finished or processes.decided(due):
                     save()
@@ -187,7 +190,8 @@ def _steps(
                 save()
             raise
         finally:
-            board.close()
+            for tracker in trackers:
+                tracker.close()
 
 
 def _feature_net(features: nn.Module | None) -> nn.Module:
@@ -276,5 +280,7 @@ def _figures(validation: ValidationRecord) -> dict[str, float | None]:
         "psnr_db_of_doing_nothing": validation.do_nothing_psnr_db,
         "perceptual_distance_(loss_net)": validation.perceptual,
         "perceptual_distance_of_doing_nothing_(loss_net)": validation.do_nothing_perceptual,
+        "frechet_distance_(loss_net)": validation.frechet,
+        "frechet_distance_of_doing_nothing_(loss_net)": validation.do_nothing_frechet,
         "gap_closed_(kernel_distance,_loss_net)": validation.gap_closed,
     }

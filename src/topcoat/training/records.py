@@ -25,6 +25,9 @@ class ValidationRecord:
     set_distance: float | None = None
     """`kernel_distance` of the embeddings of outputs and baseline images; None where the net has no embedding."""
     do_nothing_set_distance: float | None = None
+    frechet: float | None = None
+    """Fréchet distance of the same embeddings: what evaluation measures, in another net and on few images."""
+    do_nothing_frechet: float | None = None
 
     @property
     def gap_closed(self) -> float | None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from topcoat.contact import contact_sheet
+from topcoat.evaluation.frechet import GaussianStatistics, frechet_distance
 from topcoat.files import atomic_path
 from topcoat.heads.base import Head
 from topcoat.heads.network import HeadConfig, LatentHeadConfig
@@ -61,6 +62,9 @@ class Validator:
                 start = end
         self._do_nothing = self._score(lambda batch: batch.x)
         self._baseline = self._embeddings(lambda batch: batch.y)
+        self._statistics: GaussianStatistics | None = None
+        if self._baseline is not None and self._images >= 2:
+            self._statistics = GaussianStatistics.of(self._baseline)
 
     def __call__(self, head: Head) -> ValidationRecord:
         """The scores of ``head``, with those of doing nothing beside them."""
@@ -73,6 +77,8 @@ class Validator:
             do_nothing_perceptual=self._do_nothing.perceptual,
             set_distance=self._distance(score.embeddings),
             do_nothing_set_distance=self._distance(self._do_nothing.embeddings),
+            frechet=self._frechet(score.embeddings),
+            do_nothing_frechet=self._frechet(self._do_nothing.embeddings),
         )
 
     def picture(self, head: Head, path: Path) -> None:
@@ -114,6 +120,11 @@ class Validator:
         if embeddings is None or self._baseline is None or self._images < 2:
             return None
         return float(kernel_distance(embeddings, self._baseline))
+
+    def _frechet(self, embeddings: Tensor | None) -> float | None:
+        if embeddings is None or self._statistics is None:
+            return None
+        return frechet_distance(self._statistics, GaussianStatistics.of(embeddings))
 
 
 def _enhanced(head: Head, batch: Batch) -> Tensor:
