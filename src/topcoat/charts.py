@@ -9,15 +9,18 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-_WIDTH = 640
+_WIDTH = 480
 _LABEL = 176
 _ROW = 40
+_SLIM_ROW = 28
 _MARGIN = 12
+_CHARACTER = 8.1
+"""About the width of a letter of the labels, of which the longest decide where things go."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar: ``value`` with an optional interval, its printed ``text`` and the CSS colour variable it is drawn in."""
+    """One value with an optional interval, its printed ``text`` and the CSS colour variable that it is drawn in."""
 
     label: str
     value: float
@@ -30,7 +33,7 @@ class Bar:
 def bars(rows: Sequence[Bar], *, title: str, marker: tuple[float, str] | None = None) -> str:
     """Horizontal bars from 0; ``marker`` is a value with its name, drawn as a dashed line over all rows."""
     top = max([row.high if row.high is not None else row.value for row in rows] + [marker[0] if marker else 0.0])
-    room = _WIDTH - _LABEL - 128
+    room = _WIDTH - _LABEL - 16 - _CHARACTER * max(len(row.text) for row in rows)
     scale = room / top if top > 0 else 0.0
     height = len(rows) * _ROW + (26 if marker else 6)
     parts = [_open(height, title)]
@@ -54,6 +57,53 @@ def bars(rows: Sequence[Bar], *, title: str, marker: tuple[float, str] | None = 
     return "".join(parts) + "</svg>"
 
 
+def intervals(
+    rows: Sequence[Bar | str],
+    *,
+    title: str,
+    ticks: Sequence[tuple[float, str]],
+    marker: tuple[float, str] | None = None,
+) -> str:
+    """Values as dots with their intervals on one axis, which may go below 0; a text among ``rows`` is a heading.
+
+    ``ticks`` are values with their names, all inside the picture; ``marker`` is a value with its name, drawn as a
+    dashed line over all rows.
+    """
+    values = [end for row in rows if isinstance(row, Bar) for end in (row.value, row.low, row.high) if end is not None]
+    values += [tick for tick, _ in ticks] + ([] if marker is None else [marker[0]])
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    texts = [len(row.text) for row in rows if isinstance(row, Bar)]
+    room = _WIDTH - _LABEL - 24 - _CHARACTER * max(texts, default=0)
+    scale = room / ((high - low) or 1.0)
+
+    def place(value: float) -> float:
+        return _LABEL + 8 + (value - low) * scale
+
+    top = 8 if marker is None else 24
+    base = top + len(rows) * _SLIM_ROW
+    parts = [_open(base + 22, title)]
+    for tick, name in ticks:
+        parts.append(f'<path d="M{place(tick):.1f} {top}V{base}" stroke="var(--line)"/>')
+        parts.append(_text(place(tick), base + 17, name, "middle", "small"))
+    if marker is not None:
+        x = place(marker[0])
+        parts.append(f'<path d="M{x:.1f} {top}V{base}" stroke="var(--muted)" stroke-dasharray="3 4" fill="none"/>')
+        parts.append(_text(x, 15, marker[1], "middle", "small"))
+    for index, row in enumerate(rows):
+        y = top + index * _SLIM_ROW + _SLIM_ROW / 2
+        if isinstance(row, str):
+            parts.append(_text(0, y + 5, row, "start", "figure"))
+            continue
+        parts.append(_text(_LABEL - 8, y + 5, row.label, "end"))
+        if row.low is not None and row.high is not None:
+            line = f"M{place(row.low):.1f} {y}H{place(row.high):.1f}"
+            caps = "".join(f"M{place(end):.1f} {y - 5}v10" for end in (row.low, row.high))
+            parts.append(f'<path d="{line}{caps}" stroke="var(--{row.colour})" stroke-width="2" fill="none"/>')
+        parts.append(f'<circle cx="{place(row.value):.1f}" cy="{y}" r="5" fill="var(--{row.colour})"/>')
+        parts.append(_text(_WIDTH, y + 5, row.text, "end", "figure"))
+    return "".join(parts) + "</svg>"
+
+
 def histogram(
     series: Sequence[tuple[str, Tensor, str]],
     *,
@@ -71,7 +121,8 @@ def histogram(
     if span is None:
         span = (min([-0.05, *(float(values.min()) for _, values, _ in series if len(values))]), 1.0)
     low, high = span
-    height, base, top = 200, 150, 12 if marker is None else 26
+    base, top = 150, 12 if marker is None else 26
+    legend, height = _legend([(name, colour) for name, _, colour in series], base + 26)
     parts = [_open(height, title)]
     across = _WIDTH - 2 * _MARGIN
     width = across / bins
@@ -99,7 +150,7 @@ def histogram(
         anchor = "end" if x > _WIDTH / 2 else "start"
         parts.append(f'<path d="M{x:.1f} 4V{base}" stroke="var(--ink)" stroke-dasharray="3 4" fill="none"/>')
         parts.append(_text(x + (-6 if anchor == "end" else 6), 16, marker[1], anchor, "small"))
-    return "".join(parts) + _legend([(name, colour) for name, _, colour in series], height) + "</svg>"
+    return "".join(parts) + legend + "</svg>"
 
 
 def curves(
@@ -124,7 +175,8 @@ def curves(
         for name, points, colour in series
     ]
     every = [point for _, points, _ in lines for point in points]
-    height, base, left = 280, 226, 84
+    base, left = 226, 72
+    legend, height = _legend([(name, colour) for name, _, colour in series], base + 28)
     parts = [_open(height, title)]
     if every:
         low_x, high_x = (pick(x for x, _ in every) for pick in (min, max))
@@ -147,7 +199,7 @@ def curves(
             parts.append(
                 f'<path d="M{path}" stroke="var(--{colour})" stroke-width="3" stroke-linejoin="round" fill="none"/>'
             )
-    return "".join(parts) + _legend([(name, colour) for name, _, colour in series], height) + "</svg>"
+    return "".join(parts) + legend + "</svg>"
 
 
 def _y_ticks(low: float, high: float, log: bool) -> list[tuple[float, str]]:
@@ -156,19 +208,23 @@ def _y_ticks(low: float, high: float, log: bool) -> list[tuple[float, str]]:
     return [(low + (high - low) * share, f"{low + (high - low) * share:.2f}") for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
 
 
-def _legend(names: Sequence[tuple[str, str]], height: int) -> str:
-    step = (_WIDTH - 2 * _MARGIN) / len(names)
+def _legend(names: Sequence[tuple[str, str]], top: int) -> tuple[str, int]:
+    """Names with their colours from ``top`` on, in as many lines as they need, and where the last line ends."""
     parts: list[str] = []
-    for index, (name, colour) in enumerate(names):
-        x = _MARGIN + index * step
-        parts.append(f'<rect x="{x:.1f}" y="{height - 18}" width="12" height="12" rx="3" fill="var(--{colour})"/>')
-        parts.append(_text(x + 18, height - 7, name, "start", "small"))
-    return "".join(parts)
+    x = float(_MARGIN)
+    for name, colour in names:
+        width = 18 + _CHARACTER * len(name)
+        if x > _MARGIN and x + width > _WIDTH:
+            x, top = float(_MARGIN), top + 22
+        parts.append(f'<rect x="{x:.1f}" y="{top}" width="12" height="12" rx="3" fill="var(--{colour})"/>')
+        parts.append(_text(x + 18, top + 11, name, "start", "small"))
+        x += width + 14
+    return "".join(parts), top + 18
 
 
-def _open(height: int, title: str) -> str:
+def _open(height: float, title: str) -> str:
     safe = html.escape(title, quote=True)
-    return f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{safe}">'
+    return f'<svg class="drawn" viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{safe}">'
 
 
 def _text(x: float, y: float, text: str, anchor: str, kind: str = "label") -> str:

@@ -1,22 +1,20 @@
 from __future__ import annotations
 
-import base64
 import dataclasses
-import io
 import re
 import xml.etree.ElementTree as ET
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 
 from topcoat.charts import Bar, bars, histogram
 from topcoat.evaluation import FeatureRecord, Identity, IdentityPairs
 from topcoat.generators.base import Licence
 from topcoat.proof import Distances, PerImage, Proof, Saving, Share, Steps
-from topcoat.proof.report import Evidence, data_uri, render
+from topcoat.proof.report import Evidence, render
 
 
 def fake_proof(**changes: Any) -> Proof:
@@ -106,10 +104,10 @@ def test_the_page_is_whole_self_contained_and_escaped() -> None:
 
 
 def test_the_page_says_both_step_counts_and_what_is_counted() -> None:
-    page = render(fake_proof(), evidence())
+    page = unescape(render(fake_proof(), evidence())).replace("\xa0", " ")
     assert "4 steps + head against 50 steps" in page
     assert "12.0 % more" in page  # a loss is called a loss
-    for words in ("computed", "measured", "64 dimensions", "at other seeds", "Toy CPU", "in the control&#x27;s favour"):
+    for words in ("computed", "measured", "64 dimensions", "at other seeds", "Toy CPU", "in the control's favour"):
         assert words in page
     assert "The first 12 subjects" in page
 
@@ -120,15 +118,6 @@ def test_without_a_gap_the_page_says_so() -> None:
     assert "no measurable gap" in proof.summary()
     page = render(proof, evidence(count=2))
     assert "No measurable gap to close" in page and "not measurable" in page
-
-
-@pytest.mark.parametrize(("size_px", "kind", "shown_px"), [(128, "png", 128), (1024, "webp", 768)])
-def test_images_are_lossless_where_small_and_light_where_large(size_px: int, kind: str, shown_px: int) -> None:
-    image = torch.randint(0, 256, (3, size_px, size_px), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-    head, _, body = data_uri(image).partition(",")
-    assert head == f"data:image/{kind};base64"
-    with Image.open(io.BytesIO(base64.b64decode(body))) as picture:
-        assert picture.size == (shown_px, shown_px)
 
 
 def test_charts_are_well_formed_and_to_scale() -> None:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-import html
-import json
 from importlib import resources
 from pathlib import Path
 from string import Template
 
+from topcoat import page
 from topcoat.cost import format_tflop
 from topcoat.files import write_json, write_text
 from topcoat.frontier.chart import as_svg, write_png
 from topcoat.frontier.pareto import pareto_front
 from topcoat.frontier.sweep import Frontier, Point
+
+_COLUMNS = (
+    "setting",
+    "gap closed",
+    "95 % interval",
+    "Fréchet",
+    "identity, p05",
+    "TFLOP",
+    "seconds",
+    "less TFLOP",
+    "less time",
+)
 
 
 def write_frontier(folder: Path, frontier: Frontier, chosen: Point | None, wanted: str) -> None:
@@ -68,18 +79,15 @@ def table_rows(frontier: Frontier) -> list[tuple[str, ...]]:
 def render(frontier: Frontier, chosen: Point | None, wanted: str) -> str:
     """The page as text: self-contained, readable offline, in the dark and on a phone."""
     front = {point.setting.label for point in pareto_front(frontier.points)}
-    rows = []
-    for cells in table_rows(frontier):
-        names = ["front"] if cells[0] in front else []
-        names += ["chosen"] if chosen is not None and cells[0] == chosen.setting.label else []
-        inner = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
-        rows.append(f'<tr class="{" ".join(names)}">{inner}</tr>')
+    rows = table_rows(frontier)
+    picked = None if chosen is None else chosen.setting.label
+    marks = [" ".join(("front",) * (row[0] in front) + ("chosen",) * (row[0] == picked)) for row in rows]
     machine = frontier.settings["hardware"]
     template = Template(resources.files("topcoat.frontier").joinpath("report.template.html").read_text("utf-8"))
-    return template.substitute(
-        title=html.escape(f"topcoat frontier: {frontier.pair}"),
-        headline=html.escape(headline(frontier, chosen, wanted)),
-        lead=html.escape(
+    body = template.substitute(
+        pair=page.safe(frontier.pair),
+        headline=page.prose(headline(frontier, chosen, wanted)),
+        lead=page.prose(
             f"Every setting on the same {frontier.n:,} held-out subjects of the pair {frontier.pair} at "
             f"{frontier.width_px}x{frontier.height_px} px. Quality is the Fréchet distance to the baseline (measured, "
             "bars are 95 % bootstrap intervals); TFLOP are computed for the whole pipeline; seconds are measured "
@@ -87,11 +95,12 @@ def render(frontier: Frontier, chosen: Point | None, wanted: str) -> str:
             f"{machine['gpu'] or machine['cpu']}, {machine['cores']} cores."
         ),
         chart=as_svg(frontier, chosen),
-        legend=html.escape(
+        legend=page.safe(
             "◆ marks the Pareto set: nothing is both cheaper and nearer to the baseline. Savings are against "
             f"{frontier.baseline.setting.label}, whole pipeline. Identity: cosine to the distilled model's own image."
         ),
-        rows="".join(rows),
-        chosen=html.escape(json.dumps(None if chosen is None else chosen.as_dict(), indent=2, ensure_ascii=False)),
-        settings=html.escape(json.dumps(frontier.settings, indent=2, ensure_ascii=False)),
+        table=page.table(_COLUMNS, rows, "numbers", marks),
+        chosen=page.settings("Figures", None if chosen is None else chosen.as_dict()),
+        settings=page.settings("Settings, versions and machine", frontier.settings),
     )
+    return page.document(f"topcoat frontier: {frontier.pair}", body)

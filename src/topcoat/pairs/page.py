@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
-import json
 import math
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from string import Template
 
-from PIL import Image
-from torch import Tensor
-
+from topcoat import page
 from topcoat.charts import curves, histogram
 from topcoat.files import write_text
-from topcoat.images import encode_png, to_pil
+from topcoat.page import data_uri, safe
 from topcoat.pairs.inspection import SIDES, Balance, Inspection, Shown
 from topcoat.pairs.statistics import ring_centres
 
 UNEVEN = 0.8
 """An attribute whose evenness is under this is pointed out."""
 
-_LOSSLESS_PX = 256  # images up to this side are embedded as PNG, larger ones as WebP, to keep the page small
 _SHOWN_PX = 384
 _LISTED = 50  # rows of a table; the JSON has all
 
@@ -38,14 +31,14 @@ def render(found: Inspection) -> str:
     """The page as text."""
     template = Template(resources.files("topcoat.pairs").joinpath("inspect.template.html").read_text(encoding="utf-8"))
     figures = {key: value for key, value in found.as_dict().items() if key not in ("cycles_per_px", "attributes")}
-    return template.substitute(
-        title=_safe(f"topcoat pairs: {found.pair}"),
-        pair=_safe(found.pair),
-        headline=_safe(headline(found)),
-        lead=_safe(_lead(found)),
+    body = template.substitute(
+        pair=safe(found.pair),
+        headline=safe(headline(found)),
+        lead=safe(_lead(found)),
         cards=_cards(found),
-        findings="".join(_finding(text) for text in findings(found))
-        or '<li class="good">Nothing stands out: no failures, no unusable images, no doubled seeds or subjects.</li>',
+        findings=page.findings(
+            findings(found), "Nothing stands out: no failures, no unusable images, no doubled seeds or subjects."
+        ),
         shown=str(len(found.shown)),
         sheet="".join(_figure(item) for item in found.shown),
         count=f"{found.pairs:,}",
@@ -53,18 +46,19 @@ def render(found: Inspection) -> str:
         contrast=_spread_chart(found, "contrast"),
         colourfulness=_spread_chart(found, "colourfulness"),
         sharpness=_spread_chart(found, "sharpness", log=True),
-        spectrum_note=_safe(spectrum_note(found)),
+        spectrum_note=safe(spectrum_note(found)),
         spectra=_spectra(found),
         ratio=_ratio(found),
-        subjects_note=_safe(
+        subjects_note=safe(
             "Similarities are cosines in the feature net that losses use; the net that judges heads takes no part."
         ),
         alike=_alike(found),
         neighbours=_neighbours(found),
         balance=_balance(found.balance),
         tables=_tables(found),
-        figures=_safe(json.dumps(figures, indent=2, ensure_ascii=False)),
+        figures=page.settings("Every figure", figures),
     )
+    return page.document(f"topcoat pairs: {found.pair}", body)
 
 
 def headline(found: Inspection) -> str:
@@ -116,52 +110,37 @@ def _cards(found: Inspection) -> str:
     reasons = ", ".join(f"{name} {number:,}" for name, number in found.drop_reasons.items()) or "by no filter"
     tried = found.pairs + len(found.dropped) + len(found.failures)
     cards = [
-        _card("Pairs", f"{found.pairs:,}", _size(found.bytes)),
-        _card("Dropped", f"{len(found.dropped):,}", f"of {tried:,} painted: {reasons}" if found.dropped else reasons),
-        _card("Failed", f"{len(found.failures):,}", "could not be made"),
-        _card(
+        page.card("Pairs", f"{found.pairs:,}", [_size(found.bytes)]),
+        page.card(
+            "Dropped", f"{len(found.dropped):,}", [f"of {tried:,} painted: {reasons}" if found.dropped else reasons]
+        ),
+        page.card("Failed", f"{len(found.failures):,}", ["could not be made"]),
+        page.card(
             "Near-duplicates",
             f"{share:.1%}",
-            f"{len(found.duplicates):,} pairs at similarity {found.duplicate_threshold:.3f} or more",
+            [f"{len(found.duplicates):,} pairs at similarity {found.duplicate_threshold:.3f} or more"],
         ),
     ]
     if len(found.alike):
-        cards.append(_card("Same subject", f"{float(found.alike.median()):.3f}", "median similarity of both sides"))
+        cards.append(
+            page.card("Same subject", f"{float(found.alike.median()):.3f}", ["median similarity of both sides"])
+        )
     if math.isfinite(found.fine_detail):
         cards.append(
-            _card("Fine detail", f"{found.fine_detail:.2f} x", "distilled over baseline, above 0.25 cycles/px")
+            page.card("Fine detail", f"{found.fine_detail:.2f} x", ["distilled over baseline, above 0.25 cycles/px"])
         )
     return "".join(cards)
-
-
-def _card(name: str, figure: str, detail: str) -> str:
-    return f'<div class="card"><h3>{_safe(name)}</h3><strong>{_safe(figure)}</strong><p>{_safe(detail)}</p></div>'
-
-
-def _finding(text: str) -> str:
-    return f"<li>{_safe(text)}</li>"
 
 
 def _figure(item: Shown) -> str:
     record = item.record
     images = "".join(
-        f'<img src="{_data_uri(image)}" alt="{side}" loading="lazy">'
+        f'<img src="{data_uri(image, largest_px=_SHOWN_PX)}" alt="{side}" loading="lazy">'
         for side, image in zip(SIDES, (item.distilled, item.baseline), strict=True)
     )
     text = record.prompt if len(record.prompt) <= 140 else record.prompt[:137] + "..."
-    caption = f"<b>{_safe(record.id)}</b> {_safe(text)}"
-    return f'<figure><div class="duo">{images}</div><figcaption>{caption}</figcaption></figure>'
-
-
-def _data_uri(image: Tensor) -> str:
-    """A data URI of one image ``(3, H, W)`` in [0, 1]."""
-    if max(image.shape[-2:]) <= _LOSSLESS_PX:
-        return "data:image/png;base64," + base64.b64encode(encode_png(image)).decode()
-    picture = to_pil(image)
-    picture.thumbnail((_SHOWN_PX, _SHOWN_PX), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    picture.save(buffer, "WEBP", quality=88)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+    caption = f"<b>{safe(record.id)}</b> {safe(text)}"
+    return f'<figure><div class="row">{images}</div><figcaption>{caption}</figcaption></figure>'
 
 
 def _spread_chart(found: Inspection, name: str, *, log: bool = False) -> str:
@@ -220,11 +199,11 @@ def _balance(items: Sequence[Balance]) -> str:
     for item in items:
         top = max(item.counts.values())
         rows = "".join(
-            f'<div class="value"><span>{_safe(value)}</span><span><i style="width:{count / top:.1%}"></i></span>'
+            f'<div class="value"><span>{safe(value)}</span><span><i style="width:{count / top:.1%}"></i></span>'
             f"<span>{count:,}</span></div>"
             for value, count in item.counts.items()
         )
-        name = _safe(item.attribute.replace("_", " "))
+        name = safe(item.attribute.replace("_", " "))
         head = f"<h3>{name}<em>evenness {item.evenness:.2f}</em></h3>"
         cards.append(f'<div class="attribute">{head}{rows}</div>')
     note = "Pairs of each value. Evenness is the entropy over its maximum: 1 where all values are equally frequent."
@@ -251,11 +230,8 @@ def _tables(found: Inspection) -> str:
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     if not rows:
         return ""
-    head = "".join(f"<th>{_safe(column)}</th>" for column in columns)
-    body = "".join(f"<tr>{''.join(f'<td>{_safe(cell)}</td>' for cell in row)}</tr>" for row in rows[:_LISTED])
     more = f'<p class="note">The first {_LISTED} of {len(rows):,}; --json has all.</p>' if len(rows) > _LISTED else ""
-    table = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-    return f"<h2>{_safe(title)}</h2>{more}{table}"
+    return f"<h2>{safe(title)}</h2>{more}{page.table(columns, rows[:_LISTED], 'ids')}"
 
 
 def _pairs(count: int) -> str:
@@ -266,7 +242,3 @@ def _size(count: int) -> str:
     """A number of bytes for a person, in decimal units."""
     power = min(3, int(math.log10(max(1, count)) // 3))
     return f"{count / 1000**power:.3g} {('bytes', 'kB', 'MB', 'GB')[power]} in all"
-
-
-def _safe(text: str) -> str:
-    return html.escape(text, quote=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable
 
 from torch import Tensor
 
 from topcoat.charts import Bar, bars, histogram
 from topcoat.cost import BASELINE_STEPS_BESIDE, count_steps, format_tflop
+from topcoat.page import card, table
 from topcoat.proof.record import Proof, percent, saving_words
 
 
@@ -21,43 +21,38 @@ def cards(proof: Proof) -> str:
         if gap.low is None or gap.high is None
         else f"95 % interval {percent(gap.low)} to {percent(gap.high)}"
     )
-    against = "" if control is None else f"<br>unsharp mask: {percent(control)}"
+    against = [] if control is None else [f"unsharp mask: {percent(control)}"]
     both = f"{count_steps(steps.distilled)} + head against {count_steps(steps.baseline)}"
     beside = proof.saving_at_28_steps
     return "".join(
         (
-            _card(
+            card(
                 "Gap",
                 "n/a" if gap.value is None else f"{percent(gap.value)} closed",
-                f"{interval}{against}",
+                [interval, *against],
                 "measured",
             ),
-            _card("Identity", f"{proof.identity.mean:.3f}", f"5th percentile {proof.identity.p05:.3f}", "measured"),
-            _card(
+            card("Identity", f"{proof.identity.mean:.3f}", [f"5th percentile {proof.identity.p05:.3f}"], "measured"),
+            card(
                 "Compute",
                 saving_words(proof.saving.tflop),
-                f"{both}<br>{saving_words(beside.tflop)} against {BASELINE_STEPS_BESIDE}",
+                [both, f"{saving_words(beside.tflop)} against {BASELINE_STEPS_BESIDE}"],
                 "computed",
             ),
-            _card(
+            card(
                 "Time",
                 saving_words(proof.saving.seconds),
-                f"{both}<br>{saving_words(beside.seconds)} against {BASELINE_STEPS_BESIDE}",
+                [both, f"{saving_words(beside.seconds)} against {BASELINE_STEPS_BESIDE}"],
                 "measured",
             ),
-            _card(
+            card(
                 "Per image",
                 f"{seconds.enhanced:.3f} s",
-                f"baseline {seconds.baseline:.3f} s<br>head {seconds.head:.4f} s",
+                [f"baseline {seconds.baseline:.3f} s", f"head {seconds.head:.4f} s"],
                 "measured",
             ),
         )
     )
-
-
-def _card(name: str, figure: str, detail: str, kind: str) -> str:
-    """``detail`` is HTML made here from numbers alone."""
-    return f'<div class="card"><h3>{name}<em>{kind}</em></h3><strong>{figure}</strong><p>{detail}</p></div>'
 
 
 def distance_chart(proof: Proof) -> str:
@@ -109,7 +104,7 @@ def _cost_rows(proof: Proof, ours: float, beside: float, baseline: float, text: 
     ]
 
 
-def table(proof: Proof) -> str:
+def figures_table(proof: Proof) -> str:
     """All figures as rows: what, how much, measured or computed, a note."""
     frechet, kept, pairs = proof.frechet, proof.identity, proof.identity_pairs
     seconds, tflop, spread = proof.seconds_per_image, proof.tflop_per_image, proof.settings["seconds_spread"]
@@ -183,7 +178,7 @@ def table(proof: Proof) -> str:
         ),
         (f"TFLOP, baseline, {count_steps(steps.baseline)}", format_tflop(tflop.baseline), "computed", "whole pipeline"),
     ]
-    return "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return table(("What", "Figure", "Kind", "Beside it"), rows, "facts")
 
 
 def _control(proof: Proof) -> str:

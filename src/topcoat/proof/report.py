@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from string import Template
 
-from PIL import Image
 from torch import Tensor
 
 from topcoat.cost import count_steps
 from topcoat.evaluation.evaluate import ENOUGH_IMAGES
-from topcoat.files import atomic_path
+from topcoat.files import write_text
 from topcoat.generators.base import Licence
-from topcoat.images import encode_png, to_pil
-from topcoat.proof.figures import cards, distance_chart, identity_chart, seconds_chart, table, tflop_chart
+from topcoat.page import Subject, data_uri, document, gallery, prose, safe, settings, stage
+from topcoat.proof.figures import cards, distance_chart, figures_table, identity_chart, seconds_chart, tflop_chart
 from topcoat.proof.record import Proof
 from topcoat.proof.store import to_floats
 
 SUBJECTS = 12
 """Subjects shown: the first ones, as they were given, never picked."""
-_LOSSLESS_PX = 256
-"""Images up to this side are embedded as PNG; larger ones as WebP of at most `_SHOWN_PX`, to keep the page small."""
-_SHOWN_PX = 768
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,79 +40,47 @@ class Evidence:
 
 def write_report(path: Path, proof: Proof, evidence: Evidence) -> None:
     """Write the page, atomically; raises `DataError` if it cannot be written."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(render(proof, evidence), encoding="utf-8")
+    write_text(path, render(proof, evidence))
 
 
 def render(proof: Proof, evidence: Evidence) -> str:
     """The page as text."""
     template = Template(resources.files("topcoat.proof").joinpath("report.template.html").read_text(encoding="utf-8"))
-    subjects = [_Subject.of(evidence, index) for index in range(min(SUBJECTS, len(evidence.prompts)))]
-    steps = proof.steps
-    return template.substitute(
-        pair=_safe(proof.pair),
-        title=_safe(f"topcoat proof: {proof.pair}"),
-        headline=_prose(proof.headline),
-        lead=_safe(_lead(proof)),
-        summary=_prose(proof.summary()),
-        distilled_label=_safe(f"distilled, {count_steps(steps.distilled)}"),
-        enhanced_label=_safe(f"distilled + head, {count_steps(steps.distilled)}"),
-        baseline_label=_safe(f"baseline, {count_steps(steps.baseline)}"),
-        first_distilled=subjects[0].distilled,
-        first_enhanced=subjects[0].enhanced,
-        first_baseline=subjects[0].baseline,
-        first_caption=_safe(subjects[0].caption),
-        thumbs="".join(subject.thumb(index) for index, subject in enumerate(subjects)),
-        gallery="".join(subject.row() for subject in subjects),
-        shown=str(len(subjects)),
+    subjects = _subjects(proof, evidence)
+    body = template.substitute(
+        pair=safe(proof.pair),
+        headline=prose(proof.headline),
+        lead=safe(_lead(proof)),
+        stage=stage(subjects, "The same prompt and seed: what is not in the slider."),
         cards=cards(proof),
+        summary=prose(proof.summary()),
+        shown=str(len(subjects)),
+        gallery=gallery(subjects),
+        statement=prose(_statement(proof)),
         distances=distance_chart(proof),
         identities=identity_chart(evidence.kept, evidence.same, evidence.different),
         tflop=tflop_chart(proof),
         seconds=seconds_chart(proof),
-        table=table(proof),
-        statement=_prose(_statement(proof)),
-        settings=_safe(json.dumps(_repeat(proof), indent=2, ensure_ascii=False)),
+        table=figures_table(proof),
+        settings=settings("Settings, versions and machine", _repeat(proof)),
         licences=_licences(evidence.licences),
     )
+    return document(f"topcoat proof: {proof.pair}", body, slider=True)
 
 
-@dataclass(frozen=True, slots=True)
-class _Subject:
-    distilled: str
-    enhanced: str
-    baseline: str
-    caption: str
-
-    @classmethod
-    def of(cls, evidence: Evidence, index: int) -> _Subject:
-        sets = (evidence.distilled, evidence.enhanced, evidence.baseline)
-        caption = f"seed {evidence.seeds[index]}: {evidence.prompts[index]}"
-        return cls(*(data_uri(one[index]) for one in sets), caption=caption)
-
-    def thumb(self, index: int) -> str:
-        """A button that puts the subject on the stage; the page's script takes the images from the gallery."""
-        pressed = "true" if index == 0 else "false"
-        label = f'aria-pressed="{pressed}" aria-label="Show subject {index + 1}"'
-        return f'<button type="button" {label}><img src="{self.enhanced}" alt=""></button>'
-
-    def row(self) -> str:
-        """The subject's three images side by side."""
-        kinds = (("distilled", self.distilled), ("+ head", self.enhanced), ("baseline", self.baseline))
-        images = "".join(f'<div><img src="{uri}" alt="{name}"><span>{name}</span></div>' for name, uri in kinds)
-        return f'<figure><div class="trio">{images}</div><figcaption>{_safe(self.caption)}</figcaption></figure>'
-
-
-def data_uri(image: Tensor) -> str:
-    """A data URI of one ``(3, H, W)`` uint8 image."""
-    floats = to_floats(image)
-    if max(image.shape[-2:]) <= _LOSSLESS_PX:
-        return "data:image/png;base64," + base64.b64encode(encode_png(floats)).decode()
-    picture = to_pil(floats)
-    picture.thumbnail((_SHOWN_PX, _SHOWN_PX), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    picture.save(buffer, "WEBP", quality=90)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+def _subjects(proof: Proof, evidence: Evidence) -> list[Subject]:
+    sets = {
+        f"distilled, {count_steps(proof.steps.distilled)}": evidence.distilled,
+        "distilled + head": evidence.enhanced,
+        f"baseline, {count_steps(proof.steps.baseline)}": evidence.baseline,
+    }
+    return [
+        Subject(
+            images=[(name, data_uri(to_floats(images[index]))) for name, images in sets.items()],
+            caption=f"seed {evidence.seeds[index]}: {evidence.prompts[index]}",
+        )
+        for index in range(min(SUBJECTS, len(evidence.prompts)))
+    ]
 
 
 def _lead(proof: Proof) -> str:
@@ -161,17 +121,8 @@ def _repeat(proof: Proof) -> dict[str, object]:
 def _licences(licences: tuple[Licence, Licence]) -> str:
     parts = []
     for side, licence in zip(("distilled", "baseline"), licences, strict=True):
-        link = _safe(licence.name)
+        link = safe(licence.name)
         if licence.url.startswith("https://"):
-            link = f'<a href="{_safe(licence.url)}">{link}</a>'
-        parts.append(f"<li>{side}: {link}{'. ' + _safe(licence.note) if licence.note else ''}</li>")
+            link = f'<a href="{safe(licence.url)}">{link}</a>'
+        parts.append(f"<li>{side}: {link}{'. ' + safe(licence.note) if licence.note else ''}</li>")
     return "".join(parts)
-
-
-def _prose(text: str) -> str:
-    """Escaped text whose per cent signs stay on the line of their number."""
-    return _safe(text).replace(" %", "&nbsp;%")
-
-
-def _safe(text: str) -> str:
-    return html.escape(text, quote=True)

@@ -1,0 +1,43 @@
+"""Pictures inside a page."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+from PIL import Image
+from torch import Tensor
+
+from topcoat.images import encode_png, to_pil
+
+_LOSSLESS_PX = 256
+"""Images up to this side are embedded as PNG, where that is small enough; others as WebP."""
+_QUALITIES = (90, 75, 50)
+
+
+def data_uri(image: Tensor, *, largest_px: int = 768, most_bytes: int | None = None) -> str:
+    """A data URI of one image ``(3, H, W)`` in [0, 1], at most ``largest_px`` a side.
+
+    Under ``most_bytes`` (of the URI) it is made coarser, then smaller, until it fits or is 32 px.
+    """
+    most = float("inf") if most_bytes is None else most_bytes
+    picture = to_pil(image)
+    if max(picture.size) <= _LOSSLESS_PX:
+        found = _uri("png", encode_png(image))
+        if len(found) <= most:
+            return found
+    picture.thumbnail((largest_px, largest_px), Image.Resampling.LANCZOS)
+    while True:
+        for quality in _QUALITIES:
+            buffer = io.BytesIO()
+            picture.save(buffer, "WEBP", quality=quality)
+            found = _uri("webp", buffer.getvalue())
+            if len(found) <= most:
+                return found
+        if max(picture.size) <= 32:
+            return found
+        picture = picture.resize([max(1, side // 2) for side in picture.size], Image.Resampling.LANCZOS)
+
+
+def _uri(kind: str, data: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
