@@ -8,8 +8,9 @@ the loss net's features of the clean portrait, which shortens the training sever
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers import FluxTransformer2DModel
@@ -59,9 +60,10 @@ def train_baseline(recipe: Recipe, shop: Workshop) -> None:
         transformer.load_state_dict(load_transformer(shop.baseline_start / "transformer").state_dict())
         first = int(read_json(shop.baseline_start / "figures.json")["images_seen"])
     hidden = watch_image_tokens(transformer)
+    compiled = torch.compile(transformer)  # the same weights, an eighth faster
 
     def loss_at(seen: int) -> tuple[Tensor, Tensor]:
-        flow, alignment = _losses(transformer, projector, text, corpus, recipe, seen, hidden)
+        flow, alignment = _losses(compiled, projector, text, corpus, recipe, seen, hidden)
         return flow + ALIGNMENT_WEIGHT * alignment, flow
 
     plan = Plan(
@@ -119,7 +121,7 @@ def prompt_batches(prompts: list[Prompt], rows: Tensor, rng: random.Random) -> I
 
 
 def _losses(
-    transformer: FluxTransformer2DModel,
+    transformer: Callable[..., Any],
     projector: nn.Module,
     text: TextEncoders,
     corpus: Corpus,

@@ -43,7 +43,10 @@ FIRST_SEED = 10_000_000
 def distill_steps(recipe: Recipe, shop: Workshop) -> None:
     """Draw the baseline's trajectories, train the student and save it as a transformer folder."""
     text = TextEncoders.load(shop.text)
-    noise, portraits, texts = _trajectories(recipe, shop, text)
+    prompts = sample_prompts(recipe.trajectories, PROMPT_SEED + 2)
+    texts = [loosened(p.words, random.Random(79 * 1_000_003 + i))[0] for i, p in enumerate(prompts) if p.words]
+    conditions = _conditions(text, texts, recipe)
+    noise, portraits = _trajectories(recipe, shop, conditions)
     student = pruned(load_transformer(baseline_folder(shop)), recipe)
 
     def loss_at(seen: int) -> tuple[Tensor, Tensor]:
@@ -51,10 +54,8 @@ def distill_steps(recipe: Recipe, shop: Workshop) -> None:
         rows = torch.randint(len(noise), (recipe.batch_size,), generator=generator)
         level = torch.randint(1, recipe.distilled_steps + 1, (len(rows),), generator=generator) / recipe.distilled_steps
         mixed = torch.lerp(portraits[rows], noise[rows], level.view(-1, 1, 1))
-        with torch.no_grad():
-            condition = Condition(*text.embed([texts[row] for row in rows.tolist()], recipe.text_tokens))
         with torch.autocast("cpu", torch.bfloat16):
-            predicted = velocity(student, mixed, level, condition)
+            predicted = velocity(student, mixed, level, conditions.take(rows))
         loss = F.mse_loss(predicted.float(), noise[rows] - portraits[rows])
         return loss, loss.detach()
 
@@ -95,14 +96,19 @@ def baseline_folder(shop: Workshop) -> Path:
     return guided if guided.exists() else shop.baseline / "transformer"
 
 
-def _trajectories(recipe: Recipe, shop: Workshop, text: TextEncoders) -> tuple[Tensor, Tensor, list[str]]:
-    """Noise and portrait tokens (M, T, 64) of the baseline, and their prompts; missing shards are drawn."""
+@torch.no_grad()
+def _conditions(text: TextEncoders, texts: list[str], recipe: Recipe) -> Condition:
+    starts = range(0, len(texts), SHARD_TRAJECTORIES)
+    parts = [text.embed(texts[start : start + SHARD_TRAJECTORIES], recipe.text_tokens) for start in starts]
+    return Condition(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
+def _trajectories(recipe: Recipe, shop: Workshop, conditions: Condition) -> tuple[Tensor, Tensor]:
+    """Noise and portrait tokens (M, T, 64) of the baseline; missing shards are drawn."""
     folder = shop.distilled / "trajectories"
     folder.mkdir(parents=True, exist_ok=True)
     teacher = load_transformer(baseline_folder(shop))
     side = recipe.size_px // 8
-    prompts = sample_prompts(recipe.trajectories, PROMPT_SEED + 2)
-    texts = [loosened(p.words, random.Random(79 * 1_000_003 + i))[0] for i, p in enumerate(prompts) if p.words]
     noises, portraits = [], []
     with Meter("drawing trajectories", recipe.trajectories) as meter:
         for first in range(0, recipe.trajectories, SHARD_TRAJECTORIES):
@@ -110,12 +116,10 @@ def _trajectories(recipe: Recipe, shop: Workshop, text: TextEncoders) -> tuple[T
             noise = noise_of(range(FIRST_SEED + first, FIRST_SEED + last), side)
             path = folder / f"{first:06d}.safetensors"
             if not path.exists():
-                with torch.no_grad():
-                    condition = Condition(*text.embed(texts[first:last], recipe.text_tokens))
-                drawn = pack(sample(teacher, noise, condition, TEACHER_STEPS))
+                drawn = pack(sample(teacher, noise, conditions.take(slice(first, last)), TEACHER_STEPS))
                 with atomic_path(path) as temporary:
                     save_file({"portraits": drawn.contiguous()}, temporary)
             noises.append(noise)
             portraits.append(load_file(path)["portraits"])
             meter.update(last, "by the baseline")
-    return torch.cat(noises), torch.cat(portraits), texts
+    return torch.cat(noises), torch.cat(portraits)

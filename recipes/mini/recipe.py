@@ -15,7 +15,7 @@ class Recipe(StrictModel):
 
     size_px: int = 128
     supersampling: int = 2
-    renders: int = 12_000
+    renders: int = 16_000
     feature_images: int = 36_000
 
     autoencoder_encoder_channels: tuple[int, ...] = (3, 12, 48, 192)
@@ -34,7 +34,7 @@ class Recipe(StrictModel):
     double_blocks: int = 2
     single_blocks: int = 4
     batch_size: int = 32
-    baseline_images: int = 384_000
+    baseline_images: int = 820_000
     baseline_steps: int = 50
     ema_halflife_images: int = 15_000
     guidance: float = 1.7
@@ -43,12 +43,12 @@ class Recipe(StrictModel):
     distilled_steps: int = 4
     distilled_double_blocks: int = 1
     distilled_single_blocks: int = 2
-    trajectories: int = 3_000
-    distilled_images: int = 56_000
+    trajectories: int = 6_000
+    distilled_images: int = 120_000
 
     head_run: str = "best-unet"
-    head_pairs: int = 3_000
-    head_images: int = 30_000
+    head_pairs: int = 5_000
+    head_images: int = 60_000
 
 
 class Workshop:

@@ -161,11 +161,11 @@ def scene_values(words: PortraitWords, draws: Draws) -> dict[str, float]:
     lipstick = draws.within((0.1, 1.0))
     bokeh = draws.within((0.3, 1.0))
     values = {
-        "yaw": draws.normal(0.22, 0.5),
-        "pitch": draws.normal(0.07, 0.15),
-        "roll": draws.normal(0.04, 0.08),
-        "gaze_x": draws.normal(0.07, 0.2),
-        "gaze_y": draws.normal(0.03, 0.1),
+        "yaw": draws.normal(0.07, 0.16),
+        "pitch": draws.normal(0.025, 0.06),
+        "roll": draws.normal(0.015, 0.035),
+        "gaze_x": draws.normal(0.05, 0.12),
+        "gaze_y": draws.normal(0.02, 0.05),
         "smile": draws.within(SMILE[words.expression]),
         "mouth_open": lips_apart if words.expression == "broad smile" else 0.0,
         "lipstick": lipstick if words.gender == "woman" else 0.0,

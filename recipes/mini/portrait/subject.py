@@ -83,11 +83,11 @@ class Subject:
     freckles: float = _identity(0, 1, "density of freckles")
 
     # Scene: what another photograph of the same person would change.
-    yaw: float = _scene(-0.5, 0.5, "head turn about the vertical, positive to the right of the picture")
-    pitch: float = _scene(-0.15, 0.15, "head nod, positive looks down")
-    roll: float = _scene(-0.08, 0.08, "head tilt in the picture plane")
-    gaze_x: float = _scene(-0.2, 0.2, "gaze off the camera, sideways")
-    gaze_y: float = _scene(-0.1, 0.1, "gaze off the camera, upwards")
+    yaw: float = _scene(-0.16, 0.16, "head turn about the vertical, positive to the right of the picture")
+    pitch: float = _scene(-0.06, 0.06, "head nod, positive looks down")
+    roll: float = _scene(-0.035, 0.035, "head tilt in the picture plane")
+    gaze_x: float = _scene(-0.12, 0.12, "gaze off the camera, sideways")
+    gaze_y: float = _scene(-0.05, 0.05, "gaze off the camera, upwards")
     smile: float = _scene(-0.2, 1, "lift of the mouth corners")
     mouth_open: float = _scene(0, 1, "how far the lips part and show teeth")
     lipstick: float = _scene(0, 1, "strength of lip colour and eye make-up")
