@@ -93,7 +93,7 @@ class Pipeline:
         Raises `ModelError` if the generator cannot be had, `UsageError` if it gives no latents and the head needs them,
         and for gates that cannot work: without a head that takes images, or not calibrated.
         """
-        self._gates = _gates(head, identity_floor, never_worse)
+        self._gates = gates_for(head, identity_floor, never_worse)
         if isinstance(generator, GeneratorSpec):
             from topcoat.generators.diffusers import load_generator
 
@@ -187,7 +187,13 @@ class Pipeline:
             yield PortraitBatch(*batch, enhanced, painted - began, done - painted, show, decisions)
 
 
-def _gates(head: Head | None, identity_floor: float | Literal["calibrated"] | None, never_worse: bool) -> Gates | None:
+def gates_for(
+    head: Head | None, identity_floor: float | Literal["calibrated"] | None, never_worse: bool
+) -> Gates | None:
+    """The gates of a head, by its own calibration where that is asked for; None where neither rule is.
+
+    Raises `UsageError` for gates that cannot work: without a head that takes images, or not calibrated.
+    """
     if identity_floor is None and not never_worse:
         return None
     if head is None or takes_latents(head):

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from topcoat.heads import Head
 from topcoat.images import read_image
@@ -34,6 +35,31 @@ def test_a_bad_file_is_listed_and_the_rest_goes_on(
     record = run_json(*arguments, code=1)
     assert len(record["enhanced"]) == 5
     assert [Path(item["input"]).name for item in record["failed"]] == ["3.png", "missing.png"]
+
+
+def test_gates_hold_back_what_would_lose_the_person(
+    run: Any, run_json: Any, pictures: Path, head_folder: Path, tiny_features: None, tmp_path: Path
+) -> None:
+    given = ("enhance", pictures, "-o", tmp_path / "out", "--head", head_folder)
+    closed = run_json(*given, "--identity-floor", "1")["enhanced"]
+    assert {item["decision"]["kept"] for item in closed} == {"distilled"}
+    for path in pictures.iterdir():
+        torch.testing.assert_close(read_image(tmp_path / "out" / path.name), read_image(path))
+    with Image.open(tmp_path / "out" / "0.png") as picture:
+        assert (picture.info["gate"], picture.info["strength"]) == ("distilled", "0")
+    opened = run_json(*given, "--identity-floor", "-1")["enhanced"]
+    assert {item["decision"]["kept"] for item in opened} == {"enhanced"}
+    assert run_json(*given)["enhanced"][0]["decision"] is None
+    assert "gates: 0 enhanced" in run(*given, "--identity-floor", "1").stdout
+
+
+def test_gates_that_were_not_calibrated_are_refused(
+    run: Any, pictures: Path, head_folder: Path, tmp_path: Path
+) -> None:
+    given = ("enhance", pictures, "-o", tmp_path / "out", "--head", head_folder)
+    assert "topcoat calibrate" in run(*given, "--never-worse", code=2).stderr
+    assert "no calibrated identity floor" in run(*given, "--identity-floor", "calibrated", code=2).stderr
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

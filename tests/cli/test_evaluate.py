@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -59,9 +60,9 @@ def test_folders_with_groups_and_a_cache(
     report = tmp_path / "report"
     options = (*given, "--groups", people, "--cache", tmp_path / "cache", "-o", report)
     text = run("evaluate", *options).stdout
-    for word in ("baseline, other seeds", "do-nothing score", "FD-inf", "age = old", f"Written to {report}"):
+    for word in ("baseline, other seeds", "do-nothing score", "FD-inf", "age = old", f"Report: {report}"):
         assert word in text
-    assert sorted(path.name for path in report.iterdir()) == ["contact.png", "report.json", "report.md"]
+    assert sorted(path.name for path in report.iterdir()) == ["contact.png", "report.html", "report.json", "report.md"]
     record = json.loads((report / "report.json").read_text())
     assert record["features"]["net"] == "mini" and record["n"] == N and record["left_out"] == []
     assert {score["attribute"] for score in record["groups"]["scores"]} == {"age", "light"}
@@ -98,6 +99,47 @@ def test_sets_of_other_numbers_are_compared_as_sets(
     assert (record["n"], record["n_reference"], record["enhanced"]["psnr"]) == (N, N - 1, None)
 
 
+def test_the_page_shows_what_the_figures_chose(
+    run: Any, folders: dict[str, Path], tiny_features: None, tmp_path: Path
+) -> None:
+    write_image(folders["enhanced"] / "11.png", torch.zeros(3, 32, 32))  # another person, far from the baseline
+    (folders["baseline"] / "02.png").write_text("no picture")
+    options = arguments(folders, "distilled", "enhanced", "baseline", "floor")
+    run("evaluate", *options, "-o", tmp_path / "report", code=1)
+    page = (tmp_path / "report" / "report.html").read_text()
+    record = json.loads((tmp_path / "report" / "report.json").read_text())
+    examples = record["examples"]
+    worst = [one["index"] for one in examples if one["place"] == "worst"]
+    assert worst.count(10) == 2  # picture 11, of which one before it is missing; by both figures
+    captions = re.findall(r"<figcaption><b>([^<]*)</b> ([^<]*)</figcaption>", page)
+    by_name = {name: reason for reason, name in captions}
+    assert by_name["11"].startswith("worst by identity") and "worst by perceptual distance" in by_name["11"]
+    assert len(by_name) == len({one["index"] for one in examples})
+    for word in ("Power spectra", "Distance to the baseline", "Left out", "Inputs and settings", "&quot;floor&quot;"):
+        assert word in page, word
+
+
+def test_gates_are_measured_beside_the_head_alone(
+    run: Any, run_json: Any, pair_file: Path, head_folder: Path, tiny_features: None, tmp_path: Path
+) -> None:
+    run("pairs", "build", tmp_path / "pairs", "--pair", pair_file, "--count", 30, "--batch-size", 16)
+    given = ("evaluate", "--data", tmp_path / "pairs", "--head", head_folder, "--split", "train")
+    options = ("--metrics", "identity", "-o", tmp_path / "report")
+    closed = run_json(*given, "--identity-floor", "1", *options)  # nothing keeps the identity to the last bit
+    assert closed["gates"]["distilled"] == 1 and closed["gates"]["identity"]["p05"] == pytest.approx(1)
+    assert closed["gated"]["frechet"] == pytest.approx(closed["distilled"]["frechet"])
+    assert closed["inputs"]["gates"]["identity_floor"] == "1"
+    opened = run_json(*given, "--identity-floor", "-1", *options)
+    assert opened["gates"]["enhanced"] == 1
+    assert opened["gated"]["frechet"] == pytest.approx(opened["enhanced"]["frechet"])
+    half = run_json(*given, "--identity-floor", closed["identity"]["mean"], *options)
+    shares = [half["gates"][name] for name in ("enhanced", "weakened", "distilled")]
+    assert sum(shares) == pytest.approx(1) and 0 < shares[0] < 1
+    assert half["gates"]["identity"]["p05"] >= half["identity"]["mean"] - 1e-6
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "With and without gates" in text and "enhanced, with gates" in text
+
+
 def test_a_head_on_a_dataset(
     run: Any, run_json: Any, pair_file: Path, head_folder: Path, tiny_features: None, tmp_path: Path
 ) -> None:
@@ -121,7 +163,10 @@ def test_a_head_on_a_dataset(
         (("--groups", "nowhere.csv"), 1, "groups file nowhere.csv cannot be read"),
         (("--groups", "other.csv"), 1, "has no column 'name'"),
         (("--groups", "short.csv"), 2, "no line for the picture 01"),
-        (("--head", "somewhere"), 2, "--head is for --data"),
+        (("--head", "somewhere"), 2, "are for --data"),
+        (("--never-worse",), 2, "are for --data"),
+        (("--quality", "niqe"), 2, "no judge of quality is called 'niqe'"),
+        (("--quality", "clip:./nowhere"), 1, "there is no folder ./nowhere"),
         (("--floor", "nowhere"), 1, "nowhere is not a folder"),
     ],
 )

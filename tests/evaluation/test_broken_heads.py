@@ -92,7 +92,7 @@ def test_a_broken_head_is_caught(broken: Callable[[Tensor], Tensor], flag: str) 
 
 def test_a_two_sample_test_that_tells_the_baseline_from_itself_is_flagged(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y, _ = subjects()
-    module = importlib.import_module("topcoat.evaluation.evaluate")
+    module = importlib.import_module("topcoat.evaluation.judge")
     monkeypatch.setattr(module, "two_sample", functools.partial(two_sample, steps=20))
     tinted = (y + torch.tensor([0.2, 0, 0]).view(1, 3, 1, 1)).clamp(0, 1)
     found = evaluate(y, reference=y, distilled=x, floor=tinted, features=PlainNet(), metrics=["two-sample"])

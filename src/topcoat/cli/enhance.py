@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from topcoat import __version__
 from topcoat.cli.console import Output, command
-from topcoat.cli.options import HeadOption, StrengthOption, need_head
+from topcoat.cli.options import (
+    HeadOption,
+    IdentityFloorOption,
+    NeverWorseOption,
+    StrengthOption,
+    gate_line,
+    identity_floor_of,
+    need_head,
+)
 from topcoat.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from topcoat.heads.base import Head
+    from topcoat.heads.gates import GateDecision, Gates
 
 app = typer.Typer()
 
@@ -24,6 +34,7 @@ app = typer.Typer()
     examples=(
         "topcoat enhance portrait.png -o better.png",
         "topcoat enhance distilled/ -o enhanced/ --head runs/unet --strength 0.8",
+        "topcoat enhance distilled/ -o enhanced/ --identity-floor 0.9 --never-worse",
     ),
 )
 def enhance(
@@ -32,8 +43,15 @@ def enhance(
     output: Annotated[Path, typer.Option("--output", "-o", help="A picture file for one picture, else a folder.")],
     head: HeadOption = None,
     strength: StrengthOption = 1.0,
+    identity_floor: IdentityFloorOption = None,
+    never_worse: NeverWorseOption = False,
 ) -> None:
-    """Enhance pictures with a head; a bad file is listed and the others are done (exit code 1)."""
+    """Enhance pictures with a head; a bad file is listed and the others are done (exit code 1).
+
+    With gates a picture that would lose its person, or get worse, gets less of the head or stays as it is.
+    """
+    from topcoat.pipeline import gates_for
+
     jobs = _jobs(inputs, output)
     opened = need_head(head, "mini")
     if opened.descriptor.takes == "latent":
@@ -41,32 +59,42 @@ def enhance(
             f"the head {head} decodes the distilled model's latents, which a picture does not have; give topcoat "
             "generate this head, or enhance with one that takes images"
         )
-    done: list[dict[str, str]] = []
+    gates = gates_for(opened, identity_floor_of(identity_floor), never_worse)
+    done: list[dict[str, Any]] = []
+    decisions: list[GateDecision] = []
     failed: list[dict[str, str]] = []
     with out.progress("enhancing") as progress:
         for number, (source, target) in enumerate(jobs, start=1):
             try:
-                _enhance_file(opened, source, target, strength)
-                done.append({"input": str(source), "output": str(target)})
+                decision = _enhance_file(opened, gates, source, target, strength)
+                record = None if decision is None else asdict(decision)
+                done.append({"input": str(source), "output": str(target), "decision": record})
+                decisions += [] if decision is None else [decision]
             except DataError as error:
                 failed.append({"input": str(source), "error": str(error)})
             progress(number, len(jobs))
     for item in failed:
         out.warn(item["error"])
+    if decisions:
+        out.line(gate_line(decisions))
     out.line(f"{len(done)} of {len(jobs)} pictures enhanced, in {output}")
     out.result({"head": opened.digest, "strength": strength, "enhanced": done, "failed": failed})
     if failed:
         raise typer.Exit(1)
 
 
-def _enhance_file(head: Head, source: Path, target: Path, strength: float) -> None:
+def _enhance_file(head: Head, gates: Gates | None, source: Path, target: Path, strength: float) -> GateDecision | None:
     from topcoat.images import read_image, write_image
 
-    image = read_image(source)
-    enhanced = head(image[None], strength)[0]
-    write_image(
-        target, enhanced, {"head": head.digest, "strength": f"{strength:g}", "software": f"topcoat {__version__}"}
-    )
+    images = read_image(source)[None]
+    enhanced, decision = head(images, strength), None
+    text = {"head": head.digest, "strength": f"{strength:g}", "software": f"topcoat {__version__}"}
+    if gates is not None:
+        gated = gates(images, enhanced, strength)
+        enhanced, decision = gated.images, gated.decisions[0]
+        text |= {"strength": f"{decision.strength:g}", "gate": decision.kept}
+    write_image(target, enhanced[0], text)
+    return decision
 
 
 def _jobs(inputs: list[Path], output: Path) -> list[tuple[Path, Path]]:

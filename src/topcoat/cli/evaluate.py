@@ -9,19 +9,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from topcoat.cli.console import Output, command
-from topcoat.cli.options import HeadOption, StrengthOption, need_head
+from topcoat.cli.options import (
+    HeadOption,
+    IdentityFloorOption,
+    NeverWorseOption,
+    StrengthOption,
+    identity_floor_of,
+    need_head,
+)
 from topcoat.errors import UsageError
 from topcoat.prompts import Split
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from topcoat.cli.evaluation_sources import Source
-    from topcoat.evaluation import Evaluation
 
 app = typer.Typer()
 
-_SHOWN = 8
 _ALL = "all"
 
 
@@ -31,6 +35,7 @@ _ALL = "all"
     examples=(
         "topcoat evaluate --data pairs/ --split test -o report/",
         "topcoat evaluate --data pairs/ --head runs/unet --floor other-seeds/ -o report/",
+        "topcoat evaluate --data pairs/ --head runs/unet --identity-floor calibrated --never-worse -o report/",
         "topcoat evaluate --distilled a/ --enhanced b/ --baseline c/ --floor d/ --groups people.csv -o report/",
         "topcoat evaluate --enhanced b/ --baseline c/ --features dinov2 --metrics distances,diversity",
     ),
@@ -44,10 +49,18 @@ def evaluate(
     data: Annotated[Path | None, typer.Option(help="Pairs (topcoat pairs build), instead of the first three.")] = None,
     head: HeadOption = None,
     strength: StrengthOption = 1.0,
+    identity_floor: IdentityFloorOption = None,
+    never_worse: NeverWorseOption = False,
     split: Annotated[Split, typer.Option(help="The part of the pairs to use.")] = "test",
     features: Annotated[
         str, typer.Option(help="Feature net: mini, dinov2, clip or inception; dinov2:FOLDER for weights of your own.")
     ] = "mini",
+    quality: Annotated[
+        str | None,
+        typer.Option(
+            help="Judge every image without a reference by CLIP-IQA: clip, or clip:FOLDER for weights of your own."
+        ),
+    ] = None,
     metrics: Annotated[
         str,
         typer.Option(
@@ -63,25 +76,40 @@ def evaluate(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of intervals, of FD-infinity and of the two-sample test.")] = 0,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for report.json, report.md and contact.png.")
+        Path | None, typer.Option("--output", "-o", help="Folder for report.html, report.json, report.md, contact.png.")
     ] = None,
 ) -> None:
     """Measure how near enhanced images are to the baseline's, how much of the gap is closed, and what is broken.
 
-    Give either folders of images or --data; with --floor the share of the gap closed is measured too. A bad file is
-    listed and its subject left out (exit code 1).
+    Give either folders of images or --data; with --floor the share of the gap closed is measured too. With
+    --identity-floor or --never-worse the head is measured without gates and with them. A bad file is listed and its
+    subject left out (exit code 1).
     """
     from topcoat.cli.evaluation_sources import from_folders, from_pairs, read_folder
     from topcoat.evaluation import evaluate as measure
+    from topcoat.evaluation import write_report
+    from topcoat.pairs.manifest import versions
+    from topcoat.pipeline import gates_for
 
     chosen = _metrics(metrics)
+    gated = identity_floor is not None or never_worse
     if data is not None:
         if distilled or enhanced or baseline or groups:
             raise UsageError("--data replaces --distilled, --enhanced, --baseline and --groups; give one or the other")
-        source = from_pairs(data, split, need_head(head, "mini"), strength)
+        opened = need_head(head, "mini")
+        gates = gates_for(opened, identity_floor_of(identity_floor), never_worse)
+        source = from_pairs(data, split, opened, strength, gates)
+        if gated:
+            rules = None if opened.gates is None else opened.gates.model_dump(mode="json", exclude={"direction"})
+            source.inputs["gates"] = {
+                "identity_floor": identity_floor, "never_worse": never_worse, "calibration": rules
+            }  # fmt: skip
     elif enhanced is not None and baseline is not None:
-        if head is not None:
-            raise UsageError("--head is for --data; with folders the enhanced images are there already")
+        if head is not None or gated:
+            raise UsageError(
+                "--head, --identity-floor and --never-worse are for --data; with folders the enhanced images are there "
+                "already"
+            )
         source = from_folders(out, enhanced, baseline, distilled, groups)
     else:
         raise UsageError("nothing to compare: give --enhanced and --baseline folders, or --data with pairs")
@@ -91,8 +119,10 @@ def evaluate(
         _told(out, streams["enhanced"], source.count),
         reference=streams["baseline"],
         distilled=streams.get("distilled"),
+        gated=streams.get("gated"),
         floor=others,
         features=features,
+        quality=quality,
         metrics=chosen,
         groups=source.groups,
         cache=cache,
@@ -101,10 +131,14 @@ def evaluate(
     for problem in source.bad:
         out.warn(problem)
     out.line(evaluation.markdown())
+    inputs = source.inputs | {"features": features, "quality": quality, "versions": versions()}
+    if floor is not None:
+        inputs["floor"] = floor.name
     if output is not None:
-        _write(output, evaluation, source)
-        out.line(f"Written to {output}")
-    out.result(evaluation.as_dict() | {"left_out": source.bad})
+        about = str(source.inputs.get("data") or source.inputs["enhanced"])
+        write_report(output, evaluation, source.look_up, about=about, inputs=inputs, left_out=source.bad)
+        out.line(f"Report: {output / 'report.html'}")
+    out.result(evaluation.as_dict() | {"inputs": inputs, "left_out": source.bad})
     if source.bad:
         raise typer.Exit(1)
 
@@ -121,20 +155,3 @@ def _told(out: Output, images: Iterable[Tensor], count: int) -> Iterator[Tensor]
         for done, image in enumerate(images, start=1):
             yield image
             progress(done, count)
-
-
-def _write(output: Path, evaluation: Evaluation, source: Source) -> None:
-    import torch
-
-    from topcoat.contact import contact_sheet
-    from topcoat.files import atomic_path, write_json, write_text
-
-    write_json(output / "report.json", evaluation.as_dict() | {"left_out": source.bad})
-    write_text(output / "report.md", evaluation.markdown())
-    shown = [
-        (name, torch.stack(source.first[name][:_SHOWN]))
-        for name in ("distilled", "enhanced", "baseline")
-        if source.first.get(name)
-    ]
-    with atomic_path(output / "contact.png") as temporary:
-        contact_sheet(shown).save(temporary, "PNG")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from topcoat.errors import DataError, UsageError
 
@@ -16,34 +16,53 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from topcoat.cli.console import Output
+    from topcoat.evaluation import Looked
     from topcoat.heads.base import Head
+    from topcoat.heads.gates import Gates
     from topcoat.prompts import Split
 
-_FIRST = 8
 _NAME = "name"
 
-Read = Callable[[], "Tensor"]
+Images = Mapping[str, "Tensor"]
+"""One subject's images ``(3, H, W)`` by set."""
 
 
 @dataclass
 class Source:
-    """Subjects as ways to read each of their images; what has been read and what could not be is told as it happens."""
+    """Subjects by number; what has been read and what could not be is told as it happens."""
 
-    subjects: Sequence[Mapping[str, Read]]
+    sets: Sequence[str]
+    """Which images every subject has."""
+    captions: Sequence[str]
+    """Who each subject is."""
+    read: Callable[[int], Images]
+    """Reads the images of a subject by its number; raises `DataError` where one cannot be read."""
+    inputs: dict[str, Any]
+    """Where the images come from, for the report."""
     attributes: Sequence[Mapping[str, str]] | None = None
     bad: list[str] = field(default_factory=list)
     """A sentence for each file that could not be read."""
-    groups: list[Mapping[str, str]] | None = None
-    """Attributes of the subjects that were read, filled as the streams are."""
-    first: dict[str, list[Tensor]] = field(default_factory=dict)
-    """The first images of each set."""
+    good: list[int] = field(default_factory=list)
+    """Numbers of the subjects that were read, filled as the streams are."""
     apart: Mapping[str, Path] = field(default_factory=dict)
     """Folders of sets that are not of the same subjects."""
 
     @property
     def count(self) -> int:
         """Number of subjects, bad ones included."""
-        return len(self.subjects)
+        return len(self.captions)
+
+    @property
+    def groups(self) -> Sequence[Mapping[str, str]] | None:
+        """Attributes of the subjects that were read, in a list that fills as the streams are."""
+        return None if self.attributes is None else _Picked(self.attributes, self.good)
+
+    def look_up(self, index: int) -> Looked:
+        """The subject at a position of the streams, read once more; no image need be kept to be shown."""
+        from topcoat.evaluation import Looked
+
+        number = self.good[index]
+        return Looked(self.read(number), self.captions[number])
 
     def streams(self) -> dict[str, Iterator[Tensor]]:
         """One stream of images ``(3, H, W)`` for each set, of the same subjects, to be read in step.
@@ -51,9 +70,7 @@ class Source:
         A subject with an unreadable image is left out of every stream. What one stream is ahead of another is held in
         memory: one batch, where they are read batch by batch.
         """
-        names = list(self.subjects[0]) if self.subjects else []
-        waiting: dict[str, deque[Tensor]] = {name: deque() for name in names}
-        self.groups = None if self.attributes is None else []
+        waiting: dict[str, deque[Tensor]] = {name: deque() for name in self.sets}
         subjects = self._readable()
 
         def stream(name: str) -> Iterator[Tensor]:
@@ -67,28 +84,37 @@ class Source:
                 yield waiting[name].popleft()
 
         apart = {name: read_folder(folder, self.bad) for name, folder in self.apart.items()}
-        return {name: stream(name) for name in names} | apart
+        return {name: stream(name) for name in self.sets} | apart
 
-    def _readable(self) -> Iterator[dict[str, Tensor]]:
-        for number, subject in enumerate(self.subjects):
+    def _readable(self) -> Iterator[Images]:
+        for number in range(self.count):
             try:
-                images = {name: read() for name, read in subject.items()}
+                images = self.read(number)
             except DataError as error:
                 self.bad.append(str(error))
                 continue
-            if self.groups is not None and self.attributes is not None:
-                self.groups.append(self.attributes[number])
-            for name, image in images.items():
-                first = self.first.setdefault(name, [])
-                if len(first) < _FIRST:
-                    first.append(image)
+            self.good.append(number)
             yield images
 
 
-def from_pairs(folder: Path, split: Split, head: Head, strength: float) -> Source:
+class _Picked(Sequence["Mapping[str, str]"]):
+    """Those of some values whose numbers are listed; the list may still grow."""
+
+    def __init__(self, values: Sequence[Mapping[str, str]], numbers: list[int]) -> None:
+        self._values, self._numbers = values, numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._values[self._numbers[index]]
+
+
+def from_pairs(folder: Path, split: Split, head: Head, strength: float, gates: Gates | None = None) -> Source:
     """A dataset's split with a head behind its distilled images, or behind their latents where it decodes those.
 
-    Raises `UsageError` for fewer than 2 pairs, and for a head that decodes latents where the pairs hold none.
+    With ``gates`` the set ``gated`` holds what they make of the head's results. Raises `UsageError` for fewer than 2
+    pairs, and for a head that decodes latents where the pairs hold none.
     """
     from topcoat.pairs.dataset import PairDataset
 
@@ -104,22 +130,28 @@ def from_pairs(folder: Path, split: Split, head: Head, strength: float) -> Sourc
             f"{folder} has {len(dataset)} pairs in its {split} split; choose another --split, or build more"
         )
 
-    def enhanced(index: int) -> Tensor:
-        given = dataset.latents(index) if decodes else dataset.image(index, "distilled")
+    def read(index: int) -> Images:
+        distilled = dataset.image(index, "distilled")
+        given = dataset.latents(index) if decodes else distilled
         assert given is not None
-        return head(given[None], strength)[0]
-
-    def subject(index: int) -> dict[str, Read]:
-        # The distilled image is decoded twice rather than held: decoding is cheap beside everything that follows.
-        return {
-            "enhanced": lambda: enhanced(index),
-            "baseline": lambda: dataset.image(index, "baseline"),
-            "distilled": lambda: dataset.image(index, "distilled"),
-        }
+        enhanced = head(given[None], strength)
+        images = {"enhanced": enhanced[0], "baseline": dataset.image(index, "baseline"), "distilled": distilled}
+        return images if gates is None else images | {"gated": gates(distilled[None], enhanced, strength).images[0]}
 
     records = dataset.records
-    attributes = [record.attributes for record in records] if any(record.attributes for record in records) else None
-    return Source([subject(index) for index in range(len(dataset))], attributes)
+    return Source(
+        sets=("enhanced", "baseline", "distilled", *(() if gates is None else ("gated",))),
+        captions=[f"{record.id}: {record.prompt}" for record in records],
+        read=read,
+        inputs={
+            "data": folder.name,
+            "dataset_digest": dataset.digest,
+            "split": split,
+            "head_digest": head.digest,
+            "strength": strength,
+        },
+        attributes=[record.attributes for record in records] if any(record.attributes for record in records) else None,
+    )
 
 
 def from_folders(out: Output, enhanced: Path, baseline: Path, distilled: Path | None, groups: Path | None) -> Source:
@@ -128,8 +160,10 @@ def from_folders(out: Output, enhanced: Path, baseline: Path, distilled: Path | 
     Without distilled images the baseline may hold more or fewer pictures: then the two are compared as sets. Raises
     `UsageError` for distilled and enhanced pictures of other names, or pairs that lack a baseline.
     """
-    from topcoat.images import list_images
+    from topcoat.images import list_images, read_image
 
+    given = {"enhanced": enhanced, "baseline": baseline, "distilled": distilled, "groups": groups}
+    inputs = {name: path.name for name, path in given.items() if path is not None}
     z, y = list_images(enhanced), list_images(baseline)
     x = None if distilled is None else list_images(distilled)
     if x is not None and _stems(x) != _stems(z):
@@ -144,26 +178,32 @@ def from_folders(out: Output, enhanced: Path, baseline: Path, distilled: Path | 
                 f"{baseline} holds {len(y)} pictures and {enhanced} {len(z)}; give one baseline picture for each "
                 "subject, or compare the two as sets without --distilled and --groups"
             )
-        return Source([{"enhanced": _reader(path)} for path in z], apart={"baseline": baseline})
+        return Source(
+            ("enhanced",), _stems(z), lambda number: {"enhanced": read_image(z[number])}, inputs,
+            apart={"baseline": baseline},
+        )  # fmt: skip
     if _stems(y) != _stems(z):
         out.warn(f"the pictures of {baseline} and {enhanced} have other names; they are paired in sorted order")
-    subjects: list[dict[str, Read]] = []
-    for index in range(len(z)):
-        subject = {"enhanced": _reader(z[index]), "baseline": _reader(y[index])}
-        subjects.append(subject if x is None else subject | {"distilled": _reader(x[index])})
-    return Source(subjects, None if groups is None else read_groups(groups, _stems(z)))
+    paths = {"enhanced": z, "baseline": y} | ({} if x is None else {"distilled": x})
+    return Source(
+        tuple(paths),
+        _stems(z),
+        lambda number: {name: read_image(one[number]) for name, one in paths.items()},
+        inputs,
+        None if groups is None else read_groups(groups, _stems(z)),
+    )
 
 
 def read_folder(folder: Path, bad: list[str]) -> Iterator[Tensor]:
     """The pictures of a folder; what cannot be read is told to ``bad`` and left out."""
-    from topcoat.images import list_images
+    from topcoat.images import list_images, read_image
 
     paths = list_images(folder)  # before the first image is asked for: a wrong folder should fail at once
 
     def images() -> Iterator[Tensor]:
         for path in paths:
             try:
-                yield _reader(path)()
+                yield read_image(path)
             except DataError as error:
                 bad.append(str(error))
 
@@ -196,12 +236,6 @@ def read_groups(path: Path, names: Sequence[str]) -> list[dict[str, str]]:
     if missing is not None:
         raise UsageError(f"the groups file {path} has no line for the picture {missing}; give every picture a line")
     return [by_name[name] for name in names]
-
-
-def _reader(path: Path) -> Read:
-    from topcoat.images import read_image
-
-    return lambda: read_image(path)
 
 
 def _stems(paths: Sequence[Path]) -> list[str]:

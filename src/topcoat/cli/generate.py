@@ -22,6 +22,7 @@ from topcoat.cli.options import (
     PromptsFileOption,
     SeedOption,
     StrengthOption,
+    gate_line,
     identity_floor_of,
     open_head,
     read_prompts_file,
@@ -129,7 +130,7 @@ def generate(
                     write_image(item.comparison, _side_by_side([images[index] for images in sets]), text)
             progress(len(made), len(texts))
     if made and made[0].decision is not None:
-        out.line(_gate_line([item.decision for item in made if item.decision is not None]))
+        out.line(gate_line([item.decision for item in made if item.decision is not None]))
     for item in made:
         out.line(f"{item.path}  seed {item.text['seed']}" + (f"  ({item.comparison})" if item.comparison else ""))
     out.result({"images": [item.as_dict() for item in made]})
@@ -167,13 +168,6 @@ class _Made:
             "decision": None if self.decision is None else asdict(self.decision),
             "batch_seconds": {"distilled": self.generator_seconds, "head": self.head_seconds},
         }
-
-
-def _gate_line(decisions: Sequence[GateDecision]) -> str:
-    from topcoat.heads.gates import summarise_decisions
-
-    counts = summarise_decisions(decisions)
-    return "gates: " + ", ".join(f"{count} {kept}" for kept, count in counts.items())
 
 
 def _all_prompts(texts: Sequence[str], file: Path | None, column: str | None) -> list[Prompt]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from topcoat.cli.console import Output
     from topcoat.generators.base import GeneratorSpec, ModelPair
     from topcoat.heads.base import Head
+    from topcoat.heads.gates import GateDecision
     from topcoat.prompts import Prompt
 
 NO_HEAD = "none"
@@ -102,6 +104,14 @@ def identity_floor_of(text: str | None) -> float | Literal["calibrated"] | None:
         return float(text)
     except ValueError:
         raise UsageError(f"--identity-floor {text!r} is no cosine; give a number such as 0.9, or calibrated") from None
+
+
+def gate_line(decisions: Sequence[GateDecision]) -> str:
+    """What gates did with some images, in a line for a person."""
+    from topcoat.heads.gates import summarise_decisions
+
+    counts = summarise_decisions(decisions)
+    return "gates: " + ", ".join(f"{count} {kept}" for kept, count in counts.items())
 
 
 def choose_prompts(

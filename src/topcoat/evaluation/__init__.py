@@ -6,6 +6,7 @@ from topcoat.evaluation.colour import ciede2000, colour_difference, skin_colour,
 from topcoat.evaluation.controls import UnsharpMask, fit_unsharp, unsharp_mask
 from topcoat.evaluation.embed import Embeddings, FeatureNetLike, Images, batches, embed
 from topcoat.evaluation.evaluate import METRICS, evaluate
+from topcoat.evaluation.examples import choose_examples
 from topcoat.evaluation.frechet import FrechetInfinity, GaussianStatistics, frechet_distance, frechet_infinity
 from topcoat.evaluation.gap import GapClosed, Interval, gap_closed
 from topcoat.evaluation.groups import Groups, GroupScore, compare_groups, holm, mean_interval
@@ -25,7 +26,18 @@ from topcoat.evaluation.jpeg import JpegRobustness, jpeg_robustness, jpeg_round_
 from topcoat.evaluation.kernel import cmmd, kernel_distance
 from topcoat.evaluation.manifold import DensityCoverage, PrecisionRecall, density_coverage, precision_recall
 from topcoat.evaluation.paired import gradient_agreement, gradient_energy, ms_ssim, perceptual_distance, psnr, ssim
-from topcoat.evaluation.record import Evaluation, FeatureRecord, Flag, PairedScores, SetScores, Skin
+from topcoat.evaluation.record import (
+    Evaluation,
+    Example,
+    FeatureRecord,
+    Flag,
+    GatesEffect,
+    PairedScores,
+    SetScores,
+    Skin,
+    Spectra,
+)
+from topcoat.evaluation.report import Looked, write_report
 from topcoat.evaluation.spectrum import radial_spectrum, spectrum_decibels, spectrum_distance
 from topcoat.evaluation.text import describe_gap
 from topcoat.evaluation.two_sample import TwoSample, two_sample
@@ -37,12 +49,14 @@ __all__ = [
     "DensityCoverage",
     "Embeddings",
     "Evaluation",
+    "Example",
     "FeatureCache",
     "FeatureNetLike",
     "FeatureRecord",
     "Flag",
     "FrechetInfinity",
     "GapClosed",
+    "GatesEffect",
     "GaussianStatistics",
     "GroupScore",
     "Groups",
@@ -53,13 +67,16 @@ __all__ = [
     "Images",
     "Interval",
     "JpegRobustness",
+    "Looked",
     "PairedScores",
     "PrecisionRecall",
     "SetScores",
     "Skin",
+    "Spectra",
     "TwoSample",
     "UnsharpMask",
     "batches",
+    "choose_examples",
     "ciede2000",
     "cmmd",
     "colour_difference",
@@ -99,4 +116,5 @@ __all__ = [
     "two_sample",
     "typology_angle",
     "unsharp_mask",
+    "write_report",
 ]

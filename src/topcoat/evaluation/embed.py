@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -12,7 +13,8 @@ from torch import Tensor
 from topcoat.errors import UsageError
 from topcoat.evaluation.cache import FeatureCache, image_key, named_key
 from topcoat.evaluation.paired import perceptual_distance
-from topcoat.features import Features
+from topcoat.evaluation.spectrum import radial_spectrum
+from topcoat.features import Features, QualityNet
 from topcoat.images import check_images
 
 Images = Iterable[Tensor]
@@ -76,7 +78,7 @@ class SeenBatch:
     """
 
     def __init__(self, images: Tensor, net: FeatureNetLike, cache: FeatureCache | None = None) -> None:
-        self._images = images
+        self.images = images
         self._net = net
         self._cache = cache
         self._features: Features | None = None
@@ -86,23 +88,36 @@ class SeenBatch:
         """What the net says, feature maps included."""
         if self._features is None:
             with torch.inference_mode():
-                self._features = self._net(self._images.to(torch.float32))
+                self._features = self._net(self.images.to(torch.float32))
         return self._features
+
+    @cached_property
+    def spectrum(self) -> Tensor:
+        """``(N, rings)`` radial power spectra."""
+        return radial_spectrum(self.images)
 
     def embeddings(self) -> Embeddings:
         """Embedding and identity, from the cache where it holds all of them."""
-        parts = [self._kept(name) for name in ("embedding", "identity")]
-        return Embeddings(parts[0], parts[1])
+        return Embeddings(
+            self._kept("embedding", lambda: self.features().embedding),
+            self._kept("identity", lambda: self.features().identity),
+        )
 
-    def _kept(self, name: str) -> Tensor:
+    def quality(self, net: QualityNet) -> Tensor:
+        """``(N,)`` qualities without a reference, from the cache where it holds all of them."""
+        rows = self._kept(f"quality {net.digest}", lambda: net(self.images).unsqueeze(1))
+        return rows.squeeze(1)
+
+    def _kept(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
+        """``(N, D)`` float64 rows called ``name``."""
         if self._cache is None:
-            return _rows(self.features(), name)
+            return compute().to("cpu", torch.float64)
         keys = [named_key(key, name) for key in self.keys]
         known = [self._cache.get(key) for key in keys]
         found = [one for one in known if one is not None]
         if len(found) == len(keys):
             return torch.stack(found).to(torch.float64)
-        rows = _rows(self.features(), name)
+        rows = compute().to("cpu", torch.float64)
         for key, row in zip(keys, rows, strict=True):
             self._cache.put(key, row)
         return rows
@@ -160,8 +175,3 @@ def join(parts: list[Embeddings], name: str = "images") -> Embeddings:
 
 def _px(size: tuple[int, ...]) -> str:
     return f"{size[1]}x{size[0]}"
-
-
-def _rows(features: Features, name: str) -> Tensor:
-    values = features.embedding if name == "embedding" else features.identity
-    return values.to("cpu", torch.float64)

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from topcoat.errors import UsageError
+from topcoat.evaluation.cache import FeatureCache
 from topcoat.evaluation.embed import FeatureNetLike, embed
 from topcoat.evaluation.frechet import GaussianStatistics, frechet_distance
 from topcoat.images import check_images, from_pil, to_pil
@@ -46,15 +47,24 @@ def jpeg_round_trip(images: Tensor, quality: int = QUALITY) -> Tensor:
 
 
 def jpeg_robustness(
-    distilled: Tensor, enhanced: Tensor, baseline: Tensor, net: FeatureNetLike, *, quality: int = QUALITY
+    distilled: Tensor,
+    enhanced: Tensor,
+    baseline: Tensor,
+    net: FeatureNetLike,
+    *,
+    quality: int = QUALITY,
+    cache: FeatureCache | None = None,
 ) -> JpegRobustness:
-    """Both gains, from images ``(N, 3, H, W)`` of the same N >= 2 subjects, uint8 or floats in [0, 1]."""
+    """Both gains, from images ``(N, 3, H, W)`` of the same N >= 2 subjects, uint8 or floats in [0, 1].
+
+    ``cache`` (of this net) spares images that were seen before, the compressed ones too.
+    """
     if len({tuple(part.shape) for part in (distilled, enhanced, baseline)}) != 1 or len(distilled) < 2:
         raise UsageError("JPEG robustness needs 2 or more images of the same subjects from each of the three sets")
     sets = [part.float() / 255 if part.dtype == torch.uint8 else part for part in (distilled, enhanced, baseline)]
-    before = _gain([embed(part, net).embedding for part in sets])
+    before = _gain([embed(part, net, cache=cache).embedding for part in sets])
     squeezed = [(jpeg_round_trip(batch, quality) for batch in part.split(32)) for part in sets]
-    after = _gain([embed(part, net).embedding for part in squeezed])
+    after = _gain([embed(part, net, cache=cache).embedding for part in squeezed])
     return JpegRobustness(len(distilled), quality, before, after)
 
 

@@ -1,4 +1,4 @@
-"""One pass over enhanced, reference and distilled images in step: everything that is measured per image."""
+"""One pass over enhanced, reference, distilled and gated images in step: everything that is measured per image."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from topcoat.evaluation.paired import (
     psnr,
     structural_similarities,
 )
-from topcoat.evaluation.spectrum import spectrum_distance
+from topcoat.evaluation.spectrum import RINGS, SMALLEST_PX, decibels
 from topcoat.evaluation.two_sample import MOST_IMAGES
+from topcoat.features import QualityNet
 
-NAMES = ("enhanced", "reference", "distilled")
+NAMES = ("enhanced", "reference", "distilled", "gated")
 MOST_DECIBELS = 100
 """Equal images have no finite PSNR; this is what 8-bit files cannot reach, and JSON can hold it."""
 _KEPT_NUMBERS = 2**29
@@ -33,8 +34,16 @@ _KEPT_NUMBERS = 2**29
 class Reading:
     """What the pass found; memory grows by features, a few numbers an image and the first images as bytes."""
 
-    def __init__(self, net: FeatureNetLike, cache: FeatureCache | None, metrics: frozenset[str]) -> None:
+    def __init__(
+        self,
+        net: FeatureNetLike,
+        cache: FeatureCache | None,
+        metrics: frozenset[str],
+        quality: QualityNet | None = None,
+    ) -> None:
         self._net = net
+        self._quality = quality
+        self.quality_digest = None if quality is None else quality.digest
         self._cache = cache
         self._metrics = metrics
         self._scan = ArtefactScan() if "artefacts" in metrics else None
@@ -43,32 +52,39 @@ class Reading:
         self.energy: dict[str, list[Tensor]] = {}
         self._scores: dict[str, list[Tensor]] = {}
         self._kept: dict[str, list[Tensor]] = {}
+        self._power: dict[str, tuple[Tensor, int]] = {}
+        self.decided = {"enhanced": 0, "weakened": 0, "distilled": 0}
+        """How many gated images are as the head made them, between, or as they were."""
         self.notes: list[str] = []
         self.size: tuple[int, int] = (0, 0)
 
     def read(self, streams: list[Iterator[Tensor]]) -> None:
-        """Read enhanced, reference and distilled (which may be empty) to their ends."""
-        for z, y, x in zip_longest(*streams):
+        """Read the streams of `NAMES` (the last two may be empty) to their ends."""
+        for batches_ in zip_longest(*streams):
             seen = {
                 name: SeenBatch(batch, self._net, self._cache)
-                for name, batch in zip(NAMES, (z, y, x), strict=True)
+                for name, batch in zip(NAMES, batches_, strict=True)
                 if batch is not None
             }
-            for name, batch in zip(NAMES, (z, y, x), strict=True):
-                if batch is not None:
-                    self._one(name, batch, seen[name])
-            if y is not None and z is not None:
-                self.size = (y.shape[-2], y.shape[-1])
-                self._pair("enhanced", z, y, seen["enhanced"], seen["reference"])
-            if y is not None and x is not None:
-                self._pair("distilled", x, y, seen["distilled"], seen["reference"])
-            if z is not None and y is not None and x is not None and len(z) == len(y) == len(x):
-                self._three(x, z, y)
+            for name, batch in seen.items():
+                self._one(name, batch)
+            y = seen.get("reference")
+            if y is None:
+                continue
+            for name, batch in seen.items():
+                if batch is not y:
+                    self.size = (y.images.shape[-2], y.images.shape[-1])
+                    self._pair(name, batch, y)
+            given = {name: batch.images for name, batch in seen.items()}
+            if {"enhanced", "distilled"} <= set(given) and len({len(part) for part in given.values()}) == 1:
+                self._three(given["distilled"], given["enhanced"], given["reference"])
+                if "gated" in given:
+                    self._decisions(given["distilled"], given["enhanced"], given["gated"])
 
     def read_floor(self, images: Images, batch_size: int) -> None:
         """Read the baseline at other seeds."""
         for batch in batches(images, batch_size, "floor"):
-            self._one("floor", batch, SeenBatch(batch, self._net, self._cache))
+            self._one("floor", SeenBatch(batch, self._net, self._cache))
 
     def score(self, name: str) -> Tensor | None:
         """The ``(N,)`` per-image values called ``name``, or None where there are none."""
@@ -80,14 +96,25 @@ class Reading:
         parts = self._kept.get(name)
         return None if parts is None else torch.cat(parts)
 
+    def power(self, name: str) -> Tensor | None:
+        """The ``(rings,)`` mean power spectrum of a set, or None where none was taken."""
+        total = self._power.get(name)
+        return None if total is None else total[0] / total[1]
+
     @property
     def scan(self) -> ArtefactScan | None:
         """The scan for artefacts, or None where they were not asked for."""
         return self._scan
 
-    def _one(self, name: str, batch: Tensor, seen: SeenBatch) -> None:
+    def _one(self, name: str, seen: SeenBatch) -> None:
+        batch = seen.images
         self.features.setdefault(name, []).append(seen.embeddings())
         self.energy.setdefault(name, []).append(gradient_energy(batch))
+        if self._quality is not None:
+            self._add(f"{name} quality", seen.quality(self._quality))
+        if "paired" in self._metrics and min(batch.shape[-2:]) >= SMALLEST_PX:
+            total, count = self._power.get(name, (torch.zeros(RINGS, dtype=torch.float64), 0))
+            self._power[name] = (total + seen.spectrum.sum(dim=0), count + len(batch))
         if not self._keep:
             return
         kept = self._kept.setdefault(name, [])
@@ -95,7 +122,8 @@ class Reading:
         if room > 0:
             kept.append((batch[:room].clamp(0, 1) * 255).round().to(torch.uint8))
 
-    def _pair(self, name: str, batch: Tensor, reference: Tensor, seen: SeenBatch, seen_reference: SeenBatch) -> None:
+    def _pair(self, name: str, seen: SeenBatch, seen_reference: SeenBatch) -> None:
+        batch, reference = seen.images, seen_reference.images
         if batch.shape[-2:] != reference.shape[-2:]:
             sizes = f"{batch.shape[-1]}x{batch.shape[-2]} and {reference.shape[-1]}x{reference.shape[-2]}"
             raise UsageError(
@@ -107,7 +135,9 @@ class Reading:
         if "paired" not in self._metrics:
             return
         self._add(f"{name} gradient", gradient_agreement(a, b))
-        self._add(f"{name} spectrum", spectrum_distance(a, b))
+        if min(a.shape[-2:]) >= SMALLEST_PX:
+            power = decibels(seen.spectrum[:count], seen_reference.spectrum[:count])
+            self._add(f"{name} spectrum", power.abs().mean(dim=1))
         if min(a.shape[-2:]) >= SSIM_WINDOW_PX:
             single, multi = structural_similarities(a, b)
             self._add(f"{name} ssim", single)
@@ -126,6 +156,13 @@ class Reading:
             own = [typology_angle(skin_colour(part, skin_mask(part))) for part in (x, z, y)]
             self._add("distilled ita to baseline", own[0] - own[2])
             self._add("enhanced ita to baseline", own[1] - own[2])
+
+    def _decisions(self, x: Tensor, z: Tensor, gated: Tensor) -> None:
+        """Gates leave an image as it is or mix two of them, so what they did can be seen."""
+        whole, nothing = ((gated == other).flatten(1).all(dim=1) for other in (z, x))
+        self.decided["enhanced"] += int(whole.sum())
+        self.decided["distilled"] += int((nothing & ~whole).sum())
+        self.decided["weakened"] += int((~nothing & ~whole).sum())
 
     def _add(self, name: str, values: Tensor) -> None:
         self._scores.setdefault(name, []).append(values)

@@ -59,6 +59,8 @@ class SetScores:
     coverage: float | None = None
     paired: PairedScores | None = None
     two_sample: TwoSample | None = None
+    quality: Interval | None = None
+    """Mean quality without a reference, 0 to 1, where a net for it was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,44 @@ class Flag:
 
 
 @dataclass(frozen=True, slots=True)
+class GatesEffect:
+    """What gates change, measured on the images that passed them; the three shares sum to 1."""
+
+    gap_closed: GapClosed | None
+    """None where it is not measured without gates either."""
+    identity: Identity
+    enhanced: float
+    """Share of the images that are as the head made them."""
+    weakened: float
+    """Share made with less of the head."""
+    distilled: float
+    """Share left as they were."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spectra:
+    """Mean power of the luma by spatial frequency, in rings of equal width."""
+
+    cycles_per_px: tuple[float, ...]
+    """Middles of the rings."""
+    power: dict[str, tuple[float, ...]]
+    """By set; ``reference`` is the baseline. White noise of variance v has the power v."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A subject to look at, chosen by a figure."""
+
+    measure: str
+    """``identity`` (cosine of distilled and enhanced) or what the distance to the baseline is measured by."""
+    place: str
+    """``best``, ``median`` or ``worst``."""
+    index: int
+    """Position in the streams, from 0."""
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """The result of `evaluate`; parts that need images which were not given, or metrics not asked for, are None."""
 
@@ -108,9 +148,17 @@ class Evaluation:
     jpeg: JpegRobustness | None = None
     skin: Skin | None = None
     groups: Groups | None = None
+    gated: SetScores | None = None
+    """The enhanced images with gates."""
+    gates: GatesEffect | None = None
+    reference_quality: Interval | None = None
+    """Quality of the baseline's own images, without which that of the others says little."""
+    spectra: Spectra | None = None
+    examples: tuple[Example, ...] = ()
+    """Best, median and worst subjects by identity and by distance to the baseline."""
     flags: tuple[Flag, ...] = ()
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """What repeats it: metrics, seed, sizes, and the numbers behind FD-infinity."""
+    """What repeats it: metrics, seed, batch and image sizes, and the numbers behind FD-infinity."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON; ``rows`` has every figure with its net, weights digest and N."""

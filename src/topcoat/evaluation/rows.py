@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from topcoat.evaluation.gap import Interval
+from topcoat.evaluation.gap import GapClosed, Interval
+from topcoat.evaluation.identity import Identity
 from topcoat.evaluation.record import Evaluation, PairedScores, SetScores
 
 
@@ -14,7 +15,8 @@ class Row:
 
     metric: str
     images: str
-    """Which set: ``distilled`` is the do-nothing score, ``floor`` the baseline at other seeds."""
+    """Which set: ``distilled`` is the do-nothing score, ``gated`` what gates let through, ``floor`` the baseline at
+    other seeds."""
     value: float
     low: float | None
     high: float | None
@@ -27,7 +29,7 @@ class Row:
 def rows(evaluation: Evaluation) -> list[Row]:
     """All rows, set by set."""
     found = _Rows(evaluation)
-    for name in ("distilled", "enhanced", "floor"):
+    for name in ("distilled", "enhanced", "gated", "floor"):
         scores: SetScores | None = getattr(evaluation, name)
         if scores is not None:
             found.scores(name, scores)
@@ -62,6 +64,7 @@ class _Rows:
         ):
             self.add(metric, name, getattr(scores, metric), scores.n, net=True)
         self.add("gradient_energy", name, scores.gradient_energy, scores.n, net=False)
+        self.quality(name, scores.quality, scores.n)
         if scores.paired is not None:
             self.paired(name, scores.paired)
         elif scores.psnr is not None:
@@ -77,15 +80,29 @@ class _Rows:
         for metric in ("psnr", "ssim", "ms_ssim", "gradient_agreement", "spectrum_db"):
             self.add(metric, name, getattr(paired, metric), paired.n, net=False)
 
+    def quality(self, name: str, value: Interval | None, n: int) -> None:
+        """A row of the net that judges quality, not of the feature net."""
+        if value is not None:
+            digest = self._evaluation.settings["quality_digest"]
+            self.rows.append(Row("quality", name, value.value, value.low, value.high, n, "quality", digest))
+
+    def gap_and_identity(self, name: str, gap: GapClosed | None, identity: Identity | None) -> None:
+        n = self._evaluation.n
+        if gap is not None and gap.value is not None and gap.low is not None and gap.high is not None:
+            self.add("gap_closed", name, Interval(gap.value, gap.low, gap.high), n, net=True)
+        if identity is not None:
+            self.add("identity_mean", name, identity.mean, n, net=True)
+            self.add("identity_p05", name, identity.p05, n, net=True)
+
     def whole(self) -> None:
         found = self._evaluation
         n = found.n
-        gap = found.gap_closed
-        if gap is not None and gap.value is not None and gap.low is not None and gap.high is not None:
-            self.add("gap_closed", "enhanced", Interval(gap.value, gap.low, gap.high), n, net=True)
-        if found.identity is not None:
-            self.add("identity_mean", "enhanced", found.identity.mean, n, net=True)
-            self.add("identity_p05", "enhanced", found.identity.p05, n, net=True)
+        self.quality("reference", found.reference_quality, found.n_reference)
+        self.gap_and_identity("enhanced", found.gap_closed, found.identity)
+        if found.gates is not None:
+            self.gap_and_identity("gated", found.gates.gap_closed, found.gates.identity)
+            for share in ("enhanced", "weakened", "distilled"):
+                self.add(f"{share}_share", "gated", getattr(found.gates, share), n, net=False)
         if found.identity_verdict is not None:
             self.add("identity_same_share", "enhanced", found.identity_verdict.same, n, net=True)
         if found.artefacts is not None:

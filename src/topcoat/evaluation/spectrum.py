@@ -9,6 +9,7 @@ from topcoat.errors import UsageError
 
 RINGS = 32
 """Rings between 0 and 0.5 cycles per pixel."""
+SMALLEST_PX = 4
 _LUMA = (0.2126, 0.7152, 0.0722)
 _ROUNDING_POWER = 1 / 12 / 255**2
 """Variance of rounding to 8 bits: power below it is not in any file, and keeps logarithms finite."""
@@ -26,8 +27,10 @@ def power_spectrum(images: Tensor) -> Tensor:
     The mean is taken off and a Hann window laid on, so that borders do not fill every frequency. Scaled so that white
     noise of variance v has the expected power v everywhere.
     """
-    if images.ndim != 4 or min(images.shape[-2:]) < 4:
-        raise UsageError(f"a spectrum needs images (N, 3, H, W) of 4 or more pixels a side, not {tuple(images.shape)}")
+    if images.ndim != 4 or min(images.shape[-2:]) < SMALLEST_PX:
+        raise UsageError(
+            f"a spectrum needs images (N, 3, H, W) of {SMALLEST_PX} or more pixels a side, not {tuple(images.shape)}"
+        )
     grey = luma(images)
     grey = grey - grey.mean(dim=(1, 2), keepdim=True)
     height, width = grey.shape[-2:]
@@ -48,6 +51,11 @@ def radial_spectrum(images: Tensor, rings: int = RINGS) -> Tensor:
     counts = torch.zeros(rings, dtype=torch.float64).index_add_(0, ring[inside], torch.ones(int(inside.sum())).double())
     sums = torch.zeros(len(power), rings, dtype=torch.float64).index_add_(1, ring[inside], power.flatten(1)[:, inside])
     return sums / counts.clamp_min(1)
+
+
+def ring_middles(rings: int = RINGS) -> tuple[float, ...]:
+    """Spatial frequencies of the rings' middles, in cycles per pixel."""
+    return tuple((ring + 0.5) / (2 * rings) for ring in range(rings))
 
 
 def spectrum_decibels(images: Tensor, reference: Tensor, rings: int = RINGS) -> Tensor:

@@ -31,7 +31,7 @@ _MEAN_AND_DEVIATION: Mapping[HubKind, tuple[tuple[float, ...], tuple[float, ...]
 }
 _DINOV2_SIDE_PX = 224
 """DINOv2's configs name the size of its last training stage (518 px); features are customarily taken at 224."""
-_PREPROCESSING = "antialiased bicubic to a square, 1"
+PREPROCESSING = "antialiased bicubic to a square, 1"
 """Part of the digest: features made in another way must not be taken for these."""
 _UNREACHABLE = {"OfflineModeIsEnabled", "LocalEntryNotFoundError", "ConnectionError", "ConnectError", "Timeout"}
 
@@ -48,10 +48,7 @@ class HubFeatureNet:
         self.side_px = side_px
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._model = model.eval().requires_grad_(False).to(self.device)
-        mean, deviation = _MEAN_AND_DEVIATION[kind]
-        self._mean = torch.tensor(mean, device=self.device).view(1, 3, 1, 1)
-        self._deviation = torch.tensor(deviation, device=self.device).view(1, 3, 1, 1)
-        self.digest = weights_digest(model.state_dict(), f"{_PREPROCESSING}, {kind}, {side_px} px")
+        self.digest = weights_digest(model.state_dict(), f"{PREPROCESSING}, {kind}, {side_px} px")
 
     @classmethod
     def load(cls, kind: HubKind, source: str | None = None) -> HubFeatureNet:
@@ -60,23 +57,18 @@ class HubFeatureNet:
         Raises `ModelError` where the weights cannot be had.
         """
         source = source or DEFAULT_MODELS[kind]
-        folder = Path(source)
-        if not folder.is_dir() and (source.startswith((".", "/", "~")) or source.count("/") != 1):
-            raise ModelError(f"there is no folder {source}; give a folder of a {kind} model, or a hub id owner/name")
+        check_source(kind, source)
         try:
             model, side_px = _dinov2(source) if kind == "dinov2" else _clip(source)
         except Exception as error:  # hub, network, cache and model errors have no common base
-            raise ModelError(_reason(kind, source, error)) from error
+            raise ModelError(reason(kind, source, error, "use --features mini")) from error
         return cls(model, kind, side_px)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Features:
         """Features of images ``(N, 3, H, W)`` in [0, 1]."""
-        size = (self.side_px, self.side_px)
-        pixels = images.to(self.device, torch.float32)
-        if tuple(pixels.shape[-2:]) != size:
-            pixels = functional.interpolate(pixels, size=size, mode="bicubic", antialias=True).clamp(0, 1)
-        found: Any = self._model(pixel_values=(pixels - self._mean) / self._deviation)
+        pixels = prepared(images.to(self.device, torch.float32), self.kind, self.side_px)
+        found: Any = self._model(pixel_values=pixels)
         tokens = found.last_hidden_state[:, 1:]  # (N, patches, C), without the class token
         embedding = found.pooler_output if self.kind == "dinov2" else found.image_embeds
         side = round(tokens.shape[1] ** 0.5)
@@ -84,44 +76,58 @@ class HubFeatureNet:
         return Features((stage,), embedding, functional.normalize(embedding, dim=1))
 
 
+def prepared(images: Tensor, kind: HubKind, side_px: int) -> Tensor:
+    """Images ``(N, 3, H, W)`` in [0, 1] as a net of this kind takes them: resized to its square and normalised."""
+    if tuple(images.shape[-2:]) != (side_px, side_px):
+        images = functional.interpolate(images, size=(side_px, side_px), mode="bicubic", antialias=True).clamp(0, 1)
+    mean, deviation = (torch.tensor(part, device=images.device).view(1, 3, 1, 1) for part in _MEAN_AND_DEVIATION[kind])
+    return (images - mean) / deviation
+
+
+def check_source(kind: HubKind, source: str) -> None:
+    """Raise `ModelError` for what is neither a folder nor a hub id."""
+    if not Path(source).is_dir() and (source.startswith((".", "/", "~")) or source.count("/") != 1):
+        raise ModelError(f"there is no folder {source}; give a folder of a {kind} model, or a hub id owner/name")
+
+
 def weights_digest(weights: Mapping[str, Tensor], settings: str) -> str:
     """16 hex digits that change with any weight or with ``settings``."""
     digest = hashlib.sha256(settings.encode())
     for name, value in sorted(weights.items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
 def _dinov2(source: str) -> tuple[nn.Module, int]:
     from transformers import Dinov2Config, Dinov2Model
 
-    _check_kind("dinov2", source)
+    check_kind("dinov2", source)
     config = Dinov2Config.from_pretrained(source)
     model = Dinov2Model.from_pretrained(source, config=config, use_safetensors=True, dtype=torch.float32)
-    patch_px, side_px = _side(config.patch_size), _side(config.image_size)
+    patch_px, side_px = side_of(config.patch_size), side_of(config.image_size)
     return model, max(patch_px, min(_DINOV2_SIDE_PX, side_px) // patch_px * patch_px)
 
 
 def _clip(source: str) -> tuple[nn.Module, int]:
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-    _check_kind("clip", source)
+    check_kind("clip", source)
     config = CLIPVisionConfig.from_pretrained(source)
     model = CLIPVisionModelWithProjection.from_pretrained(
         source, config=config, use_safetensors=True, dtype=torch.float32
     )
-    return model, _side(config.image_size)
+    return model, side_of(config.image_size)
 
 
-def _side(size_px: object) -> int:
+def side_of(size_px: object) -> int:
     """A config's size in px; raises `ValueError` for one that is not square."""
     if isinstance(size_px, int):
         return size_px
     raise ValueError(f"its size {size_px} is not that of a square")
 
 
-def _check_kind(kind: HubKind, source: str) -> None:
+def check_kind(kind: HubKind, source: str) -> None:
     """Refuse another architecture's weights: transformers would fill what is missing with noise and go on."""
     from transformers import AutoConfig
 
@@ -130,7 +136,8 @@ def _check_kind(kind: HubKind, source: str) -> None:
         raise ValueError(f"it holds a {found} model")
 
 
-def _reason(kind: HubKind, source: str, error: BaseException) -> str:
+def reason(kind: HubKind, source: str, error: BaseException, otherwise: str) -> str:
+    """Why weights cannot be had, in a sentence that ends in what to do: ``otherwise`` is the way without them."""
     names, chain = set(), error
     while chain is not None:
         names |= {one.__name__ for one in type(chain).__mro__}
@@ -139,7 +146,7 @@ def _reason(kind: HubKind, source: str, error: BaseException) -> str:
     if not local and names & _UNREACHABLE:
         return (
             f"the {kind} weights {source} are not on this machine and the Hugging Face hub cannot be reached; connect "
-            "once to download them, give a folder that holds them, or use --features mini"
+            f"once to download them, give a folder that holds them, or {otherwise}"
         )
     lines = str(error).strip().splitlines()
     detail = lines[0].rstrip(".")[:160] if lines else type(error).__name__

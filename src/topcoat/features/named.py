@@ -11,6 +11,7 @@ from topcoat.features.net import FeatureNet, load_feature_net
 if TYPE_CHECKING:
     from topcoat.features.hub import HubFeatureNet
     from topcoat.features.inception import InceptionNet
+    from topcoat.features.quality import ClipQuality
 
 FEATURE_NETS = ("mini", "dinov2", "clip", "inception")
 """Names of `feature_net`; the middle two also take a model of their kind, as in ``dinov2:facebook/dinov2-large``."""
@@ -37,3 +38,16 @@ def feature_net(name: str = "mini") -> FeatureNet | HubFeatureNet | InceptionNet
     close = difflib.get_close_matches(kind, FEATURE_NETS, n=1)
     hint = f", did you mean {close[0]}?" if close and close[0] != name else ""
     raise UsageError(f"no feature net is called {name!r}; use one of: {', '.join(FEATURE_NETS)}{hint}")
+
+
+def quality_net(name: str) -> ClipQuality:
+    """The judge of quality called ``name``: ``clip``, or ``clip:`` and a local folder or hub id.
+
+    Raises `UsageError` for an unknown name, `ModelError` where the weights cannot be had.
+    """
+    from topcoat.features.quality import ClipQuality
+
+    kind, _, source = name.partition(":")
+    if kind != "clip":
+        raise UsageError(f"no judge of quality is called {name!r}; use clip, or clip: and a folder or hub id")
+    return ClipQuality.load(source or None)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -132,6 +132,16 @@ class FeatureNet(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return cls(config).frozen()
+
+
+class QualityNet(Protocol):
+    """What evaluation asks of a judge of quality; `topcoat.features.quality.ClipQuality` is one."""
+
+    digest: str
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Qualities ``(N,)`` in [0, 1], 1 the best, of images ``(N, 3, H, W)`` in [0, 1]."""
+        ...
 
 
 def load_feature_net(name: Literal["loss", "eval"]) -> FeatureNet:

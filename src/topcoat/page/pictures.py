@@ -13,6 +13,7 @@ from topcoat.images import encode_png, to_pil
 _LOSSLESS_PX = 256
 """Images up to this side are embedded as PNG, where that is small enough; others as WebP."""
 _QUALITIES = (90, 75, 50)
+_SMALLEST_PX = 32
 
 
 def data_uri(image: Tensor, *, largest_px: int = 768, most_bytes: int | None = None) -> str:
@@ -22,21 +23,22 @@ def data_uri(image: Tensor, *, largest_px: int = 768, most_bytes: int | None = N
     """
     most = float("inf") if most_bytes is None else most_bytes
     picture = to_pil(image)
+    found = ""
     if max(picture.size) <= _LOSSLESS_PX:
         found = _uri("png", encode_png(image))
-        if len(found) <= most:
-            return found
     picture.thumbnail((largest_px, largest_px), Image.Resampling.LANCZOS)
-    while True:
-        for quality in _QUALITIES:
-            buffer = io.BytesIO()
-            picture.save(buffer, "WEBP", quality=quality)
-            found = _uri("webp", buffer.getvalue())
-            if len(found) <= most:
-                return found
-        if max(picture.size) <= 32:
-            return found
-        picture = picture.resize([max(1, side // 2) for side in picture.size], Image.Resampling.LANCZOS)
+    qualities = iter(_QUALITIES)
+    while not found or len(found) > most:
+        quality = next(qualities, None)
+        if quality is None:
+            if max(picture.size) <= _SMALLEST_PX:
+                break
+            picture = picture.resize([max(1, side // 2) for side in picture.size], Image.Resampling.LANCZOS)
+            quality = _QUALITIES[-1]
+        buffer = io.BytesIO()
+        picture.save(buffer, "WEBP", quality=quality)
+        found = _uri("webp", buffer.getvalue())
+    return found
 
 
 def _uri(kind: str, data: bytes) -> str:
