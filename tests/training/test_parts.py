@@ -172,6 +172,7 @@ def test_run_from_a_file(tmp_path: Path):
         {"head": {"kind": "decoder"}, "flip": False, "crop_px": 20},
         {"head": {"kind": "esa-cyclegan"}, "crop_px": 56},
         {"head": {"kind": "mystery"}},
+        {"losses": {}, "cycle": {}, "crop_px": 16},
     ],
 )
 def test_bad_settings_are_refused(change: dict[str, object]):

@@ -7,7 +7,20 @@ from typing import Annotated
 import typer
 
 from topcoat import __version__
-from topcoat.cli import calibrate, cost, demo, doctor, enhance, evaluate, frontier, generate, pairs, prompts, train
+from topcoat.cli import (
+    calibrate,
+    cost,
+    demo,
+    doctor,
+    enhance,
+    evaluate,
+    frontier,
+    generate,
+    pairs,
+    prompts,
+    reproduce,
+    train,
+)
 
 app = typer.Typer(
     name="topcoat",
@@ -17,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _part in (demo, generate, enhance, pairs, train, calibrate, evaluate, cost, frontier, prompts, doctor):
+for _part in (demo, generate, enhance, pairs, train, calibrate, evaluate, cost, frontier, reproduce, prompts, doctor):
     app.add_typer(_part.app)
 
 

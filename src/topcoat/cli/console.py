@@ -8,7 +8,9 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -151,6 +153,23 @@ def command(
         return run
 
     return register
+
+
+@contextmanager
+def terminated_like_interrupted() -> Iterator[None]:
+    """A cluster's SIGTERM ends a command as Ctrl-C does: cleanly, and with a word on how to go on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _report(error: Exception, out: Output, *, debug: bool) -> int:

@@ -152,8 +152,9 @@ def _proof(
 ) -> Proof:
     gap, timing = judged.gap, images.seconds
     given = timing.get("distilled_latents", timing["distilled"])
-    ours = given.median_seconds + timing["head"].median_seconds
-    seconds = PerImage(*(timing[name].median_seconds for name in ("distilled", "head", "baseline")), ours)
+    bare, of_head, slow = (timing[name].median_seconds for name in ("distilled", "head", "baseline"))
+    ours = given.median_seconds + of_head
+    seconds = PerImage(bare, of_head, slow, ours)
     x, z, y = (judged.features[name].identity for name in ("distilled", "enhanced", "baseline"))
     return Proof(
         pair=pair.name,

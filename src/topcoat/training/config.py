@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from topcoat.config import StrictModel
 from topcoat.heads.registry import AnyHeadConfig
 from topcoat.heads.unet import UNetConfig
-from topcoat.training.discriminator import DiscriminatorConfig
+from topcoat.training.discriminator import SMALLEST_PX_70, DiscriminatorConfig
 from topcoat.training.losses import GradientKind
 from topcoat.training.schedule import ScheduleKind
 from topcoat.training.tracking import WandbMode
@@ -157,6 +157,14 @@ class TrainConfig(StrictModel):
             raise ValueError(f"crop_px is {self.crop_px}; give a multiple of {multiple}, which this head needs")
         if self.crop_px < self.head.smallest_px:
             raise ValueError(f"crop_px is {self.crop_px}; give at least {self.head.smallest_px}, which this head needs")
+        return self
+
+    @model_validator(mode="after")
+    def _crop_fits_discriminator(self) -> TrainConfig:
+        if self.cycle is not None and self.crop_px is not None and self.crop_px < SMALLEST_PX_70:
+            raise ValueError(
+                f"crop_px is {self.crop_px}; give at least {SMALLEST_PX_70}, which the discriminators of cycle need"
+            )
         return self
 
     @model_validator(mode="after")

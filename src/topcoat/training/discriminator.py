@@ -23,6 +23,8 @@ from topcoat.training.losses import HasStages
 
 FINEST_FEATURES = 1
 """The first stage of the loss net that a discriminator looks at: stage 0 is as large as the image and costs most."""
+SMALLEST_PX_70 = 24
+"""Side below which `PatchGAN70` has one place left, which instance normalisation cannot take."""
 _PROBE_PX = 64
 
 View = tuple[Tensor, ...]

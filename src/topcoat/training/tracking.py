@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
 import json
 import math
@@ -74,8 +75,7 @@ class WandbRun:
     """
 
     def __init__(self, folder: Path, mode: WandbMode, name: str, about: Mapping[str, Any]) -> None:
-        import wandb
-
+        wandb: Any = importlib.import_module("wandb")
         place = str(folder.resolve())
         given: dict[str, Any] = {
             "project": os.environ.get("WANDB_PROJECT", "topcoat"),

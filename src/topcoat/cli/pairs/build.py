@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from topcoat.cli.console import Output, command
+from topcoat.cli.console import Output, command, terminated_like_interrupted
 from topcoat.cli.options import (
     DryRunOption,
     PairOption,
@@ -107,7 +104,7 @@ def build(
     from topcoat.pairs.build import build_pairs
 
     out.on_interrupt = "run the same command again: finished shards are kept, the one that was begun was dropped"
-    with _terminated_like_interrupted(), out.progress("making pairs") as progress:
+    with terminated_like_interrupted(), out.progress("making pairs") as progress:
         dataset = build_pairs(
             output,
             prompts,
@@ -168,23 +165,6 @@ def _engine(name: str, address: str | None, workers: int | None, devices: str | 
     if name != "local":
         raise UsageError("--devices belongs to the engine local; ray gives each worker a GPU of its own")
     return LocalEngine([device for device in devices.split(",") if device])
-
-
-@contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """A cluster's SIGTERM ends a build as Ctrl-C does: cleanly, and with a word on how to go on."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _tflop(pair: ModelPair, count: int, painting: Painting) -> float | None:

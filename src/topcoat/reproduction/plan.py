@@ -1,0 +1,85 @@
+"""What a study will do and how much of it there is, before anything is done; all computed, no weights are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from topcoat.cost import BASELINE_STEPS_BESIDE, pair_cost
+from topcoat.cost.ownership import TRAINING_PASSES
+from topcoat.cost.table import DECODE_ROW
+from topcoat.generators.base import ModelPair
+from topcoat.heads.descriptor import describe
+from topcoat.proof.collect import TIMED_BATCHES_BESIDE
+from topcoat.training.config import TrainConfig
+
+TERA = 1e12
+
+
+class NamedConfig(Protocol):
+    """A run of a study, as far as a plan reads it."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the study."""
+        ...
+
+    @property
+    def config(self) -> TrainConfig:
+        """Its settings."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStage:
+    """One stage: its name, what it does in words, and its computed TFLOP."""
+
+    name: str
+    what: str
+    tflop: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return asdict(self)
+
+
+def plan_study(
+    pair: ModelPair, runs: Sequence[NamedConfig], *, pairs: int, held_out: int, batch_size: int
+) -> list[PlannedStage]:
+    """Every stage of a study in its order.
+
+    Training counts passes of the networks that paint; loss nets, discriminators and measuring are not counted. Raises
+    `ModelError` for a pair whose sizes are not known.
+    """
+    table = pair_cost(pair)
+    width, height = table.width_px, table.height_px
+    latents = any(run.config.takes_latents for run in runs)
+    undecoded = sum(row.tflop for row in table.distilled.rows if row.piece != DECODE_ROW)
+    (beside,) = (cost.tflop for cost in table.baseline_at if cost.steps == BASELINE_STEPS_BESIDE)
+    timed = 0 if pair.baseline.steps == BASELINE_STEPS_BESIDE else min(held_out, TIMED_BATCHES_BESIDE * batch_size)
+    stages = [
+        PlannedStage("pairs", f"{pairs:,} pairs", pairs * (table.distilled.tflop + table.baseline.tflop)),
+    ]
+    for run in runs:
+        config = run.config
+        parameters = describe(config.head).parameters
+        words = f"{config.images:,} images seen, {config.head.kind} of {parameters:,} parameters"
+        stages.append(PlannedStage(f"train {run.name}", words, config.images * training_tflop(config, pair)))
+    painted = held_out * (table.distilled.tflop + 2 * table.baseline.tflop + latents * undecoded) + timed * beside
+    stages.append(PlannedStage("paint", f"{held_out:,} held-out subjects, the baseline twice", painted))
+    for run in runs:
+        each = describe(run.config.head).flops(width, height) / TERA
+        stages.append(PlannedStage(f"evaluate {run.name}", f"{held_out:,} subjects", held_out * each))
+    stages.append(PlannedStage("report", "table, page and contact sheets", 0.0))
+    return stages
+
+
+def training_tflop(config: TrainConfig, pair: ModelPair) -> float:
+    """TFLOP of one image seen in training: forward and backward of the networks that paint."""
+    side = config.crop_px
+    width, height = (pair.distilled.width_px, pair.distilled.height_px) if side is None else (side, side)
+    passes = 1
+    if config.cycle is not None:  # there and back, and each again for the cycle and for the identity
+        passes = 2 + 2 * (config.cycle.cycle > 0) + 2 * (config.cycle.identity > 0)
+    return TRAINING_PASSES * passes * describe(config.head).flops(width, height) / TERA

@@ -1,0 +1,107 @@
+"""The runs of a study: named ones, with what the study changes on them and why said beside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from topcoat.config import StrictModel
+from topcoat.errors import UsageError
+from topcoat.generators.base import ModelPair
+from topcoat.heads.cyclegan import ResNetSettings
+from topcoat.heads.network import LatentHeadConfig
+from topcoat.reproduction.plan import training_tflop
+from topcoat.training import RUNS, TrainConfig, run_config, with_settings
+
+PAPER_RUNS = ("paper-unet", "paper-cyclegan", "paper-esa", "best-unet", "decoder")
+"""The paper's three heads, and two of our own."""
+NARROW_CHANNELS = 16
+"""Channels of CycleGAN's networks where there is no GPU; the paper's have 64."""
+NARROW_IMAGES = 20_000
+"""Images that an unpaired run sees where there is no GPU, unless a number is asked for."""
+
+
+class StudyRun(StrictModel):
+    """One run of a study."""
+
+    name: str
+    config: TrainConfig
+    changed: tuple[str, ...] = ()
+    """What differs from the named run, as ``head.base_channels 16, not 64``; an asked number of images is not in it."""
+    reason: str = ""
+    """Why; empty where nothing differs."""
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the head, in plain JSON values."""
+        return {"config": self.config.identity(), "changed": list(self.changed), "reason": self.reason}
+
+
+def study_runs(
+    runs: Sequence[str | TrainConfig],
+    pair: ModelPair,
+    *,
+    train_images: int | None = None,
+    full_size: bool | None = None,
+    latent_channels: int | None = None,
+) -> list[StudyRun]:
+    """The runs of a study, given as names, settings files or settings.
+
+    ``train_images`` is how many images each run sees, its own number by default. Without ``full_size`` (None: where
+    this machine has no GPU) a named CycleGAN run is made narrower, and sees `NARROW_IMAGES` unless a number is asked
+    for. A named run whose head decodes latents is fitted to ``latent_channels``, those of the pair's VAE. Settings that
+    are given as a file or an object stay as they are. Raises `UsageError` for an unknown run, none, or two of one name.
+    """
+    if not runs:
+        raise UsageError(f"a study needs 1 or more runs; use some of {', '.join(PAPER_RUNS)}, or settings files")
+    whole = has_gpu() if full_size is None else full_size
+    found: list[StudyRun] = []
+    for run in runs:
+        config = run_config(run)
+        named = isinstance(run, str) and run in RUNS
+        changes: dict[str, Any] = {}
+        reasons: list[str] = []
+        head = config.head
+        if named and not whole and isinstance(head, ResNetSettings):
+            changes |= _narrower(config, train_images)
+            tflop = training_tflop(config, pair)
+            reasons.append(f"no GPU, and at the paper's size training takes {tflop:.2g} TFLOP for each image seen")
+        if named and isinstance(head, LatentHeadConfig) and latent_channels not in (None, head.latent_channels):
+            changes["head.latent_channels"] = latent_channels
+            reasons.append(f"the latents of {pair.distilled.name} have {latent_channels} channels")
+        asked = {} if train_images is None else {"images": train_images}
+        found.append(
+            StudyRun(
+                name=config.name,
+                config=with_settings(config, [f"{path}={value}" for path, value in (changes | asked).items()]),
+                changed=tuple(f"{path} {value:,}, not {_setting(config, path):,}" for path, value in changes.items()),
+                reason="; ".join(reasons),
+            )
+        )
+    names = [run.name for run in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"two runs of the study are called {name}; give every settings file a name of its own")
+        if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith("."):
+            raise UsageError(f"the run {name!r} cannot be a folder; use letters, digits, hyphens and dots in its name")
+    return found
+
+
+def has_gpu() -> bool:
+    """Whether training finds a GPU here."""
+    import torch
+
+    return torch.accelerator.is_available()
+
+
+def _narrower(config: TrainConfig, train_images: int | None) -> dict[str, Any]:
+    changes: dict[str, Any] = {"head.base_channels": NARROW_CHANNELS, "cycle.discriminator_channels": NARROW_CHANNELS}
+    if train_images is None:
+        changes["images"] = NARROW_IMAGES
+    return changes
+
+
+def _setting(config: TrainConfig, path: str) -> Any:
+    value: Any = config.model_dump()
+    for name in path.split("."):
+        value = value[name]
+    return value
