@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 import pytest
 import torch
 
-from topcoat.charts import Bar, bars, curves, histogram
+from topcoat.charts import Bar, bars, curves, histogram, intervals, round_ticks
 
 
 def _paths(svg: str) -> list[str]:
@@ -36,7 +36,40 @@ def test_a_logarithmic_axis_marks_decades_and_leaves_out_what_has_no_logarithm()
 
 def test_a_level_is_always_in_the_picture() -> None:
     svg = curves([("r", [(0.0, 0.4), (1.0, 0.6)], "baseline")], title="t", x_ticks=[], level=1.0)
-    assert "1.00" in _texts(svg) and "0.40" in _texts(svg)
+    assert {"0.4", "0.6", "0.8", "1"} <= set(_texts(svg))  # round values, both ends among them
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "names"),
+    [
+        (0.0, 1.0, ["0", "0.5", "1"]),
+        (-2.46, 5.43, ["-2", "0", "2", "4"]),
+        (0.955, 0.984, ["0.96", "0.97", "0.98"]),
+        (3.0, 3.0, ["3"]),
+    ],
+)
+def test_ticks_are_round(low: float, high: float, names: list[str]) -> None:
+    assert [name for _, name in round_ticks(low, high)] == names
+
+
+def test_intervals_lie_on_one_axis_that_may_go_below_zero() -> None:
+    rows = ["group", Bar("a & b", 0.5, "50 %", "enhanced", -0.5, 1.5), Bar("c", 0.0, "0 %", "baseline")]
+    svg = intervals(rows, title="t", ticks=[(-0.5, "-50 %"), (1.5, "150 %")], marker=(0.5, "middle"))
+    dots = [float(node.attrib["cx"]) for node in ET.fromstring(svg).iter("circle")]
+    ticks = [float(path[1:].split()[0]) for path in _paths(svg)[:2]]
+    assert dots[0] == pytest.approx(sum(ticks) / 2, abs=0.1) and ticks[0] < dots[1] < dots[0]
+    line = next(path for path in _paths(svg) if "v10" in path)
+    assert float(line[1:].split()[0]) == pytest.approx(ticks[0], abs=0.1)
+    assert {"group", "a & b", "50 %", "middle"} <= set(_texts(svg))
+    ET.fromstring(intervals([], title="none", ticks=[]))
+
+
+def test_a_legend_takes_as_many_lines_as_it_needs() -> None:
+    names = ["a rather long name", "another rather long name", "and a third one of that kind"]
+    svg = histogram([(name, torch.tensor([0.5]), "baseline") for name in names], title="t")
+    places = [(float(n.attrib["x"]), float(n.attrib["y"])) for n in ET.fromstring(svg).iter("text") if n.text in names]
+    assert len(places) == 3 and len({y for _, y in places}) == 2
+    assert max(x + 8 * len(name) for (x, _), name in zip(places, names, strict=True)) < 480
 
 
 def test_a_histogram_shows_its_span_ticks_and_marker() -> None:

@@ -202,10 +202,21 @@ def curves(
     return "".join(parts) + legend + "</svg>"
 
 
+def round_ticks(low: float, high: float) -> list[tuple[float, str]]:
+    """Two to five round values from ``low`` to ``high``, with their names; just ``low`` where the two are equal."""
+    if not high > low:
+        return [(low, f"{low:.3g}")]
+    power = 10.0 ** math.floor(math.log10((high - low) / 2))
+    step = next(step for step in (power, 2 * power, 5 * power, 10 * power) if (high - low) / step < 5)
+    slack = step * 1e-9  # rounding must not cost an end
+    numbers = range(math.ceil((low - slack) / step), math.floor((high + slack) / step) + 1)
+    return [(number * step, f"{number * step:.4g}") for number in numbers]
+
+
 def _y_ticks(low: float, high: float, log: bool) -> list[tuple[float, str]]:
     if log:
         return [(float(power), f"{10.0**power:g}") for power in range(math.ceil(low), math.floor(high) + 1)]
-    return [(low + (high - low) * share, f"{low + (high - low) * share:.2f}") for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    return round_ticks(low, high)
 
 
 def _legend(names: Sequence[tuple[str, str]], top: int) -> tuple[str, int]:

@@ -120,4 +120,4 @@ def test_a_group_that_exceeds_noise_has_another_colour(net: FeatureNet, images: 
     groups = [{"half": "first" if index < 24 else "second"} for index in range(48)]
     found = evaluate(spoiled, reference=sharp, distilled=soft, features=net, groups=groups, metrics=["groups"])
     assert found.groups is not None and found.groups.findings
-    assert "var(--warn)" in group_charts(found.groups)
+    assert "var(--warn)" in "".join(group_charts(found.groups))

@@ -135,7 +135,7 @@ def evaluate(
     if floor is not None:
         inputs["floor"] = floor.name
     if output is not None:
-        about = str(source.inputs.get("data") or source.inputs["enhanced"])
+        about = f"{data.name} ({split})" if data is not None else str(source.inputs["enhanced"])
         write_report(output, evaluation, source.look_up, about=about, inputs=inputs, left_out=source.bad)
         out.line(f"Report: {output / 'report.html'}")
     out.result(evaluation.as_dict() | {"inputs": inputs, "left_out": source.bad})

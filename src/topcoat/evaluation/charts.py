@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from topcoat.charts import Bar, bars, curves, intervals
+from topcoat.charts import Bar, bars, curves, intervals, round_ticks
 from topcoat.evaluation.record import Evaluation
 from topcoat.evaluation.sections import SETS, given_sets, percent
 from topcoat.page import safe
@@ -26,8 +25,8 @@ def charts(found: Evaluation) -> str:
     return "".join((_distances(found), _gap(found), _spectra(found), _ratio(found), _two_sample(found)))
 
 
-def group_charts(groups: Groups) -> str:
-    """One chart for each score: the mean of every group with its interval, beside the others; empty without groups."""
+def group_charts(groups: Groups) -> list[str]:
+    """One chart for each score: the mean of every group with its interval, beside the others."""
     parts: list[str] = []
     for score in dict.fromkeys(one.score for one in groups.scores):
         rows: list[Bar | str] = []
@@ -40,10 +39,11 @@ def group_charts(groups: Groups) -> str:
                 rows.append(attribute.replace("_", " "))
             colour = "warn" if one.exceeds_noise else "baseline"
             rows.append(Bar(_short(one.group), one.mean, f"{one.mean:.3g}", colour, one.low, one.high))
-        ticks = _ticks([end for row in rows if isinstance(row, Bar) for end in (row.low, row.high) if end is not None])
+        ends = [end for row in rows if isinstance(row, Bar) for end in (row.low, row.high) if end is not None]
+        ticks = round_ticks(min(ends), max(ends))
         chart = intervals(rows, title=f"{score} by group", ticks=ticks)
         parts.append(_chart(score[0].upper() + score[1:], "Mean and 95 % interval of each group.", chart))
-    return "".join(parts)
+    return parts
 
 
 def _distances(found: Evaluation) -> str:
@@ -97,6 +97,7 @@ def _spectra(found: Evaluation) -> str:
     series = [
         (_NAMES[key], list(zip(places, power, strict=True)), _COLOURS.get(key, "baseline"))
         for key, power in found.spectra.power.items()
+        if key != "gated"
     ]
     ticks = [(math.log10(value), f"{value:g}") for value in _SPECTRUM_TICKS]
     chart = curves(series, title="Power spectra", x_ticks=ticks, log_y=True)
@@ -119,7 +120,7 @@ def _ratio(found: Evaluation) -> str:
             _COLOURS[key],
         )
         for key, power in found.spectra.power.items()
-        if key != "reference"
+        if key not in ("gated", "reference")
     ]
     ticks = [(value, f"{value:g}") for value in (0.1, 0.2, 0.3, 0.4)]
     chart = curves(series, title="Power over the baseline's, in dB", x_ticks=ticks, level=0.0)
@@ -137,17 +138,6 @@ def _two_sample(found: Evaluation) -> str:
     ticks = [(0.5, "50 %"), (0.75, "75 %"), (1.0, "100 %")]
     note = "Accuracy of a fresh classifier against the baseline; 50 % is chance."
     return _chart("Can they be told apart?", note, intervals(rows, title="Two-sample test", ticks=ticks))
-
-
-def _ticks(values: Sequence[float]) -> list[tuple[float, str]]:
-    """Three or four round values inside those of a chart."""
-    low, high = min(values), max(values)
-    if not high > low:
-        return [(low, f"{low:.3g}")]
-    power = 10.0 ** math.floor(math.log10((high - low) / 2))
-    step = next(step for step in (power, 2 * power, 5 * power, 10 * power) if (high - low) / step < 4)
-    first, last = math.ceil(low / step), math.floor(high / step)
-    return [(number * step, f"{number * step:.4g}") for number in range(first, last + 1)]
 
 
 def _short(label: str) -> str:

@@ -24,6 +24,8 @@ LARGEST_BYTES = 15_000_000
 """Of the page, whatever the size of the images."""
 _IMAGE_BYTES = 12_000_000
 _CONTACT_SUBJECTS = 8
+_GROUP_CHARTS = 2
+"""Scores whose groups are shown at once; the others behind a line that opens them."""
 _NAMES = (("distilled", "distilled"), ("enhanced", "enhanced"), ("baseline", "baseline"))
 
 
@@ -194,17 +196,20 @@ def _cards(found: Evaluation) -> str:
         changed = found.gates.weakened + found.gates.distilled
         left = f"{percent(found.gates.distilled)} left distilled"
         cards.append(page.card("Gates", f"{percent(changed)} held back", [left]))
-    cards.append(page.card("Flags", str(len(found.flags)), [", ".join(flag.name for flag in found.flags) or "none"]))
     return "".join(cards)
 
 
 def _groups(found: Evaluation) -> str:
     groups = found.groups
-    drawn = "" if groups is None else group_charts(groups)
+    drawn = [] if groups is None else group_charts(groups)
     if groups is None or not drawn:
         return ""
     note = f"{groups.statement()} Groups that exceed noise are drawn in another colour."
-    return f'<h2>By group</h2><p class="note">{page.prose(note)}</p><section class="charts">{drawn}</section>'
+    first, rest = ("".join(part) for part in (drawn[:_GROUP_CHARTS], drawn[_GROUP_CHARTS:]))
+    more = (
+        f'<details><summary>Other scores by group</summary><div class="charts">{rest}</div></details>' if rest else ""
+    )
+    return f'<h2>By group</h2><p class="note">{page.prose(note)}</p><section class="charts">{first}</section>{more}'
 
 
 def _section(section: Section) -> str:

@@ -37,7 +37,9 @@ def card(name: str, figure: str, detail: Sequence[str] = (), kind: str = "") -> 
 def findings(texts: Sequence[str], good: str, notes: Sequence[str] = ()) -> str:
     """A list of what is wrong, or the sentence ``good`` where nothing is; ``notes`` follow."""
     marked = [("", text) for text in texts] or [("good", good)]
-    items = "".join(f'<li class="{kind}">{prose(text)}</li>' for kind, text in (*marked, *(("note", n) for n in notes)))
+    items = "".join(
+        f'<li class="{kind}">{prose(text)}</li>' for kind, text in (*marked, *(("remark", note) for note in notes))
+    )
     return f'<ul class="findings">{items}</ul>'
 
 
