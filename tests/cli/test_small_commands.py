@@ -18,6 +18,8 @@ COMMANDS = (
     ("train",),
     ("evaluate",),
     ("cost",),
+    ("frontier",),
+    ("reproduce",),
     ("prompts",),
     ("doctor",),
 )

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -109,3 +112,31 @@ def test_changed_bytes_are_found(dataset: PairDataset, tmp_path: Path) -> None:
     shard.write_bytes(bytes(data[:100]))
     with pytest.raises(DataError, match="is damaged"):
         PairDataset.open(tmp_path / "pairs")
+
+
+def _changed(dataset: PairDataset, change: Callable[[pa.Table], pa.Table]) -> Path:
+    """The dataset's folder after ``change`` of its first shard."""
+    shard = dataset.folder / "data" / dataset.manifest.shards[0].name
+    pq.write_table(change(pq.read_table(shard)), shard)
+    return dataset.folder
+
+
+def test_a_side_that_is_missing_is_told_at_once(dataset: PairDataset) -> None:
+    folder = _changed(dataset, lambda table: table.drop_columns(["baseline"]))
+    with pytest.raises(DataError, match=r"train-00000\.parquet has no column baseline"):
+        PairDataset.open(folder)
+
+
+@pytest.mark.parametrize("cell", [None, {"bytes": None, "path": "x.png"}])
+def test_an_image_that_is_missing_names_its_pair(dataset: PairDataset, cell: Any) -> None:
+    def without(table: pa.Table) -> pa.Table:
+        place = table.schema.get_field_index("baseline")
+        cells = table.column("baseline").to_pylist()
+        cells[3] = cell
+        kind = table.schema.field("baseline")
+        return table.set_column(place, kind, pa.array(cells, type=kind.type))
+
+    opened = PairDataset.open(_changed(dataset, without))
+    assert opened[2].baseline.ndim == 3
+    with pytest.raises(DataError, match=f"pair {opened.records[3].id} has no baseline image"):
+        _ = opened[3]

@@ -21,6 +21,7 @@ from topcoat.features import FeatureNet
 from topcoat.heads import Head, UNet, UNetConfig
 from topcoat.training import LossWeights, TrainConfig, TrainRecord, train
 from topcoat.training.paired import PairedTrainer
+from topcoat.training.validation import _batch_size
 
 STEPS = 40
 
@@ -402,3 +403,30 @@ def test_other_errors_are_not_taken_for_memory(
     monkeypatch.setattr(PairedTrainer, "step", broken)
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         next(train(config, dataset, tmp_path / "run", features=features))
+
+
+def test_validation_that_needs_too_much_memory_is_told(
+    config: TrainConfig, dataset: FakeDataset, features: FeatureNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("topcoat.training.validation.Validator.__call__", full)
+    with pytest.raises(ModelError, match="validation needs more memory"):
+        list(train(config, dataset, tmp_path / "run", images=45, features=features))
+
+
+def test_large_images_are_validated_few_at_a_time():
+    sides = {16: 16, 128: 16, 512: 4, 1024: 1, 2048: 1}
+    assert {side: _batch_size(torch.zeros(3, side, side)) for side in sides} == sides
+
+
+def test_a_run_that_ended_before_its_first_checkpoint_binds_nobody(
+    config: TrainConfig, dataset: FakeDataset, features: FeatureNet, tmp_path: Path
+):
+    odd = FakePair(make_pair(0).distilled, make_pair(0, 20, 20).baseline)
+    with pytest.raises(DataError, match=r"pair \d has images of 24x24 and 20x20"):
+        list(train(config, FakeDataset([odd] * 3, digest="odd"), tmp_path / "run", features=features))
+    mended = list(train(config, dataset, tmp_path / "run", images=6, features=features))  # the same folder
+    assert mended[-1].images_seen == 6
+    assert json.loads((tmp_path / "run" / "train.json").read_text())["dataset_digest"] == dataset.digest

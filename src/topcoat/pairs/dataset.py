@@ -182,6 +182,10 @@ class PairDataset(Sequence[Pair]):
         """One image ``(3, H, W)`` of one side; raises `IndexError` outside the dataset."""
         name = distilled_column(self._steps) if column == "distilled" else column
         cell = self._store.cell(self._rows[index], name)
+        if cell is None or cell["bytes"] is None:
+            raise DataError(
+                f"pair {self._records[index].id} has no {column} image; build or import the pairs again, or take it out"
+            )
         return decode_image(cell["bytes"], f"{column} image of pair {self._records[index].id}")
 
     def latents(self, index: int) -> Tensor | None:

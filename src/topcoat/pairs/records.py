@@ -142,6 +142,7 @@ def read_records(shard: Path) -> list[PairRecord]:
 def read_columns(shard: Path, columns: list[str], row_group: int | None = None) -> list[dict[str, Any]]:
     """Rows of a shard (or of one row group) with only ``columns``; raises `DataError` if it cannot be read."""
     with _opened(shard) as file:
+        _need_columns(shard, file, columns)
         if row_group is None:
             return file.read(columns=columns).to_pylist()
         return file.read_row_group(row_group, columns=columns).to_pylist()
@@ -150,6 +151,7 @@ def read_columns(shard: Path, columns: list[str], row_group: int | None = None) 
 def read_latents(shard: Path, column: str, row_group: int) -> np.ndarray:
     """``(rows, C, h, w)`` float16: the latents of one row group; raises `DataError` if they cannot be read."""
     with _opened(shard) as file:
+        _need_columns(shard, file, [column])
         return _unnested(file.read_row_group(row_group, columns=[column]).column(0))
 
 
@@ -172,9 +174,16 @@ def read_rows(shard: Path) -> Generator[dict[str, Any], None, None]:
 
 
 def row_group_sizes(shard: Path) -> list[int]:
-    """The number of rows in each row group of a shard; raises `DataError` if it cannot be read."""
+    """The number of rows in each row group of a shard; raises `DataError` if it cannot be read or lacks a side."""
     with _opened(shard) as file:
+        _need_columns(shard, file, IMAGE_COLUMNS)
         return [file.metadata.row_group(index).num_rows for index in range(file.metadata.num_row_groups)]
+
+
+def _need_columns(shard: Path, file: pq.ParquetFile, columns: Sequence[str]) -> None:
+    missing = next((name for name in columns if name not in file.schema_arrow.names), None)
+    if missing is not None:
+        raise DataError(f"{shard} has no column {missing}; it is no shard of pairs, build or import the pairs again")
 
 
 @contextmanager

@@ -62,14 +62,18 @@ class RunFolder:
     def _check(self) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise DataError(f"{self.path} is a file; name a folder for the run")
-        if self._about.exists():
+        if self._about.exists() and self._last.exists():  # one that ended before that holds nobody to its settings
             difference = first_difference(read_json(self._about), self._identity)
             if difference is not None:
                 raise DataError(
                     f"{self.path} holds another training run ({difference}); nothing was changed: "
                     "use another output folder, or the settings and pairs of that run"
                 )
-        elif self.path.is_dir() and any(not path.name.endswith(".tmp") for path in self.path.iterdir()):
+        elif (
+            not self._about.exists()
+            and self.path.is_dir()
+            and any(not path.name.endswith(".tmp") for path in self.path.iterdir())
+        ):
             raise DataError(f"{self.path} holds files but no training run; nothing was changed: use an empty folder")
 
     def resume(self, trainer: Trainer, *, writes: bool = True) -> Progress:
@@ -80,7 +84,7 @@ class RunFolder:
         progress = self._load(trainer) if self._last.exists() else Progress()
         if not writes:
             return progress
-        if not self._about.exists():
+        if not self._last.exists():
             write_json(self._about, self._identity)
         if self._stats.exists():
             lines = self._stats.read_text(encoding="utf-8").splitlines()
@@ -100,8 +104,8 @@ class RunFolder:
             trainer.load_tensors(load_file(self._last))
         except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
             raise DataError(
-                f"{self._last} is damaged or of another number of processes ({_short(error)}); go on as it was begun, "
-                "or delete it to start this run from the beginning"
+                f"{self._last} is damaged, of another head or of another number of processes ({_short(error)}); go on "
+                "as it was begun, or delete it to start this run from the beginning"
             ) from error
         return progress
 

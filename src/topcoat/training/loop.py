@@ -19,7 +19,7 @@ from topcoat.training.batches import PairBatches, PairBytes, PairSource, Unpaire
 from topcoat.training.config import TrainConfig
 from topcoat.training.folder import Progress, RunFolder
 from topcoat.training.losses import HasStages
-from topcoat.training.memory import memory_advice
+from topcoat.training.memory import VALIDATING, memory_advice, step_advice
 from topcoat.training.paired import PairedTrainer
 from topcoat.training.processes import Processes
 from topcoat.training.records import TrainRecord, ValidationRecord
@@ -158,7 +158,7 @@ def _steps(
                 upcoming = pool.submit(batches.batch, progress.images_seen + size + offset, share)
                 before = progress.images_seen
                 whole = False
-                with memory_advice(config):
+                with memory_advice(step_advice(config)):
                     result = trainer.step(batch, before + size)
                 _advance(progress, result, size)
                 whole = True
@@ -173,7 +173,8 @@ def _steps(
                 finished = progress.images_seen >= config.images
                 validation = None
                 if validator is not None and (finished or _crosses(before, size, config.validate_every_images)):
-                    validation = validate(validator)
+                    with memory_advice(VALIDATING):
+                        validation = validate(validator)
                 record = _record(progress, result, rate, validation)
                 if finished or validation or result.skipped or _crosses(before, size, LOG_EVERY_IMAGES):
                     if processes.is_first:

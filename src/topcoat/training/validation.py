@@ -19,6 +19,8 @@ from topcoat.training.losses import HasStages, kernel_distance, perceptual_loss
 from topcoat.training.records import ValidationRecord
 
 BATCH_SIZE = 16
+BATCH_PIXELS = 2**20
+"""A batch has fewer images where these are large: they are whole, and training may see small crops alone."""
 PICTURED = 8
 """Pairs on the picture."""
 
@@ -50,7 +52,7 @@ class Validator:
         # Neighbours of one size share a batch.
         start = 0
         for end in range(1, len(chosen) + 1):
-            full = end - start == BATCH_SIZE
+            full = end - start == _batch_size(chosen[start].distilled)
             if end == len(chosen) or full or chosen[end].distilled.shape != chosen[start].distilled.shape:
                 group = chosen[start:end]
                 x = torch.stack([pair.distilled for pair in group])
@@ -125,6 +127,10 @@ class Validator:
         if embeddings is None or self._statistics is None:
             return None
         return frechet_distance(self._statistics, GaussianStatistics.of(embeddings))
+
+
+def _batch_size(image: Tensor) -> int:
+    return max(1, min(BATCH_SIZE, BATCH_PIXELS // (image.shape[-2] * image.shape[-1])))
 
 
 def _enhanced(head: Head, batch: Batch) -> Tensor:
