@@ -52,9 +52,10 @@ def test_a_dry_run_says_what_it_would_take_and_what_is_narrower(
     run: Any, run_json: Any, pair_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
-    options = ("reproduce", "--pair", pair_file, "-o", tmp_path / "study", "--pairs", 40, "--held-out", 5, "--dry-run")
+    few = ("--runs", "paper-esa,decoder", "--pairs", 40, "--held-out", 5)
+    options = ("reproduce", "--pair", pair_file, "-o", tmp_path / "study", *few, "--dry-run")
     found = run(*options)
-    assert "paper-cyclegan: head.base_channels 16, not 64" in found.stderr and "no GPU" in found.stderr
+    assert "paper-esa: head.base_channels 16, not 64" in found.stderr and "no GPU" in found.stderr
     assert "train decoder" in found.stdout and "Nothing was made" in found.stdout
     record = run_json(*options)
     assert record["tflop"] == pytest.approx(sum(stage["tflop"] for stage in record["stages"]))

@@ -10,6 +10,7 @@ from tests.reproduction.conftest import tiny
 from topcoat.cost import pair_cost
 from topcoat.errors import UsageError
 from topcoat.generators.base import ModelPair
+from topcoat.generators.presets import model_pair
 from topcoat.heads import CycleGANConfig, UNetConfig
 from topcoat.heads.descriptor import describe
 from topcoat.reproduction import PAPER_RUNS, study_runs
@@ -19,7 +20,7 @@ from topcoat.training import RUNS, LossWeights, paper_cyclegan
 
 def test_with_a_gpu_every_run_is_the_named_one(flux_pair: ModelPair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.accelerator.is_available", lambda: True)
-    found = study_runs(PAPER_RUNS, flux_pair, latent_channels=16)
+    found = study_runs(PAPER_RUNS, flux_pair)
     assert [run.config for run in found] == [RUNS[name]() for name in PAPER_RUNS]
     assert all(run.changed == () and run.reason == "" for run in found)
 
@@ -28,7 +29,7 @@ def test_without_one_the_cyclegans_are_narrower_and_say_so(
     flux_pair: ModelPair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
-    runs = {run.name: run for run in study_runs(PAPER_RUNS, flux_pair, latent_channels=16)}
+    runs = {run.name: run for run in study_runs(PAPER_RUNS, flux_pair)}
     for name in ("paper-cyclegan", "paper-esa"):
         run = runs[name]
         assert run.config.cycle is not None and run.config.cycle.discriminator_channels == 16
@@ -47,15 +48,15 @@ def test_a_number_of_images_is_obeyed(flux_pair: ModelPair) -> None:
         assert not any(words.startswith("images") for words in run.changed)
 
 
-def test_a_decoder_is_fitted_to_the_vae(flux_pair: ModelPair) -> None:
-    (run,) = study_runs(["decoder"], flux_pair, latent_channels=4)
+def test_a_decoder_is_fitted_to_the_vae() -> None:
+    (run,) = study_runs(["decoder"], model_pair("sdxl"))
     assert getattr(run.config.head, "latent_channels") == 4  # noqa: B009
     assert run.changed == ("head.latent_channels 4, not 16",) and "have 4 channels" in run.reason
 
 
 def test_settings_of_ones_own_stay_as_they_are(flux_pair: ModelPair) -> None:
     own = paper_cyclegan().model_copy(update={"name": "mine"})
-    (run,) = study_runs([own], flux_pair, full_size=False, latent_channels=4)
+    (run,) = study_runs([own], flux_pair, full_size=False)
     assert run.config == own and not run.changed
 
 

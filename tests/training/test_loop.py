@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +22,7 @@ from topcoat.evaluation import GaussianStatistics, frechet_distance
 from topcoat.features import FeatureNet
 from topcoat.heads import Head, UNet, UNetConfig
 from topcoat.training import LossWeights, TrainConfig, TrainRecord, train
+from topcoat.training.interrupts import held_back
 from topcoat.training.paired import PairedTrainer
 from topcoat.training.validation import _batch_size
 
@@ -430,3 +433,39 @@ def test_a_run_that_ended_before_its_first_checkpoint_binds_nobody(
     mended = list(train(config, dataset, tmp_path / "run", images=6, features=features))  # the same folder
     assert mended[-1].images_seen == 6
     assert json.loads((tmp_path / "run" / "train.json").read_text())["dataset_digest"] == dataset.digest
+
+
+def test_a_stop_in_the_middle_of_a_step_saves_after_it(
+    finished: tuple[Path, list[TrainRecord]],
+    config: TrainConfig,
+    dataset: FakeDataset,
+    features: FeatureNet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    whole = PairedTrainer.step
+
+    def interrupted(self: PairedTrainer, batch: Any, images_seen: int) -> Any:
+        if images_seen == 15:
+            signal.raise_signal(signal.SIGINT)
+        return whole(self, batch, images_seen)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(PairedTrainer, "step", interrupted)
+        list(train(config, dataset, tmp_path / "run", features=features))
+    assert Head.from_pretrained(tmp_path / "run").facts["images_seen"] == 15
+    rest = list(train(config, dataset, tmp_path / "run", features=features))
+    assert rest[0].images_seen == 18
+    expected, found = state(finished[0]), state(tmp_path / "run")
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_a_second_stop_does_not_wait():
+    reached = []
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), held_back():
+        signal.raise_signal(signal.SIGINT)
+        reached.append("after the first")
+        signal.raise_signal(signal.SIGINT)
+        reached.append("after the second")
+    assert reached == ["after the first"] and signal.getsignal(signal.SIGINT) is before

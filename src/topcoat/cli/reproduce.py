@@ -61,7 +61,6 @@ def reproduce(
     from topcoat.generators.presets import model_pair
     from topcoat.prompts import held_out_prompts, sample_style, style_of_pair
     from topcoat.reproduction import Reproduction, study_runs
-    from topcoat.reproduction.study import latent_channels
 
     chosen = model_pair(pair)
     style = style_of_pair(chosen.name)
@@ -70,7 +69,6 @@ def reproduce(
         chosen,
         train_images=train_images,
         full_size=True if full_size else None,
-        latent_channels=latent_channels(chosen),
     )
     work = Reproduction(
         chosen,
@@ -90,7 +88,7 @@ def reproduce(
         _show_plan(out, work)
         return
 
-    from topcoat.reproduction.table import columns, headline, notes, rows
+    from topcoat.reproduction.table import SHORT, columns, headline, notes, rows
 
     out.on_interrupt = "run the same command again: it goes on where it stopped"
     with terminated_like_interrupted():
@@ -99,7 +97,8 @@ def reproduce(
                 result = stage.run(progress)
             out.line(f"{stage.name}: {result.sentence}")
     study = work.study
-    out.table(headline(study), list(columns(study).values()), rows(study))
+    headings = columns(study)
+    out.table(headline(study), [headings[key] for key in SHORT], rows(study, SHORT))
     for note in notes(study):
         out.line(note)
     out.line(f"Written: {output / 'study.html'}, study.md, study.json and contact sheets")

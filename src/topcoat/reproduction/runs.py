@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from topcoat.config import StrictModel
+from topcoat.cost import components_of
 from topcoat.errors import UsageError
 from topcoat.generators.base import ModelPair
 from topcoat.heads.cyclegan import ResNetSettings
@@ -42,14 +43,14 @@ def study_runs(
     *,
     train_images: int | None = None,
     full_size: bool | None = None,
-    latent_channels: int | None = None,
 ) -> list[StudyRun]:
     """The runs of a study, given as names, settings files or settings.
 
     ``train_images`` is how many images each run sees, its own number by default. Without ``full_size`` (None: where
     this machine has no GPU) a named CycleGAN run is made narrower, and sees `NARROW_IMAGES` unless a number is asked
-    for. A named run whose head decodes latents is fitted to ``latent_channels``, those of the pair's VAE. Settings that
-    are given as a file or an object stay as they are. Raises `UsageError` for an unknown run, none, or two of one name.
+    for. A named run whose head decodes latents is fitted to the channels of the pair's VAE. Settings that are given as
+    a file or an object stay as they are. Raises `UsageError` for an unknown run, none, or two of one name, `ModelError`
+    for a pair whose sizes are not known.
     """
     if not runs:
         raise UsageError(f"a study needs 1 or more runs; use some of {', '.join(PAPER_RUNS)}, or settings files")
@@ -65,9 +66,11 @@ def study_runs(
             changes |= _narrower(config, train_images)
             tflop = training_tflop(config, pair)
             reasons.append(f"no GPU, and at the paper's size training takes {tflop:.2g} TFLOP for each image seen")
-        if named and isinstance(head, LatentHeadConfig) and latent_channels not in (None, head.latent_channels):
-            changes["head.latent_channels"] = latent_channels
-            reasons.append(f"the latents of {pair.distilled.name} have {latent_channels} channels")
+        if named and isinstance(head, LatentHeadConfig):
+            channels = int(components_of(pair.distilled).configs["vae"]["latent_channels"])
+            if channels != head.latent_channels:
+                changes["head.latent_channels"] = channels
+                reasons.append(f"the latents of {pair.distilled.name} have {channels} channels")
         asked = {} if train_images is None else {"images": train_images}
         found.append(
             StudyRun(

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from topcoat.cost import BASELINE_STEPS_BESIDE, Timing, components_of, hardware, pair_cost
+from topcoat.cost import BASELINE_STEPS_BESIDE, Timing, hardware, pair_cost
 from topcoat.errors import UsageError
 from topcoat.evaluation import FeatureNetLike
 from topcoat.features import load_feature_net
@@ -310,11 +310,6 @@ def reproduce(
 
         stage.run(tell)
     return work.study
-
-
-def latent_channels(pair: ModelPair) -> int:
-    """Channels of the distilled model's latents; raises `ModelError` for a model whose sizes are not known."""
-    return int(components_of(pair.distilled).configs["vae"]["latent_channels"])
 
 
 def _costs(steps: int, tflop: float, seconds: Timing) -> Costs:

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from topcoat.cost import count_steps, format_tflop
 from topcoat.evaluation import TwoSample
 from topcoat.evaluation.evaluate import ENOUGH_IMAGES
 from topcoat.proof.record import percent, saving_words
 from topcoat.reproduction.record import Costs, HeadResult, Judged, Study
 
+SHORT = (
+    "name",
+    "gap",
+    "interval",
+    "frechet",
+    "p05",
+    "accuracy",
+    "parameters",
+    "tflop",
+    "ms",
+    "less_tflop",
+    "less_time",
+)
+"""The columns that fit a terminal."""
 _NONE = "-"
 _QUALITY = {
     "gap": "gap closed",
@@ -40,8 +56,11 @@ def columns(study: Study) -> dict[str, str]:
     }
 
 
-def rows(study: Study) -> list[tuple[str, ...]]:
-    """A cell for each column: the distilled images, every head, the floor, the baseline at both step counts."""
+def rows(study: Study, keys: Sequence[str] | None = None) -> list[tuple[str, ...]]:
+    """A cell for each of the columns, or of those that ``keys`` name.
+
+    The rows are the distilled images, every head, the floor, and the baseline at both step counts.
+    """
     floor, kept = study.do_nothing.gap.floor, study.identity_pairs
     steps = count_steps(study.distilled.steps)
     found = [
@@ -62,7 +81,7 @@ def rows(study: Study) -> list[tuple[str, ...]]:
     if study.baseline_at_28_steps.steps != study.baseline.steps:
         beside = study.baseline_at_28_steps
         found.append({"name": f"baseline, {count_steps(beside.steps)}", **_per_image(beside)})
-    return [tuple(row.get(key, _NONE) for key in columns(study)) for row in found]
+    return [tuple(row.get(key, _NONE) for key in keys or columns(study)) for row in found]
 
 
 def notes(study: Study) -> list[str]:
@@ -110,7 +129,7 @@ def headline(study: Study) -> str:
     gap = best.judged.gap
     bought = "no measurable gap to close" if gap.value is None else f"{percent(gap.value)} of the gap closed"
     tflop, time = saving_words(best.saving.tflop), saving_words(best.saving.seconds)
-    return f"{best.run}: {bought} for {tflop} TFLOP and {time} time than {count_steps(study.baseline.steps)}"
+    return f"{best.run}: {bought}, {tflop} TFLOP and {time} time than {count_steps(study.baseline.steps)}"
 
 
 def _head(head: HeadResult) -> dict[str, str]:

@@ -18,6 +18,7 @@ from topcoat.heads.network import LatentHeadConfig, channels_last
 from topcoat.training.batches import PairBatches, PairBytes, PairSource, UnpairedBatches
 from topcoat.training.config import TrainConfig
 from topcoat.training.folder import Progress, RunFolder
+from topcoat.training.interrupts import held_back
 from topcoat.training.losses import HasStages
 from topcoat.training.memory import VALIDATING, memory_advice, step_advice
 from topcoat.training.paired import PairedTrainer
@@ -157,11 +158,12 @@ def _steps(
                 batch = upcoming.result()
                 upcoming = pool.submit(batches.batch, progress.images_seen + size + offset, share)
                 before = progress.images_seen
-                whole = False
-                with memory_advice(step_advice(config)):
-                    result = trainer.step(batch, before + size)
-                _advance(progress, result, size)
-                whole = True
+                with held_back():  # a stop comes after the step, when the state is whole
+                    whole = False
+                    with memory_advice(step_advice(config)):
+                        result = trainer.step(batch, before + size)
+                    _advance(progress, result, size)
+                    whole = True
                 now = size / (time.perf_counter() - started)
                 rate = now if rate == 0 else 0.9 * rate + 0.1 * now
                 if progress.bad_in_a_row >= config.max_bad_steps:
