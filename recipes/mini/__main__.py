@@ -15,7 +15,7 @@ STAGES = ("renders", "features", "vae", "text", "baseline", "guide", "distill", 
 def main() -> None:
     """Run one stage (or all, in order); the same command goes on where it stopped."""
     parser = argparse.ArgumentParser(prog="python -m recipes.mini", description=__doc__)
-    parser.add_argument("stage", choices=("restore", *STAGES, "all"))
+    parser.add_argument("stage", choices=("restore", "gap", *STAGES, "all"))
     parser.add_argument("--work", type=Path, default=Path("build/mini"), help="folder of everything in the making")
     parser.add_argument("--recipe", type=Path, help="YAML file with other numbers than the default")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
@@ -63,6 +63,10 @@ def _run(stage: str, recipe: Recipe, shop: Workshop, threads: int) -> None:
         from recipes.mini.distillation import distill_steps
 
         distill_steps(recipe, shop)
+    elif stage == "gap":
+        from recipes.mini.gap import measure_gap
+
+        measure_gap(recipe, shop)
     elif stage == "assemble":
         from recipes.mini.assemble import assemble
 

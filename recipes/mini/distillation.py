@@ -2,7 +2,7 @@
 
 Reflow (rectified flow, arXiv 2209.03003; for text to image InstaFlow, arXiv 2309.06380): the baseline draws portraits
 from seeded noise, and the student, started from its weights, learns the straight line from each noise to its portrait.
-Noise and subject stay coupled, so that one seed shows one subject in both models. The student keeps half of the
+Noise and subject stay coupled, so that one seed shows one subject in both models. The student keeps part of the
 teacher's blocks (block removal before distillation, as in BK-SDM, arXiv 2305.15798): of full size, a reflow student of
 this baseline is nearly as good as its teacher. What the smaller one cannot resolve along the line it averages, and that
 is the systematic softness which heads are there to undo. It is trained at the noise levels where a sampler of

@@ -34,21 +34,21 @@ class Recipe(StrictModel):
     double_blocks: int = 2
     single_blocks: int = 4
     batch_size: int = 32
-    baseline_images: int = 820_000
+    baseline_images: int = 640_000
     baseline_steps: int = 50
     ema_halflife_images: int = 15_000
     guidance: float = 1.7
     guidance_images: int = 12_000
 
     distilled_steps: int = 4
-    distilled_double_blocks: int = 1
+    distilled_double_blocks: int = 2
     distilled_single_blocks: int = 2
-    trajectories: int = 6_000
-    distilled_images: int = 120_000
+    trajectories: int = 5_000
+    distilled_images: int = 64_000
 
     head_run: str = "best-unet"
-    head_pairs: int = 5_000
-    head_images: int = 60_000
+    head_pairs: int = 4_200
+    head_images: int = 40_000
 
 
 class Workshop:
