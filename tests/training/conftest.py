@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -56,6 +58,15 @@ def with_latents(pair: FakePair, scale: int = 4) -> FakePair:
     """The same pair with latents of 6 channels: means and spreads of the distilled image's squares."""
     cells = F.pixel_unshuffle(pair.distilled[None], scale)[0].unflatten(0, (3, -1))  # (3, s s, h, w)
     return FakePair(pair.distilled, pair.baseline, torch.cat([cells.mean(1), cells.std(1)]))
+
+
+def state(folder: Path) -> dict[str, Tensor]:
+    """All that a run would go on with."""
+    return load_file(folder / "checkpoints" / "last.safetensors")
+
+
+def without_validation(dataset: FakeDataset) -> FakeDataset:
+    return FakeDataset([dataset[index] for index in range(len(dataset))])
 
 
 @pytest.fixture(scope="session")

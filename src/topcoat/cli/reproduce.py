@@ -121,6 +121,6 @@ def _show_plan(out: Output, work: Reproduction) -> None:
             "dry_run": True,
             "stages": [stage.as_dict() for stage in stages],
             "tflop": total,
-            "runs": {run.name: run.identity() for run in work.runs},
+            "runs": {run.name: run.model_dump(mode="json") for run in work.runs},
         }
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from topcoat.cli.console import Output, command
+from topcoat.cli.console import Output, command, terminated_like_interrupted
 from topcoat.cli.options import DryRunOption
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def train(
         return
     out.on_interrupt = "run the same command again: it goes on from the last checkpoint"
     last = None
-    with out.progress("training") as progress:
+    with terminated_like_interrupted(), out.progress("training") as progress:
         for record in train_head(config, dataset, output, images=images, init_from=start):
             last = record
             progress(record.images_seen, total, _note(record))

@@ -32,10 +32,6 @@ class StudyRun(StrictModel):
     reason: str = ""
     """Why; empty where nothing differs."""
 
-    def identity(self) -> dict[str, Any]:
-        """What decides the head, in plain JSON values."""
-        return {"config": self.config.identity(), "changed": list(self.changed), "reason": self.reason}
-
 
 def study_runs(
     runs: Sequence[str | TrainConfig],

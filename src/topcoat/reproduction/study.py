@@ -135,7 +135,7 @@ class Reproduction:
             "pairs": len(self._training_prompts),
             "held_out": len(self._prompts),
             "batch_size": self._batch_size,
-            "runs": {run.name: run.identity() for run in self.runs},
+            "runs": {run.name: run.config.identity() for run in self.runs},
             "pair": pair_identity(self.pair),
             "training_prompts_sha256": _digest([prompt.text for prompt in self._training_prompts]),
             "subjects_sha256": _digest([self._prompts, self._seeds]),

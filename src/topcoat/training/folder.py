@@ -150,4 +150,9 @@ def first_difference(there: Any, here: Any, name: str = "") -> str | None:
             if found is not None:
                 return found
         return None
-    return None if there == here else f"{name} is {json.dumps(there)} there and {json.dumps(here)} here"
+    return None if there == here else f"{name} is {_brief(there)} there and {_brief(here)} here"
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "..."
