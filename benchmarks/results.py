@@ -106,6 +106,7 @@ def markdown(proof: Proof) -> str:
         ("Fréchet, baseline at other seeds (floor)", distance("baseline_floor", frechet.baseline_floor), "measured"),
         ("Do-nothing score in floors", "n/a" if floors is None else f"{floors:.1f}", "measured"),
         ("**Share of the gap closed**", f"**{proof.gap_closed}**", "measured"),
+        *_extrapolated(proof),
         ("Share closed by the unsharp mask", _share(control), "measured"),
         ("Identity, head's input to output", _identity(proof.identity.mean, "5th", proof.identity.p05), "measured"),
         ("Identity, same subject in both models", _identity(pairs.same_mean, "5th", pairs.same_p05), "measured"),
@@ -152,6 +153,17 @@ def _savings(proof: Proof) -> list[tuple[str, str, str]]:
         found.append((f"TFLOP, {what}", saving_words(saving.tflop), "computed"))
         found.append((f"Time, {what}", saving_words(saving.seconds), "measured"))
     return found
+
+
+def _extrapolated(proof: Proof) -> list[tuple[str, str, str]]:
+    gap = proof.gap_extrapolated
+    if gap is None:
+        return []
+    distances = ", ".join(f"{value:.3g}" for value in (gap.distilled, gap.enhanced, gap.baseline_floor))
+    return [
+        ("Fréchet extrapolated to endless subjects: distilled, + head, floor", distances, "measured"),
+        ("Share of that gap closed", str(gap.share), "measured"),
+    ]
 
 
 def _share(share: dict[str, float | None]) -> str:

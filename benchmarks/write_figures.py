@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from topcoat.cost import count_steps
+
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
 
@@ -19,12 +21,12 @@ def render(results: Mapping[str, Any]) -> str:
     """The figures as Markdown; ``results`` has the keys of a proof's report.json."""
     frechet, seconds, tflop = results["frechet"], results["seconds_per_image"], results["tflop_per_image"]
     gap, identity, features = results["gap_closed"], results["identity"], results["features"]
-    fast, slow = results["steps"]["distilled"], results["steps"]["baseline"]
+    fast, slow = (count_steps(results["steps"][model]) for model in ("distilled", "baseline"))
     n = results["n"]
     return f"""\
 The {results["pair"]} pair at {n:,} held-out prompts and seeds (distances and seconds measured, TFLOP computed):
 
-| | distilled, {fast} steps | distilled + head | baseline, {slow} steps |
+| | distilled, {fast} | distilled + head | baseline, {slow} |
 |---|---|---|---|
 | Fréchet distance to the baseline | {frechet["distilled"]:.2f} | **{frechet["enhanced"]:.2f}** | \
 {frechet["baseline_floor"]:.2f} (other seeds) |
@@ -34,9 +36,10 @@ The {results["pair"]} pair at {n:,} held-out prompts and seeds (distances and se
 
 - **Share of the gap closed: {_share(gap)}**; an unsharp mask of the same images reaches a distance of \
 {frechet["unsharp"]:.2f}.
+{_extrapolated(results["gap_extrapolated"])}\
 - Identity kept: cosine of head output and its input {identity["mean"]:.3f} on average, {identity["p05"]:.3f} at the \
 5th percentile.
-- Against {slow} baseline steps distilled + head saves **{results["saving"]["tflop"]:.1%} of the TFLOP and \
+- Against a baseline of {slow} distilled + head saves **{results["saving"]["tflop"]:.1%} of the TFLOP and \
 {results["saving"]["seconds"]:.1%} of the time**; against 28 steps {results["saving_at_28_steps"]["tflop"]:.1%} and \
 {results["saving_at_28_steps"]["seconds"]:.1%}.
 
@@ -48,6 +51,15 @@ def fill(text: str, figures: str) -> str:
     """``text`` with ``figures`` between its marks; raises `ValueError` if a mark is missing."""
     start, end = text.index(BEGIN) + len(BEGIN), text.index(END)
     return f"{text[:start]}\n{figures}\n{text[end:]}"
+
+
+def _extrapolated(gap: Mapping[str, Any] | None) -> str:
+    if gap is None:
+        return ""
+    return (
+        f"- Extrapolated to endless subjects the distances are {gap['distilled']:.2f} before, {gap['enhanced']:.2f} "
+        f"after and {gap['baseline_floor']:.2f} for other seeds: {_share(gap['share'])} of the gap.\n"
+    )
 
 
 def _share(gap: Mapping[str, float | None]) -> str:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from topcoat.errors import UsageError
-from topcoat.evaluation import GaussianStatistics, frechet_distance, gap_closed
+from topcoat.evaluation import GaussianStatistics, extrapolated_gap, frechet_distance, gap_closed
 
 
 def sets(n: int, d: int, seed: int, closed: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -73,6 +73,40 @@ def test_without_a_gap_there_is_no_share() -> None:
     found = gap_closed(y, y, y, torch.randn(50, 4, generator=generator), resamples=20)
     assert (found.value, found.low, found.high) == (None, None, None)
     assert found.distilled.value == pytest.approx(0, abs=1e-9)
+
+
+def test_extrapolation_is_twice_the_whole_less_the_mean_of_the_halves() -> None:
+    x, z, y, y2 = sets(90, 6, seed=3, closed=0.6)
+
+    def distance(a: Tensor, b: Tensor) -> float:
+        return frechet_distance(GaussianStatistics.of(a), GaussianStatistics.of(b))
+
+    expected = [2 * distance(a, y) - (distance(a[::2], y[::2]) + distance(a[1::2], y[1::2])) / 2 for a in (x, z, y2)]
+    found = extrapolated_gap(x, z, y, y2, resamples=20)
+    assert [found.distilled.value, found.enhanced.value] == pytest.approx(expected[:2], rel=1e-9)
+    assert found.floor.value == pytest.approx(max(0.0, expected[2]), rel=1e-9)
+
+
+def test_extrapolation_tells_the_share_that_few_subjects_exaggerate() -> None:
+    # y and y' are of one distribution, so the true floor is 0 and the true share 0.75.
+    generator = torch.Generator().manual_seed(5)
+    y, other = torch.randn(192, 16, generator=generator), torch.randn(192, 16, generator=generator)
+    shift = torch.zeros(16)
+    shift[0] = 1.2
+    plain = gap_closed(y + shift, y + shift / 2, y, other, resamples=50)
+    assert plain.floor.value > 0.7 and plain.value is not None and plain.value > 1.5
+    found = extrapolated_gap(y + shift, y + shift / 2, y, other, resamples=50)
+    assert found.floor.value < 0.2
+    assert found.value == pytest.approx(0.75, abs=0.1)
+
+
+def test_extrapolation_refuses_too_few_and_unequal_sets() -> None:
+    x, z, y, y2 = sets(20, 12, seed=0, closed=0.5)
+    with pytest.raises(UsageError, match="24 or more"):
+        extrapolated_gap(x, z, y, y2)
+    x, z, y, y2 = sets(40, 12, seed=0, closed=0.5)
+    with pytest.raises(UsageError, match="same 24 or more"):
+        extrapolated_gap(x, z, y, y2[:30])
 
 
 def test_refusals() -> None:

@@ -13,7 +13,7 @@ import torch
 from topcoat.charts import Bar, bars, histogram
 from topcoat.evaluation import FeatureRecord, Identity, IdentityPairs
 from topcoat.generators.base import Licence
-from topcoat.proof import Distances, PerImage, Proof, Saving, Share, Steps
+from topcoat.proof import Distances, ExtrapolatedGap, PerImage, Proof, Saving, Share, Steps
 from topcoat.proof.report import Evidence, render
 
 
@@ -25,6 +25,7 @@ def fake_proof(**changes: Any) -> Proof:
         steps=Steps(4, 50),
         frechet=Distances(10.0, 4.0, 8.0, 1.0),
         gap_closed=Share(0.667, 0.6, 0.72),
+        gap_extrapolated=None,
         identity=Identity(0.98, 0.95),
         identity_pairs=IdentityPairs(0.9, 0.8, 0.3, 0.6),
         seconds_per_image=PerImage(0.012, 0.002, 0.11, 0.014),
@@ -118,6 +119,17 @@ def test_without_a_gap_the_page_says_so() -> None:
     assert "no measurable gap" in proof.summary()
     page = render(proof, evidence(count=2))
     assert "No measurable gap to close" in page and "not measurable" in page
+
+
+def test_few_subjects_are_led_by_the_extrapolated_gap() -> None:
+    endless = ExtrapolatedGap(Share(0.81, 0.7, 0.9), 1.2, 0.3, 0.05)
+    few = fake_proof(gap_closed=Share(None, None, None), gap_extrapolated=endless)
+    assert few.headline.startswith("81 % of the gap closed")
+    assert "81 % (95 % interval 70 % to 90 %) of the gap, extrapolated to endless subjects" in few.summary()
+    page = unescape(render(few, evidence())).replace("\xa0", " ")
+    assert "Share of the gap closed, extrapolated" in page and "1.2 / 0.3 / 0.05" in page
+    many = fake_proof(n=1000, gap_extrapolated=endless)
+    assert many.headline.startswith("67 % of the gap closed")
 
 
 def test_charts_are_well_formed_and_to_scale() -> None:

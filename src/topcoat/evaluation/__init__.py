@@ -8,7 +8,7 @@ from topcoat.evaluation.embed import Embeddings, FeatureNetLike, Images, batches
 from topcoat.evaluation.evaluate import METRICS, evaluate
 from topcoat.evaluation.examples import choose_examples
 from topcoat.evaluation.frechet import FrechetInfinity, GaussianStatistics, frechet_distance, frechet_infinity
-from topcoat.evaluation.gap import GapClosed, Interval, gap_closed
+from topcoat.evaluation.gap import GapClosed, Interval, extrapolated_gap, gap_closed
 from topcoat.evaluation.groups import Groups, GroupScore, compare_groups, holm, mean_interval
 from topcoat.evaluation.identity import (
     Identity,
@@ -87,6 +87,7 @@ __all__ = [
     "different_subjects",
     "embed",
     "evaluate",
+    "extrapolated_gap",
     "fit_unsharp",
     "frechet_distance",
     "frechet_infinity",

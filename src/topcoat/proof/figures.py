@@ -14,7 +14,7 @@ from topcoat.proof.record import Proof, percent, saving_words
 
 def cards(proof: Proof) -> str:
     """The main figures, one card each."""
-    gap, control = proof.gap_closed, proof.settings["gap_closed_by_unsharp"]["value"]
+    gap, control = proof.shown_gap, proof.settings["gap_closed_by_unsharp"]["value"]
     steps, seconds = proof.steps, proof.seconds_per_image
     interval = (
         "no gap to close"
@@ -125,6 +125,7 @@ def figures_table(proof: Proof) -> str:
             "" if gap is None else f"the do-nothing score is {gap:.1f} times the floor",
         ),
         ("Share of the gap closed", str(proof.gap_closed), "measured", "bootstrap over subjects"),
+        *_extrapolated(proof),
         ("Identity, input to output of the head", f"{kept.mean:.4f}", "measured", f"5th percentile {kept.p05:.4f}"),
         (
             "Identity, same subject in both models",
@@ -179,6 +180,15 @@ def figures_table(proof: Proof) -> str:
         (f"TFLOP, baseline, {count_steps(steps.baseline)}", format_tflop(tflop.baseline), "computed", "whole pipeline"),
     ]
     return table(("What", "Figure", "Kind", "Beside it"), rows, "facts")
+
+
+def _extrapolated(proof: Proof) -> list[tuple[str, str, str, str]]:
+    gap = proof.gap_extrapolated
+    if gap is None:
+        return []
+    distances = " / ".join(f"{value:.3g}" for value in (gap.distilled, gap.enhanced, gap.baseline_floor))
+    beside = f"distilled / head / floor: {distances}"
+    return [("Share of the gap closed, extrapolated to endless subjects", str(gap.share), "measured", beside)]
 
 
 def _control(proof: Proof) -> str:

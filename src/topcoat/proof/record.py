@@ -47,6 +47,17 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
+class ExtrapolatedGap:
+    """The gap at endlessly many subjects: `topcoat.evaluation.extrapolated_gap`."""
+
+    share: Share
+    distilled: float
+    """Fréchet distances to the baseline."""
+    enhanced: float
+    baseline_floor: float
+
+
+@dataclass(frozen=True, slots=True)
 class PerImage:
     """One figure per image: distilled without head, head alone, baseline at its default steps, distilled + head.
 
@@ -76,6 +87,8 @@ class Proof:
     steps: Steps
     frechet: Distances
     gap_closed: Share
+    gap_extrapolated: ExtrapolatedGap | None
+    """What to go by where there are too few subjects for `gap_closed`."""
     identity: Identity
     identity_pairs: IdentityPairs
     seconds_per_image: PerImage
@@ -95,9 +108,16 @@ class Proof:
         return dataclasses.asdict(self)
 
     @property
+    def shown_gap(self) -> Share:
+        """The share to lead with: the plain one at 1,000 subjects or more, else the extrapolated one."""
+        if self.n >= ENOUGH_IMAGES or self.gap_extrapolated is None:
+            return self.gap_closed
+        return self.gap_extrapolated.share
+
+    @property
     def headline(self) -> str:
         """One line: what was bought, at which price."""
-        gap = self.gap_closed.value
+        gap = self.shown_gap.value
         bought = "No measurable gap to close" if gap is None else f"{percent(gap)} of the gap closed"
         cost = f"{saving_words(self.saving.tflop)} compute: {count_steps(self.steps.distilled)} + head"
         return f"{bought} for {cost} against {count_steps(self.steps.baseline)}"
@@ -135,6 +155,14 @@ def saving_words(share: float) -> str:
 
 def _gap_sentence(proof: Proof) -> str:
     found, control = proof.frechet, proof.settings["gap_closed_by_unsharp"]["value"]
+    endless = proof.gap_extrapolated
+    if proof.n < ENOUGH_IMAGES and endless is not None and endless.share.value is not None:
+        return (
+            f"The head closes {endless.share} of the gap, extrapolated to endless subjects (Fréchet distance "
+            f"{endless.distilled:.3g} before, {endless.enhanced:.3g} after, floor {endless.baseline_floor:.3g}); "
+            f"measured at {proof.n:,} subjects: {found.distilled:.3g}, {found.enhanced:.3g} and "
+            f"{found.baseline_floor:.3g}."
+        )
     distances = (
         f"measured Fréchet distance {found.distilled:.3g} before, {found.enhanced:.3g} after, floor "
         f"{found.baseline_floor:.3g}"

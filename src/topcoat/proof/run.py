@@ -25,6 +25,7 @@ from topcoat.evaluation import (
     cosine,
     different_subjects,
     embed,
+    extrapolated_gap,
     fit_unsharp,
     gap_closed,
     gradient_energy,
@@ -41,7 +42,7 @@ from topcoat.pairs.manifest import pair_identity, versions
 from topcoat.prompts import Prompt, as_prompts
 from topcoat.proof.collect import FLOOR_SEED_OFFSET, Collected, Progress, collect
 from topcoat.proof.enhancing import ProofHead
-from topcoat.proof.record import Distances, PerImage, Proof, Saving, Share, Steps
+from topcoat.proof.record import Distances, ExtrapolatedGap, PerImage, Proof, Saving, Share, Steps
 from topcoat.proof.report import Evidence, write_report
 from topcoat.proof.store import ShardStore, to_bytes, to_floats
 
@@ -111,6 +112,8 @@ class Judged:
     features: dict[str, Embeddings]
     gap: GapClosed
     gap_by_unsharp: GapClosed
+    extrapolated: GapClosed | None
+    """The gap extrapolated to endless subjects; None for fewer than twice as many as the features have dimensions."""
     gradient_energy: dict[str, float]
     seconds: float
 
@@ -135,7 +138,9 @@ def judge(images: Collected, net: FeatureNetLike) -> Judged:
     }
     x, y, floor = (found[name].embedding for name in ("distilled", "baseline", "floor"))
     gap, by_unsharp = (gap_closed(x, found[name].embedding, y, floor) for name in ("enhanced", "unsharp"))
-    return Judged(control, unsharp, found, gap, by_unsharp, energy, time.perf_counter() - start)
+    z = found["enhanced"].embedding
+    extrapolated = extrapolated_gap(x, z, y, floor) if len(y) >= 2 * y.shape[1] else None
+    return Judged(control, unsharp, found, gap, by_unsharp, extrapolated, energy, time.perf_counter() - start)
 
 
 def _proof(
@@ -164,6 +169,7 @@ def _proof(
             gap.distilled.value, gap.enhanced.value, judged.gap_by_unsharp.enhanced.value, gap.floor.value
         ),
         gap_closed=Share(gap.value, gap.low, gap.high),
+        gap_extrapolated=_extrapolated(judged.extrapolated),
         identity=identity(x, z),
         identity_pairs=identity_pairs(x, y),
         seconds_per_image=seconds,
@@ -219,6 +225,13 @@ def _settings(
         "stage_seconds": images.stage_seconds | {"evaluation": judged.seconds},
         "cost": table.as_dict(),
     }
+
+
+def _extrapolated(gap: GapClosed | None) -> ExtrapolatedGap | None:
+    if gap is None:
+        return None
+    share = Share(gap.value, gap.low, gap.high)
+    return ExtrapolatedGap(share, gap.distilled.value, gap.enhanced.value, gap.floor.value)
 
 
 def _ends(low: float, high: float) -> dict[str, float]:
