@@ -32,7 +32,7 @@ class Bar:
 
 def bars(rows: Sequence[Bar], *, title: str, marker: tuple[float, str] | None = None) -> str:
     """Horizontal bars from 0; ``marker`` is a value with its name, drawn as a dashed line over all rows."""
-    top = max([row.high if row.high is not None else row.value for row in rows] + [marker[0] if marker else 0.0])
+    top = max([max(row.value, row.high or 0.0) for row in rows] + [marker[0] if marker else 0.0])
     room = _WIDTH - _LABEL - 16 - _CHARACTER * max(len(row.text) for row in rows)
     scale = room / top if top > 0 else 0.0
     height = len(rows) * _ROW + (26 if marker else 6)

@@ -60,10 +60,10 @@ class Reading:
 
     def read(self, streams: list[Iterator[Tensor]]) -> None:
         """Read the streams of `NAMES` (the last two may be empty) to their ends."""
-        for batches_ in zip_longest(*streams):
+        for images in zip_longest(*streams):
             seen = {
                 name: SeenBatch(batch, self._net, self._cache)
-                for name, batch in zip(NAMES, batches_, strict=True)
+                for name, batch in zip(NAMES, images, strict=True)
                 if batch is not None
             }
             for name, batch in seen.items():
@@ -112,7 +112,7 @@ class Reading:
         self.energy.setdefault(name, []).append(gradient_energy(batch))
         if self._quality is not None:
             self._add(f"{name} quality", seen.quality(self._quality))
-        if "paired" in self._metrics and min(batch.shape[-2:]) >= SMALLEST_PX:
+        if "paired" in self._metrics and name in NAMES and min(batch.shape[-2:]) >= SMALLEST_PX:
             total, count = self._power.get(name, (torch.zeros(RINGS, dtype=torch.float64), 0))
             self._power[name] = (total + seen.spectrum.sum(dim=0), count + len(batch))
         if not self._keep:
