@@ -6,7 +6,7 @@ Noise and subject stay coupled, so that one seed shows one subject in both model
 teacher's blocks (block removal before distillation, as in BK-SDM, arXiv 2305.15798): of full size, a reflow student of
 this baseline is nearly as good as its teacher. What the smaller one cannot resolve along the line it averages, and that
 is the systematic softness which heads are there to undo. It is trained at the noise levels where a sampler of
-`distilled_steps` steps (or a divisor of that) stops and at no others, as timestep-distilled models are: the few blocks
+`distilled_levels` steps (or a divisor of that) stops and at no others, as timestep-distilled models are: the few blocks
 it has are spent on those.
 """
 
@@ -52,7 +52,9 @@ def distill_steps(recipe: Recipe, shop: Workshop) -> None:
     def loss_at(seen: int) -> tuple[Tensor, Tensor]:
         generator = torch.Generator().manual_seed(73 * 1_000_003 + seen)
         rows = torch.randint(len(noise), (recipe.batch_size,), generator=generator)
-        level = torch.randint(1, recipe.distilled_steps + 1, (len(rows),), generator=generator) / recipe.distilled_steps
+        level = (
+            torch.randint(1, recipe.distilled_levels + 1, (len(rows),), generator=generator) / recipe.distilled_levels
+        )
         mixed = torch.lerp(portraits[rows], noise[rows], level.view(-1, 1, 1))
         with torch.autocast("cpu", torch.bfloat16):
             predicted = velocity(student, mixed, level, conditions.take(rows))

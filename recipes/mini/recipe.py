@@ -40,15 +40,16 @@ class Recipe(StrictModel):
     guidance: float = 1.7
     guidance_images: int = 12_000
 
-    distilled_steps: int = 4
+    distilled_levels: int = 4
+    distilled_steps: int = 1
     distilled_double_blocks: int = 2
     distilled_single_blocks: int = 2
     trajectories: int = 5_000
     distilled_images: int = 64_000
 
     head_run: str = "best-unet"
-    head_pairs: int = 4_200
-    head_images: int = 40_000
+    head_pairs: int = 4_000
+    head_images: int = 36_000
 
 
 class Workshop:
