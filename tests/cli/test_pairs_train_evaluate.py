@@ -36,7 +36,7 @@ def test_the_chain(run: Any, run_json: Any, pairs: Path, tmp_path: Path, tiny_fe
 
     report = tmp_path / "report"
     run("evaluate", "--data", pairs, "--head", tmp_path / "head", "--split", "train", "-o", report)
-    assert sorted(path.name for path in report.iterdir()) == ["contact.png", "report.json", "report.md"]
+    assert sorted(path.name for path in report.iterdir()) == ["contact.png", "report.html", "report.json", "report.md"]
     again = run_json("evaluate", "--data", pairs, "--head", tmp_path / "head", "--split", "train")
     assert again["n"] == facts["splits"]["train"]
     assert again["gap_closed"] is None

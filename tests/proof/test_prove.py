@@ -25,6 +25,7 @@ KEYS = {
     "steps": {"distilled", "baseline"},
     "frechet": {"distilled", "enhanced", "unsharp", "baseline_floor"},
     "gap_closed": {"value", "low", "high"},
+    "gap_extrapolated": None,
     "identity": {"mean", "p05"},
     "identity_pairs": {"same_mean", "same_p05", "different_mean", "different_p95"},
     "seconds_per_image": {"distilled", "head", "baseline", "enhanced"},
@@ -58,6 +59,7 @@ def test_report_json_has_the_keys_and_agrees_with_its_parts(
             assert set(data[key]) == inner
     assert data == json.loads(json.dumps(found.as_dict()))
     assert (data["pair"], data["n"], data["steps"]) == ("tiny", 16, {"distilled": 1, "baseline": 3})
+    assert data["gap_extrapolated"] is None  # 16 subjects are fewer than twice the dimensions
     table = pair_cost(flux_pair, head)
     assert data["tflop_per_image"]["baseline"] == pytest.approx(table.baseline.tflop)
     assert data["saving"]["tflop"] == pytest.approx(table.saving(3))
