@@ -118,7 +118,9 @@ def test_without_a_gap_the_page_says_so() -> None:
     proof = fake_proof(gap_closed=Share(None, None, None), settings=settings)
     assert "no measurable gap" in proof.summary()
     page = render(proof, evidence(count=2))
-    assert "No measurable gap to close" in page and "not measurable" in page
+    assert "Too few subjects to tell the gap" in page and "not measurable" in page
+    many = dataclasses.replace(proof, n=1000)
+    assert "No measurable gap to close" in render(many, evidence(count=2))
 
 
 def test_few_subjects_are_led_by_the_extrapolated_gap() -> None:
@@ -128,6 +130,9 @@ def test_few_subjects_are_led_by_the_extrapolated_gap() -> None:
     assert "81 % (95 % interval 70 % to 90 %) of the gap, extrapolated to endless subjects" in few.summary()
     page = unescape(render(few, evidence())).replace("\xa0", " ")
     assert "Share of the gap closed, extrapolated" in page and "1.2 / 0.3 / 0.05" in page
+    unknown = ExtrapolatedGap(Share(None, None, None), 1.2, 0.3, 0.05)
+    words = fake_proof(gap_extrapolated=unknown).summary()
+    assert "64 subjects are too few to tell the share of the gap, extrapolated" in words and "1.2 before" in words
     many = fake_proof(n=1000, gap_extrapolated=endless)
     assert many.headline.startswith("67 % of the gap closed")
 

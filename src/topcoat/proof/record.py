@@ -118,7 +118,8 @@ class Proof:
     def headline(self) -> str:
         """One line: what was bought, at which price."""
         gap = self.shown_gap.value
-        bought = "No measurable gap to close" if gap is None else f"{percent(gap)} of the gap closed"
+        unknown = "Too few subjects to tell the gap" if self.n < ENOUGH_IMAGES else "No measurable gap to close"
+        bought = unknown if gap is None else f"{percent(gap)} of the gap closed"
         cost = f"{saving_words(self.saving.tflop)} compute: {count_steps(self.steps.distilled)} + head"
         return f"{bought} for {cost} against {count_steps(self.steps.baseline)}"
 
@@ -156,9 +157,14 @@ def saving_words(share: float) -> str:
 def _gap_sentence(proof: Proof) -> str:
     found, control = proof.frechet, proof.settings["gap_closed_by_unsharp"]["value"]
     endless = proof.gap_extrapolated
-    if proof.n < ENOUGH_IMAGES and endless is not None and endless.share.value is not None:
+    if proof.n < ENOUGH_IMAGES and endless is not None:
+        found_share = (
+            f"{proof.n:,} subjects are too few to tell the share of the gap"
+            if endless.share.value is None
+            else f"The head closes {endless.share} of the gap"
+        )
         return (
-            f"The head closes {endless.share} of the gap, extrapolated to endless subjects (Fréchet distance "
+            f"{found_share}, extrapolated to endless subjects (Fréchet distance "
             f"{endless.distilled:.3g} before, {endless.enhanced:.3g} after, floor {endless.baseline_floor:.3g}); "
             f"measured at {proof.n:,} subjects: {found.distilled:.3g}, {found.enhanced:.3g} and "
             f"{found.baseline_floor:.3g}."
