@@ -28,15 +28,21 @@ SEEDS = range(5_000, 5_000 + COUNT)
 def painted() -> dict[str, Tensor]:
     """The same subjects by both models, and enhanced."""
     distilled, baseline = load_pair(model_pair("mini"))
-    x = distilled.generate(TEXTS, SEEDS)
-    return {"x": x, "z": Head.default()(x), "y": baseline.generate(TEXTS, SEEDS)}
+    latents = distilled.generate_latents(TEXTS, SEEDS)
+    x = distilled.decode(latents)
+    return {
+        "x": x,
+        "head": Head.default()(x),
+        "decoder": Head.default("latent")(latents),
+        "y": baseline.generate(TEXTS, SEEDS),
+    }
 
 
 def test_the_assets_are_small_complete_and_as_the_card_says() -> None:
     card = json.loads((MINI / "card.json").read_text())
     weights = {str(path.relative_to(MINI)): sha256_of(path) for path in MINI.rglob("*.safetensors")}
     assert weights == card["digests"]
-    assert len(weights) == 8  # VAE, two text encoders, two transformers, two feature nets, the head
+    assert len(weights) == 9  # VAE, two text encoders, two transformers, two feature nets, two heads
     files = [path for path in MINI.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 60e6
     assert {path.suffix for path in files} <= {".safetensors", ".json", ".md"}
@@ -72,9 +78,10 @@ def test_one_seed_is_one_subject_in_both_models(painted: dict[str, Tensor]) -> N
     assert float(same.quantile(0.05)) > float(different.mean())
 
 
-def test_the_head_comes_nearer_to_the_baseline_and_keeps_the_person(painted: dict[str, Tensor]) -> None:
+@pytest.mark.parametrize("head", ["head", "decoder"])
+def test_both_heads_come_nearer_to_the_baseline_and_keep_the_person(painted: dict[str, Tensor], head: str) -> None:
     net = load_feature_net("eval")
-    x, z, y = (net(painted[name]) for name in ("x", "z", "y"))
+    x, z, y = (net(painted[name]) for name in ("x", head, "y"))
     before = (x.embedding - y.embedding).norm(dim=1).mean()
     after = (z.embedding - y.embedding).norm(dim=1).mean()
     assert float(after) < float(before)

@@ -9,7 +9,7 @@ from pathlib import Path
 from recipes.mini.recipe import Recipe, Workshop
 from topcoat.config import load_config
 
-STAGES = ("renders", "features", "vae", "text", "baseline", "guide", "distill", "assemble", "head")
+STAGES = ("renders", "features", "vae", "text", "baseline", "guide", "distill", "assemble", "study")
 
 
 def main() -> None:
@@ -71,10 +71,10 @@ def _run(stage: str, recipe: Recipe, shop: Workshop, threads: int) -> None:
         from recipes.mini.assemble import assemble
 
         assemble(recipe, shop)
-    elif stage == "head":
-        from recipes.mini.head import make_head
+    elif stage == "study":
+        from recipes.mini.study import make_study
 
-        make_head(recipe, shop)
+        make_study(recipe, shop)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ LICENCE = {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE
 
 
 def assemble(recipe: Recipe, shop: Workshop) -> None:
-    """Write `assets/mini` (all but the head, which `topcoat train` makes) and the digests of every weight file."""
+    """Write `assets/mini` (all but the heads, which the study makes) and the digests of every weight file."""
     scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0, use_dynamic_shifting=False)
     text: Any = TextEncoders.load(shop.text)
     pipeline: Any = FluxPipeline(

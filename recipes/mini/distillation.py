@@ -2,12 +2,13 @@
 
 Reflow (rectified flow, arXiv 2209.03003; for text to image InstaFlow, arXiv 2309.06380): the baseline draws portraits
 from seeded noise, and the student, started from its weights, learns the straight line from each noise to its portrait.
-Noise and subject stay coupled, so that one seed shows one subject in both models. The student keeps part of the
-teacher's blocks (block removal before distillation, as in BK-SDM, arXiv 2305.15798): of full size, a reflow student of
-this baseline is nearly as good as its teacher. What the smaller one cannot resolve along the line it averages, and that
-is the systematic softness which heads are there to undo. It is trained at the noise levels where a sampler of
-`distilled_levels` steps (or a divisor of that) stops and at no others, as timestep-distilled models are: the few blocks
-it has are spent on those.
+Noise and subject stay coupled, so that one seed shows one subject in both models. Few-step models are drawn from
+trajectories under strong classifier-free guidance (arXiv 2207.12598), which holds their shapes together and makes them
+waxy: strong contrast, glaring colours, simplified skin. So it is here: the student's trajectories are of the unguided
+baseline under `distilled_guidance`, while the mini baseline itself has learnt a mild one. That, and the softness of the
+straight line, is the systematic difference which heads are there to undo; drawn under the baseline's own guidance a
+student is nearly as good as its teacher. It is trained at the noise levels where a sampler of `distilled_levels` steps
+(or a divisor of that) stops and at no others, as timestep-distilled models are.
 """
 
 from __future__ import annotations
@@ -30,8 +31,6 @@ from topcoat.files import atomic_path, write_json
 from topcoat.prompts import sample_prompts
 
 SHARD_TRAJECTORIES = 500
-TEACHER_STEPS = 25
-"""The baseline at 25 steps is within about 45 dB of itself at 50, and half the price."""
 PEAK_SHARE = 0.5
 WARM_UP_IMAGES = 3_000
 DECAY_SHARE = 0.7
@@ -109,7 +108,8 @@ def _trajectories(recipe: Recipe, shop: Workshop, conditions: Condition) -> tupl
     """Noise and portrait tokens (M, T, 64) of the baseline; missing shards are drawn."""
     folder = shop.distilled / "trajectories"
     folder.mkdir(parents=True, exist_ok=True)
-    teacher = load_transformer(baseline_folder(shop))
+    teacher = load_transformer(shop.baseline / "transformer")
+    nothing = Condition(*TextEncoders.load(shop.text).embed([""], recipe.text_tokens))
     side = recipe.size_px // 8
     noises, portraits = [], []
     with Meter("drawing trajectories", recipe.trajectories) as meter:
@@ -118,9 +118,16 @@ def _trajectories(recipe: Recipe, shop: Workshop, conditions: Condition) -> tupl
             noise = noise_of(range(FIRST_SEED + first, FIRST_SEED + last), side)
             path = folder / f"{first:06d}.safetensors"
             if not path.exists():
-                drawn = pack(sample(teacher, noise, conditions.take(slice(first, last)), TEACHER_STEPS))
+                drawn = sample(
+                    teacher,
+                    noise,
+                    conditions.take(slice(first, last)),
+                    recipe.trajectory_steps,
+                    unconditional=nothing,
+                    guidance=recipe.distilled_guidance,
+                )
                 with atomic_path(path) as temporary:
-                    save_file({"portraits": drawn.contiguous()}, temporary)
+                    save_file({"portraits": pack(drawn).contiguous()}, temporary)
             noises.append(noise)
             portraits.append(load_file(path)["portraits"])
             meter.update(last, "by the baseline")

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pydantic
+
 from topcoat.config import StrictModel
 
 PROMPT_SEED = 20_250_502
 """Seed of the training prompts. Users sample with small seeds, so their prompts are not these."""
+
+STUDY_IMAGES = {
+    "best-unet": 60_000,
+    "decoder": 60_000,
+    "paper-unet": 24_000,
+    "paper-cyclegan": 6_000,
+    "paper-esa": 6_000,
+}
+"""The study's runs in their order, with the images that each sees."""
 
 
 class Recipe(StrictModel):
@@ -40,16 +51,18 @@ class Recipe(StrictModel):
     guidance: float = 1.7
     guidance_images: int = 12_000
 
+    distilled_guidance: float = 5.0
     distilled_levels: int = 4
     distilled_steps: int = 1
     distilled_double_blocks: int = 2
-    distilled_single_blocks: int = 2
+    distilled_single_blocks: int = 4
     trajectories: int = 5_000
-    distilled_images: int = 64_000
+    trajectory_steps: int = 16
+    distilled_images: int = 40_000
 
-    head_run: str = "best-unet"
-    head_pairs: int = 4_000
-    head_images: int = 36_000
+    study_pairs: int = 8_000
+    study_subjects: int = 1_000
+    study_images: dict[str, int] = pydantic.Field(default_factory=lambda: dict(STUDY_IMAGES))
 
 
 class Workshop:

@@ -6,4 +6,5 @@ from pathlib import Path
 
 MINI = Path(__file__).resolve().parent / "assets" / "mini"
 """``pair.json`` (the model pair), ``pipeline/`` and ``distilled/`` (its networks), ``features/loss`` and
-``features/eval`` (the feature nets), ``head/``, and ``card.json`` (how all of it was made, with digests)."""
+``features/eval`` (the feature nets), ``head/`` (it takes images), ``decoder/`` (it takes latents), and ``card.json``
+(how all of it was made, with digests)."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from topcoat.cli.console import Output, command
-from topcoat.cli.options import NO_HEAD, BatchSizeOption, PairOption
+from topcoat.cli.options import BatchSizeOption, PairOption, named_head
 from topcoat.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def cost(
     pair: PairOption = "mini",
     head: Annotated[
         str | None,
-        typer.Option("--head", metavar="DIR", help="Head folder; the embedded one by default; or none."),
+        typer.Option("--head", metavar="DIR", help="Head folder, embedded (the default), embedded-decoder, or none."),
     ] = None,
     size: Annotated[int | None, typer.Option("--size", min=16, help="Side in px; the pair's own by default.")] = None,
     baseline_steps: Annotated[str, typer.Option(help="Step counts of the baseline, with commas.")] = "28",
@@ -77,7 +77,6 @@ def cost(
     from topcoat.cost.flops import pair_cost
     from topcoat.cost.prices import find_gpu, load_prices
     from topcoat.generators.presets import model_pair
-    from topcoat.heads.base import Head
 
     baseline_counts = step_counts(baseline_steps, "--baseline-steps")
     distilled_counts = step_counts(distilled_steps, "--distilled-steps")
@@ -87,7 +86,7 @@ def cost(
         raise UsageError("--tco needs a GPU to compute seconds for; add --price, such as --price h100")
     gpu = None if price is None else find_gpu(price, load_prices(prices))
     chosen = model_pair(pair)
-    opened = None if head == NO_HEAD else Head.default() if head is None else Head.from_pretrained(head)
+    opened = named_head(head)
     table = pair_cost(chosen, opened, size, baseline_steps=baseline_counts)
     tables = [table.at_distilled_steps(count) for count in distilled_counts or [table.distilled.steps]]
     for number, item in enumerate(tables):

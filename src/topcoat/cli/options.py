@@ -22,13 +22,19 @@ HELD_OUT_FIRST_SEED = 9_000_000
 """Noise seed of the first held-out subject; far from the seeds that pairs are built with."""
 EMBEDDED_HEAD = "embedded"
 """The head in the package, by name; what ``--head`` means for the mini pair where it is left out."""
+EMBEDDED_DECODER = "embedded-decoder"
+"""The head in the package that decodes latents, by name."""
 
 PairOption = Annotated[
     str, typer.Option("--pair", help="Model pair: mini, flux1, flux2-klein, sdxl, z-image, or a spec file (YAML).")
 ]
 HeadOption = Annotated[
     str | None,
-    typer.Option("--head", help="Head folder or hub id; without it the embedded head of the mini pair.", metavar="DIR"),
+    typer.Option(
+        "--head",
+        help="Head folder or hub id; by default the mini pair's embedded one; embedded-decoder decodes latents.",
+        metavar="DIR",
+    ),
 ]
 StrengthOption = Annotated[
     float, typer.Option("--strength", min=0.0, max=2.0, help="0 leaves the image as it is, 1 is the trained amount.")
@@ -62,23 +68,30 @@ PromptColumnOption = Annotated[
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and what it costs, then stop.")]
 
 
-def open_head(head: str | None, pair_name: str) -> Head | None:
-    """The head that ``--head`` names: a folder or hub id, none at all, or by default the mini pair's own.
-
-    Raises `UsageError` where no head is named and none is shipped for the pair.
+def named_head(head: str | None) -> Head | None:
+    """The head that ``--head`` names: a folder or hub id, none at all, or an embedded one (by default that which takes
+    images).
     """
     from topcoat.heads.base import Head
 
     if head == NO_HEAD:
         return None
-    if head not in (None, EMBEDDED_HEAD):
-        return Head.from_pretrained(head)
-    if pair_name != "mini":
+    if head in (None, EMBEDDED_HEAD, EMBEDDED_DECODER):
+        return Head.default("latent" if head == EMBEDDED_DECODER else "image")
+    return Head.from_pretrained(head)
+
+
+def open_head(head: str | None, pair_name: str) -> Head | None:
+    """`named_head`, where the embedded ones are for the mini pair alone.
+
+    Raises `UsageError` where no head is named and none is shipped for the pair.
+    """
+    if head in (None, EMBEDDED_HEAD, EMBEDDED_DECODER) and pair_name != "mini":
         raise UsageError(
             f"no head is shipped for the pair {pair_name}; give --head DIR (see topcoat train --help), "
             f"or --head {NO_HEAD} for the distilled images alone"
         )
-    return Head.default()
+    return named_head(head)
 
 
 def need_head(head: str | None, pair_name: str) -> Head:

@@ -51,6 +51,10 @@ def reproduce(
         bool,
         typer.Option("--full-size", help="Train the paper's CycleGAN sizes without a GPU too, however long it takes."),
     ] = False,
+    baseline_from: Annotated[
+        Path | None,
+        typer.Option("--baseline-from", help="Pairs of the same baseline, whose baseline images are used again."),
+    ] = None,
     batch_size: BatchSizeOption = 8,
     dry_run: DryRunOption = False,
 ) -> None:
@@ -78,6 +82,7 @@ def reproduce(
         range(HELD_OUT_FIRST_SEED, HELD_OUT_FIRST_SEED + held_out),
         output=output,
         batch_size=batch_size,
+        baseline_from=baseline_from,
     )
     for line in licence_lines(chosen):
         out.line(line)

@@ -12,6 +12,7 @@ the measured distance, and the percentiles are taken of those.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -76,17 +77,17 @@ def gap_closed(
     """
     _check(distilled, enhanced, baseline, floor, resamples)
     x, z, y, y2 = (part.detach().to("cpu", torch.float64) for part in (distilled, enhanced, baseline, floor))
+
+    def distances(count: int, generator: torch.Generator) -> Tensor:
+        weights = _draw(count, len(y), generator)
+        floor_weights = weights if len(y2) == len(y) else _draw(count, len(y2), generator)
+        return _distances((x, z, y2), y, weights, floor_weights)
+
     with one_thread():
         once = torch.ones(1, len(y), dtype=torch.float64), torch.ones(1, len(y2), dtype=torch.float64)
         value = _distances((x, z, y2), y, *once)[:, 0]
-        generator = torch.Generator().manual_seed(seed)
-        drawn: list[Tensor] = []
-        for start in range(0, resamples, _BLOCK):
-            count = min(_BLOCK, resamples - start)
-            weights = _draw(count, len(y), generator)
-            floor_weights = weights if len(y2) == len(y) else _draw(count, len(y2), generator)
-            drawn.append(_distances((x, z, y2), y, weights, floor_weights))
-    return _result(value, torch.cat(drawn, dim=1))
+        samples = _resampled(distances, resamples, seed)
+    return _result(value, samples)
 
 
 def extrapolated_gap(
@@ -120,16 +121,16 @@ def extrapolated_gap(
         ]
         return 2 * whole - (parts[0] + parts[1]) / 2
 
+    def drawn_distances(count: int, generator: torch.Generator) -> Tensor:
+        weights = torch.empty(count, len(y), dtype=torch.float64)
+        for rows in halves:
+            weights[:, rows] = _draw(count, len(rows), generator)
+        return distances(weights)
+
     with one_thread():
         value = distances(torch.ones(1, len(y), dtype=torch.float64))[:, 0].clamp_min(0)
-        generator = torch.Generator().manual_seed(seed)
-        drawn: list[Tensor] = []
-        for start in range(0, resamples, _BLOCK):
-            weights = torch.empty(min(_BLOCK, resamples - start), len(y), dtype=torch.float64)
-            for rows in halves:
-                weights[:, rows] = _draw(len(weights), len(rows), generator)
-            drawn.append(distances(weights))
-    return _result(value, torch.cat(drawn, dim=1))
+        samples = _resampled(drawn_distances, resamples, seed)
+    return _result(value, samples)
 
 
 def _result(value: Tensor, samples: Tensor) -> GapClosed:
@@ -159,6 +160,13 @@ def _check(distilled: Tensor, enhanced: Tensor, baseline: Tensor, floor: Tensor,
         raise UsageError("the share of the gap closed needs 2 or more images on each side (1,000 or more to be useful)")
     if resamples < 10:
         raise UsageError(f"{resamples} resamples give no interval; use 10 or more (default {RESAMPLES})")
+
+
+def _resampled(distances: Callable[[int, torch.Generator], Tensor], resamples: int, seed: int) -> Tensor:
+    """``(3, B)`` distances of ``resamples`` bootstrap draws; ``distances`` makes those of some at a time."""
+    generator = torch.Generator().manual_seed(seed)
+    blocks = (min(_BLOCK, resamples - start) for start in range(0, resamples, _BLOCK))
+    return torch.cat([distances(count, generator) for count in blocks], dim=1)
 
 
 def _draw(count: int, n: int, generator: torch.Generator) -> Tensor:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -166,11 +166,16 @@ class Head:
         return cls(network, config, facts, read_gates(folder))
 
     @classmethod
-    def default(cls) -> Head:
-        """The embedded head of the mini pair; raises `DataError` if the installation lacks it."""
-        folder = MINI / "head"
+    def default(cls, takes: Literal["image", "latent"] = "image") -> Head:
+        """The mini pair's embedded head that takes images, or the one that decodes latents.
+
+        Raises `DataError` if the installation lacks it.
+        """
+        folder = MINI / ("head" if takes == "image" else "decoder")
         if not (folder / WEIGHTS_NAME).is_file():
-            raise DataError("this installation lacks the embedded head; reinstall topcoat or name a head folder")
+            raise DataError(
+                f"this installation lacks the embedded {folder.name}; reinstall topcoat or name a head folder"
+            )
         return cls.from_pretrained(folder)
 
 

@@ -53,6 +53,7 @@ def build_pairs(
     filters: Sequence[str | PairFilter] = (),
     engine: EngineName | Engine = "local",
     generators: tuple[Generator, Generator] | None = None,
+    baseline_from: str | Path | None = None,
     on_progress: Progress | None = None,
 ) -> PairDataset:
     """Paint every prompt with both models of ``pair`` into ``folder``; run again to go on or to add prompts.
@@ -62,11 +63,13 @@ def build_pairs(
     ``painting`` says how images are paired and what else is kept (by default: from the same seed, nothing else).
     ``filters``, given by name or as objects, leave pairs out and list them with reason and score. ``batch_size`` is a
     property of the folder: by default its own, 16 in a new one. ``generators`` replaces loading (distilled, baseline)
-    from ``pair``; ``on_progress`` is called with (pairs done, pairs planned).
+    from ``pair``. ``baseline_from`` is a dataset of the same baseline (with another distilled model, or with fewer
+    prompts) whose images are used again where prompt and seed agree. ``on_progress`` is called with (pairs done, pairs
+    planned).
 
     Raises `UsageError` for bad prompts, seeds, sizes, filters or an unknown engine; `DataError` if ``folder`` holds
-    anything else (nothing is overwritten), was changed or cannot be written; `ModelError` if a model cannot be had or
-    fails for a whole shard.
+    anything else (nothing is overwritten), was changed or cannot be written, or ``baseline_from`` is of another
+    baseline; `ModelError` if a model cannot be had or fails for a whole shard.
     """
     if shard_size < 1 or (batch_size is not None and batch_size < 1):
         raise UsageError(f"batch_size {batch_size} and shard_size {shard_size} must both be 1 or more")
@@ -76,8 +79,11 @@ def build_pairs(
     runner = named_engine(engine) if isinstance(engine, str) else engine
     records = plan_records(prompts, seeds)
     identity = build_identity(models, painting, filter_labels(filters))
+    source = None if baseline_from is None else _baseline_source(Path(baseline_from), models, painting)
     manifest = _open_or_start(folder, models, identity, batch_size, shard_size)
-    workshop = Workshop(folder, models, painting, manifest.batch_size or DEFAULT_BATCH_SIZE, tuple(filters), generators)
+    workshop = Workshop(
+        folder, models, painting, manifest.batch_size or DEFAULT_BATCH_SIZE, tuple(filters), generators, source
+    )
     jobs = _jobs(folder, manifest, records)
     done = _Done(len(records), sum(len(job) for job in jobs), on_progress)
     positions = {record.id: position for position, record in enumerate(records)}
@@ -132,6 +138,16 @@ def _open_or_start(
             raise DataError(f"{folder} has {name} {before}, not {now}; use {before}")
     _remove_leftovers(folder)
     return manifest.model_copy(update={"batch_size": manifest.batch_size or fresh.batch_size})
+
+
+def _baseline_source(folder: Path, models: ModelPair, painting: Painting) -> Path:
+    """``folder``, if baseline images can be taken from it; what cannot be is said before anything is loaded."""
+    from topcoat.pairs.reuse import open_baseline_source
+
+    if painting.pairing != "same-seed":
+        raise UsageError("a baseline that re-renders needs its own distilled images; leave baseline_from out")
+    open_baseline_source(folder, models.baseline)
+    return folder
 
 
 def _remove_leftovers(folder: Path) -> None:

@@ -67,18 +67,37 @@ class Workshop:
     batch_size: int
     filters: tuple[str | PairFilter, ...] = ()
     generators: tuple[ImageGenerator, ImageGenerator] | None = None
+    baseline_from: Path | None = None
+    """A dataset whose baseline images are used again where it has them."""
 
     def open(self, device: str | None = None) -> Painter:
         """Load the models (onto ``device``, where one is given) and the filters.
 
         Raises `ModelError` if a model cannot be had, `UsageError` if it cannot do what is asked.
         """
-        generators = self.generators
-        if generators is None:
+        return Painter(self._generators(device), self.painting, opened_filters(self.filters))
+
+    def _generators(self, device: str | None) -> tuple[ImageGenerator, ImageGenerator]:
+        pair = self.pair if device is None else _on_device(self.pair, device)
+        if self.baseline_from is None:
+            if self.generators is not None:
+                return self.generators
             from topcoat.generators.diffusers import load_pair
 
-            generators = load_pair(self.pair if device is None else _on_device(self.pair, device))
-        return Painter(generators, self.painting, opened_filters(self.filters))
+            return load_pair(pair)
+        from topcoat.pairs.reuse import KeptBaseline, open_baseline_source
+
+        kept = open_baseline_source(self.baseline_from, pair.baseline)
+        if self.generators is not None:
+            distilled, baseline = self.generators
+            return distilled, KeptBaseline(kept, pair.baseline, lambda: baseline)
+        from topcoat.generators.components import ComponentCache
+        from topcoat.generators.diffusers import load_generator
+
+        cache = ComponentCache()
+        return load_generator(pair.distilled, cache), KeptBaseline(
+            kept, pair.baseline, lambda: load_generator(pair.baseline, cache)
+        )
 
     def path(self, job: ShardJob) -> Path:
         """Where the job's shard lies."""

@@ -86,6 +86,11 @@ class Study:
         """The head whose images are nearest to the baseline's."""
         return min(self.heads, key=lambda head: head.judged.gap.enhanced.value)
 
+    def best_of(self, takes: str) -> HeadResult | None:
+        """The nearest of the heads that take ``image`` or ``latent``; None where the study has none."""
+        heads = [head for head in self.heads if head.takes == takes]
+        return min(heads, key=lambda head: head.judged.gap.enhanced.value, default=None)
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
 

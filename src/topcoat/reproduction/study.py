@@ -67,6 +67,7 @@ class Reproduction:
         *,
         output: str | Path,
         batch_size: int = BATCH_SIZE,
+        baseline_from: str | Path | None = None,
         generators: tuple[Generator, Generator] | None = None,
         features: FeatureNetLike | None = None,
         loss_features: nn.Module | None = None,
@@ -74,7 +75,8 @@ class Reproduction:
         """Check everything that can be checked before the work; nothing is written.
 
         ``training_prompts`` become the pairs, ``prompts`` with ``seeds`` the held-out subjects, which must be neither
-        among the pairs nor in their training split. ``generators`` (distilled, baseline), ``features`` (for judging)
+        among the pairs nor in their training split. ``baseline_from`` is a dataset whose baseline images are used
+        again (see `build_pairs`). ``generators`` (distilled, baseline), ``features`` (for judging)
         and ``loss_features`` replace what would be loaded.
 
         Raises `UsageError` for a request that cannot be, `DataError` if ``output`` holds another study or other files.
@@ -87,6 +89,7 @@ class Reproduction:
         if batch_size < 1:
             raise UsageError(f"batch size {batch_size} is not possible; use 1 or more")
         self._batch_size = batch_size
+        self._baseline_from = baseline_from
         self._generators, self._features, self._loss_features = generators, features, loss_features
         self._folder = StudyFolder(Path(output), self._settings())
         self._dataset: PairDataset | None = None
@@ -148,6 +151,7 @@ class Reproduction:
             self.pair,
             painting=Painting(latents=True),
             generators=self._generators,
+            baseline_from=self._baseline_from,
             on_progress=lambda done, total: progress(done, total, ""),
         )
         splits = {name: len(self._dataset.split(name)) for name in ("train", "val", "test")}
@@ -279,6 +283,7 @@ def reproduce(
     output: str | Path,
     on_progress: Callable[[str, int, int, str], None] | None = None,
     batch_size: int = BATCH_SIZE,
+    baseline_from: str | Path | None = None,
     generators: tuple[Generator, Generator] | None = None,
     features: FeatureNetLike | None = None,
     loss_features: nn.Module | None = None,
@@ -297,6 +302,7 @@ def reproduce(
         seeds,
         output=output,
         batch_size=batch_size,
+        baseline_from=baseline_from,
         generators=generators,
         features=features,
         loss_features=loss_features,

@@ -38,6 +38,7 @@ _SHOWN_FAILURES = 20
         "topcoat pairs build pairs/ --count 2000 --filter blank --filter same-subject",
         "topcoat pairs build pairs/ --count 2000 --distilled-steps 1,2,4 --latents",
         "topcoat pairs build flux-pairs/ --pair flux1 --count 10000 --dry-run",
+        "topcoat pairs build other/ --pair other-lora.yaml --count 10000 --baseline-from pairs/",
         "topcoat pairs build aligned/ --pairing rerender --strength 0.5",
         "topcoat pairs build mine/ --prompts prompts.parquet --engine ray --address auto",
     ),
@@ -67,6 +68,10 @@ def build(
     ] = None,
     calibration: Annotated[
         Path | None, typer.Option("--calibration", help="Thresholds that pairs inspect --calibrate wrote.")
+    ] = None,
+    baseline_from: Annotated[
+        Path | None,
+        typer.Option("--baseline-from", help="Pairs of the same baseline, whose baseline images are used again."),
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option("--batch-size", min=1, help="Images at a time; 16, or what the folder has.")
@@ -114,6 +119,7 @@ def build(
             painting=painting,
             filters=_filters(filters or [], calibration),
             engine=_engine(engine, address, workers, devices),
+            baseline_from=baseline_from,
             on_progress=progress,
         )
     failures, dropped = dataset.manifest.failures, dataset.manifest.dropped
