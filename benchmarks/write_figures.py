@@ -35,7 +35,7 @@ The {results["pair"]} pair at {n:,} held-out prompts and seeds (distances and se
 | TFLOP per image | {tflop["distilled"]:.3g} | **{tflop["distilled"] + tflop["head"]:.3g}** | {tflop["baseline"]:.3g} |
 
 - **Share of the gap closed: {_share(gap)}**; an unsharp mask of the same images reaches a distance of \
-{frechet["unsharp"]:.2f}.
+{frechet["unsharp"]:.2f}, one colour matrix for all of them {frechet["colour"]:.2f}.
 {_extrapolated(results["gap_extrapolated"])}\
 - Identity kept: cosine of head output and its input {identity["mean"]:.3f} on average, {identity["p05"]:.3f} at the \
 5th percentile.

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from topcoat.errors import UsageError
-from topcoat.evaluation import fit_unsharp, gradient_energy, psnr, unsharp_mask
+from topcoat.evaluation import fit_colour, fit_unsharp, gradient_energy, psnr, unsharp_mask
 from topcoat.images import gaussian_blur
 
 
@@ -59,6 +60,22 @@ def test_the_control_matches_the_baselines_gradient_energy(images: Tensor) -> No
 def test_the_control_softens_where_the_distilled_image_is_too_sharp(images: Tensor) -> None:
     control = fit_unsharp(images, gaussian_blur(images, 0.8))
     assert -1 <= control.amount < 0
+
+
+def test_the_colour_matrix_undoes_any_affine_map_of_colour(images: Tensor) -> None:
+    turned = 0.1 + torch.einsum("kc,nchw->nkhw", torch.tensor([[0.6, 0.1, 0], [0, 0.5, 0.2], [0.1, 0, 0.7]]), images)
+    control = fit_colour(turned, images)
+    torch.testing.assert_close(control(turned), images, rtol=0, atol=1e-4)
+    assert control.calibration_images == len(images)
+
+
+def test_the_colour_matrix_is_the_least_squares_one(images: Tensor) -> None:
+    other = images.flip(0).square()
+    given = images.movedim(1, -1).reshape(-1, 3).double().numpy()
+    wanted = other.movedim(1, -1).reshape(-1, 3).double().numpy()
+    design = np.column_stack([given, np.ones(len(given))])
+    expected = np.linalg.solve(design.T @ design, design.T @ wanted).T
+    np.testing.assert_allclose(fit_colour(images, other).rows, expected, atol=1e-8)
 
 
 def test_control_refusals(images: Tensor) -> None:

@@ -23,7 +23,7 @@ KEYS = {
     "pair": None,
     "n": None,
     "steps": {"distilled", "baseline"},
-    "frechet": {"distilled", "enhanced", "unsharp", "baseline_floor"},
+    "frechet": {"distilled", "enhanced", "unsharp", "colour", "baseline_floor"},
     "gap_closed": {"value", "low", "high"},
     "gap_extrapolated": None,
     "identity": {"mean", "p05"},

@@ -23,7 +23,7 @@ def fake_proof(**changes: Any) -> Proof:
         pair="mini <b>",
         n=64,
         steps=Steps(4, 50),
-        frechet=Distances(10.0, 4.0, 8.0, 1.0),
+        frechet=Distances(10.0, 4.0, 8.0, 7.0, 1.0),
         gap_closed=Share(0.667, 0.6, 0.72),
         gap_extrapolated=None,
         identity=Identity(0.98, 0.95),
@@ -41,9 +41,10 @@ def fake_proof(**changes: Any) -> Proof:
             "batch_size": 8,
             "control": {"amount": 1.5, "sigma_px": 0.8, "calibration_images": 32},
             "gap_closed_by_unsharp": {"value": 0.22, "low": 0.2, "high": 0.25},
+            "gap_closed_by_colour": {"value": 0.33, "low": 0.3, "high": 0.35},
             "gap_in_floors": 10.0,
-            "frechet_intervals": dict.fromkeys(("distilled", "enhanced", "unsharp", "baseline_floor"), ends),
-            "gradient_energy": dict.fromkeys(("distilled", "unsharp", "enhanced", "baseline"), 0.03),
+            "frechet_intervals": dict.fromkeys(("distilled", "enhanced", "unsharp", "colour", "baseline_floor"), ends),
+            "gradient_energy": dict.fromkeys(("distilled", "unsharp", "colour", "enhanced", "baseline"), 0.03),
             "seconds_spread": {name: ends | {"batches": 8} for name in ("distilled", "head", "baseline")},
             "baseline_at_28_steps": {"seconds": 0.06, "tflop": 0.017},
         },
@@ -114,7 +115,9 @@ def test_the_page_says_both_step_counts_and_what_is_counted() -> None:
 
 
 def test_without_a_gap_the_page_says_so() -> None:
-    settings = fake_proof().settings | {"gap_closed_by_unsharp": dict.fromkeys(("value", "low", "high"))}
+    settings = fake_proof().settings | {
+        f"gap_closed_by_{name}": dict.fromkeys(("value", "low", "high")) for name in ("unsharp", "colour")
+    }
     proof = fake_proof(gap_closed=Share(None, None, None), settings=settings)
     assert "no measurable gap" in proof.summary()
     page = render(proof, evidence(count=2))

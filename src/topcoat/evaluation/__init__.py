@@ -3,7 +3,7 @@
 from topcoat.evaluation.artefacts import Artefacts, ArtefactScan
 from topcoat.evaluation.cache import FeatureCache
 from topcoat.evaluation.colour import ciede2000, colour_difference, skin_colour, skin_mask, to_lab, typology_angle
-from topcoat.evaluation.controls import UnsharpMask, fit_unsharp, unsharp_mask
+from topcoat.evaluation.controls import ColourMatrix, UnsharpMask, fit_colour, fit_unsharp, unsharp_mask
 from topcoat.evaluation.embed import Embeddings, FeatureNetLike, Images, batches, embed
 from topcoat.evaluation.evaluate import METRICS, evaluate
 from topcoat.evaluation.examples import choose_examples
@@ -46,6 +46,7 @@ __all__ = [
     "METRICS",
     "ArtefactScan",
     "Artefacts",
+    "ColourMatrix",
     "DensityCoverage",
     "Embeddings",
     "Evaluation",
@@ -88,6 +89,7 @@ __all__ = [
     "embed",
     "evaluate",
     "extrapolated_gap",
+    "fit_colour",
     "fit_unsharp",
     "frechet_distance",
     "frechet_infinity",

@@ -14,14 +14,18 @@ from topcoat.proof.record import Proof, percent, saving_words
 
 def cards(proof: Proof) -> str:
     """The main figures, one card each."""
-    gap, control = proof.shown_gap, proof.settings["gap_closed_by_unsharp"]["value"]
+    gap = proof.shown_gap
     steps, seconds = proof.steps, proof.seconds_per_image
     interval = (
         "no gap to close"
         if gap.low is None or gap.high is None
         else f"95 % interval {percent(gap.low)} to {percent(gap.high)}"
     )
-    against = [] if control is None else [f"unsharp mask: {percent(control)}"]
+    controls = {
+        label: proof.settings[f"gap_closed_by_{name}"]["value"]
+        for label, name in (("unsharp mask", "unsharp"), ("colour matrix", "colour"))
+    }
+    against = [f"{label}: {percent(value)}" for label, value in controls.items() if value is not None]
     both = f"{count_steps(steps.distilled)} + head against {count_steps(steps.baseline)}"
     beside = proof.saving_at_28_steps
     return "".join(
@@ -63,6 +67,7 @@ def distance_chart(proof: Proof) -> str:
         for label, key, value, colour in (
             ("distilled", "distilled", found.distilled, "distilled"),
             ("+ unsharp mask", "unsharp", found.unsharp, "control"),
+            ("+ colour matrix", "colour", found.colour, "control"),
             ("+ head", "enhanced", found.enhanced, "enhanced"),
             ("baseline, other seeds", "baseline_floor", found.baseline_floor, "baseline"),
         )
@@ -117,6 +122,12 @@ def figures_table(proof: Proof) -> str:
     rows = [
         ("Fréchet distance, distilled (do-nothing score)", f"{frechet.distilled:.4g}", "measured", ""),
         ("Fréchet distance, distilled + unsharp mask", f"{frechet.unsharp:.4g}", "measured", _control(proof)),
+        (
+            "Fréchet distance, distilled + colour matrix",
+            f"{frechet.colour:.4g}",
+            "measured",
+            "one affine map of RGB for all images, fitted to the baseline on the same subjects",
+        ),
         ("Fréchet distance, distilled + head", f"{frechet.enhanced:.4g}", "measured", ""),
         (
             "Fréchet distance, baseline at other seeds (floor)",
@@ -140,8 +151,8 @@ def figures_table(proof: Proof) -> str:
             f"95th percentile {pairs.different_p95:.4f}",
         ),
         (
-            "Gradient energy, distilled / unsharp / head / baseline",
-            " / ".join(f"{energy[name]:.4f}" for name in ("distilled", "unsharp", "enhanced", "baseline")),
+            "Gradient energy, distilled / unsharp / colour / head / baseline",
+            " / ".join(f"{energy[name]:.4f}" for name in ("distilled", "unsharp", "colour", "enhanced", "baseline")),
             "measured",
             "mean absolute forward difference",
         ),

@@ -27,7 +27,9 @@ class Distances:
     """The do-nothing score."""
     enhanced: float
     unsharp: float
-    """The control: an unsharp mask of the distilled images, as sharp as the baseline."""
+    """A control: an unsharp mask of the distilled images, as sharp as the baseline."""
+    colour: float
+    """A control: one affine map of colour for all distilled images, as near to the baseline as there is one."""
     baseline_floor: float
     """The baseline at other seeds."""
 
@@ -155,7 +157,7 @@ def saving_words(share: float) -> str:
 
 
 def _gap_sentence(proof: Proof) -> str:
-    found, control = proof.frechet, proof.settings["gap_closed_by_unsharp"]["value"]
+    found = proof.frechet
     endless = proof.gap_extrapolated
     if proof.n < ENOUGH_IMAGES and endless is not None:
         found_share = (
@@ -175,10 +177,14 @@ def _gap_sentence(proof: Proof) -> str:
     )
     if proof.gap_closed.value is None:
         return f"There is no measurable gap to close ({distances})."
-    control_words = (
-        "" if control is None else f"; an unsharp mask made as sharp as the baseline closes {percent(control)}"
+    by = {name: proof.settings[f"gap_closed_by_{name}"]["value"] for name in ("unsharp", "colour")}
+    controls = (
+        ""
+        if by["unsharp"] is None or by["colour"] is None
+        else f"; an unsharp mask made as sharp as the baseline closes {percent(by['unsharp'])}, one colour matrix for "
+        f"all images {percent(by['colour'])}"
     )
-    return f"The head closes {proof.gap_closed} of the gap; {distances}{control_words}."
+    return f"The head closes {proof.gap_closed} of the gap; {distances}{controls}."
 
 
 def _saving_sentence(saving: Saving, distilled_steps: int, baseline_steps: int, size: str) -> str:

@@ -26,13 +26,14 @@ from topcoat.evaluation import (
     different_subjects,
     embed,
     extrapolated_gap,
+    fit_colour,
     fit_unsharp,
     gap_closed,
     gradient_energy,
     identity,
     identity_pairs,
 )
-from topcoat.evaluation.controls import UnsharpMask
+from topcoat.evaluation.controls import ColourMatrix, UnsharpMask
 from topcoat.features import load_feature_net
 from topcoat.files import atomic_path, write_json
 from topcoat.generators.base import Generator, ModelPair, check_request
@@ -48,7 +49,7 @@ from topcoat.proof.store import ShardStore, to_bytes, to_floats
 
 BATCH_SIZE = 8
 CALIBRATION_IMAGES = 32
-"""Subjects that the unsharp control is fitted on: the proof's own first ones, which favours the control."""
+"""Subjects that the controls are fitted on: the proof's own first ones, which favours the controls."""
 SHEET_COLUMNS = 10
 FEATURE_BATCH = 32
 
@@ -66,7 +67,7 @@ def prove(
     generators: tuple[Generator, Generator] | None = None,
     features: FeatureNetLike | None = None,
 ) -> Proof:
-    """Run prompts and seeds through distilled, distilled + head, the control and the baseline, and measure.
+    """Run prompts and seeds through distilled, distilled + head, the controls and the baseline, and measure.
 
     For an honest proof, prompts *and* seeds must be held out: neither seen when the head was trained. Every image is
     judged as an 8-bit file holds it. ``on_progress(done, total, stage)`` counts images; ``cache`` is a folder in which
@@ -106,12 +107,12 @@ def prove(
 class Judged:
     """Everything that is measured on images."""
 
-    control: UnsharpMask
-    unsharp: Tensor
-    """``(N, 3, H, W)`` uint8."""
+    unsharp: UnsharpMask
+    colour: ColourMatrix
     features: dict[str, Embeddings]
     gap: GapClosed
-    gap_by_unsharp: GapClosed
+    gap_by: dict[str, GapClosed]
+    """The same with a control in place of the head: ``unsharp`` and ``colour``."""
     extrapolated: GapClosed | None
     """The gap extrapolated to endless subjects; None for fewer than twice as many as the features have dimensions."""
     gradient_energy: dict[str, float]
@@ -119,15 +120,16 @@ class Judged:
 
 
 def judge(images: Collected, net: FeatureNetLike) -> Judged:
-    """Fit the control, embed all sets and measure distances."""
+    """Fit the controls, embed all sets and measure distances."""
     start = time.perf_counter()
     few = slice(0, CALIBRATION_IMAGES)
-    control = fit_unsharp(to_floats(images.distilled[few]), to_floats(images.baseline[few]))
-    unsharp = torch.cat([to_bytes(control(to_floats(part))) for part in images.distilled.split(FEATURE_BATCH)])
+    calibration = to_floats(images.distilled[few]), to_floats(images.baseline[few])
+    unsharp, colour = fit_unsharp(*calibration), fit_colour(*calibration)
     sets = {
         "distilled": images.distilled,
         "enhanced": images.enhanced,
-        "unsharp": unsharp,
+        "unsharp": _controlled(unsharp, images.distilled),
+        "colour": _controlled(colour, images.distilled),
         "baseline": images.baseline,
         "floor": images.floor,
     }
@@ -137,10 +139,16 @@ def judge(images: Collected, net: FeatureNetLike) -> Judged:
         for name, one in sets.items()
     }
     x, y, floor = (found[name].embedding for name in ("distilled", "baseline", "floor"))
-    gap, by_unsharp = (gap_closed(x, found[name].embedding, y, floor) for name in ("enhanced", "unsharp"))
+    gap = gap_closed(x, found["enhanced"].embedding, y, floor)
+    gap_by = {name: gap_closed(x, found[name].embedding, y, floor) for name in ("unsharp", "colour")}
     z = found["enhanced"].embedding
     extrapolated = extrapolated_gap(x, z, y, floor) if len(y) >= 2 * y.shape[1] else None
-    return Judged(control, unsharp, found, gap, by_unsharp, extrapolated, energy, time.perf_counter() - start)
+    return Judged(unsharp, colour, found, gap, gap_by, extrapolated, energy, time.perf_counter() - start)
+
+
+def _controlled(control: UnsharpMask | ColourMatrix, images: Tensor) -> Tensor:
+    """A control's version of ``images``, uint8 in and out."""
+    return torch.cat([to_bytes(control(to_floats(part))) for part in images.split(FEATURE_BATCH)])
 
 
 def _proof(
@@ -166,7 +174,11 @@ def _proof(
         n=len(prompts),
         steps=Steps(pair.distilled.steps, pair.baseline.steps),
         frechet=Distances(
-            gap.distilled.value, gap.enhanced.value, judged.gap_by_unsharp.enhanced.value, gap.floor.value
+            distilled=gap.distilled.value,
+            enhanced=gap.enhanced.value,
+            unsharp=judged.gap_by["unsharp"].enhanced.value,
+            colour=judged.gap_by["colour"].enhanced.value,
+            baseline_floor=gap.floor.value,
         ),
         gap_closed=Share(gap.value, gap.low, gap.high),
         gap_extrapolated=_extrapolated(judged.extrapolated),
@@ -198,7 +210,7 @@ def _settings(
     """What repeats the proof, and the figures beside the main ones."""
     gap = judged.gap
     beside = next(cost for cost in table.baseline_at if cost.steps == BASELINE_STEPS_BESIDE)
-    shares = judged.gap_by_unsharp
+    unsharp, colour = judged.gap_by["unsharp"], judged.gap_by["colour"]
     return {
         "width_px": table.width_px,
         "height_px": table.height_px,
@@ -207,13 +219,16 @@ def _settings(
         "seeds": {"first": seeds[0], "last": seeds[-1], "floor_offset": FLOOR_SEED_OFFSET},
         "models": pair_identity(pair),  # free of this machine's paths
         "head_digest": head.digest,
-        "control": dataclasses.asdict(judged.control),
-        "gap_closed_by_unsharp": {"value": shares.value, "low": shares.low, "high": shares.high},
+        "control": dataclasses.asdict(judged.unsharp),
+        "colour_control": dataclasses.asdict(judged.colour),
+        "gap_closed_by_unsharp": {"value": unsharp.value, "low": unsharp.low, "high": unsharp.high},
+        "gap_closed_by_colour": {"value": colour.value, "low": colour.low, "high": colour.high},
         "gap_in_floors": gap.gap_in_floors,
         "frechet_intervals": {
             "distilled": _ends(gap.distilled.low, gap.distilled.high),
             "enhanced": _ends(gap.enhanced.low, gap.enhanced.high),
-            "unsharp": _ends(shares.enhanced.low, shares.enhanced.high),
+            "unsharp": _ends(unsharp.enhanced.low, unsharp.enhanced.high),
+            "colour": _ends(colour.enhanced.low, colour.enhanced.high),
             "baseline_floor": _ends(gap.floor.low, gap.floor.high),
         },
         "gradient_energy": judged.gradient_energy,
