@@ -9,8 +9,8 @@ from torch import Tensor
 from topcoat.errors import UsageError
 from topcoat.evaluation import Artefacts, ArtefactScan, unsharp_mask
 from topcoat.evaluation.artefacts import blob_peak, grid_peaks, overshoot
-from topcoat.evaluation.spectrum import power_spectrum
 from topcoat.images import gaussian_blur
+from topcoat.measures.spectrum import power_spectrum
 
 SIZE_PX = 64
 

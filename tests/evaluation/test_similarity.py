@@ -11,9 +11,9 @@ from torchmetrics.functional.image import (
 
 from topcoat.errors import UsageError
 from topcoat.evaluation import gradient_agreement, ms_ssim, perceptual_distance, psnr, ssim
-from topcoat.evaluation.paired import MS_SSIM_WEIGHTS, ms_ssim_scales, structural_similarities
 from topcoat.features import FeatureNet
 from topcoat.images import gaussian_blur
+from topcoat.measures.structure import MS_SSIM_WEIGHTS, ms_ssim_scales, structural_similarities
 
 
 def noisy(size: tuple[int, int], seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -15,12 +15,13 @@ from topcoat.errors import UsageError
 from topcoat.features import FeatureNet
 from topcoat.generators.base import ModelPair
 from topcoat.images import decode_image
+from topcoat.measures.spectrum import radial_spectrum
 from topcoat.pairs import PairDataset, build_pairs, inspection
 from topcoat.pairs import dataset as module
 from topcoat.pairs.duplicates import near_duplicates
 from topcoat.pairs.inspection import SHOWN_PAIRS, SIDES, Balance, Inspection, inspect_pairs
 from topcoat.pairs.page import findings, render, write_page
-from topcoat.pairs.statistics import brightness, radial_spectrum, sharpness
+from topcoat.pairs.statistics import brightness, sharpness
 from topcoat.prompts import prompt_from_text, sample_prompts
 
 

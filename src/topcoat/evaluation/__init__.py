@@ -25,7 +25,7 @@ from topcoat.evaluation.identity import (
 from topcoat.evaluation.jpeg import JpegRobustness, jpeg_robustness, jpeg_round_trip
 from topcoat.evaluation.kernel import cmmd, kernel_distance
 from topcoat.evaluation.manifold import DensityCoverage, PrecisionRecall, density_coverage, precision_recall
-from topcoat.evaluation.paired import gradient_agreement, gradient_energy, ms_ssim, perceptual_distance, psnr, ssim
+from topcoat.evaluation.paired import gradient_agreement, gradient_energy, perceptual_distance, psnr
 from topcoat.evaluation.record import (
     Evaluation,
     Example,
@@ -38,9 +38,10 @@ from topcoat.evaluation.record import (
     Spectra,
 )
 from topcoat.evaluation.report import Looked, write_report
-from topcoat.evaluation.spectrum import radial_spectrum, spectrum_decibels, spectrum_distance
 from topcoat.evaluation.text import describe_gap
 from topcoat.evaluation.two_sample import TwoSample, two_sample
+from topcoat.measures.spectrum import radial_spectrum, spectrum_decibels, spectrum_distance
+from topcoat.measures.structure import ms_ssim, ssim
 
 __all__ = [
     "METRICS",

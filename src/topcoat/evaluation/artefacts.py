@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from topcoat.errors import UsageError
 from topcoat.evaluation.colour import colour_difference, patch_colours
-from topcoat.evaluation.spectrum import decibels, luma, power_spectrum
 from topcoat.images import gaussian_blur
+from topcoat.measures.spectrum import decibels, luma, power_spectrum
 
 GRID_PERIODS_PX = (2, 4, 8)
 """Periods that up-sampling layers and latent patches leave behind."""

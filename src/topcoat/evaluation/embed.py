@@ -13,9 +13,9 @@ from torch import Tensor
 from topcoat.errors import UsageError
 from topcoat.evaluation.cache import FeatureCache, image_key, named_key
 from topcoat.evaluation.paired import perceptual_distance
-from topcoat.evaluation.spectrum import radial_spectrum
 from topcoat.features import Features, QualityNet
 from topcoat.images import check_images
+from topcoat.measures.spectrum import radial_spectrum
 
 Images = Iterable[Tensor]
 """A stream of images ``(3, H, W)`` or batches ``(N, 3, H, W)`` (both may be mixed), or one ``(N, 3, H, W)`` tensor."""
@@ -94,7 +94,7 @@ class SeenBatch:
     @cached_property
     def spectrum(self) -> Tensor:
         """``(N, rings)`` radial power spectra."""
-        return radial_spectrum(self.images)
+        return radial_spectrum(self.images).nan_to_num(0.0)
 
     def embeddings(self) -> Embeddings:
         """Embedding and identity, from the cache where it holds all of them."""

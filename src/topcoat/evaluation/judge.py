@@ -30,7 +30,6 @@ from topcoat.evaluation.identity import (
 from topcoat.evaluation.jpeg import JpegRobustness, jpeg_robustness
 from topcoat.evaluation.kernel import cmmd, kernel_distance
 from topcoat.evaluation.manifold import DensityCoverage, PrecisionRecall, density_coverage, precision_recall
-from topcoat.evaluation.paired import ms_ssim_scales
 from topcoat.evaluation.reading import Reading
 from topcoat.evaluation.record import (
     Evaluation,
@@ -42,8 +41,9 @@ from topcoat.evaluation.record import (
     Skin,
     Spectra,
 )
-from topcoat.evaluation.spectrum import ring_middles
 from topcoat.evaluation.two_sample import two_sample
+from topcoat.measures.spectrum import ring_middles
+from topcoat.measures.structure import ms_ssim_scales
 
 ENOUGH_IMAGES = 1000
 """Below this a set distance is printed with a warning: its bias is of the size of what it measures."""

@@ -14,15 +14,14 @@ from topcoat.evaluation.cache import FeatureCache
 from topcoat.evaluation.colour import ciede2000, skin_colour, skin_mask, typology_angle
 from topcoat.evaluation.embed import Embeddings, FeatureNetLike, Images, SeenBatch, batches, perceptual
 from topcoat.evaluation.paired import (
-    SSIM_WINDOW_PX,
     gradient_agreement,
     gradient_energy,
     psnr,
-    structural_similarities,
 )
-from topcoat.evaluation.spectrum import RINGS, SMALLEST_PX, decibels
 from topcoat.evaluation.two_sample import MOST_IMAGES
 from topcoat.features import QualityNet
+from topcoat.measures.spectrum import RINGS, SMALLEST_PX, decibels
+from topcoat.measures.structure import SSIM_WINDOW_PX, structural_similarities
 
 NAMES = ("enhanced", "reference", "distilled", "gated")
 MOST_DECIBELS = 100

@@ -16,8 +16,9 @@ from topcoat.embedded import MINI
 from topcoat.errors import DataError, UsageError
 from topcoat.features import FeatureNet
 from topcoat.files import read_json, write_json
+from topcoat.measures.structure import ssim
 from topcoat.pairs.dataset import PairDataset
-from topcoat.pairs.similarity import at_working_size, feature_vectors, structural_similarity
+from topcoat.pairs.similarity import at_working_size, feature_vectors
 
 FORMAT = 1
 """Version of the calibration file."""
@@ -198,7 +199,7 @@ def _features(vectors: tuple[Tensor, Tensor], pairs: list[tuple[int, int]]) -> T
 
 def _structure(distilled: list[Tensor], baseline: list[Tensor], pairs: list[tuple[int, int]]) -> Tensor:
     found = [
-        structural_similarity(distilled[one] / 255, baseline[other] / 255)
+        ssim(distilled[one] / 255, baseline[other] / 255)
         for one, other in pairs
         if distilled[one].shape == baseline[other].shape
     ]

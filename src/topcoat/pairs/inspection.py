@@ -12,21 +12,14 @@ import torch
 from torch import Tensor
 
 from topcoat.features import FeatureNet
+from topcoat.measures.spectrum import RINGS, radial_spectrum, ring_middles
 from topcoat.pairs.calibration import spread
 from topcoat.pairs.dataset import PairDataset, Side
 from topcoat.pairs.duplicates import DUPLICATE_SIMILARITY, check_threshold, nearest_earlier
 from topcoat.pairs.filters import BlankFilter
 from topcoat.pairs.records import PairRecord
 from topcoat.pairs.similarity import feature_vectors
-from topcoat.pairs.statistics import (
-    SPECTRUM_BINS,
-    brightness,
-    colourfulness,
-    contrast,
-    radial_spectrum,
-    ring_centres,
-    sharpness,
-)
+from topcoat.pairs.statistics import brightness, colourfulness, contrast, sharpness
 
 SHOWN_PAIRS = 24
 """Pairs on the contact sheet: evenly spread rows, never picked."""
@@ -130,7 +123,7 @@ class Inspection:
     @property
     def fine_detail(self) -> float:
         """Distilled power over baseline power above 0.25 cycles per pixel; NaN without pairs."""
-        chosen = ring_centres() > _FINE
+        chosen = torch.tensor(ring_middles()) > _FINE
         x, y = (self.sides[side].spectrum[chosen].nansum() for side in SIDES)
         return float(x / y)
 
@@ -173,7 +166,7 @@ class Inspection:
                 }
                 for side, figures in self.sides.items()
             },
-            "cycles_per_px": ring_centres().tolist(),
+            "cycles_per_px": list(ring_middles()),
             "fine_detail": None if math.isnan(self.fine_detail) else self.fine_detail,
             "shown": [item.record.id for item in self.shown],
         }
@@ -256,8 +249,8 @@ class _Collected:
 
     def __init__(self, count: int) -> None:
         self._values = {name: torch.zeros(count) for name in MEASURES}
-        self._power = torch.zeros(SPECTRUM_BINS, dtype=torch.float64)
-        self._images = torch.zeros(SPECTRUM_BINS, dtype=torch.float64)  # that have a frequency in the ring
+        self._power = torch.zeros(RINGS, dtype=torch.float64)
+        self._images = torch.zeros(RINGS, dtype=torch.float64)  # that have a frequency in the ring
 
     def add(self, index: int, image: Tensor) -> None:
         images = image[None]

@@ -11,9 +11,9 @@ from string import Template
 from topcoat import page
 from topcoat.charts import curves, histogram
 from topcoat.files import write_text
+from topcoat.measures.spectrum import ring_middles
 from topcoat.page import data_uri, safe
 from topcoat.pairs.inspection import SIDES, Balance, Inspection, Shown
-from topcoat.pairs.statistics import ring_centres
 
 UNEVEN = 0.8
 """An attribute whose evenness is under this is pointed out."""
@@ -158,7 +158,7 @@ def _spread_chart(found: Inspection, name: str, *, log: bool = False) -> str:
 
 
 def _spectra(found: Inspection) -> str:
-    centres = ring_centres().log10().tolist()
+    centres = [math.log10(middle) for middle in ring_middles()]
     series = [(side, list(zip(centres, found.sides[side].spectrum.tolist(), strict=True)), side) for side in SIDES]
     ticks = [(math.log10(value), f"{value:g}") for value in (0.02, 0.05, 0.1, 0.25, 0.5)]
     return curves(series, title="Radial power spectra, cycles per pixel", x_ticks=ticks, log_y=True)
@@ -167,7 +167,7 @@ def _spectra(found: Inspection) -> str:
 def _ratio(found: Inspection) -> str:
     """Distilled power over baseline power by frequency; 1 is no difference."""
     x, y = (found.sides[side].spectrum for side in SIDES)
-    points = list(zip(ring_centres().tolist(), (x / y).tolist(), strict=True))
+    points = list(zip(ring_middles(), (x / y).tolist(), strict=True))
     ticks = [(value, f"{value:g}") for value in (0.1, 0.2, 0.3, 0.4)]
     return curves(
         [("distilled / baseline", points, "distilled")], title="Ratio of power spectra", x_ticks=ticks, level=1.0

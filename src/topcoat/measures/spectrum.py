@@ -1,4 +1,4 @@
-"""Spectra: how an image's contrast is spread over frequencies, where softness and grids cannot hide."""
+"""Luma, and spectra: how an image's contrast is spread over frequencies, where softness and grids cannot hide."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ def power_spectrum(images: Tensor) -> Tensor:
 
 
 def radial_spectrum(images: Tensor, rings: int = RINGS) -> Tensor:
-    """``(N, rings)`` float64 mean power by frequency; the rings part 0 to 0.5 cycles per pixel evenly."""
+    """``(N, rings)`` float64 mean power by frequency; the rings part 0 to 0.5 cycles per pixel evenly.
+
+    A ring without any frequency, in a very small image, is NaN.
+    """
     power = power_spectrum(images).to("cpu", torch.float64)
     height, width = power.shape[-2:]
     radius = torch.hypot(torch.fft.fftfreq(height).unsqueeze(1), torch.fft.fftfreq(width).unsqueeze(0))
@@ -50,7 +53,7 @@ def radial_spectrum(images: Tensor, rings: int = RINGS) -> Tensor:
     inside = ring < rings
     counts = torch.zeros(rings, dtype=torch.float64).index_add_(0, ring[inside], torch.ones(int(inside.sum())).double())
     sums = torch.zeros(len(power), rings, dtype=torch.float64).index_add_(1, ring[inside], power.flatten(1)[:, inside])
-    return sums / counts.clamp_min(1)
+    return sums / counts.where(counts > 0, torch.nan)
 
 
 def ring_middles(rings: int = RINGS) -> tuple[float, ...]:
@@ -63,7 +66,8 @@ def spectrum_decibels(images: Tensor, reference: Tensor, rings: int = RINGS) -> 
     if images.shape != reference.shape:
         shapes = f"{tuple(images.shape)} and {tuple(reference.shape)}"
         raise UsageError(f"spectra are compared between batches of one shape (N, 3, H, W), not {shapes}")
-    return decibels(radial_spectrum(images, rings), radial_spectrum(reference, rings))
+    given, wanted = (radial_spectrum(part, rings).nan_to_num(0.0) for part in (images, reference))
+    return decibels(given, wanted)
 
 
 def decibels(power: Tensor, reference: Tensor) -> Tensor:

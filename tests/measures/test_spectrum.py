@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from topcoat.errors import UsageError
-from topcoat.evaluation import radial_spectrum, spectrum_decibels, spectrum_distance
-from topcoat.evaluation.spectrum import power_spectrum
 from topcoat.images import gaussian_blur
+from topcoat.measures.spectrum import power_spectrum, radial_spectrum, spectrum_decibels, spectrum_distance
 
 
 def test_white_noise_has_its_variance_at_every_frequency() -> None:
@@ -33,6 +32,11 @@ def test_blur_takes_what_a_gaussian_takes() -> None:
     expected = -20 * math.log10(math.e) * 2 * (torch.pi * radius * 0.7) ** 2
     torch.testing.assert_close(decibels[:9], expected[:9].double(), rtol=0.1, atol=0.3)
     assert float(spectrum_distance(images, images).max()) == 0
+
+
+def test_a_ring_that_a_small_image_lacks_is_not_a_number() -> None:
+    spectrum = radial_spectrum(torch.rand(1, 3, 16, 16))
+    assert bool(spectrum.isnan().any()) and bool(spectrum.isfinite().any())
 
 
 def test_flat_images_stay_finite() -> None:

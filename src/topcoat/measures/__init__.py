@@ -1,0 +1,1 @@
+"""What images measure, by themselves or against one another, without a network."""
