@@ -75,9 +75,9 @@ class Workshop:
 
         Raises `ModelError` if a model cannot be had, `UsageError` if it cannot do what is asked.
         """
-        return Painter(self._generators(device), self.painting, opened_filters(self.filters))
+        return Painter(self._models(device), self.painting, opened_filters(self.filters))
 
-    def _generators(self, device: str | None) -> tuple[ImageGenerator, ImageGenerator]:
+    def _models(self, device: str | None) -> tuple[ImageGenerator, ImageGenerator]:
         pair = self.pair if device is None else _on_device(self.pair, device)
         if self.baseline_from is None:
             if self.generators is not None:
