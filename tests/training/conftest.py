@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from topcoat.features import FeatureNet
 from topcoat.heads import UNetConfig
-from topcoat.training import LossWeights, TrainConfig
+from topcoat.training import LossWeights, TrainConfig, transport
 from topcoat.training.discriminator import DiscriminatorConfig
 
 
@@ -69,6 +69,14 @@ def without_validation(dataset: FakeDataset) -> FakeDataset:
     return FakeDataset([dataset[index] for index in range(len(dataset))])
 
 
+@pytest.fixture(scope="session", autouse=True)
+def believed_soon() -> Iterator[None]:
+    """The set loss starts after as many images as the tiny net's embedding has dimensions."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transport, "FEWEST_PER_DIMENSION", 1)
+        yield
+
+
 @pytest.fixture(scope="session")
 def dataset() -> FakeDataset:
     return FakeDataset([make_pair(seed) for seed in range(10)], [make_pair(seed) for seed in range(100, 103)])
@@ -92,6 +100,7 @@ def config() -> TrainConfig:
             gradient_target=1.0,
             low_frequency=1.0,
             focal_frequency=1.0,
+            transport=0.05,
             adversarial=0.01,
             feature_matching=0.01,
         ),

@@ -38,6 +38,8 @@ class LossWeights(StrictModel):
     """Colour-safe: colour and light of z and x, so that the head keeps those of the distilled image."""
     focal_frequency: Weight = 0.0
     """Spectra of z and y."""
+    transport: Weight = 0.0
+    """The set of outputs towards the set of baseline images, in the embedding of the loss net (Fréchet distance)."""
     adversarial: Weight = 0.0
     """Against the discriminator, which sees y and z."""
     feature_matching: Weight = 0.0

@@ -17,11 +17,13 @@ from topcoat.training.batches import Batch
 from topcoat.training.config import TrainConfig
 from topcoat.training.discriminator import Verdict, View, build_discriminator, view_of
 from topcoat.training.ema import Ema
+from topcoat.training.learner import below
 from topcoat.training.losses import HasStages
 from topcoat.training.perceptual import Distance, load_distance
 from topcoat.training.processes import Processes
 from topcoat.training.schedule import adversarial_factor, learning_rate_factor
 from topcoat.training.trainer import StepResult, average, descend, mean_parts, new_learner, restore, state_of
+from topcoat.training.transport import SetMoments, embedding_of
 
 
 class PairedTrainer:
@@ -58,6 +60,9 @@ class PairedTrainer:
         if discriminator is not None:
             self._learners["discriminator"] = new_learner(discriminator, config, processes)
             self._discriminator = self._learners["discriminator"].network
+        self._moments = SetMoments() if config.losses.transport > 0 else None
+        self._to_remember: list[tuple[Tensor, Tensor]] = []
+        """Embeddings of this step; a step that is skipped is not remembered."""
         self._distance: Distance | None = None
         if config.losses.perceptual > 0 and config.losses.perceptual_net != "embedded":
             self._distance = load_distance(config.losses.perceptual_net, processes.device)
@@ -84,6 +89,7 @@ class PairedTrainer:
         )
         found: dict[str, list[float]] = {}
         total = 0.0
+        self._to_remember.clear()
         for piece in batch.pieces(config.accumulate):
             loss, parts = self._backward(piece, adversary, penalise)
             total += loss / config.accumulate
@@ -93,16 +99,22 @@ class PairedTrainer:
         if not descend(config, images_seen, self._head, critic):
             return StepResult(math.nan, {}, rate, skipped=True)
         average(self._ema, self._head.network, config, images_seen)
+        if self._moments is not None:
+            for of_z, of_y in self._to_remember:
+                self._moments.update(of_z, of_y)
         means = mean_parts(self._processes, {"": [total], **found})
         return StepResult(means.pop(""), means, rate, skipped=False)
 
     def tensors(self) -> dict[str, Tensor]:
-        """``head.*``, ``ema.*``, ``discriminator.*`` and what `Learner.tensors` adds."""
-        return state_of(self._learners, self._ema)
+        """``head.*``, ``ema.*``, ``discriminator.*``, ``moments.*`` and what `Learner.tensors` adds."""
+        moments = {} if self._moments is None else self._moments.tensors()
+        return state_of(self._learners, self._ema) | {f"moments.{name}": value for name, value in moments.items()}
 
     def load_tensors(self, flat: Mapping[str, Tensor]) -> None:
         """Take over what `tensors` gave; raises `RuntimeError`, `KeyError` or `ValueError` if it does not fit."""
         restore(self._learners, self._ema, flat)
+        if self._moments is not None:
+            self._moments.load_tensors(below(flat, "moments."))
 
     def _step_number(self, images_seen: int) -> int:
         return images_seen // self._config.batch_size
@@ -161,7 +173,15 @@ class PairedTrainer:
             terms["colour_input"] = losses.low_frequency_loss(z, x)
         if weights.focal_frequency:
             terms["focal_frequency"] = losses.focal_frequency_loss(z, y)
+        if self._moments is not None and seen_z is not None and seen_y is not None:
+            self._to_remember.append((self._gathered(seen_z), self._gathered(seen_y)))
+            if self._moments.believed():
+                terms["transport"] = self._moments.loss(embedding_of(seen_z))
         return terms
+
+    def _gathered(self, seen: HasStages) -> Tensor:
+        """The embeddings of every process, so that all remember the same."""
+        return self._processes.gather(embedding_of(seen).detach().float()).flatten(0, 1)
 
     def _teach_discriminator(self, view_z: View, view_y: View, penalise: bool, share: float) -> float:
         """Add the discriminator's gradient; gives its loss without the penalty."""
@@ -195,8 +215,8 @@ class PairedTrainer:
 
     def _seen(self, images: Tensor, adversary: bool) -> Any:
         """What the loss net sees, if anything asks for it."""
-        perceptual = self._config.losses.perceptual > 0 and self._distance is None
-        if not perceptual and not (adversary and self._critic.looks_at != "pixels"):
+        asked = (self._config.losses.perceptual > 0 and self._distance is None) or self._moments is not None
+        if not asked and not (adversary and self._critic.looks_at != "pixels"):
             return None
         with self._processes.autocast():
             return self._features(images)

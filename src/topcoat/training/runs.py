@@ -106,6 +106,7 @@ def debug() -> TrainConfig:
         low_frequency=1.0,
         colour_input=0.1,
         focal_frequency=1.0,
+        transport=1.0,
         adversarial=0.01,
         feature_matching=0.01,
     )

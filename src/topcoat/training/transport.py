@@ -1,0 +1,99 @@
+"""The *set* of outputs towards the set of baseline images: optimal transport between Gaussians of embeddings.
+
+A pair's losses draw each output towards one image, and where its input does not say which, towards the mean of all that
+it could be. What evaluation measures is the set. The Fréchet distance of two sets is the squared 2-Wasserstein distance
+of Gaussians (Dowson and Landau 1982), and its gradient for one of N samples is 2/N times the way to the place where the
+optimal map puts it (Peyré and Cuturi 2019, arXiv 1803.00567, remark 2.31):
+
+    T(e) = m_y + A (e - m_z),    A = C_z^(-1/2) (C_z^(1/2) C_y C_z^(1/2))^(1/2) C_z^(-1/2)
+
+So pulling the embeddings of one batch to their places descends the distance of the whole sets, whose moments are
+remembered over many batches. The embeddings are those of the net that losses may use, never the evaluation's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from topcoat.errors import UsageError
+
+MEMORY_IMAGES = 2_000.0
+"""Half-life of the moments, in images."""
+FEWEST_PER_DIMENSION = 4
+"""Images for each dimension of the embedding before the moments are believed."""
+_RIDGE = 1e-3
+"""Added to the covariance of the outputs, as a share of its mean variance: directions that are flat yet stay put."""
+
+
+def embedding_of(seen: object) -> Tensor:
+    """The embedding ``(N, D)`` that a loss net gives beside its stages; raises `UsageError` for a net without one."""
+    embedding = getattr(seen, "embedding", None)
+    if not isinstance(embedding, Tensor):
+        raise UsageError("the loss transport needs a loss net with an embedding; use the embedded net, or leave it out")
+    return embedding
+
+
+class SetMoments:
+    """Means and second moments of the embeddings of outputs (z) and baseline images (y), over recent batches."""
+
+    def __init__(self) -> None:
+        self._images = 0.0
+        self._moments: dict[str, Tensor] = {}
+
+    def update(self, z: Tensor, y: Tensor) -> None:
+        """Take in the embeddings ``(N, D)`` of one batch; at first every image counts alike."""
+        count = len(z)
+        decay = min(0.5 ** (count / MEMORY_IMAGES), self._images / (self._images + count))
+        self._images += count
+        for name, rows in (("z", z), ("y", y)):
+            rows = rows.detach().to("cpu", torch.float64)
+            for moment, value in ((f"mean_{name}", rows.mean(dim=0)), (f"second_{name}", rows.T @ rows / count)):
+                before = self._moments.get(moment, torch.zeros_like(value))
+                self._moments[moment] = torch.lerp(value, before, decay)
+
+    def believed(self) -> bool:
+        """Whether enough images were seen."""
+        mean = self._moments.get("mean_z")
+        return mean is not None and self._images >= FEWEST_PER_DIMENSION * len(mean)
+
+    def loss(self, z: Tensor) -> Tensor:
+        """Mean squared way of embeddings ``(N, D)`` to their places, in units of the baseline's total variance."""
+        mean_z, mean_y = self._moments["mean_z"], self._moments["mean_y"]
+        covariance_z, covariance_y = self._covariance("z"), self._covariance("y")
+        places = transported(z.detach().to("cpu", torch.float64), mean_z, covariance_z, mean_y, covariance_y)
+        variance = float(covariance_y.trace())
+        return (z.float() - places.to(z.device, torch.float32)).square().sum(dim=1).mean() / max(variance, 1e-12)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All state, for a checkpoint."""
+        return {"images": torch.tensor(self._images, dtype=torch.float64), **self._moments}
+
+    def load_tensors(self, flat: Mapping[str, Tensor]) -> None:
+        """Take over what `tensors` gave; raises `KeyError` if it does not fit."""
+        self._images = float(flat["images"])
+        self._moments = {name: value.clone() for name, value in flat.items() if name != "images"}
+
+    def _covariance(self, name: str) -> Tensor:
+        mean = self._moments[f"mean_{name}"]
+        return self._moments[f"second_{name}"] - torch.outer(mean, mean)
+
+
+def transported(
+    embeddings: Tensor, mean_z: Tensor, covariance_z: Tensor, mean_y: Tensor, covariance_y: Tensor
+) -> Tensor:
+    """Where the optimal map from N(mean_z, covariance_z) to N(mean_y, covariance_y) puts ``embeddings`` ``(N, D)``."""
+    dimensions = len(mean_z)
+    ridge = _RIDGE * covariance_z.trace() / dimensions
+    root, inverse_root = _roots(covariance_z + ridge * torch.eye(dimensions, dtype=covariance_z.dtype))
+    middle, _ = _roots(root @ covariance_y @ root)
+    return mean_y + (embeddings - mean_z) @ (inverse_root @ middle @ inverse_root)
+
+
+def _roots(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """The square root of a symmetric matrix without negative eigenvalues, and the inverse of that root."""
+    values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
+    values = values.clamp_min(1e-12 * max(float(values[-1]), 1e-30))
+    return (vectors * values.sqrt()) @ vectors.T, (vectors / values.sqrt()) @ vectors.T
