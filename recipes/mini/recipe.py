@@ -12,11 +12,13 @@ PROMPT_SEED = 20_250_502
 """Seed of the training prompts. Users sample with small seeds, so their prompts are not these."""
 
 STUDY_IMAGES = {
-    "best-unet": 60_000,
-    "decoder": 60_000,
     "paper-unet": 24_000,
-    "paper-cyclegan": 6_000,
-    "paper-esa": 6_000,
+    "best-unet": 60_000,
+    "finish-unet": 15_000,
+    "decoder": 60_000,
+    "finish-decoder": 15_000,
+    "paper-cyclegan": 4_000,
+    "paper-esa": 4_000,
 }
 """The study's runs in their order, with the images that each sees."""
 

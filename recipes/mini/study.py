@@ -45,9 +45,8 @@ def make_study(recipe: Recipe, shop: Workshop) -> None:
     folder = shop.root / f"study-{hashlib.sha256(weights).hexdigest()[:8]}"
     pair = model_pair("mini")
     runs = [
-        run
-        for name, images in recipe.study_images.items()
-        for run in study_runs([name], pair, train_images=images, full_size=False)
+        run.with_images(recipe.study_images[run.name])
+        for run in study_runs(list(recipe.study_images), pair, full_size=False)
     ]
     work = Reproduction(
         pair,

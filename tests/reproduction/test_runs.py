@@ -60,6 +60,19 @@ def test_settings_of_ones_own_stay_as_they_are(flux_pair: ModelPair) -> None:
     assert run.config == own and not run.changed
 
 
+def test_an_asked_number_of_images_is_no_change(flux_pair: ModelPair) -> None:
+    (run,) = study_runs(["paper-esa"], flux_pair, full_size=False)
+    assert run.with_images(7).config.images == 7
+    assert run.with_images(7).changed == run.changed[:2]
+
+
+def test_runs_that_go_on_come_after_what_they_go_on_from(flux_pair: ModelPair) -> None:
+    names = [run.config.starts_from for run in study_runs(["decoder", "finish-decoder"], flux_pair)]
+    assert names == [None, "decoder"]
+    with pytest.raises(UsageError, match="finish-unet goes on from best-unet; name that run before it"):
+        study_runs(["finish-unet", "best-unet"], flux_pair)
+
+
 @pytest.mark.parametrize(
     ("runs", "words"),
     [

@@ -19,7 +19,7 @@ from topcoat.generators.base import ModelPair
 from topcoat.heads import Head
 from topcoat.prompts import held_out_prompts
 from topcoat.proof.store import to_bytes, to_floats
-from topcoat.reproduction import Reproduction, Study
+from topcoat.reproduction import Reproduction, Study, study_runs
 from topcoat.reproduction.table import columns, markdown, rows
 
 Made = Callable[..., Reproduction]
@@ -78,6 +78,18 @@ def test_a_whole_study(study: Made, flux_pair: ModelPair, net: Any, painted: Any
     decoder = found.heads[2]
     vae = next(row.tflop for row in table.distilled.rows if row.piece == "VAE decode")
     assert decoder.pipeline_tflop == pytest.approx(table.distilled.tflop - vae + decoder.head_tflop)
+
+
+def test_a_run_goes_on_from_the_head_of_an_earlier_one(study: Made, runs: list[Any], flux_pair: ModelPair) -> None:
+    first = runs[0].config
+    losses = first.losses.model_copy(update={"transport": 1.0})
+    last = first.model_copy(update={"name": "last", "starts_from": "paired", "losses": losses, "crop_px": None})
+    work = study(runs=study_runs([first, last], flux_pair))
+    found, _ = run(work)
+    about = json.loads((work.folder / "runs" / "last" / "train.json").read_text())
+    assert about["init_from"] == Head.from_pretrained(work.folder / "runs" / "paired").digest
+    assert [head.starts_from for head in found.heads] == [None, "paired"]
+    assert "last went on from the head of paired" in markdown(found)
 
 
 def test_its_files(study: Made) -> None:

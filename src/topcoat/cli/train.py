@@ -35,7 +35,8 @@ def train(
         str,
         typer.Argument(
             metavar="RUN",
-            help="best-unet (or unet), paper-unet, paper-cyclegan, paper-esa, decoder, debug, or a YAML file.",
+            help="best-unet (or unet), finish-unet, decoder, finish-decoder, paper-unet, paper-cyclegan, paper-esa, "
+            "debug, or a YAML file.",
         ),
     ],
     data: Annotated[Path, typer.Option("--data", help="A folder that pairs build wrote.")],

@@ -32,6 +32,8 @@ class HeadResult(StrictModel):
     kind: str
     takes: str
     images_seen: int
+    starts_from: str | None
+    """The run whose head this one went on from, after its own images."""
     changed: tuple[str, ...]
     """What the study changed on the named run, and below why."""
     reason: str

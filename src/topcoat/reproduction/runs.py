@@ -14,8 +14,16 @@ from topcoat.heads.network import LatentHeadConfig
 from topcoat.reproduction.plan import training_tflop
 from topcoat.training import RUNS, TrainConfig, run_config, with_settings
 
-PAPER_RUNS = ("paper-unet", "paper-cyclegan", "paper-esa", "best-unet", "decoder")
-"""The paper's three heads, and two of our own."""
+PAPER_RUNS = (
+    "paper-unet",
+    "paper-cyclegan",
+    "paper-esa",
+    "best-unet",
+    "finish-unet",
+    "decoder",
+    "finish-decoder",
+)
+"""The paper's three heads, and two of our own, both before and after their last stage."""
 NARROW_CHANNELS = 16
 """Channels of CycleGAN's networks where there is no GPU; the paper's have 64."""
 NARROW_IMAGES = 20_000
@@ -31,6 +39,12 @@ class StudyRun(StrictModel):
     """What differs from the named run, as ``head.base_channels 16, not 64``; an asked number of images is not in it."""
     reason: str = ""
     """Why; empty where nothing differs."""
+
+    def with_images(self, images: int) -> StudyRun:
+        """The same run, which sees ``images``; an asked number is no change of the run."""
+        config = self.config.model_copy(update={"images": images})
+        changed = tuple(words for words in self.changed if not words.startswith("images "))
+        return self.model_copy(update={"config": config, "changed": changed})
 
 
 def study_runs(
@@ -77,6 +91,10 @@ def study_runs(
             )
         )
     names = [run.name for run in found]
+    for place, run in enumerate(found):
+        before = run.config.starts_from
+        if before is not None and before not in names[:place]:
+            raise UsageError(f"the run {run.name} goes on from {before}; name that run before it")
     for name in names:
         if names.count(name) > 1:
             raise UsageError(f"two runs of the study are called {name}; give every settings file a name of its own")

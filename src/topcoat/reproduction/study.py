@@ -163,7 +163,9 @@ class Reproduction:
     def _train(self, run: StudyRun, progress: Progress) -> StageResult:
         assert self._dataset is not None
         folder = self._folder.run(run.name)
-        steps = train(run.config, self._dataset, folder, features=self._loss_features)
+        before = run.config.starts_from
+        start = None if before is None else Head.from_pretrained(self._folder.run(before))
+        steps = train(run.config, self._dataset, folder, features=self._loss_features, init_from=start)
         with closing(steps):  # so that a stop saves at once
             for record in steps:
                 progress(record.images_seen, run.config.images, _note(record))
@@ -259,6 +261,7 @@ class Reproduction:
             kind=head.descriptor.name,
             takes=head.descriptor.takes,
             images_seen=head.facts["images_seen"],
+            starts_from=run.config.starts_from,
             changed=run.changed,
             reason=run.reason,
             digest=head.digest,

@@ -104,6 +104,9 @@ def notes(study: Study) -> list[str]:
         if head.changed:
             found.append(f"{head.run} is not the run of that name: {', '.join(head.changed)} ({head.reason}).")
     for head in study.heads:
+        if head.starts_from:
+            found.append(f"{head.run} went on from the head of {head.starts_from}; the images that it saw come on top.")
+    for head in study.heads:
         found += [f"{head.run}: {flag}" for flag in head.judged.flags]
     return found
 

@@ -68,6 +68,8 @@ class TrainConfig(StrictModel):
     """A training run. Progress is counted in images seen, never in steps or epochs."""
 
     name: str = Field(min_length=1)
+    starts_from: str | None = None
+    """A run that goes on from the head of another one: that run's name; such a head must be given to `train`."""
     head: AnyHeadConfig = UNetConfig()
     losses: LossWeights = LossWeights()
     """Of paired training."""
@@ -183,4 +185,10 @@ class TrainConfig(StrictModel):
         Leaves out where it runs and how often it saves, so these may change between a stop and a resume.
         """
         operational = {"device", "checkpoint_every_seconds", "cache_mebibytes", "tensorboard", "wandb"}
-        return self.model_dump(mode="json", exclude=operational)
+        found = self.model_dump(mode="json", exclude=operational)
+        # What a later version added counts only where it is used, so that runs of an older one can go on.
+        if self.starts_from is None:
+            del found["starts_from"]
+        if not self.losses.transport:
+            del found["losses"]["transport"]
+        return found

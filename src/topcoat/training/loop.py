@@ -70,6 +70,11 @@ def train(
     config = run_config(run)
     if images is not None:
         config = parse_config({**config.model_dump(), "images": images}, TrainConfig, source="training settings")
+    if config.starts_from is not None and init_from is None:
+        raise UsageError(
+            f"the run {config.name} goes on from a head of {config.starts_from}; train that first and give its folder "
+            "(--init-from, or init_from in Python)"
+        )
     if init_from is not None and init_from.config != config.head:
         raise UsageError(
             f"the head to start from is a {init_from.config.kind} of other settings than the run's {config.head.kind}; "
