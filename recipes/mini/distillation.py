@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -46,7 +45,8 @@ def distill_steps(recipe: Recipe, shop: Workshop) -> None:
     texts = [loosened(p.words, random.Random(79 * 1_000_003 + i))[0] for i, p in enumerate(prompts) if p.words]
     conditions = _conditions(text, texts, recipe)
     noise, portraits = _trajectories(recipe, shop, conditions)
-    student = pruned(load_transformer(baseline_folder(shop)), recipe)
+    student = build_transformer(recipe)
+    student.load_state_dict(load_transformer(baseline_folder(shop)).state_dict())
 
     def loss_at(seen: int) -> tuple[Tensor, Tensor]:
         generator = torch.Generator().manual_seed(73 * 1_000_003 + seen)
@@ -72,23 +72,6 @@ def distill_steps(recipe: Recipe, shop: Workshop) -> None:
     )
     figures = train_transformer(plan, Trainee(student, shop.distilled), loss_at)
     write_json(shop.distilled / "figures.json", {**figures, "trajectories": len(noise)})
-
-
-def pruned(teacher: Any, recipe: Recipe) -> Any:
-    """A student of fewer blocks that starts from evenly spaced blocks of ``teacher``."""
-    counts = {
-        "transformer_blocks": (len(teacher.transformer_blocks), recipe.distilled_double_blocks),
-        "single_transformer_blocks": (len(teacher.single_transformer_blocks), recipe.distilled_single_blocks),
-    }
-    student = build_transformer(recipe, (recipe.distilled_double_blocks, recipe.distilled_single_blocks))
-    weights = teacher.state_dict()
-    kept = {key: value for key, value in weights.items() if key.partition(".")[0] not in counts}
-    for kind, (before, after) in counts.items():
-        for new, old in enumerate(torch.linspace(0, before - 1, after).round().int().tolist()):
-            source, target = f"{kind}.{old}.", f"{kind}.{new}."
-            kept |= {target + key.removeprefix(source): weights[key] for key in weights if key.startswith(source)}
-    student.load_state_dict(kept)
-    return student
 
 
 def baseline_folder(shop: Workshop) -> Path:

@@ -33,17 +33,14 @@ class Condition:
         return Condition(self.pooled[rows], self.states[rows])
 
 
-def build_transformer(recipe: Recipe, blocks: tuple[int, int] | None = None) -> Any:
-    """An untrained `FluxTransformer2DModel` of the recipe's size, with other numbers of (double, single) ``blocks``
-    where they are given; typed Any, as diffusers' own types are too wide.
-    """
-    double, single = blocks or (recipe.double_blocks, recipe.single_blocks)
+def build_transformer(recipe: Recipe) -> Any:
+    """An untrained `FluxTransformer2DModel` of the recipe's size; typed Any, as diffusers' own types are too wide."""
     half = (recipe.head_dim - 8) // 2
     return FluxTransformer2DModel(
         patch_size=1,
         in_channels=4 * LATENT_CHANNELS,
-        num_layers=double,
-        num_single_layers=single,
+        num_layers=recipe.double_blocks,
+        num_single_layers=recipe.single_blocks,
         attention_head_dim=recipe.head_dim,
         num_attention_heads=recipe.heads,
         joint_attention_dim=recipe.text_width,

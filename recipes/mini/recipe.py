@@ -56,8 +56,6 @@ class Recipe(StrictModel):
     distilled_guidance: float = 5.0
     distilled_levels: int = 4
     distilled_steps: int = 1
-    distilled_double_blocks: int = 2
-    distilled_single_blocks: int = 4
     trajectories: int = 5_000
     trajectory_steps: int = 16
     distilled_images: int = 40_000
