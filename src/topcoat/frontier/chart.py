@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from topcoat.files import atomic_path
+from topcoat.frontier.labels import place_labels
 from topcoat.frontier.pareto import pareto_front
 from topcoat.frontier.sweep import Frontier, Point
 
 _COLOURS = {"bare": "#8b9bb4", "head": "#d9622b", "baseline": "#2f6f62"}
 _NAMES = {"bare": "distilled alone", "head": "distilled + head", "baseline": "baseline"}
 _MUTED = "#8a8279"  # reads on white and on black, for the page is shown on both
-_SIDES = ((8, 0, "left", "center"), (-8, 0, "right", "center"), (0, 9, "center", "bottom"), (0, -9, "center", "top"))
 
 
 def write_png(path: Path, frontier: Frontier, chosen: Point | None) -> None:
@@ -50,21 +50,25 @@ def _draw(frontier: Frontier, chosen: Point | None) -> Any:
             "floor: the baseline at other seeds", (0.99, frontier.floor), xycoords=("axes fraction", "data"),
             xytext=(0, 3), textcoords="offset points", ha="right", va="bottom", fontsize=8,
         )  # fmt: skip
-        for number, point in enumerate(front):
-            dx, dy, ha, va = _SIDES[number % len(_SIDES)]
-            axes.annotate(
-                point.setting.label, (point.tflop, point.distance), xytext=(dx, dy), textcoords="offset points",
-                ha=ha, va=va, fontsize=8,
-            )  # fmt: skip
         if chosen is not None:
             axes.scatter([chosen.tflop], [chosen.distance], s=190, facecolors="none", edgecolors=_MUTED, lw=1.8)
         axes.set_xscale("log")
-        axes.set_ylim(bottom=0)
+        axes.margins(x=0.08)
+        axes.set_ylim(bottom=-0.05 * axes.get_ylim()[1])  # room below the baseline, which lies at 0
         axes.set_xlabel("TFLOP per image, whole pipeline (computed, logarithmic)")
         axes.set_ylabel("Fréchet distance to the baseline (measured)")
         axes.set_title(f"{frontier.pair}, {frontier.width_px}x{frontier.height_px} px, N = {frontier.n:,}", loc="left")
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=8)
+        place_labels(
+            axes,
+            [(point.setting.label, point.tflop, point.distance) for point in front],
+            [(point.tflop, point.distance) for point in frontier.points],
+            lines=[
+                [(point.tflop, point.distance) for point in front],
+                [(end, frontier.floor) for end in axes.get_xlim()],
+            ],
+        )
     return figure
 
 
