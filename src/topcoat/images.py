@@ -131,8 +131,8 @@ def write_image(path: str | Path, image: Tensor, text: Mapping[str, str] | None 
         temporary.write_bytes(data)
 
 
-def encode_png(image: Tensor, text: Mapping[str, str] | None = None) -> bytes:
-    """The PNG file bytes of ``(3, H, W)``; equal images give equal bytes."""
+def encode_png(image: Tensor | Image.Image, text: Mapping[str, str] | None = None) -> bytes:
+    """The PNG file bytes of ``(3, H, W)``, or of a picture that `to_pil` made of it; equal images give equal bytes."""
     return _encode(image, "PNG", text)
 
 
@@ -194,8 +194,8 @@ def list_images(folder: str | Path) -> list[Path]:
 _IMAGE_DESCRIPTION = 0x010E
 
 
-def _encode(image: Tensor, kind: str, text: Mapping[str, str] | None) -> bytes:
-    picture = to_pil(image)
+def _encode(image: Tensor | Image.Image, kind: str, text: Mapping[str, str] | None) -> bytes:
+    picture = image if isinstance(image, Image.Image) else to_pil(image)
     buffer = io.BytesIO()
     if kind == "PNG":
         chunks = PngImagePlugin.PngInfo()

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import Generator, LatentGenerator, Rerenderer, check_strength
-from topcoat.images import check_images, encode_png
+from topcoat.images import check_images, encode_png, to_pil
 from topcoat.pairs.manifest import Dropped, Failure
 from topcoat.pairs.painting import Painting
 from topcoat.pairs.records import PairRecord, distilled_column, latents_column
@@ -31,7 +32,9 @@ _Stage = Callable[[Sequence[PairRecord]], list[Columns]]
 class Painted:
     """One pair, painted and kept: images as an 8-bit file holds them, float16 latents, both by column."""
 
-    images: Mapping[str, Tensor]
+    images: Mapping[str, Image.Image]
+    """Pillow's, because a thread that encodes must not compute with torch: each such thread would start a team of
+    threads of its own, which take the processors from the networks."""
     latents: Mapping[str, np.ndarray]
 
     def encoded(self) -> dict[str, bytes]:
@@ -110,7 +113,7 @@ class Painter:
         for record in painted:
             columns = found[record.id]
             outcomes[record.id] = dropped.get(record.id) or Painted(
-                {name: value for name, value in columns.items() if name not in latents},
+                {name: to_pil(value) for name, value in columns.items() if name not in latents},
                 {name: columns[name].numpy() for name in latents},
             )
         return outcomes
