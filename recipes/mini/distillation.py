@@ -1,14 +1,15 @@
 """Stage 7: the mini distilled, a few-step student of the baseline by reflow.
 
 Reflow (rectified flow, arXiv 2209.03003; for text to image InstaFlow, arXiv 2309.06380): the baseline draws portraits
-from seeded noise, and the student, started from its weights, learns the straight line from each noise to its portrait.
-Noise and subject stay coupled, so that one seed shows one subject in both models. Few-step models are drawn from
-trajectories under strong classifier-free guidance (arXiv 2207.12598), which holds their shapes together and makes them
-waxy: strong contrast, glaring colours, simplified skin. So it is here: the student's trajectories are of the unguided
-baseline under `distilled_guidance`, while the mini baseline itself has learnt a mild one. That, and the softness of the
-straight line, is the systematic difference which heads are there to undo; drawn under the baseline's own guidance a
-student is nearly as good as its teacher. It is trained at the noise levels where a sampler of `distilled_levels` steps
-(or a divisor of that) stops and at no others, as timestep-distilled models are.
+from seeded noise, and the student, started from its weights, learns the straight line from each noise to its
+portrait. Noise and subject stay coupled, so that one seed shows one subject in both models. Few-step models are
+commonly distilled from trajectories under classifier-free guidance (arXiv 2207.12598; latent consistency models,
+arXiv 2310.04378). Strong guidance holds shapes together and makes them waxy: strong contrast, glaring colours,
+simplified skin. So it is here: the student's trajectories are of the unguided baseline under `distilled_guidance`,
+while the mini baseline itself has learnt a mild one. That, and the softness of the straight line, is the systematic
+difference which heads are there to undo; drawn under the baseline's own guidance a student is nearly as good as its
+teacher. It is trained at the noise levels where a sampler of `distilled_levels` steps (or a divisor of that) stops
+and at no others, as timestep-distilled models are.
 """
 
 from __future__ import annotations

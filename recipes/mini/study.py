@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-
-import torch
-from torch import Tensor
 
 from recipes.mini.assemble import write_card
 from recipes.mini.meter import Meter
 from recipes.mini.recipe import Recipe, Workshop
 from topcoat.cli.options import HELD_OUT_FIRST_SEED
-from topcoat.embedded import MINI
+from topcoat.embedded import HEAD_FOLDERS, MINI
 from topcoat.errors import DataError
 from topcoat.features import load_feature_net
 from topcoat.generators.base import ModelPair
@@ -34,8 +30,6 @@ from topcoat.reproduction import Reproduction, Stage, StageResult, Study, study_
 PAIR_PROMPTS_SEED = 0
 """What `topcoat pairs build` and `topcoat reproduce` use; the held-out prompts are of another seed and split."""
 HELD_OUT_PROMPTS_SEED = 1
-EMBEDDED = {"image": "head", "latent": "decoder"}
-"""Folder of the package by what its head takes."""
 
 
 def make_study(recipe: Recipe, shop: Workshop) -> None:
@@ -82,13 +76,13 @@ def _embed(study: Study, folder: Path) -> None:
     dataset = PairDataset.open(folder / "pairs")
     net = load_feature_net("loss")
     write_calibration(MINI / "same-subject.json", calibrate(dataset, net))
-    for takes, name in EMBEDDED.items():
+    for takes, name in HEAD_FOLDERS.items():
         run = study.best_of(takes)
         if run is None:
             continue
         head = Head.from_pretrained(folder / "runs" / run.run)
         if takes == "image":
-            head.gates = calibrate_gates(_batches(dataset.split("train")), net, dataset_digest=dataset.digest)
+            head.gates = calibrate_gates(dataset.split("train").batches(32), net, dataset_digest=dataset.digest)
         shutil.rmtree(MINI / name, ignore_errors=True)
         head.save_pretrained(MINI / name)
         print(f"{name}: {run.run}", flush=True)
@@ -105,9 +99,3 @@ def _earlier_pairs(shop: Workshop, folder: Path, pair: ModelPair) -> Path | None
             continue
         return earlier
     return None
-
-
-def _batches(dataset: PairDataset) -> Iterator[tuple[Tensor, Tensor]]:
-    for rows in torch.arange(len(dataset)).split(32):
-        pairs = [dataset[row] for row in rows.tolist()]
-        yield torch.stack([pair.distilled for pair in pairs]), torch.stack([pair.baseline for pair in pairs])

@@ -14,8 +14,6 @@ from topcoat.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from topcoat.pairs.dataset import PairDataset
-
 app = typer.Typer()
 
 _MOST_PAIRS = 2000
@@ -45,7 +43,7 @@ def calibrate(
     dataset = PairDataset.open(data).split("train")
     count = min(len(dataset), _MOST_PAIRS)
     with out.progress("calibrating") as progress:
-        batches = _batches(dataset, count, progress)
+        batches = _shown(dataset.batches(_BATCH, count), count, progress)
         rules = calibrate_gates(batches, load_feature_net("loss"), dataset_digest=dataset.digest)
     path = write_gates(head, rules)
     out.line(
@@ -57,10 +55,9 @@ def calibrate(
     out.result({"file": str(path), **rules.model_dump(mode="json", exclude={"direction"})})
 
 
-def _batches(dataset: PairDataset, count: int, progress: Progress) -> Iterator[tuple[Tensor, Tensor]]:
-    import torch
-
-    for start in range(0, count, _BATCH):
-        pairs = [dataset[row] for row in range(start, min(start + _BATCH, count))]
-        yield torch.stack([pair.distilled for pair in pairs]), torch.stack([pair.baseline for pair in pairs])
-        progress(start + len(pairs), count)
+def _shown(batches: Iterator[tuple[Tensor, Tensor]], count: int, progress: Progress) -> Iterator[tuple[Tensor, Tensor]]:
+    done = 0
+    for batch in batches:
+        yield batch
+        done += len(batch[0])
+        progress(done, count)

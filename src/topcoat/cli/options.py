@@ -24,6 +24,7 @@ EMBEDDED_HEAD = "embedded"
 """The head in the package, by name; what ``--head`` means for the mini pair where it is left out."""
 EMBEDDED_DECODER = "embedded-decoder"
 """The head in the package that decodes latents, by name."""
+_SHIPPED = (None, EMBEDDED_HEAD, EMBEDDED_DECODER)
 
 PairOption = Annotated[
     str, typer.Option("--pair", help="Model pair: mini, flux1, flux2-klein, sdxl, z-image, or a spec file (YAML).")
@@ -76,7 +77,7 @@ def named_head(head: str | None) -> Head | None:
 
     if head == NO_HEAD:
         return None
-    if head in (None, EMBEDDED_HEAD, EMBEDDED_DECODER):
+    if head in _SHIPPED:
         return Head.default("latent" if head == EMBEDDED_DECODER else "image")
     return Head.from_pretrained(head)
 
@@ -86,7 +87,7 @@ def open_head(head: str | None, pair_name: str) -> Head | None:
 
     Raises `UsageError` where no head is named and none is shipped for the pair.
     """
-    if head in (None, EMBEDDED_HEAD, EMBEDDED_DECODER) and pair_name != "mini":
+    if head in _SHIPPED and pair_name != "mini":
         raise UsageError(
             f"no head is shipped for the pair {pair_name}; give --head DIR (see topcoat train --help), "
             f"or --head {NO_HEAD} for the distilled images alone"

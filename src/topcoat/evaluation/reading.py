@@ -13,11 +13,7 @@ from topcoat.evaluation.artefacts import ArtefactScan
 from topcoat.evaluation.cache import FeatureCache
 from topcoat.evaluation.colour import ciede2000, skin_colour, skin_mask, typology_angle
 from topcoat.evaluation.embed import Embeddings, FeatureNetLike, Images, SeenBatch, batches, perceptual
-from topcoat.evaluation.paired import (
-    gradient_agreement,
-    gradient_energy,
-    psnr,
-)
+from topcoat.evaluation.paired import gradient_agreement, gradient_energy, psnr
 from topcoat.evaluation.two_sample import MOST_IMAGES
 from topcoat.features import QualityNet
 from topcoat.measures.spectrum import RINGS, SMALLEST_PX, decibels

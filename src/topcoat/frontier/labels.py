@@ -53,8 +53,10 @@ def place_labels(
 
 
 def _label(axes: Any, text: str, place: tuple[float, float], distance: float, angle: float) -> Any:
+    from matplotlib import rcParams
+
     across, up = math.cos(angle), math.sin(angle)
-    line = {"arrowstyle": "-", "color": "#8a8279", "lw": 0.6, "shrinkA": 0, "shrinkB": 4}
+    line = {"arrowstyle": "-", "color": rcParams["text.color"], "lw": 0.6, "shrinkA": 0, "shrinkB": 4}
     label = axes.annotate(
         text, place, xytext=(distance * across, distance * up), textcoords="offset points", fontsize=8,
         ha="left" if across > 0.5 else "right" if across < -0.5 else "center",

@@ -29,6 +29,7 @@ from topcoat.pairs.manifest import (
 )
 from topcoat.pairs.painting import Painting
 from topcoat.pairs.records import PairRecord, plan_records, read_columns
+from topcoat.pairs.reuse import open_baseline_source
 from topcoat.pairs.shards import ShardJob, ShardResult, Workshop, filter_labels
 from topcoat.prompts import Prompt
 
@@ -142,8 +143,6 @@ def _open_or_start(
 
 def _baseline_source(folder: Path, models: ModelPair, painting: Painting) -> Path:
     """``folder``, if baseline images can be taken from it; what cannot be is said before anything is loaded."""
-    from topcoat.pairs.reuse import open_baseline_source
-
     if painting.pairing != "same-seed":
         raise UsageError("a baseline that re-renders needs its own distilled images; leave baseline_from out")
     open_baseline_source(folder, models.baseline)

@@ -195,6 +195,14 @@ class PairDataset(Sequence[Pair]):
             return None
         return torch.from_numpy(self._store.cell(row, latents_column(self._steps)).astype("float32"))
 
+    def batches(self, size: int, count: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Both sides ``(N, 3, H, W)`` of the first ``count`` pairs (by default all), ``size`` at a time."""
+        end = len(self) if count is None else min(count, len(self))
+        for start in range(0, end, size):
+            rows = range(start, min(start + size, end))
+            distilled, baseline = (torch.stack([self.image(row, side) for row in rows]) for side in get_args(Side))
+            yield distilled, baseline
+
     def verify(self) -> None:
         """Read every byte and compare it with the manifest; raises `DataError` for a shard that was changed."""
         for entry in self.manifest.shards:

@@ -17,10 +17,12 @@ from topcoat.errors import ModelError, UsageError
 from topcoat.files import atomic_path, sha256_of
 from topcoat.generators.base import Generator as ImageGenerator
 from topcoat.generators.base import ModelPair
+from topcoat.pairs.dataset import PairDataset
 from topcoat.pairs.manifest import Dropped, Failure, ShardEntry
 from topcoat.pairs.painter import Outcome, Painted, Painter
 from topcoat.pairs.painting import Painting
 from topcoat.pairs.records import PairRecord, as_table, full_row, read_rows, shard_schema
+from topcoat.pairs.reuse import KeptBaseline
 
 if TYPE_CHECKING:
     from topcoat.pairs.filters import PairFilter
@@ -68,7 +70,7 @@ class Workshop:
     filters: tuple[str | PairFilter, ...] = ()
     generators: tuple[ImageGenerator, ImageGenerator] | None = None
     baseline_from: Path | None = None
-    """A dataset whose baseline images are used again where it has them."""
+    """A dataset whose baseline images are used again where it has them; `open_baseline_source` has let it pass."""
 
     def open(self, device: str | None = None) -> Painter:
         """Load the models (onto ``device``, where one is given) and the filters.
@@ -79,25 +81,21 @@ class Workshop:
 
     def _models(self, device: str | None) -> tuple[ImageGenerator, ImageGenerator]:
         pair = self.pair if device is None else _on_device(self.pair, device)
-        if self.baseline_from is None:
-            if self.generators is not None:
-                return self.generators
-            from topcoat.generators.diffusers import load_pair
-
-            return load_pair(pair)
-        from topcoat.pairs.reuse import KeptBaseline, open_baseline_source
-
-        kept = open_baseline_source(self.baseline_from, pair.baseline)
         if self.generators is not None:
             distilled, baseline = self.generators
-            return distilled, KeptBaseline(kept, pair.baseline, lambda: baseline)
+            return distilled, baseline if self.baseline_from is None else self._kept(pair, lambda: baseline)
         from topcoat.generators.components import ComponentCache
-        from topcoat.generators.diffusers import load_generator
+        from topcoat.generators.diffusers import load_generator, load_pair
 
+        if self.baseline_from is None:
+            return load_pair(pair)
         cache = ComponentCache()
-        return load_generator(pair.distilled, cache), KeptBaseline(
-            kept, pair.baseline, lambda: load_generator(pair.baseline, cache)
-        )
+        distilled = load_generator(pair.distilled, cache)
+        return distilled, self._kept(pair, lambda: load_generator(pair.baseline, cache))
+
+    def _kept(self, pair: ModelPair, load: Callable[[], ImageGenerator]) -> KeptBaseline:
+        assert self.baseline_from is not None
+        return KeptBaseline(PairDataset.open(self.baseline_from), pair.baseline, load)
 
     def path(self, job: ShardJob) -> Path:
         """Where the job's shard lies."""

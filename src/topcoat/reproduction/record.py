@@ -86,12 +86,12 @@ class Study:
     @property
     def best(self) -> HeadResult:
         """The head whose images are nearest to the baseline's."""
-        return min(self.heads, key=lambda head: head.judged.gap.enhanced.value)
+        return min(self.heads, key=_distance)
 
     def best_of(self, takes: str) -> HeadResult | None:
         """The nearest of the heads that take ``image`` or ``latent``; None where the study has none."""
         heads = [head for head in self.heads if head.takes == takes]
-        return min(heads, key=lambda head: head.judged.gap.enhanced.value, default=None)
+        return min(heads, key=_distance, default=None)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -104,3 +104,7 @@ class Study:
             return [plain(item) for item in value] if isinstance(value, tuple) else value
 
         return {field.name: plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
+
+
+def _distance(head: HeadResult) -> float:
+    return head.judged.gap.enhanced.value
