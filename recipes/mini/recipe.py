@@ -17,8 +17,8 @@ STUDY_IMAGES = {
     "finish-unet": 15_000,
     "decoder": 60_000,
     "finish-decoder": 15_000,
-    "paper-cyclegan": 4_000,
-    "paper-esa": 4_000,
+    "paper-cyclegan": 12_000,
+    "paper-esa": 12_000,
 }
 """The study's runs in their order, with the images that each sees."""
 

@@ -45,6 +45,7 @@ def test_the_baseline_itself_is_neutral() -> None:
     assert (found.checkerboard_db, found.checkerboard_levels, found.seams) == (0, 0, pytest.approx(1, abs=0.3))
     assert found.blobs == 0 and found.halos == found.halos_baseline
     assert found.high_frequency_db == 0 > found.high_frequency_db_do_nothing
+    assert found.foreign_db == 0
     assert found.colour.difference == 0 < found.colour.difference_do_nothing
     assert found.colour.shift == (0, 0, 0) and found.n == 16
 
@@ -52,7 +53,7 @@ def test_the_baseline_itself_is_neutral() -> None:
 def test_doing_nothing_is_no_artefact() -> None:
     x, y = subjects()
     found = scan(x, x, y)
-    assert found.changed == found.checkerboard_db == found.blobs == found.halos == 0
+    assert found.changed == found.checkerboard_db == found.blobs == found.halos == found.foreign_db == 0
     assert found.seams <= 1
 
 
@@ -113,12 +114,26 @@ def test_a_blur_and_a_tint_are_found() -> None:
     assert tint.colour.difference > 2 + tint.colour.difference_do_nothing and tint.colour.shift[2] > 5
 
 
+@pytest.mark.parametrize(
+    ("place", "part"), [("left", (..., slice(0, 2))), ("bottom", (..., slice(-2, None), slice(None)))]
+)
+def test_detail_that_nobody_asked_for_is_found_where_it_is(place: str, part: tuple[slice, ...]) -> None:
+    x, y = subjects()
+    z = y.clone()
+    generator = torch.Generator().manual_seed(3)
+    z[part] += 0.2 * torch.randn(z[part].shape, generator=generator)
+    found = scan(x, z.clamp(0, 1), y)
+    assert found.foreign_db > 6 and found.foreign_place == place
+    assert 1 < found.foreign_period_px <= 16
+
+
 def test_batches_and_order_do_not_matter() -> None:
     x, y = subjects()
     z = (x + y) / 2
     whole = dataclasses.asdict(scan(x, z, y))
     pieces = dataclasses.asdict(scan(x.flip(0), z.flip(0), y.flip(0), batch=5))
     colours = whole.pop("colour"), pieces.pop("colour")
+    assert whole.pop("foreign_place") == pieces.pop("foreign_place")
     assert pieces == pytest.approx(whole, rel=1e-5, abs=1e-6)
     for name, value in colours[0].items():
         assert colours[1][name] == pytest.approx(value, rel=1e-4, abs=1e-4)

@@ -81,6 +81,7 @@ def test_the_baseline_and_the_baseline_at_other_seeds_are_not_flagged() -> None:
         (lambda x: (x + torch.where(torch.arange(SIZE_PX) < 16, 0.05, -0.05)).clamp(0, 1), "tile seams"),
         (lambda x: torch.cat([x[..., :10], (x[..., 10:14] + 0.5).clamp(0, 1), x[..., 14:]], dim=3), "blobs"),
         (lambda x: 0.5 * x, "worse than nothing"),
+        (lambda x: torch.cat([(x[..., :4] + checkerboard()[:, :4]).clamp(0, 1), x[..., 4:]], dim=3), "foreign detail"),
     ],
 )
 def test_a_broken_head_is_caught(broken: Callable[[Tensor], Tensor], flag: str) -> None:

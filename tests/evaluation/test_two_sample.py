@@ -23,6 +23,13 @@ def test_a_blur_is_told_apart() -> None:
     assert found.accuracy_low < found.accuracy <= found.accuracy_high and found.n == 80
 
 
+def test_faint_detail_at_a_border_is_enough() -> None:
+    images = gaussian_blur(textures(150, 7), 2.0)
+    marked = images.clone()
+    marked[..., :2] += 0.04 * torch.randn(marked[..., :2].shape, generator=torch.Generator().manual_seed(8))
+    assert two_sample(marked, images, steps=120).auc > 0.9
+
+
 def test_two_draws_of_one_kind_read_chance() -> None:
     found = two_sample(textures(120, 100), textures(120, 101), steps=40)
     assert 0.35 < found.auc < 0.65

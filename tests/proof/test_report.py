@@ -42,6 +42,10 @@ def fake_proof(**changes: Any) -> Proof:
             "control": {"amount": 1.5, "sigma_px": 0.8, "calibration_images": 32},
             "gap_closed_by_unsharp": {"value": 0.22, "low": 0.2, "high": 0.25},
             "gap_closed_by_colour": {"value": 0.33, "low": 0.3, "high": 0.35},
+            "gap_extrapolated_by": {
+                "unsharp": {"value": 0.02, "low": 0.01, "high": 0.03},
+                "colour": {"value": 0.08, "low": 0.05, "high": 0.1},
+            },
             "gap_in_floors": 10.0,
             "frechet_intervals": dict.fromkeys(("distilled", "enhanced", "unsharp", "colour", "baseline_floor"), ends),
             "gradient_energy": dict.fromkeys(("distilled", "unsharp", "colour", "enhanced", "baseline"), 0.03),
@@ -132,6 +136,7 @@ def test_few_subjects_are_led_by_the_extrapolated_gap() -> None:
     assert few.headline.startswith("81 % of the gap closed")
     assert "81 % (95 % interval 70 % to 90 %) of the gap, extrapolated to endless subjects" in few.summary()
     page = unescape(render(few, evidence())).replace("\xa0", " ")
+    assert "unsharp mask: 2 %" in page and "colour matrix: 8 %" in page  # as the head's share, not the plain 22 and 33
     assert "Share of the gap closed, extrapolated" in page and "1.2 / 0.3 / 0.05" in page
     unknown = ExtrapolatedGap(Share(None, None, None), 1.2, 0.3, 0.05)
     words = fake_proof(gap_extrapolated=unknown).summary()

@@ -13,15 +13,15 @@ from topcoat.generators.base import ModelPair
 from topcoat.generators.presets import model_pair
 from topcoat.heads import CycleGANConfig, UNetConfig
 from topcoat.heads.descriptor import describe
-from topcoat.reproduction import PAPER_RUNS, study_runs
+from topcoat.reproduction import STUDY_RUNS, study_runs
 from topcoat.reproduction.plan import plan_study, training_tflop
 from topcoat.training import RUNS, LossWeights, paper_cyclegan
 
 
 def test_with_a_gpu_every_run_is_the_named_one(flux_pair: ModelPair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.accelerator.is_available", lambda: True)
-    found = study_runs(PAPER_RUNS, flux_pair)
-    assert [run.config for run in found] == [RUNS[name]() for name in PAPER_RUNS]
+    found = study_runs(STUDY_RUNS, flux_pair)
+    assert [run.config for run in found] == [RUNS[name]() for name in STUDY_RUNS]
     assert all(run.changed == () and run.reason == "" for run in found)
 
 
@@ -29,7 +29,7 @@ def test_without_one_the_cyclegans_are_narrower_and_say_so(
     flux_pair: ModelPair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
-    runs = {run.name: run for run in study_runs(PAPER_RUNS, flux_pair)}
+    runs = {run.name: run for run in study_runs(STUDY_RUNS, flux_pair)}
     for name in ("paper-cyclegan", "paper-esa"):
         run = runs[name]
         assert run.config.cycle is not None and run.config.cycle.discriminator_channels == 16

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from topcoat.errors import UsageError
+from topcoat.images import gaussian_blur
 from topcoat.training import losses
 from topcoat.training.losses import GradientKind
 
@@ -182,3 +183,40 @@ def test_kernel_distance_by_hand():
     assert float(losses.kernel_distance(z, y)) == pytest.approx(within_z + within_y - 2 * between)
     with pytest.raises(UsageError, match="2 or more"):
         losses.kernel_distance(z[:1], y)
+
+
+def noise(seed: int, sigma: float = 0.05) -> Tensor:
+    return 0.5 + sigma * torch.randn(16, 3, 48, 48, generator=torch.Generator().manual_seed(seed))
+
+
+def test_spectrum_loss_compares_powers_and_not_places():
+    y = noise(0)
+    assert float(losses.spectrum_loss(y, y)) < 1e-3
+    assert float(losses.spectrum_loss(y.flip(-1), y)) < 0.3  # of another phase, of the same power but for chance
+    assert float(losses.spectrum_loss(y + 0.2, y)) == pytest.approx(0, abs=1e-3)  # colour is not its concern
+    half = float(losses.spectrum_loss(0.5 + (y - 0.5) / 2, y))
+    assert half == pytest.approx(float(np.log(4)), rel=0.02)  # a quarter of the power, in nepers
+
+
+def test_spectrum_loss_sees_what_lies_at_a_border_and_on_a_grid():
+    y = noise(0)
+    border = y.clone()
+    border[..., :2] += 0.1 * torch.randn(16, 3, 48, 2, generator=torch.Generator().manual_seed(5))
+    grid = y + 0.05 * ((torch.arange(48)[:, None] + torch.arange(48)) % 2 * 2 - 1)
+    for fault in (border, grid):
+        z = fault.clone().requires_grad_()
+        loss = losses.spectrum_loss(z, y)
+        loss.backward()
+        assert z.grad is not None
+        assert (
+            float(loss.detach()) > 0.05 and float((z.grad * (fault - y)).sum()) > 0.01
+        )  # downhill is less of the fault
+
+
+def test_spectrum_loss_asks_for_no_noise_of_rounding():
+    z = gaussian_blur(noise(0, sigma=0.5), 3.0)
+    saved = (z * 255).round() / 255
+    assert float(losses.spectrum_loss(z, saved)) < 0.5 * float(losses.spectrum_loss(saved, saved))
+    flat = torch.full((2, 3, 24, 24), 0.5)
+    faint = flat + 1e-4 * torch.randn(flat.shape, generator=torch.Generator().manual_seed(0))
+    assert float(losses.spectrum_loss(faint, flat)) < 0.01  # no file can hold it

@@ -17,6 +17,7 @@ from torch.nn import functional
 from topcoat.errors import UsageError
 from topcoat.evaluation.colour import colour_difference, patch_colours
 from topcoat.images import gaussian_blur
+from topcoat.measures.blocks import BLOCK_PX, PLACES, block_powers
 from topcoat.measures.spectrum import decibels, luma, power_spectrum
 
 GRID_PERIODS_PX = (2, 4, 8)
@@ -68,6 +69,12 @@ class Artefacts:
     high_frequency_db: float
     """Power above half the highest frequency, enhanced over baseline; well below 0 is blur."""
     high_frequency_db_do_nothing: float
+    foreign_db: float
+    """The most that the enhanced images have over the baseline at any frequency and place, beyond what the distilled
+    ones have: detail that nobody asked for."""
+    foreign_period_px: float
+    foreign_place: str
+    """One of `topcoat.measures.blocks.PLACES`."""
     colour: Colour
 
 
@@ -78,6 +85,7 @@ class ArtefactScan:
         self._n = 0
         self._size: tuple[int, int] | None = None
         self._power: list[Tensor] = []  # change, wanted change, x, z, y: each (H, W), summed over images
+        self._blocks: list[Tensor] = []  # x, z, y: each (3, 3, 8, 8), summed over images
         self._steps: list[Tensor] = []  # change and wanted change, across and down
         self._rows: dict[str, list[Tensor]] = {}
 
@@ -94,8 +102,11 @@ class ArtefactScan:
         change, wanted = z - x, y - x
         power = [power_spectrum(part).to(torch.float64).sum(dim=0) for part in (change, wanted, x, z, y)]
         steps = [_steps(part, dim) for part in (change, wanted) for dim in (-1, -2)]
-        self._power = power if not self._power else [a + b for a, b in zip(self._power, power, strict=True)]
-        self._steps = steps if not self._steps else [a + b for a, b in zip(self._steps, steps, strict=True)]
+        blocks = [len(x) * block_powers(luma(part).unsqueeze(1))[0].to(torch.float64) for part in (x, z, y)]
+        self._power, self._blocks, self._steps = (
+            new if not old else [a + b for a, b in zip(old, new, strict=True)]
+            for old, new in ((self._power, power), (self._blocks, blocks), (self._steps, steps))
+        )
         self._n += len(x)
         shift = (patch_colours(z) - patch_colours(y)).to(torch.float64).mean(dim=(1, 2))
         found = {
@@ -121,6 +132,7 @@ class ArtefactScan:
         seam, seam_period = _worst_seam([part / self._n for part in self._steps])
         limit = rows["blob_wanted"].quantile(0.99) * _BLOB_MARGIN
         high = [_high_power(part) for part in power[2:]]
+        foreign, foreign_period, place = foreign_detail(*(part / self._n for part in self._blocks))
         return Artefacts(
             n=self._n,
             changed=float(rows["changed"].mean()),
@@ -134,6 +146,9 @@ class ArtefactScan:
             halos_baseline=float(rows["halo_baseline"].mean()),
             high_frequency_db=float(decibels(high[1], high[2])),
             high_frequency_db_do_nothing=float(decibels(high[0], high[2])),
+            foreign_db=foreign,
+            foreign_period_px=foreign_period,
+            foreign_place=place,
             colour=Colour(
                 shift=_three(rows["shift"].mean(dim=0)),
                 spread=_three(rows["shift"].std(dim=0)),
@@ -153,6 +168,20 @@ def grid_peaks(power: Tensor) -> dict[int, float]:
         period: max(_peak_db(power, down, across) for down, across in _grid_points(power, period, new=True))
         for period in GRID_PERIODS_PX
     }
+
+
+def foreign_detail(distilled: Tensor, enhanced: Tensor, baseline: Tensor) -> tuple[float, float, str]:
+    """The largest excess of power, in dB, its period in px and its place, of mean `block_powers` ``(3, 3, 8, 8)`` each.
+
+    Excess is what enhanced images have over the baseline, less what distilled ones have over it where that is more than
+    none: 0 for enhanced images that are the baseline's or the distilled ones'.
+    """
+    excess = decibels(enhanced, baseline) - decibels(distilled, baseline).clamp_min(0)
+    excess[..., 0, 0] = -math.inf  # the means of blocks: colour and light, which have measures of their own
+    best = max(PLACES, key=lambda name: float(excess[PLACES[name]].max()))
+    there = excess[PLACES[best]]
+    down, across = divmod(int(there.argmax()), BLOCK_PX)
+    return max(0.0, float(there.max())), 2 * BLOCK_PX / math.hypot(down, across), best
 
 
 def blob_peak(change: Tensor) -> Tensor:

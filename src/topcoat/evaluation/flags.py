@@ -7,6 +7,7 @@ from topcoat.evaluation.record import Evaluation, Flag, SetScores
 
 CHECKERBOARD_DB, CHECKERBOARD_LEVELS = 3.0, 0.5
 BLUR_DB = 1.0
+FOREIGN_DB = 3.0
 SEAM_RATIO = 1.5
 BLOB_SHARE = 0.05
 HALO_RATIO, HALO_LUMA = 1.25, 0.002
@@ -41,6 +42,15 @@ def _pixels(artefacts: Artefacts | None) -> list[tuple[str, str]]:
                 "blur",
                 f"fine detail is {artefacts.high_frequency_db:.1f} dB against the baseline's, less than that of the "
                 f"distilled images ({artefacts.high_frequency_db_do_nothing:.1f} dB)",
+            )
+        )
+    if artefacts.foreign_db > FOREIGN_DB:
+        where = "inside" if artefacts.foreign_place == "middle" else f"at the {artefacts.foreign_place}"
+        found.append(
+            (
+                "foreign detail",
+                f"{where}, at periods of {artefacts.foreign_period_px:.1f} px, the enhanced images have "
+                f"{artefacts.foreign_db:.1f} dB more power than the baseline and the distilled ones",
             )
         )
     if artefacts.seams > SEAM_RATIO:

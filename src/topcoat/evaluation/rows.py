@@ -115,6 +115,7 @@ class _Rows:
                 "blobs",
                 "halos",
                 "high_frequency_db",
+                "foreign_db",
             ):
                 self.add(metric, "enhanced", getattr(seen, metric), seen.n, net=False)
             self.add("high_frequency_db", "distilled", seen.high_frequency_db_do_nothing, seen.n, net=False)

@@ -176,6 +176,11 @@ def _artefacts(found: Evaluation) -> Section | None:
             f"{seen.high_frequency_db:+.2f} dB",
             f"0 dB; distilled {seen.high_frequency_db_do_nothing:+.2f}",
         ),
+        (
+            "foreign detail",
+            f"{seen.foreign_db:.1f} dB ({seen.foreign_place}, {seen.foreign_period_px:.1f} px)",
+            "0 dB",
+        ),
         ("colour difference", f"{seen.colour.difference:.2f}", f"distilled {seen.colour.difference_do_nothing:.2f}"),
         ("L* a* b* shift", shift, "0"),
         ("L* a* b* spread", spread, ""),

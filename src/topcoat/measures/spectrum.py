@@ -11,7 +11,7 @@ RINGS = 32
 """Rings between 0 and 0.5 cycles per pixel."""
 SMALLEST_PX = 4
 _LUMA = (0.2126, 0.7152, 0.0722)
-_ROUNDING_POWER = 1 / 12 / 255**2
+ROUNDING_POWER = 1 / 12 / 255**2
 """Variance of rounding to 8 bits: power below it is not in any file, and keeps logarithms finite."""
 
 
@@ -72,7 +72,7 @@ def spectrum_decibels(images: Tensor, reference: Tensor, rings: int = RINGS) -> 
 
 def decibels(power: Tensor, reference: Tensor) -> Tensor:
     """``10 log10(power / reference)``, with the rounding of 8-bit files added to both."""
-    return 10 * torch.log10((power + _ROUNDING_POWER) / (reference + _ROUNDING_POWER))
+    return 10 * torch.log10((power + ROUNDING_POWER) / (reference + ROUNDING_POWER))
 
 
 def spectrum_distance(a: Tensor, b: Tensor) -> Tensor:

@@ -21,10 +21,7 @@ def cards(proof: Proof) -> str:
         if gap.low is None or gap.high is None
         else f"95 % interval {percent(gap.low)} to {percent(gap.high)}"
     )
-    controls = {
-        label: proof.settings[f"gap_closed_by_{name}"]["value"]
-        for label, name in (("unsharp mask", "unsharp"), ("colour matrix", "colour"))
-    }
+    controls = {"unsharp mask": proof.shown_share_of("unsharp"), "colour matrix": proof.shown_share_of("colour")}
     against = [f"{label}: {percent(value)}" for label, value in controls.items() if value is not None]
     both = f"{count_steps(steps.distilled)} + head against {count_steps(steps.baseline)}"
     beside = proof.saving_at_28_steps

@@ -10,6 +10,9 @@ from topcoat.cost import BASELINE_STEPS_BESIDE, count_steps
 from topcoat.evaluation import FeatureRecord, Identity, IdentityPairs
 from topcoat.evaluation.evaluate import ENOUGH_IMAGES
 
+CONTROLS = ("unsharp", "colour")
+"""What stands beside the head: an unsharp mask, and one colour matrix for all images."""
+
 
 @dataclass(frozen=True, slots=True)
 class Steps:
@@ -116,6 +119,12 @@ class Proof:
             return self.gap_closed
         return self.gap_extrapolated.share
 
+    def shown_share_of(self, control: str) -> float | None:
+        """The share that one of `CONTROLS` closes, extrapolated where `shown_gap` is; None where it is unknown."""
+        plain = self.shown_gap is self.gap_closed
+        by = self.settings[f"gap_closed_by_{control}"] if plain else self.settings["gap_extrapolated_by"][control]
+        return by["value"]
+
     @property
     def headline(self) -> str:
         """One line: what was bought, at which price."""
@@ -159,6 +168,13 @@ def saving_words(share: float) -> str:
 def _gap_sentence(proof: Proof) -> str:
     found = proof.frechet
     endless = proof.gap_extrapolated
+    unsharp, colour = (proof.shown_share_of(name) for name in CONTROLS)
+    controls = (
+        ""
+        if unsharp is None or colour is None
+        else f"; an unsharp mask made as sharp as the baseline closes {percent(unsharp)}, one colour matrix for all "
+        f"images {percent(colour)}"
+    )
     if proof.n < ENOUGH_IMAGES and endless is not None:
         found_share = (
             f"{proof.n:,} subjects are too few to tell the share of the gap"
@@ -167,9 +183,9 @@ def _gap_sentence(proof: Proof) -> str:
         )
         return (
             f"{found_share}, extrapolated to endless subjects (Fréchet distance "
-            f"{endless.distilled:.3g} before, {endless.enhanced:.3g} after, floor {endless.baseline_floor:.3g}); "
+            f"{endless.distilled:.3g} before, {endless.enhanced:.3g} after, floor {endless.baseline_floor:.3g}; "
             f"measured at {proof.n:,} subjects: {found.distilled:.3g}, {found.enhanced:.3g} and "
-            f"{found.baseline_floor:.3g}."
+            f"{found.baseline_floor:.3g}){controls}."
         )
     distances = (
         f"measured Fréchet distance {found.distilled:.3g} before, {found.enhanced:.3g} after, floor "
@@ -177,13 +193,6 @@ def _gap_sentence(proof: Proof) -> str:
     )
     if proof.gap_closed.value is None:
         return f"There is no measurable gap to close ({distances})."
-    by = {name: proof.settings[f"gap_closed_by_{name}"]["value"] for name in ("unsharp", "colour")}
-    controls = (
-        ""
-        if by["unsharp"] is None or by["colour"] is None
-        else f"; an unsharp mask made as sharp as the baseline closes {percent(by['unsharp'])}, one colour matrix for "
-        f"all images {percent(by['colour'])}"
-    )
     return f"The head closes {proof.gap_closed} of the gap; {distances}{controls}."
 
 

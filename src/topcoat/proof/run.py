@@ -43,7 +43,7 @@ from topcoat.pairs.manifest import pair_identity, versions
 from topcoat.prompts import Prompt, as_prompts
 from topcoat.proof.collect import FLOOR_SEED_OFFSET, Collected, Progress, collect
 from topcoat.proof.enhancing import ProofHead
-from topcoat.proof.record import Distances, ExtrapolatedGap, PerImage, Proof, Saving, Share, Steps
+from topcoat.proof.record import CONTROLS, Distances, ExtrapolatedGap, PerImage, Proof, Saving, Share, Steps
 from topcoat.proof.report import Evidence, write_report
 from topcoat.proof.store import ShardStore, to_bytes, to_floats
 
@@ -115,6 +115,8 @@ class Judged:
     """The same with a control in place of the head: ``unsharp`` and ``colour``."""
     extrapolated: GapClosed | None
     """The gap extrapolated to endless subjects; None for fewer than twice as many as the features have dimensions."""
+    extrapolated_by: dict[str, GapClosed]
+    """The same with a control in place of the head; empty where there is no extrapolation."""
     gradient_energy: dict[str, float]
     seconds: float
 
@@ -140,10 +142,12 @@ def judge(images: Collected, net: FeatureNetLike) -> Judged:
     }
     x, y, floor = (found[name].embedding for name in ("distilled", "baseline", "floor"))
     gap = gap_closed(x, found["enhanced"].embedding, y, floor)
-    gap_by = {name: gap_closed(x, found[name].embedding, y, floor) for name in ("unsharp", "colour")}
-    z = found["enhanced"].embedding
-    extrapolated = extrapolated_gap(x, z, y, floor) if len(y) >= 2 * y.shape[1] else None
-    return Judged(unsharp, colour, found, gap, gap_by, extrapolated, energy, time.perf_counter() - start)
+    gap_by = {name: gap_closed(x, found[name].embedding, y, floor) for name in CONTROLS}
+    endless: dict[str, GapClosed] = {}
+    if len(y) >= 2 * y.shape[1]:
+        endless = {name: extrapolated_gap(x, found[name].embedding, y, floor) for name in ("enhanced", *CONTROLS)}
+    extrapolated = endless.pop("enhanced", None)
+    return Judged(unsharp, colour, found, gap, gap_by, extrapolated, endless, energy, time.perf_counter() - start)
 
 
 def _controlled(control: UnsharpMask | ColourMatrix, images: Tensor) -> Tensor:
@@ -221,8 +225,9 @@ def _settings(
         "head_digest": head.digest,
         "control": dataclasses.asdict(judged.unsharp),
         "colour_control": dataclasses.asdict(judged.colour),
-        "gap_closed_by_unsharp": {"value": unsharp.value, "low": unsharp.low, "high": unsharp.high},
-        "gap_closed_by_colour": {"value": colour.value, "low": colour.low, "high": colour.high},
+        "gap_closed_by_unsharp": _share(unsharp),
+        "gap_closed_by_colour": _share(colour),
+        "gap_extrapolated_by": {name: _share(found) for name, found in judged.extrapolated_by.items()},
         "gap_in_floors": gap.gap_in_floors,
         "frechet_intervals": {
             "distilled": _ends(gap.distilled.low, gap.distilled.high),
@@ -247,6 +252,10 @@ def _extrapolated(gap: GapClosed | None) -> ExtrapolatedGap | None:
         return None
     share = Share(gap.value, gap.low, gap.high)
     return ExtrapolatedGap(share, gap.distilled.value, gap.enhanced.value, gap.floor.value)
+
+
+def _share(gap: GapClosed) -> dict[str, float | None]:
+    return {"value": gap.value, "low": gap.low, "high": gap.high}
 
 
 def _ends(low: float, high: float) -> dict[str, float]:

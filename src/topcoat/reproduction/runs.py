@@ -14,7 +14,7 @@ from topcoat.heads.network import LatentHeadConfig
 from topcoat.reproduction.plan import training_tflop
 from topcoat.training import RUNS, TrainConfig, run_config, with_settings
 
-PAPER_RUNS = (
+STUDY_RUNS = (
     "paper-unet",
     "paper-cyclegan",
     "paper-esa",
@@ -63,7 +63,7 @@ def study_runs(
     for a pair whose sizes are not known.
     """
     if not runs:
-        raise UsageError(f"a study needs 1 or more runs; use some of {', '.join(PAPER_RUNS)}, or settings files")
+        raise UsageError(f"a study needs 1 or more runs; use some of {', '.join(STUDY_RUNS)}, or settings files")
     whole = has_gpu() if full_size is None else full_size
     found: list[StudyRun] = []
     for run in runs:

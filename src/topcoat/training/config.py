@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from topcoat.config import StrictModel
 from topcoat.heads.registry import AnyHeadConfig
 from topcoat.heads.unet import UNetConfig
+from topcoat.measures.blocks import SMALLEST_PX
 from topcoat.training.discriminator import SMALLEST_PX_70, DiscriminatorConfig
 from topcoat.training.losses import GradientKind
 from topcoat.training.schedule import ScheduleKind
@@ -37,7 +38,9 @@ class LossWeights(StrictModel):
     colour_input: Weight = 0.0
     """Colour-safe: colour and light of z and x, so that the head keeps those of the distilled image."""
     focal_frequency: Weight = 0.0
-    """Spectra of z and y."""
+    """Spectra of z and y, pixel by pixel."""
+    spectrum: Weight = 0.0
+    """Mean power of z and y by frequency: neither softer than the baseline nor with a texture of its own."""
     transport: Weight = 0.0
     """The set of outputs towards the set of baseline images, in the embedding of the loss net (Fréchet distance)."""
     adversarial: Weight = 0.0
@@ -134,6 +137,8 @@ class TrainConfig(StrictModel):
         weights = self.losses.named()
         if self.cycle is None and not any(weights.values()):
             raise ValueError("every loss weight is 0; give losses at least one above 0, or cycle for unpaired training")
+        if weights["spectrum"] and self.crop_px is not None and self.crop_px < SMALLEST_PX:
+            raise ValueError(f"losses.spectrum needs crop_px of {SMALLEST_PX} or more, not {self.crop_px}")
         if self.cycle is not None and any(weights.values()):
             raise ValueError("losses are for paired training and cycle is for unpaired; leave one of them out")
         if self.cycle is not None and not (self.cycle.cycle or self.cycle.identity or self.cycle.adversarial):
@@ -189,6 +194,7 @@ class TrainConfig(StrictModel):
         # What a later version added counts only where it is used, so that runs of an older one can go on.
         if self.starts_from is None:
             del found["starts_from"]
-        if not self.losses.transport:
-            del found["losses"]["transport"]
+        for name in ("transport", "spectrum"):
+            if not found["losses"][name]:
+                del found["losses"][name]
         return found

@@ -15,6 +15,15 @@ from torch.nn import functional as F
 
 from topcoat.errors import UsageError
 from topcoat.images import gaussian_blur
+from topcoat.measures.blocks import PLACES, block_powers
+from topcoat.measures.spectrum import ROUNDING_POWER
+
+_OPPONENTS = (
+    (3**-0.5, 3**-0.5, 3**-0.5),
+    (2**-0.5, -(2**-0.5), 0.0),
+    (6**-0.5, 6**-0.5, -2 * 6**-0.5),
+)
+"""Brightness, red against green, yellow against blue: orthonormal."""
 
 GradientKind = Literal["forward", "sobel", "magnitude", "multi_scale", "low_passed"]
 
@@ -87,6 +96,20 @@ def focal_frequency_loss(z: Tensor, y: Tensor, alpha: float = 1.0) -> Tensor:
     return (weight * squared).mean()
 
 
+def spectrum_loss(z: Tensor, y: Tensor) -> Tensor:
+    """How far the mean powers of outputs and of 8-bit images, ``(N, 3, H, W)`` each, are apart, in nepers; a scalar.
+
+    The idea of spectral regularisation (arXiv 2003.01826, eq. 8): layers that enlarge an image leave too much or too
+    little power at the highest frequencies, which losses of pixels and features hardly see. Pairs do not agree pixel by
+    pixel but their powers do, so no phase is compared. In place of that paper's rings of whole images these are
+    `block_powers` inside and at each border, for brightness and two colour differences. L1 of logarithms, so that faint
+    fine detail counts as much as broad light. What rounding will add to z is added first: y has been rounded, and a
+    net that is asked for the noise of that paints it, to be rounded once more. H and W >= 24.
+    """
+    power_z, power_y = (_opponent_powers(part.float()) for part in (z, y))
+    return ((power_z + ROUNDING_POWER).log() - power_y.clamp_min(ROUNDING_POWER).log()).abs().mean()
+
+
 def kernel_distance(features_z: Tensor, features_y: Tensor) -> Tensor:
     """How far two sets of features ``(N, D)`` and ``(M, D)`` are apart: the kernel distance, a scalar in float64.
 
@@ -105,6 +128,13 @@ def kernel_distance(features_z: Tensor, features_y: Tensor) -> Tensor:
 
 def _cubic(a: Tensor, b: Tensor) -> Tensor:
     return (a @ b.T / a.shape[1] + 1) ** 3
+
+
+def _opponent_powers(images: Tensor) -> Tensor:
+    """``(5, 3, 63)`` mean power of a batch by place, opponent colour and frequency, without the means of blocks."""
+    opponents = torch.tensor(_OPPONENTS, device=images.device)
+    powers = block_powers(torch.einsum("nchw,oc->nohw", images, opponents))
+    return torch.stack([powers[:, down, across].flatten(1)[:, 1:] for down, across in PLACES.values()])
 
 
 def _forward_l1(z: Tensor, x: Tensor) -> Tensor:

@@ -173,6 +173,8 @@ class PairedTrainer:
             terms["colour_input"] = losses.low_frequency_loss(z, x)
         if weights.focal_frequency:
             terms["focal_frequency"] = losses.focal_frequency_loss(z, y)
+        if weights.spectrum:
+            terms["spectrum"] = losses.spectrum_loss(z, y)
         if self._moments is not None and seen_z is not None and seen_y is not None:
             self._to_remember.append((self._gathered(seen_z), self._gathered(seen_y)))
             if self._moments.believed():
