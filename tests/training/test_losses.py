@@ -220,3 +220,23 @@ def test_spectrum_loss_asks_for_no_noise_of_rounding():
     flat = torch.full((2, 3, 24, 24), 0.5)
     faint = flat + 1e-4 * torch.randn(flat.shape, generator=torch.Generator().manual_seed(0))
     assert float(losses.spectrum_loss(faint, flat)) < 0.01  # no file can hold it
+
+
+@pytest.mark.parametrize("period", [2, 4, 8, 16])
+def test_grid_loss_sees_detail_that_is_stronger_on_a_grid(period: int):
+    y, z = noise(0), noise(1)
+    cell = torch.ones(period, period)
+    cell[: period // 2] = 2
+    fault = (0.5 + (z - 0.5) * cell.repeat(48 // period, 48 // period)).requires_grad_()
+    loss = losses.grid_loss(fault, y)
+    assert float(losses.grid_loss(y, y)) < 1e-3
+    assert float(losses.grid_loss(0.5 + (y - 0.5) * 0.5, y)) < 2e-3  # weaker everywhere is no grid
+    assert float(loss.detach()) > 1.1 * float(losses.grid_loss(z, y))
+    loss.backward()
+    assert fault.grad is not None
+    assert float((fault.grad * (fault.detach() - z)).sum()) > 0  # downhill is less of it
+
+
+def test_grid_loss_takes_images_as_small_as_one_cell():
+    z = picture(0, 8).float()
+    assert torch.isfinite(losses.grid_loss(z, picture(1, 8).float()))

@@ -199,7 +199,7 @@ def test_precision_is_chosen_by_hardware(monkeypatch: pytest.MonkeyPatch):
 
 def test_later_settings_at_their_defaults_leave_the_identity_of_older_runs() -> None:
     identity = run_config("best-unet").identity()
-    assert "starts_from" not in identity and not {"transport", "spectrum"} & set(identity["losses"])
+    assert "starts_from" not in identity and not {"transport", "spectrum", "grid"} & set(identity["losses"])
     finish = run_config("finish-unet").identity()
     assert finish["starts_from"] == "best-unet" and finish["losses"]["transport"] > 0 < finish["losses"]["spectrum"]
 

@@ -43,6 +43,8 @@ class LossWeights(StrictModel):
     """Mean power of z and y by frequency: neither softer than the baseline nor with a texture of its own."""
     transport: Weight = 0.0
     """The set of outputs towards the set of baseline images, in the embedding of the loss net (Fréchet distance)."""
+    grid: Weight = 0.0
+    """Energy of fine detail of z and y by place within cells of 2 to 16 px: no grid of the head's own layers."""
     adversarial: Weight = 0.0
     """Against the discriminator, which sees y and z."""
     feature_matching: Weight = 0.0
@@ -194,7 +196,7 @@ class TrainConfig(StrictModel):
         # What a later version added counts only where it is used, so that runs of an older one can go on.
         if self.starts_from is None:
             del found["starts_from"]
-        for name in ("transport", "spectrum"):
+        for name in ("transport", "spectrum", "grid"):
             if not found["losses"][name]:
                 del found["losses"][name]
         return found
