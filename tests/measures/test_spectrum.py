@@ -7,7 +7,7 @@ import torch
 
 from topcoat.errors import UsageError
 from topcoat.images import gaussian_blur
-from topcoat.measures.spectrum import power_spectrum, radial_spectrum, spectrum_decibels, spectrum_distance
+from topcoat.measures.spectrum import cell_powers, power_spectrum, radial_spectrum, spectrum_decibels, spectrum_distance
 
 
 def test_white_noise_has_its_variance_at_every_frequency() -> None:
@@ -50,3 +50,17 @@ def test_refusals() -> None:
         power_spectrum(torch.zeros(1, 3, 3, 9))
     with pytest.raises(UsageError, match="one shape"):
         spectrum_decibels(torch.zeros(1, 3, 8, 8), torch.zeros(2, 3, 8, 8))
+
+
+def test_squares_hold_every_frequency_up_to_the_corners() -> None:
+    power = torch.rand(2, 24, 36, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    found = cell_powers(power, 4)
+    down, across = (torch.fft.fftfreq(length).abs() for length in (24, 36))
+    for row in range(4):
+        for column in range(4):
+            inside = [
+                (axis >= place / 8) & ((axis < (place + 1) / 8) | (place == 3))
+                for axis, place in ((down, row), (across, column))
+            ]
+            expected = power[:, inside[0]][:, :, inside[1]].mean(dim=(1, 2))
+            torch.testing.assert_close(found[:, row, column], expected)

@@ -101,7 +101,7 @@ def config() -> TrainConfig:
             low_frequency=1.0,
             focal_frequency=1.0,
             transport=0.05,
-            grid=0.05,
+            spectrum=0.05,
             adversarial=0.01,
             feature_matching=0.01,
         ),

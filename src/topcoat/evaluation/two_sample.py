@@ -25,7 +25,7 @@ MOST_IMAGES = 1000
 CROP_PX = 128
 """Larger images are judged by one crop of this size each."""
 _FOLDS = 4
-_STEPS = 240
+_STEPS = 160
 """Training steps of a fold, whatever N is: the price does not grow with it."""
 _BATCH = 32
 _DETAIL_SIGMA_PX = 1.0

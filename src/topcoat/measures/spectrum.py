@@ -24,21 +24,45 @@ def luma(images: Tensor) -> Tensor:
 def power_spectrum(images: Tensor) -> Tensor:
     """``(N, H, W)`` power of the luma of images (or differences) ``(N, 3, H, W)``, zero frequency first.
 
-    The mean is taken off and a Hann window laid on, so that borders do not fill every frequency. Scaled so that white
-    noise of variance v has the expected power v everywhere.
+    As of `windowed_power`. Raises `UsageError` for less than 4 pixels a side.
     """
     if images.ndim != 4 or min(images.shape[-2:]) < SMALLEST_PX:
         raise UsageError(
             f"a spectrum needs images (N, 3, H, W) of {SMALLEST_PX} or more pixels a side, not {tuple(images.shape)}"
         )
-    grey = luma(images)
-    grey = grey - grey.mean(dim=(1, 2), keepdim=True)
-    height, width = grey.shape[-2:]
+    return windowed_power(luma(images))
+
+
+def windowed_power(planes: Tensor) -> Tensor:
+    """Power of ``(..., H, W)`` planes, of the same shape, zero frequency first.
+
+    The mean is taken off and a Hann window laid on, so that borders do not fill every frequency. Scaled so that white
+    noise of variance v has the expected power v everywhere.
+    """
+    planes = planes - planes.mean(dim=(-2, -1), keepdim=True)
+    height, width = planes.shape[-2:]
     window = torch.outer(
-        torch.hann_window(height, dtype=grey.dtype, device=grey.device),
-        torch.hann_window(width, dtype=grey.dtype, device=grey.device),
+        torch.hann_window(height, dtype=planes.dtype, device=planes.device),
+        torch.hann_window(width, dtype=planes.dtype, device=planes.device),
     )
-    return torch.fft.fft2(grey * window).abs().square() / window.square().sum()
+    return torch.fft.fft2(planes * window).abs().square() / window.square().sum()
+
+
+def cell_powers(power: Tensor, cells: int) -> Tensor:
+    """``(..., cells, cells)`` means of ``(..., H, W)`` power over squares of the plane (|fy|, |fx|), low ones first.
+
+    Unlike rings, squares hold every frequency up to the corners, and keep grids along one axis apart from the rest.
+    A square without any frequency, in a very small image, is 0.
+    """
+    height, width = power.shape[-2:]
+    down, across = (
+        (torch.fft.fftfreq(length, device=power.device).abs() * 2 * cells).long().clamp_max(cells - 1)
+        for length in (height, width)
+    )
+    square = (down.unsqueeze(1) * cells + across).flatten()
+    counts = torch.bincount(square, minlength=cells**2).clamp_min(1)
+    sums = power.new_zeros(*power.shape[:-2], cells**2).index_add(-1, square, power.flatten(-2))
+    return (sums / counts).unflatten(-1, (cells, cells))
 
 
 def radial_spectrum(images: Tensor, rings: int = RINGS) -> Tensor:

@@ -9,7 +9,6 @@ from pydantic import Field, model_validator
 from topcoat.config import StrictModel
 from topcoat.heads.registry import AnyHeadConfig
 from topcoat.heads.unet import UNetConfig
-from topcoat.measures.blocks import SMALLEST_PX
 from topcoat.training.discriminator import SMALLEST_PX_70, DiscriminatorConfig
 from topcoat.training.losses import GradientKind
 from topcoat.training.schedule import ScheduleKind
@@ -43,8 +42,6 @@ class LossWeights(StrictModel):
     """Mean power of z and y by frequency: neither softer than the baseline nor with a texture of its own."""
     transport: Weight = 0.0
     """The set of outputs towards the set of baseline images, in the embedding of the loss net (Fréchet distance)."""
-    grid: Weight = 0.0
-    """Energy of fine detail of z and y by place within cells of 2 to 16 px: no grid of the head's own layers."""
     adversarial: Weight = 0.0
     """Against the discriminator, which sees y and z."""
     feature_matching: Weight = 0.0
@@ -139,8 +136,6 @@ class TrainConfig(StrictModel):
         weights = self.losses.named()
         if self.cycle is None and not any(weights.values()):
             raise ValueError("every loss weight is 0; give losses at least one above 0, or cycle for unpaired training")
-        if weights["spectrum"] and self.crop_px is not None and self.crop_px < SMALLEST_PX:
-            raise ValueError(f"losses.spectrum needs crop_px of {SMALLEST_PX} or more, not {self.crop_px}")
         if self.cycle is not None and any(weights.values()):
             raise ValueError("losses are for paired training and cycle is for unpaired; leave one of them out")
         if self.cycle is not None and not (self.cycle.cycle or self.cycle.identity or self.cycle.adversarial):
@@ -196,7 +191,7 @@ class TrainConfig(StrictModel):
         # What a later version added counts only where it is used, so that runs of an older one can go on.
         if self.starts_from is None:
             del found["starts_from"]
-        for name in ("transport", "spectrum", "grid"):
+        for name in ("transport", "spectrum"):
             if not found["losses"][name]:
                 del found["losses"][name]
         return found

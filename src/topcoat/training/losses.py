@@ -15,8 +15,7 @@ from torch.nn import functional as F
 
 from topcoat.errors import UsageError
 from topcoat.images import gaussian_blur
-from topcoat.measures.blocks import PLACES, block_powers
-from topcoat.measures.spectrum import ROUNDING_POWER
+from topcoat.measures.spectrum import ROUNDING_POWER, cell_powers, windowed_power
 
 _OPPONENTS = (
     (3**-0.5, 3**-0.5, 3**-0.5),
@@ -24,14 +23,6 @@ _OPPONENTS = (
     (6**-0.5, 6**-0.5, -2 * 6**-0.5),
 )
 """Brightness, red against green, yellow against blue: orthonormal."""
-_DETAIL_BANDS = (
-    ((1.0, -1.0, 0.0), (-1.0, 1.0, 0.0), (0.0, 0.0, 0.0)),
-    ((1.0, 1.0, 0.0), (-1.0, -1.0, 0.0), (0.0, 0.0, 0.0)),
-    ((1.0, -1.0, 0.0), (1.0, -1.0, 0.0), (0.0, 0.0, 0.0)),
-    ((1.0, -2.0, 1.0), (-2.0, 4.0, -2.0), (1.0, -2.0, 1.0)),
-)
-"""Haar's three, which tell how a pixel goes with its neighbours, and one around a single pixel."""
-_GRID_PERIODS_PX = (2, 4, 8, 16)
 
 GradientKind = Literal["forward", "sobel", "magnitude", "multi_scale", "low_passed"]
 
@@ -104,37 +95,17 @@ def focal_frequency_loss(z: Tensor, y: Tensor, alpha: float = 1.0) -> Tensor:
     return (weight * squared).mean()
 
 
-def spectrum_loss(z: Tensor, y: Tensor) -> Tensor:
-    """How far the mean powers of outputs and of 8-bit images, ``(N, 3, H, W)`` each, are apart, in nepers; a scalar.
+def spectrum_loss(z: Tensor, y: Tensor, cells: int = 16) -> Tensor:
+    """How far the mean power spectra of two batches ``(N, 3, H, W)`` are apart, in nepers; a scalar, 0 where equal.
 
     The idea of spectral regularisation (arXiv 2003.01826, eq. 8): layers that enlarge an image leave too much or too
     little power at the highest frequencies, which losses of pixels and features hardly see. Pairs do not agree pixel by
-    pixel but their powers do, so no phase is compared. In place of that paper's rings of whole images these are
-    `block_powers` inside and at each border, for brightness and two colour differences. L1 of logarithms, so that faint
-    fine detail counts as much as broad light. What rounding will add to z is added first: y has been rounded, and a
-    net that is asked for the noise of that paints it, to be rounded once more. H and W >= 24.
+    pixel but their powers do, so no phase is compared. In place of that paper's rings, power is averaged over the batch
+    and over ``cells`` x ``cells`` squares of the plane (|fy|, |fx|), corners and axes included, for brightness and two
+    colour differences. L1 of logarithms, so that faint fine detail counts as much as broad light; power below the
+    rounding of 8-bit files counts as none.
     """
-    power_z, power_y = (_opponent_powers(part.float()) for part in (z, y))
-    return ((power_z + ROUNDING_POWER).log() - power_y.clamp_min(ROUNDING_POWER).log()).abs().mean()
-
-
-def grid_loss(z: Tensor, y: Tensor) -> Tensor:
-    """How far fine detail of two batches ``(N, 3, H, W)`` is apart in its grid, in nepers; a scalar, 0 where equal.
-
-    A layer that enlarges by pixel shuffle paints each pixel of its cell with weights of its own, so detail is a little
-    stronger in some than in others: a grid too faint for spectra and eyes, but the same in every image, which tells a
-    set of outputs from photographs at once. Detail is four bands of brightness and of two colour differences; its mean
-    energy by place within cells of 2, 4, 8 and 16 px, relative to the mean over all places, is compared between batches
-    as L1 of logarithms. What rounding to 8 bits will add to z is added first.
-    """
-    energies = (_detail_energy(z.float()) + ROUNDING_POWER, _detail_energy(y.float()).clamp_min(ROUNDING_POWER))
-    apart: list[Tensor] = []
-    for period in _GRID_PERIODS_PX:
-        if 2 * period > min(z.shape[-2:]):
-            break
-        grids = [_relative_grid(energy, period) for energy in energies]
-        apart.append((grids[0] - grids[1]).abs().mean())
-    return torch.stack(apart).mean()
+    return (_mean_powers(z, cells).log() - _mean_powers(y, cells).log()).abs().mean()
 
 
 def kernel_distance(features_z: Tensor, features_y: Tensor) -> Tensor:
@@ -157,27 +128,11 @@ def _cubic(a: Tensor, b: Tensor) -> Tensor:
     return (a @ b.T / a.shape[1] + 1) ** 3
 
 
-def _opponent_powers(images: Tensor) -> Tensor:
-    """``(5, 3, 63)`` mean power of a batch by place, opponent colour and frequency, without the means of blocks."""
+def _mean_powers(images: Tensor, cells: int) -> Tensor:
+    """``(3, cells, cells)`` mean power of a batch by opponent colour and frequency."""
     opponents = torch.tensor(_OPPONENTS, device=images.device)
-    powers = block_powers(torch.einsum("nchw,oc->nohw", images, opponents))
-    return torch.stack([powers[:, down, across].flatten(1)[:, 1:] for down, across in PLACES.values()])
-
-
-def _detail_energy(images: Tensor) -> Tensor:
-    """``(12, H - 2, W - 2)`` mean energy over a batch of four bands of detail of three opponent colours."""
-    opponents = torch.tensor(_OPPONENTS, device=images.device)
-    bands = F.normalize(torch.tensor(_DETAIL_BANDS, device=images.device).flatten(1)).view(-1, 1, 3, 3)
-    planes = torch.einsum("nchw,oc->nohw", images, opponents).flatten(0, 1).unsqueeze(1)
-    return F.conv2d(planes, bands).unflatten(0, (-1, 3)).square().mean(dim=0).flatten(0, 1)
-
-
-def _relative_grid(energy: Tensor, period: int) -> Tensor:
-    """``(12, period, period)`` logarithms of mean energy by place in a cell, without their mean."""
-    height, width = (length // period * period for length in energy.shape[-2:])
-    cells = energy[:, :height, :width].unflatten(-1, (-1, period)).unflatten(-3, (-1, period))
-    grid = cells.mean(dim=(1, 3)).log()
-    return grid - grid.mean(dim=(1, 2), keepdim=True)
+    power = windowed_power(torch.einsum("nchw,oc->nohw", images.float(), opponents)).mean(dim=0)
+    return cell_powers(power, cells) + ROUNDING_POWER
 
 
 def _forward_l1(z: Tensor, x: Tensor) -> Tensor:

@@ -175,8 +175,6 @@ class PairedTrainer:
             terms["focal_frequency"] = losses.focal_frequency_loss(z, y)
         if weights.spectrum:
             terms["spectrum"] = losses.spectrum_loss(z, y)
-        if weights.grid:
-            terms["grid"] = losses.grid_loss(z, y)
         if self._moments is not None and seen_z is not None and seen_y is not None:
             self._to_remember.append((self._gathered(seen_z), self._gathered(seen_y)))
             if self._moments.believed():

@@ -101,8 +101,8 @@ def finish_unet() -> TrainConfig:
 
     Crops teach texture fast, but a net that reads whole portraits knows more of what sets them apart. The set loss is
     what moves the Fréchet distance; a tenth of the images of the first run is enough for it. And no loss of pixels or
-    features sees the faint texture that up-sampling and borders leave, which is what gives a set of outputs away: the
-    power of the baseline at every frequency, borders included, is asked for by itself, and so is detail without a grid.
+    features sees the faint texture that up-sampling leaves at the highest frequencies, or the bands that a decoder
+    leaves out: the power of the baseline at every frequency is asked for by itself.
     """
     return _finish(best_unet(), learning_rate=3e-4)
 
@@ -117,7 +117,7 @@ def _finish(first: TrainConfig, learning_rate: float) -> TrainConfig:
         update={
             "name": f"finish-{first.head.kind}",
             "starts_from": first.name,
-            "losses": first.losses.model_copy(update={"transport": 10.0, "spectrum": 0.3, "grid": 3.0}),
+            "losses": first.losses.model_copy(update={"transport": 10.0, "spectrum": 0.2}),
             "images": 20_000,
             "crop_px": None,
             "learning_rate": learning_rate,
@@ -139,7 +139,6 @@ def debug() -> TrainConfig:
         focal_frequency=1.0,
         transport=1.0,
         spectrum=0.1,
-        grid=0.1,
         adversarial=0.01,
         feature_matching=0.01,
     )
