@@ -65,6 +65,11 @@ def move_beside(head: Movable, generator: Generator) -> None:
         head.to(torch.device(device))
 
 
+def has_strength(head: object) -> bool:
+    """Whether the head's change can be scaled, 0 being the distilled image; True for anything without a descriptor."""
+    return getattr(getattr(head, "descriptor", None), "has_strength", True)
+
+
 def takes_latents(head: object) -> bool:
     """Whether ``head`` decodes latents; a head that does not say so takes images."""
     return getattr(getattr(head, "descriptor", None), "takes", "image") == "latent"
@@ -147,14 +152,14 @@ class Pipeline:
         """Batches as they are ready, so that any number of images needs the memory of one batch.
 
         ``strength`` scales what the head adds (0 leaves the distilled image). Raises `UsageError` at once for a
-        request that cannot be painted and for a strength other than 1 with a head that decodes latents; while painting
+        request that cannot be painted and for a strength other than 1 with a head that has none; while painting
         `ModelError`, and `UsageError` for latents with other channels than the head takes.
         """
         texts, numbers = check_request([prompt.text for prompt in as_prompts(prompts)], seeds)
         count = check_steps(steps, self._generator.spec)
         if batch_size < 1:
             raise UsageError(f"batch_size {batch_size} is not possible; use 1 or more")
-        if self._latents is not None and strength != 1:
+        if strength != 1 and not has_strength(self._head):
             raise UsageError(
                 f"strength {strength:g} is not possible with a head that decodes latents, which has no distilled image "
                 "to go back to; leave strength at 1, or use a head that takes images"
@@ -172,17 +177,19 @@ class Pipeline:
             if self._latents is not None and self._head is not None:
                 latents = self._latents.generate_latents(texts[part], seeds[part], steps=steps)
                 painted = time.perf_counter()
-                enhanced = self._head(latents).cpu()
+                enhanced = self._head(latents, strength=strength).cpu()
                 show = partial(self._latents.decode, latents)
+                if self._gates is not None:
+                    show = partial(_itself, show())
             else:
                 distilled = self._generator.generate(texts[part], seeds[part], steps=steps)
                 painted = time.perf_counter()
                 # moving to the CPU waits for the device, so the head's time is all of its work
                 enhanced = distilled if self._head is None else self._head(distilled, strength=strength).cpu()
                 show = partial(_itself, distilled)
-                if self._gates is not None:
-                    gated = self._gates(distilled, enhanced, strength)
-                    enhanced, decisions = gated.images, gated.decisions
+            if self._gates is not None:
+                gated = self._gates(show(), enhanced, strength)
+                enhanced, decisions = gated.images, gated.decisions
             done = time.perf_counter()
             yield PortraitBatch(*batch, enhanced, painted - began, done - painted, show, decisions)
 
@@ -192,14 +199,16 @@ def gates_for(
 ) -> Gates | None:
     """The gates of a head, by its own calibration where that is asked for; None where neither rule is.
 
-    Raises `UsageError` for gates that cannot work: without a head that takes images, or not calibrated.
+    Raises `UsageError` for gates that cannot work: without a head whose strength can be lowered, or not calibrated.
     """
     if identity_floor is None and not never_worse:
         return None
-    if head is None or takes_latents(head):
-        given = "none" if head is None else "one that decodes latents"
-        raise UsageError(f"gates weigh a head's result against the image it was given, and the head is {given}; leave "
-                         "the gates out, or use a head that takes images")  # fmt: skip
+    if head is None or not has_strength(head):
+        given = "none" if head is None else "one that paints by itself"
+        raise UsageError(
+            f"gates weigh a head's result against the distilled image, and the head is {given}; leave the gates out, or "
+            "use a head that takes images"
+        )
     if identity_floor == "calibrated":
         if head.gates is None:
             raise UsageError(

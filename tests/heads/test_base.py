@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.heads.vaes import settings_of
 from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.heads import KINDS, Head, UNet, UNetConfig, build_network
 from topcoat.heads import base as heads_base
@@ -244,10 +245,10 @@ def test_embedded_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_registry_builds_what_it_lists():
     for kind, entry in KINDS.items():
-        config = parse_head_config({"kind": kind}, source="test")
+        config = parse_head_config(settings_of(kind), source="test")
         assert isinstance(config, entry.config)
         assert isinstance(build_network(config), torch.nn.Module)
-    with pytest.raises(UsageError, match="use one of: cyclegan, decoder, esa-cyclegan, nafnet, unet"):
+    with pytest.raises(UsageError, match="use one of: cyclegan, decoder, esa-cyclegan, latent-unet, nafnet, unet"):
         parse_head_config({"kind": "nope"}, source="test")
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.heads.vaes import settings_of
 from topcoat.heads import KINDS, Head, UNetConfig, build_network
 from topcoat.heads.descriptor import describe
 from topcoat.heads.registry import parse_head_config
@@ -10,7 +11,7 @@ from topcoat.heads.registry import parse_head_config
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_every_kind_is_described(kind: str):
-    config = parse_head_config({"kind": kind}, source="test")
+    config = parse_head_config(settings_of(kind), source="test")
     described = describe(config)
     assert described.name == kind and described.config == config
     assert described.takes in ("image", "latent")

@@ -10,10 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.heads.vaes import TINY_VAE
 from tests.training.conftest import FakeDataset, FakePair, make_pair, with_latents
-from topcoat.errors import DataError
+from topcoat.errors import DataError, UsageError
 from topcoat.features import FeatureNet
-from topcoat.heads import DecoderConfig, Head
+from topcoat.generators.vae_decoder import VaeDecoder
+from topcoat.heads import DecoderConfig, Head, LatentUNet, LatentUNetConfig
 from topcoat.training import LossWeights, TrainConfig, train
 from topcoat.training.batches import PairBatches, PairBytes
 
@@ -92,3 +94,42 @@ def test_pairs_that_do_not_fit_are_named(latent_config: TrainConfig, features: F
     source = PairBatches(PairBytes(FakeDataset(coarse), 100, 6), seed=0, crop_px=16, flip=False, size_multiple=4)
     with pytest.raises(DataError, match="3x3 latents"):
         source.batch(0, 1)
+
+
+@pytest.fixture(scope="module")
+def vae_decoder() -> VaeDecoder:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return VaeDecoder({**TINY_VAE, "latent_channels": 6})
+
+
+def test_a_latent_head_starts_from_the_vae_and_leaves_it_alone(
+    latent_config: TrainConfig, vae_decoder: VaeDecoder, pairs: FakeDataset, features: FeatureNet, tmp_path: Path
+):
+    config = latent_config.model_copy(update={"head": LatentUNetConfig(channels=(8,)), "crop_px": None, "images": 100})
+    with pytest.raises(UsageError, match="decodes with the distilled model's own VAE"):
+        train(config, pairs, tmp_path / "run", features=features)
+    records = list(train(config, pairs, tmp_path / "run", features=features, decoder=vae_decoder))
+    assert records[-1].loss < records[0].loss
+    head = Head.from_pretrained(tmp_path / "run")
+    assert isinstance(head.network, LatentUNet) and head.network.config.vae == vae_decoder.config
+    for name, value in head.network.decoder.state_dict().items():
+        assert torch.equal(value, vae_decoder.state_dict()[name])
+    later = config.model_copy(update={"name": "later", "starts_from": "latent"})
+    with pytest.raises(UsageError, match="goes on from a head of latent"):
+        train(later, pairs, tmp_path / "later", features=features, decoder=vae_decoder)
+    list(train(later, pairs, tmp_path / "later", images=20, features=features, init_from=head))
+    assert Head.from_pretrained(tmp_path / "later").config == head.config
+
+
+def test_a_latent_head_stopped_and_resumed_is_the_uninterrupted_run(
+    latent_config: TrainConfig, vae_decoder: VaeDecoder, pairs: FakeDataset, features: FeatureNet, tmp_path: Path
+):
+    config = latent_config.model_copy(update={"head": LatentUNetConfig(channels=(8, 8)), "crop_px": None, "images": 40})
+    list(train(config, pairs, tmp_path / "whole", features=features, decoder=vae_decoder))
+    run = train(config, pairs, tmp_path / "parts", features=features, decoder=vae_decoder)
+    list(islice(run, 4))
+    run.close()
+    list(train(config, pairs, tmp_path / "parts", features=features, decoder=vae_decoder))
+    states = [load_file(tmp_path / name / "checkpoints" / "last.safetensors") for name in ("whole", "parts")]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])

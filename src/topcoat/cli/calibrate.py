@@ -36,7 +36,7 @@ def calibrate(
     from topcoat.pairs.dataset import PairDataset
 
     opened = Head.from_pretrained(head)
-    if opened.descriptor.takes != "image":
+    if not opened.descriptor.has_strength:
         raise UsageError(
             f"the head in {head} decodes latents and has no distilled image to fall back on; gates need one"
         )

@@ -23,6 +23,7 @@ app = typer.Typer()
     "train",
     examples=(
         "topcoat train unet --data pairs/ -o runs/unet",
+        "topcoat train latent-unet --data pairs/ -o runs/latent --pair mini",
         "topcoat train paper-unet --data pairs/ -o runs/paper --images 200000",
         "topcoat train paper-cyclegan --data pairs/ -o runs/narrow --set head.base_channels=16",
         "topcoat train my-run.yaml --data pairs/ -o runs/mine --init-from runs/unet --dry-run",
@@ -35,8 +36,8 @@ def train(
         str,
         typer.Argument(
             metavar="RUN",
-            help="best-unet (or unet), finish-unet, decoder, finish-decoder, paper-unet, paper-cyclegan, paper-esa, "
-            "debug, or a YAML file.",
+            help="best-unet (or unet), finish-unet, latent-unet, finish-latent-unet, decoder, finish-decoder, "
+            "paper-unet, paper-cyclegan, paper-esa, debug, or a YAML file.",
         ),
     ],
     data: Annotated[Path, typer.Option("--data", help="A folder that pairs build wrote.")],
@@ -58,10 +59,21 @@ def train(
         str | None,
         typer.Option("--init-from", metavar="DIR", help="Head folder or hub id to start from (fine-tuning)."),
     ] = None,
+    pair: Annotated[
+        str | None,
+        typer.Option(
+            "--pair",
+            metavar="NAME|FILE",
+            help="The model pair whose VAE a latent head decodes with; by default the one that the data names.",
+        ),
+    ] = None,
     dry_run: DryRunOption = False,
 ) -> None:
     """Train a head on pairs; the run folder is then a head folder for every other command."""
+    from topcoat.generators.presets import model_pair
+    from topcoat.generators.vae_decoder import load_vae_decoder
     from topcoat.heads.base import Head
+    from topcoat.heads.latent_unet import LatentUNetConfig
     from topcoat.pairs.dataset import PairDataset
     from topcoat.training import train as train_head
     from topcoat.training.runs import run_config, with_settings
@@ -72,10 +84,13 @@ def train(
     )
     start = None if init_from is None else Head.from_pretrained(init_from)
     dataset = PairDataset.open(data)
+    decoder = None
+    if start is None and isinstance(config.head, LatentUNetConfig):
+        decoder = load_vae_decoder(model_pair(pair or dataset.manifest.pair).distilled)
     total = images or config.images
     splits = {"train": len(dataset.split("train")), "val": len(dataset.split("val"))}
     if not _is_first_process():
-        for _ in train_head(config, dataset, output, images=images, init_from=start):
+        for _ in train_head(config, dataset, output, images=images, init_from=start, decoder=decoder):
             pass  # the first process reports for all
         return
     _warn_of_licences(out, dataset)
@@ -88,7 +103,7 @@ def train(
     out.on_interrupt = "run the same command again: it goes on from the last checkpoint"
     last = None
     with terminated_like_interrupted(), out.progress("training") as progress:
-        for record in train_head(config, dataset, output, images=images, init_from=start):
+        for record in train_head(config, dataset, output, images=images, init_from=start, decoder=decoder):
             last = record
             progress(record.images_seen, total, _note(record))
     out.line(f"Head written to {output}")

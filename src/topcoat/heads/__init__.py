@@ -6,6 +6,7 @@ from topcoat.heads.decoder import Decoder, DecoderConfig
 from topcoat.heads.descriptor import HeadDescriptor
 from topcoat.heads.esa_cyclegan import ESACycleGANConfig, ESAResNetGenerator
 from topcoat.heads.gates import GateDecision, GateRules, Gates, calibrate_gates
+from topcoat.heads.latent_unet import LatentUNet, LatentUNetConfig
 from topcoat.heads.nafnet import NAFNet, NAFNetConfig
 from topcoat.heads.network import HeadConfig, LatentHeadConfig
 from topcoat.heads.registry import KINDS, build_network
@@ -25,6 +26,8 @@ __all__ = [
     "HeadConfig",
     "HeadDescriptor",
     "LatentHeadConfig",
+    "LatentUNet",
+    "LatentUNetConfig",
     "NAFNet",
     "NAFNetConfig",
     "ResNetGenerator",

@@ -41,6 +41,8 @@ MAX_STRENGTH = 2.0
 class Head:
     """Enhances images, ``z = clamp(x + strength * network(x))``, or decodes latents, ``z = clamp(network(latents))``.
 
+    A head of latents whose change can be scaled is ``network(latents, strength)``.
+
     ``network`` maps ``(N, 3, H, W)`` in [0, 1] to a change of the same shape, or latents to images, as ``config``
     says, which is what it was built from. ``facts`` (JSON values) says how it was trained and goes into the model card.
     """
@@ -79,8 +81,8 @@ class Head:
 
         `descriptor` says which of the two a head takes. ``strength`` scales the change: 0 returns the images, 1 is what
         was trained, at most 2. The result is float32 ``(N, 3, H, W)`` in [0, 1] on the device that the inputs came
-        from. Raises `UsageError` for inputs or a strength outside this, and for a strength other than 1 with latents,
-        where there is no image to go back to; `ModelError` if the result is not finite.
+        from. Raises `UsageError` for inputs or a strength outside this, and for a strength other than 1 where
+        `descriptor` has none; `ModelError` if the result is not finite.
         """
         if not 0 <= strength <= MAX_STRENGTH:
             raise UsageError(f"strength is {strength}; give a number from 0 (no change) to {MAX_STRENGTH:g}")
@@ -100,13 +102,15 @@ class Head:
         return (pixels + strength * delta).clamp(0, 1)
 
     def _decode(self, latents: Tensor, strength: float) -> Tensor:
+        latents = latents.to(self.device, torch.float32).contiguous(memory_format=torch.channels_last)
+        if self.config.has_strength:
+            return self.network(latents, strength).clamp(0, 1)
         if strength != 1:
             raise UsageError(
                 f"strength is {strength}, but this head decodes latents and has no distilled image to go back to; "
                 "leave strength at 1, or use a head that takes images"
             )
-        latents = latents.to(self.device, torch.float32)
-        return self.network(latents.contiguous(memory_format=torch.channels_last)).clamp(0, 1)
+        return self.network(latents).clamp(0, 1)
 
     @property
     def digest(self) -> str:

@@ -30,6 +30,11 @@ class HeadDescriptor:
         return self.config.takes
 
     @property
+    def has_strength(self) -> bool:
+        """Whether the change can be scaled, 0 being the distilled image."""
+        return self.config.has_strength
+
+    @property
     def size_multiple(self) -> int:
         """The network's own granularity in pixels; `Head` pads, so callers need not care."""
         return self.config.size_multiple

@@ -24,6 +24,11 @@ class HeadConfig(StrictModel):
         return "image"
 
     @property
+    def has_strength(self) -> bool:
+        """Whether its change can be scaled, 0 being the distilled image. True unless a kind says otherwise."""
+        return True
+
+    @property
     def size_multiple(self) -> int:
         """The network takes images whose height and width are multiples of this; for latents, of its output."""
         raise NotImplementedError
@@ -51,6 +56,11 @@ class LatentHeadConfig(HeadConfig):
     def takes(self) -> Input:
         """``latent``."""
         return "latent"
+
+    @property
+    def has_strength(self) -> bool:
+        """False: such a head paints, and has no image to go back to. Where it is True the network takes a strength."""
+        return False
 
     @property
     def scale(self) -> int:

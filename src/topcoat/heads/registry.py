@@ -14,12 +14,14 @@ from topcoat.errors import UsageError
 from topcoat.heads.cyclegan import CycleGANConfig, ResNetGenerator
 from topcoat.heads.decoder import Decoder, DecoderConfig
 from topcoat.heads.esa_cyclegan import ESACycleGANConfig, ESAResNetGenerator
+from topcoat.heads.latent_unet import LatentUNet, LatentUNetConfig
 from topcoat.heads.nafnet import NAFNet, NAFNetConfig
 from topcoat.heads.network import HeadConfig
 from topcoat.heads.unet import UNet, UNetConfig
 
 AnyHeadConfig = Annotated[
-    UNetConfig | NAFNetConfig | CycleGANConfig | ESACycleGANConfig | DecoderConfig, Field(discriminator="kind")
+    UNetConfig | NAFNetConfig | CycleGANConfig | ESACycleGANConfig | DecoderConfig | LatentUNetConfig,
+    Field(discriminator="kind"),
 ]
 """The settings that a training config may hold, told apart by ``kind``."""
 
@@ -36,6 +38,7 @@ KINDS: Mapping[str, HeadKind] = {
     "cyclegan": HeadKind(CycleGANConfig, ResNetGenerator),
     "decoder": HeadKind(DecoderConfig, Decoder),
     "esa-cyclegan": HeadKind(ESACycleGANConfig, ESAResNetGenerator),
+    "latent-unet": HeadKind(LatentUNetConfig, LatentUNet),
     "nafnet": HeadKind(NAFNetConfig, NAFNet),
     "unet": HeadKind(UNetConfig, UNet),
 }

@@ -13,6 +13,7 @@ from topcoat.heads.cyclegan import ResNetSettings
 from topcoat.heads.network import LatentHeadConfig
 from topcoat.reproduction.plan import training_tflop
 from topcoat.training import RUNS, TrainConfig, run_config, with_settings
+from topcoat.training.start import with_vae
 
 STUDY_RUNS = (
     "paper-unet",
@@ -64,6 +65,10 @@ def study_runs(
     """
     if not runs:
         raise UsageError(f"a study needs 1 or more runs; use some of {', '.join(STUDY_RUNS)}, or settings files")
+    import torch
+
+    from topcoat.generators.vae_decoder import VaeDecoder
+
     whole = has_gpu() if full_size is None else full_size
     found: list[StudyRun] = []
     for run in runs:
@@ -77,10 +82,13 @@ def study_runs(
             tflop = training_tflop(config, pair)
             reasons.append(f"no GPU, and at the paper's size training takes {tflop:.2g} TFLOP for each image seen")
         if named and isinstance(head, LatentHeadConfig):
-            channels = int(components_of(pair.distilled).configs["vae"]["latent_channels"])
+            vae = components_of(pair.distilled).configs["vae"]
+            channels = int(vae["latent_channels"])
             if channels != head.latent_channels:
                 changes["head.latent_channels"] = channels
                 reasons.append(f"the latents of {pair.distilled.name} have {channels} channels")
+            with torch.device("meta"):
+                config = with_vae(config, VaeDecoder(vae))
         asked = {} if train_images is None else {"images": train_images}
         found.append(
             StudyRun(

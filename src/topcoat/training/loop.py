@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from topcoat.config import parse_config
 from topcoat.errors import DataError, ModelError, UsageError
+from topcoat.generators.vae_decoder import VaeDecoder
 from topcoat.heads.base import Head
 from topcoat.heads.network import LatentHeadConfig, channels_last
 from topcoat.training.batches import PairBatches, PairBytes, PairSource, UnpairedBatches
@@ -25,6 +26,7 @@ from topcoat.training.paired import PairedTrainer
 from topcoat.training.processes import Processes
 from topcoat.training.records import TrainRecord, ValidationRecord
 from topcoat.training.runs import run_config
+from topcoat.training.start import starting_point
 from topcoat.training.tracking import open_trackers
 from topcoat.training.trainer import StepResult, Trainer
 from topcoat.training.unpaired import CycleTrainer
@@ -49,6 +51,7 @@ def train(
     images: int | None = None,
     features: nn.Module | None = None,
     init_from: Head | None = None,
+    decoder: VaeDecoder | None = None,
 ) -> Generator[TrainRecord, None, None]:
     """Train a head on the ``train`` split of ``dataset``; yields a record per step.
 
@@ -57,6 +60,7 @@ def train(
     `Head.from_pretrained(output)` loads the averaged head. ``images`` replaces the run's length. ``features``: the
     frozen net of the perceptual loss, called with images and giving ``.stages`` (and ``.embedding``, where it has one);
     by default the embedded one. ``init_from``: a head of the same settings to start from, instead of random weights.
+    ``decoder``: of the distilled model's VAE, for a latent head that starts from nothing else.
 
     Stop by leaving the loop or closing the generator: the state is saved, and the same call goes on from there. On a
     CPU with the same number of threads the result is, bit for bit, that of an uninterrupted run. A finished run yields
@@ -70,16 +74,7 @@ def train(
     config = run_config(run)
     if images is not None:
         config = parse_config({**config.model_dump(), "images": images}, TrainConfig, source="training settings")
-    if config.starts_from is not None and init_from is None:
-        raise UsageError(
-            f"the run {config.name} goes on from a head of {config.starts_from}; train that first and give its folder "
-            "(--init-from, or init_from in Python)"
-        )
-    if init_from is not None and init_from.config != config.head:
-        raise UsageError(
-            f"the head to start from is a {init_from.config.kind} of other settings than the run's {config.head.kind}; "
-            "give the run the settings in that head's config.json"
-        )
+    config, init_from = starting_point(config, init_from, decoder)
     net = _feature_net(features)
     channels = config.head.latent_channels if isinstance(config.head, LatentHeadConfig) else None
     identity = {

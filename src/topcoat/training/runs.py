@@ -11,6 +11,7 @@ from topcoat.errors import UsageError
 from topcoat.heads.cyclegan import CycleGANConfig
 from topcoat.heads.decoder import DecoderConfig
 from topcoat.heads.esa_cyclegan import ESACycleGANConfig
+from topcoat.heads.latent_unet import LatentUNetConfig
 from topcoat.heads.unet import UNetConfig
 from topcoat.training.config import CycleConfig, LossWeights, TrainConfig
 from topcoat.training.discriminator import DiscriminatorConfig
@@ -96,6 +97,15 @@ def decoder() -> TrainConfig:
     )
 
 
+def latent_unet() -> TrainConfig:
+    """A head that changes the latents and leaves the decoding to the distilled model's VAE; needs pairs with latents.
+
+    Whole images, because latents next to a cut would be decoded without their neighbours.
+    """
+    start = decoder()
+    return start.model_copy(update={"name": "latent-unet", "head": LatentUNetConfig(), "crop_px": None})
+
+
 def finish_unet() -> TrainConfig:
     """Goes on from a head of `best_unet`: whole images, and the set of outputs drawn to the set of baseline images.
 
@@ -110,6 +120,11 @@ def finish_unet() -> TrainConfig:
 def finish_decoder() -> TrainConfig:
     """`finish_unet` for a head of `decoder`."""
     return _finish(decoder(), learning_rate=5e-4)
+
+
+def finish_latent_unet() -> TrainConfig:
+    """`finish_unet` for a head of `latent_unet`."""
+    return _finish(latent_unet(), learning_rate=3e-4)
 
 
 def _finish(first: TrainConfig, learning_rate: float) -> TrainConfig:
@@ -167,6 +182,8 @@ RUNS: Mapping[str, Callable[[], TrainConfig]] = {
     "decoder": decoder,
     "finish-unet": finish_unet,
     "finish-decoder": finish_decoder,
+    "latent-unet": latent_unet,
+    "finish-latent-unet": finish_latent_unet,
     "debug": debug,
 }
 
