@@ -8,9 +8,13 @@ from torch import Tensor
 
 from topcoat.errors import UsageError
 from topcoat.generators.base import ModelPair
-from topcoat.heads import Decoder, DecoderConfig, Head, UNet, UNetConfig
+from topcoat.generators.diffusers import load_generator
+from topcoat.generators.vae import load_vae
+from topcoat.heads import Decoder, DecoderConfig, Head, LatentUNet, UNet, UNetConfig
 from topcoat.pipeline import Pipeline
 from topcoat.prompts import sample_prompts
+from topcoat.training import run_config
+from topcoat.training.start import starting_point
 
 PROMPTS = sample_prompts(7)
 
@@ -146,3 +150,24 @@ def test_a_latent_head_that_does_not_fit_is_refused(fake_generators: Any) -> Non
         Pipeline(fake_generators[0], latent_head(4))(PROMPTS, range(7))
     with pytest.raises(UsageError, match="leave strength at 1"):
         Pipeline(fake_generators[0], latent_head()).stream(PROMPTS, range(7), strength=0.5)
+
+
+def latent_unet(pair: ModelPair) -> Head:
+    _, head = starting_point(run_config("latent-unet"), None, load_vae(pair.distilled).decoder)
+    assert head is not None and isinstance(head.network, LatentUNet)
+    torch.manual_seed(0)
+    torch.nn.init.normal_(head.network.change.out.weight, std=0.05)
+    return head
+
+
+def test_a_head_that_changes_latents_has_a_strength_and_gates(flux_pair: ModelPair) -> None:
+    generator = load_generator(flux_pair.distilled)
+    head = latent_unet(flux_pair)
+    pipe = Pipeline(generator, head)
+    plain = generator.generate(["studio portrait"], [0])
+    torch.testing.assert_close(pipe(["studio portrait"], [0], strength=0.0), plain)
+    assert float((pipe(["studio portrait"], [0]) - plain).abs().mean()) > 0.01
+    gated = Pipeline(generator, head, identity_floor=1.0)
+    (batch,) = gated.stream(["studio portrait"], [0])
+    assert [decision.kept for decision in batch.decisions] == ["distilled"]
+    assert torch.equal(batch.enhanced, batch.distilled) and torch.equal(batch.distilled, plain)

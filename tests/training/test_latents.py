@@ -8,15 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import AutoencoderKL
+from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from tests.heads.vaes import TINY_VAE
 from tests.training.conftest import FakeDataset, FakePair, make_pair, with_latents
 from topcoat.errors import DataError, UsageError
 from topcoat.features import FeatureNet
-from topcoat.generators.vae_decoder import VaeDecoder
+from topcoat.generators.vae import Vae
 from topcoat.heads import DecoderConfig, Head, LatentUNet, LatentUNetConfig
-from topcoat.training import LossWeights, TrainConfig, train
+from topcoat.training import LatentConfig, LossWeights, TrainConfig, train, transport
 from topcoat.training.batches import PairBatches, PairBytes
 
 
@@ -97,39 +99,117 @@ def test_pairs_that_do_not_fit_are_named(latent_config: TrainConfig, features: F
 
 
 @pytest.fixture(scope="module")
-def vae_decoder() -> VaeDecoder:
+def vae() -> Vae:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return VaeDecoder({**TINY_VAE, "latent_channels": 6})
+        return Vae.of(AutoencoderKL.from_config({**TINY_VAE, "latent_channels": 6}))
 
 
 def test_a_latent_head_starts_from_the_vae_and_leaves_it_alone(
-    latent_config: TrainConfig, vae_decoder: VaeDecoder, pairs: FakeDataset, features: FeatureNet, tmp_path: Path
+    latent_config: TrainConfig, vae: Vae, pairs: FakeDataset, features: FeatureNet, tmp_path: Path
 ):
     config = latent_config.model_copy(update={"head": LatentUNetConfig(channels=(8,)), "crop_px": None, "images": 100})
     with pytest.raises(UsageError, match="decodes with the distilled model's own VAE"):
         train(config, pairs, tmp_path / "run", features=features)
-    records = list(train(config, pairs, tmp_path / "run", features=features, decoder=vae_decoder))
+    records = list(train(config, pairs, tmp_path / "run", features=features, vae=vae))
     assert records[-1].loss < records[0].loss
     head = Head.from_pretrained(tmp_path / "run")
-    assert isinstance(head.network, LatentUNet) and head.network.config.vae == vae_decoder.config
+    assert isinstance(head.network, LatentUNet) and head.network.config.vae == vae.decoder.config
     for name, value in head.network.decoder.state_dict().items():
-        assert torch.equal(value, vae_decoder.state_dict()[name])
+        assert torch.equal(value, vae.decoder.state_dict()[name])
     later = config.model_copy(update={"name": "later", "starts_from": "latent"})
     with pytest.raises(UsageError, match="goes on from a head of latent"):
-        train(later, pairs, tmp_path / "later", features=features, decoder=vae_decoder)
+        train(later, pairs, tmp_path / "later", features=features, vae=vae)
     list(train(later, pairs, tmp_path / "later", images=20, features=features, init_from=head))
     assert Head.from_pretrained(tmp_path / "later").config == head.config
 
 
 def test_a_latent_head_stopped_and_resumed_is_the_uninterrupted_run(
-    latent_config: TrainConfig, vae_decoder: VaeDecoder, pairs: FakeDataset, features: FeatureNet, tmp_path: Path
+    latent_config: TrainConfig, vae: Vae, pairs: FakeDataset, features: FeatureNet, tmp_path: Path
 ):
     config = latent_config.model_copy(update={"head": LatentUNetConfig(channels=(8, 8)), "crop_px": None, "images": 40})
-    list(train(config, pairs, tmp_path / "whole", features=features, decoder=vae_decoder))
-    run = train(config, pairs, tmp_path / "parts", features=features, decoder=vae_decoder)
+    list(train(config, pairs, tmp_path / "whole", features=features, vae=vae))
+    run = train(config, pairs, tmp_path / "parts", features=features, vae=vae)
     list(islice(run, 4))
     run.close()
-    list(train(config, pairs, tmp_path / "parts", features=features, decoder=vae_decoder))
+    list(train(config, pairs, tmp_path / "parts", features=features, vae=vae))
     states = [load_file(tmp_path / name / "checkpoints" / "last.safetensors") for name in ("whole", "parts")]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+@pytest.fixture(scope="module")
+def compared(latent_config: TrainConfig) -> TrainConfig:
+    """A run that compares latents, with every loss that there is."""
+    return latent_config.model_copy(
+        update={
+            "head": LatentUNetConfig(channels=(8, 8)),
+            "losses": LossWeights(),
+            "latent": LatentConfig(perceptual=0.1, transport=1.0, discriminator_channels=4),
+            "crop_px": None,
+            "images": 60,
+        }
+    )
+
+
+def test_latents_come_nearer_to_those_of_the_baseline(
+    compared: TrainConfig, vae: Vae, pairs: FakeDataset, features: FeatureNet, tmp_path: Path
+):
+    plain = compared.model_copy(update={"latent": LatentConfig(spectrum=0.0, adversarial=0.0), "images": 300})
+    records = list(train(plain, pairs, tmp_path / "run", features=features, vae=vae))
+    assert set(records[-1].parts) == {"l1"}
+    assert records[-1].loss < 0.6 * records[0].loss
+    head = Head.from_pretrained(tmp_path / "run")
+    assert isinstance(head.network, LatentUNet)
+    wanted, found, before = [], [], []
+    for index in range(3):
+        pair = pairs.split("val")[index]
+        assert pair.latents is not None
+        with torch.no_grad():
+            wanted.append(vae.encoder(pair.baseline[None]))
+            found.append(head.network.changed(pair.latents[None]))
+        before.append(pair.latents[None])
+    y, z, x = (torch.cat(parts) for parts in (wanted, found, before))
+    assert float((z - y).abs().mean()) < float((x - y).abs().mean())
+    assert head.facts["losses"]["latent"]["l1"] == 1.0
+
+
+def test_every_loss_of_latents_and_an_exact_resume(
+    compared: TrainConfig, vae: Vae, pairs: FakeDataset, features: FeatureNet, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    monkeypatch.setattr(transport, "FEWEST_PER_DIMENSION", 0)
+    whole = list(train(compared, pairs, tmp_path / "whole", features=features, vae=vae))
+    assert set(whole[-1].parts) == {"l1", "spectrum", "perceptual", "transport", "adversarial", "discriminator"}
+    run = train(compared, pairs, tmp_path / "parts", features=features, vae=vae)
+    list(islice(run, 5))
+    run.close()
+    list(train(compared, pairs, tmp_path / "parts", features=features, vae=vae))
+    states = [load_file(tmp_path / name / "checkpoints" / "last.safetensors") for name in ("whole", "parts")]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_accumulated_pieces_are_one_step_of_latents(
+    compared: TrainConfig, vae: Vae, pairs: FakeDataset, features: FeatureNet, tmp_path: Path
+):
+    simple = compared.model_copy(update={"latent": LatentConfig(spectrum=0.0, adversarial=0.0), "images": 5})
+    heads = []
+    for pieces in (1, 5):
+        config = simple.model_copy(update={"accumulate": pieces})
+        list(train(config, pairs, tmp_path / str(pieces), features=features, vae=vae))
+        heads.append(load_file(tmp_path / str(pieces) / "model.safetensors"))
+    for name, value in heads[0].items():
+        torch.testing.assert_close(value, heads[1][name], atol=2e-4, rtol=1e-3)
+
+
+def test_runs_on_latents_that_cannot_be(compared: TrainConfig, pairs: FakeDataset, tmp_path: Path):
+    with pytest.raises(UsageError, match="which the distilled model's VAE makes of baseline images"):
+        train(compared, pairs, tmp_path / "run")
+    for change, words in (
+        ({"losses": {"charbonnier": 1.0}}, "leave the others out"),
+        ({"latent": {"l1": 0.0}}, "l1 of latent is 0"),
+        ({"head": {"kind": "decoder"}}, "not decoder"),
+    ):
+        with pytest.raises(ValidationError, match=words):
+            TrainConfig.model_validate({**compared.model_dump(), **change})
+    assert not (tmp_path / "run").exists()

@@ -208,3 +208,14 @@ def test_spectrum_loss_sees_a_grid_and_forgives_what_no_file_can_hold():
     flat = torch.full((2, 3, 24, 24), 0.5)
     faint = flat + 1e-4 * torch.randn(flat.shape, generator=torch.Generator().manual_seed(0))
     assert float(losses.spectrum_loss(faint, flat)) < 0.01
+
+
+def test_latent_spectrum_is_zero_for_equal_sets_in_any_order_and_sees_what_l1_does_not():
+    torch.manual_seed(0)
+    y = torch.randn(64, 4, 8, 8) * torch.tensor([0.1, 1.0, 2.0, 5.0]).view(1, 4, 1, 1)
+    assert float(losses.latent_spectrum_loss(y, y.flip(0))) < 1e-5
+    assert float(losses.latent_spectrum_loss(y, torch.roll(y, 4, dims=3))) < 0.5  # the window moves, the power does not
+    smooth = torch.nn.functional.avg_pool2d(y, 3, 1, 1)
+    assert float(losses.latent_spectrum_loss(smooth, y)) > 1.0
+    louder = [float(losses.latent_spectrum_loss(factor * y, y)) for factor in (1.1, 1.5)]
+    assert louder[0] == pytest.approx(2 * torch.log(torch.tensor(1.1)).item(), rel=0.02) and louder[1] > louder[0]

@@ -64,14 +64,14 @@ def train(
         typer.Option(
             "--pair",
             metavar="NAME|FILE",
-            help="The model pair whose VAE a latent head decodes with; by default the one that the data names.",
+            help="The model pair whose VAE a latent-unet works with; by default the one that the data names.",
         ),
     ] = None,
     dry_run: DryRunOption = False,
 ) -> None:
     """Train a head on pairs; the run folder is then a head folder for every other command."""
     from topcoat.generators.presets import model_pair
-    from topcoat.generators.vae_decoder import load_vae_decoder
+    from topcoat.generators.vae import load_vae
     from topcoat.heads.base import Head
     from topcoat.heads.latent_unet import LatentUNetConfig
     from topcoat.pairs.dataset import PairDataset
@@ -84,13 +84,13 @@ def train(
     )
     start = None if init_from is None else Head.from_pretrained(init_from)
     dataset = PairDataset.open(data)
-    decoder = None
-    if start is None and isinstance(config.head, LatentUNetConfig):
-        decoder = load_vae_decoder(model_pair(pair or dataset.manifest.pair).distilled)
+    vae = None
+    if isinstance(config.head, LatentUNetConfig):
+        vae = load_vae(model_pair(pair or dataset.manifest.pair).distilled)
     total = images or config.images
     splits = {"train": len(dataset.split("train")), "val": len(dataset.split("val"))}
     if not _is_first_process():
-        for _ in train_head(config, dataset, output, images=images, init_from=start, decoder=decoder):
+        for _ in train_head(config, dataset, output, images=images, init_from=start, vae=vae):
             pass  # the first process reports for all
         return
     _warn_of_licences(out, dataset)
@@ -103,7 +103,7 @@ def train(
     out.on_interrupt = "run the same command again: it goes on from the last checkpoint"
     last = None
     with terminated_like_interrupted(), out.progress("training") as progress:
-        for record in train_head(config, dataset, output, images=images, init_from=start, decoder=decoder):
+        for record in train_head(config, dataset, output, images=images, init_from=start, vae=vae):
             last = record
             progress(record.images_seen, total, _note(record))
     out.line(f"Head written to {output}")

@@ -14,12 +14,14 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from topcoat.errors import UsageError
-from topcoat.generators.vae_decoder import VaeDecoder
+from topcoat.generators.vae import VaeDecoder
 from topcoat.heads.blocks import icnr, initialise, stage
 from topcoat.heads.network import LatentHeadConfig
 
@@ -51,21 +53,35 @@ class LatentUNetConfig(LatentHeadConfig):
         return self.vae_scale
 
 
-
 class LatentUNet(nn.Module):
     """Maps latents ``(N, C, h, w)`` to images ``(N, 3, scale h, scale w)``, about [0, 1] but without bounds."""
 
     def __init__(self, config: LatentUNetConfig) -> None:
         super().__init__()
         if config.vae is None:
-            raise UsageError("this latent-unet does not say which VAE decodes; train it with that VAE, or give head.vae")
+            raise UsageError(
+                "this latent-unet does not say which VAE decodes; train it with that VAE, or give head.vae"
+            )
         self.config = config
         self.change = _Change(config)
         self.decoder = VaeDecoder(config.vae)
 
     def forward(self, latents: Tensor, strength: float = 1.0) -> Tensor:
         """The images of ``latents`` and of ``strength`` times the change; h and w of any size."""
-        return self.decoder(latents + strength * self.change(latents))
+        return self.decoder(self.changed(latents, strength))
+
+    def changed(self, latents: Tensor, strength: float = 1.0) -> Tensor:
+        """The latents that are decoded, of the shape of ``latents``."""
+        return latents + strength * self.change(latents)
+
+
+def change_flops(config: LatentUNetConfig, width_px: int, height_px: int) -> int:
+    """FLOP of the change of one image's latents, without their decoding; 2 per multiply-add."""
+    with torch.device("meta"):
+        change, latents = _Change(config), torch.empty(1, *config.input_shape(width_px, height_px))
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        change(latents)
+    return int(counter.get_total_flops())
 
 
 class _Change(nn.Module):

@@ -11,6 +11,7 @@ from topcoat.cost.ownership import TRAINING_PASSES
 from topcoat.cost.table import DECODE_ROW
 from topcoat.generators.base import ModelPair
 from topcoat.heads.descriptor import describe
+from topcoat.heads.latent_unet import LatentUNetConfig, change_flops
 from topcoat.proof.collect import TIMED_BATCHES_BESIDE
 from topcoat.training.config import TrainConfig
 
@@ -82,4 +83,10 @@ def training_tflop(config: TrainConfig, pair: ModelPair) -> float:
     passes = 1
     if config.cycle is not None:  # there and back, and each again for the cycle and for the identity
         passes = 2 + 2 * (config.cycle.cycle > 0) + 2 * (config.cycle.identity > 0)
-    return TRAINING_PASSES * passes * describe(config.head).flops(width, height) / TERA
+    painting = describe(config.head).flops(width, height)
+    if config.latent is None or not isinstance(config.head, LatentUNetConfig):
+        return TRAINING_PASSES * passes * painting / TERA
+    change = change_flops(config.head, width, height)
+    decoding = painting - change
+    decodings = 1 + TRAINING_PASSES * (config.latent.perceptual > 0 or config.latent.transport > 0)
+    return (TRAINING_PASSES * change + decodings * decoding) / TERA  # encoding y is taken to cost a decoding

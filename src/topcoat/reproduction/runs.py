@@ -67,7 +67,7 @@ def study_runs(
         raise UsageError(f"a study needs 1 or more runs; use some of {', '.join(STUDY_RUNS)}, or settings files")
     import torch
 
-    from topcoat.generators.vae_decoder import VaeDecoder
+    from topcoat.generators.vae import VaeDecoder
 
     whole = has_gpu() if full_size is None else full_size
     found: list[StudyRun] = []

@@ -18,7 +18,7 @@ from topcoat.evaluation import FeatureNetLike
 from topcoat.features import load_feature_net
 from topcoat.generators.base import Generator, ModelPair, check_request
 from topcoat.generators.diffusers import load_pair
-from topcoat.generators.vae_decoder import load_vae_decoder
+from topcoat.generators.vae import load_vae
 from topcoat.heads.base import Head
 from topcoat.heads.latent_unet import LatentUNetConfig
 from topcoat.pairs.build import build_pairs
@@ -167,11 +167,8 @@ class Reproduction:
         folder = self._folder.run(run.name)
         before = run.config.starts_from
         start = None if before is None else Head.from_pretrained(self._folder.run(before))
-        latent = start is None and isinstance(run.config.head, LatentUNetConfig)
-        decoder = load_vae_decoder(self.pair.distilled) if latent else None
-        steps = train(
-            run.config, self._dataset, folder, features=self._loss_features, init_from=start, decoder=decoder
-        )
+        vae = load_vae(self.pair.distilled) if isinstance(run.config.head, LatentUNetConfig) else None
+        steps = train(run.config, self._dataset, folder, features=self._loss_features, init_from=start, vae=vae)
         with closing(steps):  # so that a stop saves at once
             for record in steps:
                 progress(record.images_seen, run.config.images, _note(record))

@@ -1,6 +1,6 @@
 """Training heads, on pairs or unpaired: losses, named runs and a resumable loop."""
 
-from topcoat.training.config import CycleConfig, LossWeights, TrainConfig
+from topcoat.training.config import CycleConfig, LatentConfig, LossWeights, TrainConfig
 from topcoat.training.loop import train
 from topcoat.training.records import TrainRecord, ValidationRecord
 from topcoat.training.runs import (
@@ -18,6 +18,7 @@ from topcoat.training.runs import (
 __all__ = [
     "RUNS",
     "CycleConfig",
+    "LatentConfig",
     "LossWeights",
     "TrainConfig",
     "TrainRecord",

@@ -66,6 +66,26 @@ class CycleConfig(StrictModel):
     discriminator_channels: int = Field(default=64, ge=1, le=512)
 
 
+class LatentConfig(StrictModel):
+    """Training of a head that changes latents, by comparing latents: its own and those of the baseline image.
+
+    Nothing is decoded unless ``perceptual`` or ``transport`` asks for it, so a step costs a fraction of one on images.
+    """
+
+    l1: Weight = 1.0
+    """L1 of both latents."""
+    spectrum: Weight = 0.1
+    """Mean power of both latents by channel and frequency: L1 alone gives the mean of all that might be, which is too
+    smooth."""
+    adversarial: Weight = 0.15
+    """Hinge, against a discriminator of latents: by place and as a whole."""
+    discriminator_channels: int = Field(default=64, ge=1, le=512)
+    perceptual: Weight = 0.0
+    """Perceptual distance of the decoded image and y, in the embedded loss net."""
+    transport: Weight = 0.0
+    """As of the paired losses, of decoded images."""
+
+
 class TrainConfig(StrictModel):
     """A training run. Progress is counted in images seen, never in steps or epochs."""
 
@@ -79,6 +99,9 @@ class TrainConfig(StrictModel):
     """Of paired training, where ``losses`` has an adversary."""
     cycle: CycleConfig | None = None
     """Trains unpaired instead: x and y of a step are of different subjects, with crops and flips of their own."""
+
+    latent: LatentConfig | None = None
+    """Trains a head that changes latents on latents instead of images."""
 
     images: int = Field(ge=1)
     """How many images the run sees, with repeats."""
@@ -134,8 +157,14 @@ class TrainConfig(StrictModel):
     @model_validator(mode="after")
     def _something_to_learn(self) -> TrainConfig:
         weights = self.losses.named()
-        if self.cycle is None and not any(weights.values()):
+        if self.cycle is None and self.latent is None and not any(weights.values()):
             raise ValueError("every loss weight is 0; give losses at least one above 0, or cycle for unpaired training")
+        if self.latent is not None and (self.cycle is not None or any(weights.values())):
+            raise ValueError("latent compares latents, losses and cycle compare images; leave the others out")
+        if self.latent is not None and not self.latent.l1:
+            raise ValueError("l1 of latent is 0, which is all that ties an output to its own image; give it above 0")
+        if self.latent is not None and self.head.kind != "latent-unet":
+            raise ValueError(f"latent trains heads that change latents, not {self.head.kind}; use losses instead")
         if self.cycle is not None and any(weights.values()):
             raise ValueError("losses are for paired training and cycle is for unpaired; leave one of them out")
         if self.cycle is not None and not (self.cycle.cycle or self.cycle.identity or self.cycle.adversarial):
@@ -189,8 +218,9 @@ class TrainConfig(StrictModel):
         operational = {"device", "checkpoint_every_seconds", "cache_mebibytes", "tensorboard", "wandb"}
         found = self.model_dump(mode="json", exclude=operational)
         # What a later version added counts only where it is used, so that runs of an older one can go on.
-        if self.starts_from is None:
-            del found["starts_from"]
+        for name in ("starts_from", "latent"):
+            if found[name] is None:
+                del found[name]
         for name in ("transport", "spectrum"):
             if not found["losses"][name]:
                 del found["losses"][name]

@@ -150,6 +150,35 @@ class PatchGAN70(nn.Module):
         return self.layers(images * 2 - 1)
 
 
+class LatentDiscriminator(nn.Module):
+    """Are these latents from the baseline? By place at two sizes, and as a whole, by means and deviations over places.
+
+    The whole is what gives a set away that no place does. Spectral normalisation throughout (arXiv 1802.05957).
+    """
+
+    def __init__(self, latent_channels: int, base_channels: int) -> None:
+        super().__init__()
+        width = base_channels
+        self.fine = spectral_norm(nn.Conv2d(latent_channels, width, 3, padding=1))
+        self.down = spectral_norm(nn.Conv2d(width, width, 4, stride=2, padding=1))
+        self.coarse = spectral_norm(nn.Conv2d(width, width, 3, padding=1))
+        self.scores = nn.ModuleList(spectral_norm(nn.Conv2d(width, 1, 1)) for _ in range(2))
+        self.whole = spectral_norm(nn.Linear(4 * width, 1))
+
+    def forward(self, latents: Tensor, spread: Tensor) -> tuple[Tensor, ...]:
+        """Three tensors of scores of ``latents`` ``(N, C, h, w)``, counted in ``spread`` ``(C, 1, 1)``."""
+        fine = F.leaky_relu(self.fine(latents / spread), 0.2)
+        coarse = F.leaky_relu(self.coarse(F.leaky_relu(self.down(fine), 0.2)), 0.2)
+        whole = self.whole(torch.cat([_statistics(fine), _statistics(coarse)], dim=1))
+        return self.scores[0](fine), self.scores[1](coarse), whole
+
+
+def _statistics(maps: Tensor) -> Tensor:
+    """``(N, 2 C)`` means and deviations over places of ``(N, C, h, w)``."""
+    spread = maps.var(dim=(2, 3), correction=0).add(1e-4).sqrt()
+    return torch.cat([maps.mean(dim=(2, 3)), spread], dim=1)
+
+
 def view_of(config: DiscriminatorConfig, images: Tensor, seen: Any) -> View:
     """What the discriminator reads of ``images`` ``(N, 3, H, W)``; ``seen`` is what the loss net says of them.
 

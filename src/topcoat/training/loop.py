@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from topcoat.config import parse_config
 from topcoat.errors import DataError, ModelError, UsageError
-from topcoat.generators.vae_decoder import VaeDecoder
+from topcoat.generators.vae import Vae
 from topcoat.heads.base import Head
 from topcoat.heads.network import LatentHeadConfig, channels_last
 from topcoat.training.batches import PairBatches, PairBytes, PairSource, UnpairedBatches
 from topcoat.training.config import TrainConfig
 from topcoat.training.folder import Progress, RunFolder
 from topcoat.training.interrupts import held_back
+from topcoat.training.latent import LatentTrainer
 from topcoat.training.losses import HasStages
 from topcoat.training.memory import VALIDATING, memory_advice, step_advice
 from topcoat.training.paired import PairedTrainer
@@ -51,7 +52,7 @@ def train(
     images: int | None = None,
     features: nn.Module | None = None,
     init_from: Head | None = None,
-    decoder: VaeDecoder | None = None,
+    vae: Vae | None = None,
 ) -> Generator[TrainRecord, None, None]:
     """Train a head on the ``train`` split of ``dataset``; yields a record per step.
 
@@ -60,7 +61,7 @@ def train(
     `Head.from_pretrained(output)` loads the averaged head. ``images`` replaces the run's length. ``features``: the
     frozen net of the perceptual loss, called with images and giving ``.stages`` (and ``.embedding``, where it has one);
     by default the embedded one. ``init_from``: a head of the same settings to start from, instead of random weights.
-    ``decoder``: of the distilled model's VAE, for a latent head that starts from nothing else.
+    ``vae``: the distilled model's, for a head that changes latents.
 
     Stop by leaving the loop or closing the generator: the state is saved, and the same call goes on from there. On a
     CPU with the same number of threads the result is, bit for bit, that of an uninterrupted run. A finished run yields
@@ -74,7 +75,12 @@ def train(
     config = run_config(run)
     if images is not None:
         config = parse_config({**config.model_dump(), "images": images}, TrainConfig, source="training settings")
-    config, init_from = starting_point(config, init_from, decoder)
+    if config.latent is not None and vae is None:
+        raise UsageError(
+            f"the run {config.name} compares latents, which the distilled model's VAE makes of baseline images; give it "
+            "(--pair, or vae in Python)"
+        )
+    config, init_from = starting_point(config, init_from, None if vae is None else vae.decoder)
     net = _feature_net(features)
     channels = config.head.latent_channels if isinstance(config.head, LatentHeadConfig) else None
     identity = {
@@ -92,7 +98,7 @@ def train(
             "build more pairs, or lower batch_size"
         )
     origin = {**_origin(dataset), **identity}
-    return _steps(config, pairs, dataset.split("val"), net, folder, origin, init_from)
+    return _steps(config, pairs, dataset.split("val"), net, folder, origin, init_from, vae)
 
 
 def _steps(
@@ -103,6 +109,7 @@ def _steps(
     folder: RunFolder,
     origin: Mapping[str, Any],
     start: Head | None,
+    vae: Vae | None,
 ) -> Generator[TrainRecord, None, None]:
     processes = Processes(config.device, config.precision)
     share = processes.share(config.batch_size)
@@ -112,6 +119,9 @@ def _steps(
     trainer: Trainer
     if config.cycle is not None:
         trainer = CycleTrainer(config, config.cycle, processes, start)
+    elif config.latent is not None:
+        assert start is not None and vae is not None
+        trainer = LatentTrainer(config, config.latent, features, processes, start, vae.encoder)
     else:
         trainer = PairedTrainer(config, features, processes, start)
     progress = folder.resume(trainer, writes=processes.is_first)
@@ -268,6 +278,8 @@ def _objective(config: TrainConfig) -> dict[str, Any]:
     """The losses that are on, with their weights and kinds."""
     if config.cycle is not None:
         return {"cycle": config.cycle.model_dump(mode="json")}
+    if config.latent is not None:
+        return {"latent": config.latent.model_dump(mode="json")}
     weights = {name: weight for name, weight in config.losses.named().items() if weight}
     chosen = config.losses.model_dump()
     kinds = {"gradient_input": "gradient_input_kind", "gradient_target": "gradient_target_kind"}

@@ -108,6 +108,17 @@ def spectrum_loss(z: Tensor, y: Tensor, cells: int = 16) -> Tensor:
     return (_mean_powers(z, cells).log() - _mean_powers(y, cells).log()).abs().mean()
 
 
+def latent_spectrum_loss(z: Tensor, y: Tensor) -> Tensor:
+    """How far the mean power spectra of two batches of latents ``(N, C, h, w)`` are apart, in nepers; 0 where equal.
+
+    `spectrum_loss` for latents: L1 of logarithms, frequency by frequency and channel by channel, because there are few
+    of both. Power below a thousandth of the channel's own mean in ``y`` counts as none.
+    """
+    power_z, power_y = (windowed_power(latents.float()).mean(dim=0) for latents in (z, y))
+    floor = 1e-3 * power_y.mean(dim=(-2, -1), keepdim=True) + 1e-12
+    return ((power_z + floor).log() - (power_y + floor).log()).abs().mean()
+
+
 def kernel_distance(features_z: Tensor, features_y: Tensor) -> Tensor:
     """How far two sets of features ``(N, D)`` and ``(M, D)`` are apart: the kernel distance, a scalar in float64.
 

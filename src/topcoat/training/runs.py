@@ -13,7 +13,7 @@ from topcoat.heads.decoder import DecoderConfig
 from topcoat.heads.esa_cyclegan import ESACycleGANConfig
 from topcoat.heads.latent_unet import LatentUNetConfig
 from topcoat.heads.unet import UNetConfig
-from topcoat.training.config import CycleConfig, LossWeights, TrainConfig
+from topcoat.training.config import CycleConfig, LatentConfig, LossWeights, TrainConfig
 from topcoat.training.discriminator import DiscriminatorConfig
 
 
@@ -100,10 +100,21 @@ def decoder() -> TrainConfig:
 def latent_unet() -> TrainConfig:
     """A head that changes the latents and leaves the decoding to the distilled model's VAE; needs pairs with latents.
 
-    Whole images, because latents next to a cut would be decoded without their neighbours.
+    Trained on latents, so that a step costs little; the adversary waits until L1 has found the way.
     """
-    start = decoder()
-    return start.model_copy(update={"name": "latent-unet", "head": LatentUNetConfig(), "crop_px": None})
+    return TrainConfig(
+        name="latent-unet",
+        head=LatentUNetConfig(),
+        latent=LatentConfig(),
+        images=200_000,
+        batch_size=32,
+        crop_px=None,
+        flip=False,
+        learning_rate=1e-3,
+        discriminator_learning_rate=4e-4,
+        adversarial_after_images=20_000,
+        validation_images=256,
+    )
 
 
 def finish_unet() -> TrainConfig:
@@ -123,8 +134,19 @@ def finish_decoder() -> TrainConfig:
 
 
 def finish_latent_unet() -> TrainConfig:
-    """`finish_unet` for a head of `latent_unet`."""
-    return _finish(latent_unet(), learning_rate=3e-4)
+    """Goes on from a head of `latent_unet`: the set of decoded images drawn to the set of baseline images."""
+    first = latent_unet()
+    return first.model_copy(
+        update={
+            "name": "finish-latent-unet",
+            "starts_from": first.name,
+            "latent": LatentConfig(perceptual=0.1, transport=1.0),
+            "images": 20_000,
+            "learning_rate": 3e-4,
+            "warmup_images": 500,
+            "adversarial_after_images": 0,
+        }
+    )
 
 
 def _finish(first: TrainConfig, learning_rate: float) -> TrainConfig:

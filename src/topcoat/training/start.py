@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from topcoat.errors import UsageError
-from topcoat.generators.vae_decoder import VaeDecoder
+from topcoat.generators.vae import VaeDecoder
 from topcoat.heads.base import Head
 from topcoat.heads.latent_unet import LatentUNet, LatentUNetConfig
 from topcoat.training.config import TrainConfig
@@ -36,8 +36,8 @@ def starting_point(
     if isinstance(config.head, LatentUNetConfig):
         if init_from is None and decoder is None:
             raise UsageError(
-                f"the head {config.head.kind} decodes with the distilled model's own VAE; give it (--pair, or decoder "
-                "in Python)"
+                f"the head {config.head.kind} decodes with the distilled model's own VAE; give it (--pair, or vae in "
+                "Python)"
             )
         if init_from is not None and config.head.vae is None and isinstance(init_from.network, LatentUNet):
             config = with_vae(config, init_from.network.decoder)

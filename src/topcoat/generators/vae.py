@@ -1,0 +1,132 @@
+"""A pipeline's VAE in two halves: latents to images, and images to latents as the denoiser leaves them."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import diffusers
+from torch import Tensor, nn
+
+from topcoat.errors import ModelError, UsageError
+from topcoat.generators.base import GeneratorSpec
+from topcoat.generators.hub_errors import check_folder, load_sentence
+from topcoat.generators.latents import encode, from_vae, to_vae
+from topcoat.generators.quiet import quiet_libraries
+
+CLASSES = ("AutoencoderDC", "AutoencoderKL", "AutoencoderKLFlux2", "AutoencoderTiny")
+"""VAEs of diffusers that can be built here."""
+_ENCODING = ("encoder", "quant_conv")
+_DECODING = ("decoder", "post_quant_conv")
+
+
+class VaeDecoder(nn.Module):
+    """Maps latents ``(N, C, h, w)``, as the denoiser leaves them, to images ``(N, 3, scale h, scale w)`` about [0, 1].
+
+    ``config`` is the VAE's config.json, with the name of its class as ``_class_name``. The weights are random until
+    they are loaded, and frozen: the state is that of the VAE without its encoder. Raises `UsageError` for a config of
+    no VAE in `CLASSES`.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.vae: Any = _without(_built(config), _ENCODING)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The VAE's settings as plain values, every one that its class has; equal for equal VAEs."""
+        settings = {name: value for name, value in self.vae.config.items() if not name.startswith("_")}
+        return {"_class_name": type(self.vae).__name__, **json.loads(json.dumps(settings))}
+
+    @property
+    def latent_channels(self) -> int:
+        """C."""
+        return int(self.vae.config.latent_channels)
+
+    @property
+    def scale(self) -> int:
+        """Pixels per latent along a side: every stage but the first doubles it."""
+        config = self.vae.config
+        stages = config.get("block_out_channels") or config["decoder_block_out_channels"]
+        return 2 ** (len(stages) - 1)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """The images of ``latents``, without bounds."""
+        return self.vae.decode(to_vae(latents, self.vae), return_dict=False)[0] / 2 + 0.5
+
+
+class VaeEncoder(nn.Module):
+    """Maps images ``(N, 3, H, W)`` in [0, 1] to latents ``(N, C, H / scale, W / scale)`` of the denoiser's scale.
+
+    ``vae`` is a whole VAE, which is taken apart; frozen. Where the VAE gives a distribution it is the mode.
+    """
+
+    def __init__(self, vae: nn.Module) -> None:
+        super().__init__()
+        self.vae: Any = _without(vae, _DECODING)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The latents of ``images``."""
+        return from_vae(encode(self.vae, images * 2 - 1), self.vae)
+
+
+@dataclass(frozen=True, slots=True)
+class Vae:
+    """Both halves of one VAE, in float32."""
+
+    encoder: VaeEncoder
+    decoder: VaeDecoder
+
+    @classmethod
+    def of(cls, vae: Any) -> Vae:
+        """The halves of a whole VAE of diffusers, which is left as it is."""
+        decoder = VaeDecoder({**vae.config, "_class_name": type(vae).__name__})
+        whole = copy.deepcopy(vae).float()
+        decoder.load_state_dict({f"vae.{name}": value for name, value in _state_without(whole, _ENCODING).items()})
+        return cls(VaeEncoder(whole), decoder)
+
+
+def load_vae(spec: GeneratorSpec) -> Vae:
+    """The VAE of the model that ``spec`` names, in float32 on the CPU; nothing else of the model is loaded.
+
+    Raises `ModelError` for a model that cannot be had, `UsageError` for a VAE that is not supported.
+    """
+    check_folder(spec.model, spec)
+    place = {"subfolder": "vae", "revision": spec.revision}
+    try:
+        with quiet_libraries():
+            config: Any = diffusers.AutoModel.load_config(spec.model, **place)
+            kind = _class_of(config)
+            vae = kind.from_pretrained(spec.model, use_safetensors=True, **place)
+    except UsageError:
+        raise
+    except Exception as error:  # as in load_pipeline: each of a dozen types means "cannot be had"
+        raise ModelError(load_sentence(spec, error)) from error
+    return Vae.of(vae)
+
+
+def _class_of(config: Mapping[str, Any]) -> Any:
+    name = config.get("_class_name")
+    if name not in CLASSES:
+        raise UsageError(f"the VAE is of class {name!r}, which is not supported; use one of {', '.join(CLASSES)}")
+    return getattr(diffusers, name)
+
+
+def _built(config: Mapping[str, Any]) -> nn.Module:
+    kind = _class_of(config)
+    with quiet_libraries():
+        return kind.from_config(dict(config))
+
+
+def _without(vae: nn.Module, parts: tuple[str, ...]) -> nn.Module:
+    for part in parts:
+        if hasattr(vae, part):
+            setattr(vae, part, None)
+    return vae.requires_grad_(False)
+
+
+def _state_without(vae: nn.Module, parts: tuple[str, ...]) -> dict[str, Tensor]:
+    return {name: value for name, value in vae.state_dict().items() if name.split(".", 1)[0] not in parts}
