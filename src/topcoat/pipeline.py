@@ -206,8 +206,8 @@ def gates_for(
     if head is None or not has_strength(head):
         given = "none" if head is None else "one that paints by itself"
         raise UsageError(
-            f"gates weigh a head's result against the distilled image, and the head is {given}; leave the gates out, or "
-            "use a head that takes images"
+            f"gates weigh a head's result against the distilled image, and the head is {given}; leave the gates out, "
+            "or use a head that takes images"
         )
     if identity_floor == "calibrated":
         if head.gates is None:

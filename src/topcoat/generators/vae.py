@@ -95,7 +95,7 @@ def load_vae(spec: GeneratorSpec) -> Vae:
     Raises `ModelError` for a model that cannot be had, `UsageError` for a VAE that is not supported.
     """
     check_folder(spec.model, spec)
-    place = {"subfolder": "vae", "revision": spec.revision}
+    place: dict[str, Any] = {"subfolder": "vae", "revision": spec.revision}
     try:
         with quiet_libraries():
             config: Any = diffusers.AutoModel.load_config(spec.model, **place)

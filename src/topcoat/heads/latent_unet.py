@@ -27,7 +27,7 @@ from topcoat.heads.network import LatentHeadConfig
 
 
 class LatentUNetConfig(LatentHeadConfig):
-    """Shape of a `LatentUNet`; the default has 0.98 M trained parameters, 0.24 GFLOP per 128x128 image and its decoding.
+    """Shape of a `LatentUNet`; the default has 0.98 M trained parameters, 0.24 GFLOP per 128x128 image beside decoding.
 
     ``channels`` holds one width per scale, from the latents' size on; each scale has half the side of the one before.
     """
@@ -85,7 +85,7 @@ def change_flops(config: LatentUNetConfig, width_px: int, height_px: int) -> int
 
 
 class _Change(nn.Module):
-    """What to add to latents: a residual U-Net with CBAM, like `topcoat.heads.unet.UNet` without its stem for pixels."""
+    """What to add to latents: a residual U-Net with CBAM, as `topcoat.heads.unet.UNet` without its stem for pixels."""
 
     def __init__(self, config: LatentUNetConfig) -> None:
         super().__init__()

@@ -77,8 +77,8 @@ def train(
         config = parse_config({**config.model_dump(), "images": images}, TrainConfig, source="training settings")
     if config.latent is not None and vae is None:
         raise UsageError(
-            f"the run {config.name} compares latents, which the distilled model's VAE makes of baseline images; give it "
-            "(--pair, or vae in Python)"
+            f"the run {config.name} compares latents, which the distilled model's VAE makes of baseline images; give "
+            "it (--pair, or vae in Python)"
         )
     config, init_from = starting_point(config, init_from, None if vae is None else vae.decoder)
     net = _feature_net(features)
