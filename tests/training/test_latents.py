@@ -154,7 +154,9 @@ def compared(latent_config: TrainConfig) -> TrainConfig:
 def test_latents_come_nearer_to_those_of_the_baseline(
     compared: TrainConfig, vae: Vae, pairs: FakeDataset, features: FeatureNet, tmp_path: Path
 ):
-    plain = compared.model_copy(update={"latent": LatentConfig(spectrum=0.0, adversarial=0.0), "images": 300})
+    plain = compared.model_copy(
+        update={"latent": LatentConfig(spectrum=0.0, contrast=0.0, adversarial=0.0), "images": 300}
+    )
     records = list(train(plain, pairs, tmp_path / "run", features=features, vae=vae))
     assert set(records[-1].parts) == {"l1"}
     assert records[-1].loss < 0.6 * records[0].loss
@@ -179,7 +181,15 @@ def test_every_loss_of_latents_and_an_exact_resume(
 ):  # fmt: skip
     monkeypatch.setattr(transport, "FEWEST_PER_DIMENSION", 0)
     whole = list(train(compared, pairs, tmp_path / "whole", features=features, vae=vae))
-    assert set(whole[-1].parts) == {"l1", "spectrum", "perceptual", "transport", "adversarial", "discriminator"}
+    assert set(whole[-1].parts) == {
+        "l1",
+        "spectrum",
+        "contrast",
+        "perceptual",
+        "transport",
+        "adversarial",
+        "discriminator",
+    }
     run = train(compared, pairs, tmp_path / "parts", features=features, vae=vae)
     list(islice(run, 5))
     run.close()
@@ -192,7 +202,9 @@ def test_every_loss_of_latents_and_an_exact_resume(
 def test_accumulated_pieces_are_one_step_of_latents(
     compared: TrainConfig, vae: Vae, pairs: FakeDataset, features: FeatureNet, tmp_path: Path
 ):
-    simple = compared.model_copy(update={"latent": LatentConfig(spectrum=0.0, adversarial=0.0), "images": 5})
+    simple = compared.model_copy(
+        update={"latent": LatentConfig(spectrum=0.0, contrast=0.0, adversarial=0.0), "images": 5}
+    )
     heads = []
     for pieces in (1, 5):
         config = simple.model_copy(update={"accumulate": pieces})

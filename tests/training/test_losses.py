@@ -219,3 +219,16 @@ def test_latent_spectrum_is_zero_for_equal_sets_in_any_order_and_sees_what_l1_do
     assert float(losses.latent_spectrum_loss(smooth, y)) > 1.0
     louder = [float(losses.latent_spectrum_loss(factor * y, y)) for factor in (1.1, 1.5)]
     assert louder[0] == pytest.approx(2 * torch.log(torch.tensor(1.1)).item(), rel=0.02) and louder[1] > louder[0]
+
+
+def test_latent_contrast_sees_noise_in_flat_places():
+    torch.manual_seed(0)
+    y = torch.randn(16, 3, 16, 16)
+    y[..., :8] *= 0.01
+    assert float(losses.latent_contrast_loss(y.flip(0, 2, 3), y)) < 1e-5
+    noisy = y + 0.03 * torch.randn_like(y)
+    assert float((noisy - y).abs().mean()) < 0.03 and float(losses.latent_contrast_loss(noisy, y)) > 0.5
+    assert float(losses.latent_contrast_loss(1.5 * y, y)) == pytest.approx(
+        2 * torch.log(torch.tensor(1.5)).item(), rel=0.1
+    )
+    assert float(losses.fine_latents(torch.full((1, 2, 3, 3), 4.0)).abs().max()) == 0.0

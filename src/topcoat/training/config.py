@@ -77,6 +77,8 @@ class LatentConfig(StrictModel):
     spectrum: Weight = 0.1
     """Mean power of both latents by channel and frequency: L1 alone gives the mean of all that might be, which is too
     smooth."""
+    contrast: Weight = 0.3
+    """How flat and how crisp places are, over all places: what is faint in latents is plain to see on a background."""
     adversarial: Weight = 0.15
     """Hinge, against a discriminator of latents: by place and as a whole."""
     discriminator_channels: int = Field(default=64, ge=1, le=512)

@@ -19,13 +19,15 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from topcoat.config import StrictModel
 from topcoat.training.adversarial import Adversary
-from topcoat.training.losses import HasStages
+from topcoat.training.losses import HasStages, fine_latents
 
 FINEST_FEATURES = 1
 """The first stage of the loss net that a discriminator looks at: stage 0 is as large as the image and costs most."""
 SMALLEST_PX_70 = 24
 """Side below which `PatchGAN70` has one place left, which instance normalisation cannot take."""
 _PROBE_PX = 64
+_FAINT = 0.05
+"""Share of a channel's spread below which `LatentDiscriminator` reads fine latents as they are."""
 
 View = tuple[Tensor, ...]
 """What a discriminator reads of N images: tensors whose first axis is N."""
@@ -153,13 +155,15 @@ class PatchGAN70(nn.Module):
 class LatentDiscriminator(nn.Module):
     """Are these latents from the baseline? By place at two sizes, and as a whole, by means and deviations over places.
 
-    The whole is what gives a set away that no place does. Spectral normalisation throughout (arXiv 1802.05957).
+    It reads the latents, and what is fine in them on a scale that is nearly logarithmic, so that faint noise in a flat
+    place is seen too. The whole is what gives a set away that no place does. Spectral normalisation throughout (arXiv
+    1802.05957).
     """
 
     def __init__(self, latent_channels: int, base_channels: int) -> None:
         super().__init__()
         width = base_channels
-        self.fine = spectral_norm(nn.Conv2d(latent_channels, width, 3, padding=1))
+        self.fine = spectral_norm(nn.Conv2d(2 * latent_channels, width, 3, padding=1))
         self.down = spectral_norm(nn.Conv2d(width, width, 4, stride=2, padding=1))
         self.coarse = spectral_norm(nn.Conv2d(width, width, 3, padding=1))
         self.scores = nn.ModuleList(spectral_norm(nn.Conv2d(width, 1, 1)) for _ in range(2))
@@ -167,7 +171,9 @@ class LatentDiscriminator(nn.Module):
 
     def forward(self, latents: Tensor, spread: Tensor) -> tuple[Tensor, ...]:
         """Three tensors of scores of ``latents`` ``(N, C, h, w)``, counted in ``spread`` ``(C, 1, 1)``."""
-        fine = F.leaky_relu(self.fine(latents / spread), 0.2)
+        scaled = latents / spread
+        faint = torch.asinh(fine_latents(scaled) / _FAINT)
+        fine = F.leaky_relu(self.fine(torch.cat([scaled, faint], dim=1)), 0.2)
         coarse = F.leaky_relu(self.coarse(F.leaky_relu(self.down(fine), 0.2)), 0.2)
         whole = self.whole(torch.cat([_statistics(fine), _statistics(coarse)], dim=1))
         return self.scores[0](fine), self.scores[1](coarse), whole

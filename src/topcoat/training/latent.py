@@ -116,6 +116,8 @@ class LatentTrainer:
         terms = {"l1": (latents_z - latents_y).abs().mean()}
         if weights.spectrum:
             terms["spectrum"] = losses.latent_spectrum_loss(latents_z, latents_y)
+        if weights.contrast:
+            terms["contrast"] = losses.latent_contrast_loss(latents_z, latents_y)
         if weights.perceptual or self._moments is not None:
             terms.update(self._image_terms(latents_z, y))
         parts: dict[str, float] = {}

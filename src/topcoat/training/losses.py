@@ -119,6 +119,29 @@ def latent_spectrum_loss(z: Tensor, y: Tensor) -> Tensor:
     return ((power_z + floor).log() - (power_y + floor).log()).abs().mean()
 
 
+def latent_contrast_loss(z: Tensor, y: Tensor) -> Tensor:
+    """How far the contrasts of two batches of latents ``(N, C, h, w)`` are apart, in nepers of power; 0 where equal.
+
+    The contrast of a place is the logarithm of the power of its 3x3 latents beside their surroundings. Compared are the
+    sorted contrasts of all places of each channel, a Wasserstein distance in one dimension: flat places that are not as
+    flat as the baseline's count as much as soft ones that are not as crisp, though their latents hardly differ.
+    """
+    spread = y.std(dim=(0, 2, 3), keepdim=True).clamp_min(1e-6)
+    sorted_z, sorted_y = (_contrasts(fine_latents(latents) / spread).sort(dim=1).values for latents in (z, y))
+    return (sorted_z - sorted_y).abs().mean()
+
+
+def fine_latents(latents: Tensor) -> Tensor:
+    """Latents ``(N, C, h, w)`` less the mean of their 3x3 surroundings; borders repeat."""
+    return latents - F.avg_pool2d(F.pad(latents, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+
+
+def _contrasts(fine: Tensor) -> Tensor:
+    """``(C, N h w)`` logarithms of mean power over 3x3 places; the floor is a 300th of the spread."""
+    power = F.avg_pool2d(fine.square(), 3, stride=1, padding=1, count_include_pad=False)
+    return (power + 1e-5).log().transpose(0, 1).flatten(1)
+
+
 def kernel_distance(features_z: Tensor, features_y: Tensor) -> Tensor:
     """How far two sets of features ``(N, D)`` and ``(M, D)`` are apart: the kernel distance, a scalar in float64.
 
