@@ -30,6 +30,7 @@ from topcoat.reproduction import Reproduction, Stage, StageResult, Study, study_
 PAIR_PROMPTS_SEED = 0
 """What `topcoat pairs build` and `topcoat reproduce` use; the held-out prompts are of another seed and split."""
 HELD_OUT_PROMPTS_SEED = 1
+_OF_IMAGES = ("unet", "nafnet", "cyclegan", "esa-cyclegan")
 
 
 def make_study(recipe: Recipe, shop: Workshop) -> None:
@@ -77,7 +78,7 @@ def _embed(study: Study, folder: Path) -> None:
     net = load_feature_net("loss")
     write_calibration(MINI / "same-subject.json", calibrate(dataset, net))
     for takes, name in HEAD_FOLDERS.items():
-        run = study.best_of(takes)
+        run = study.best_of(("decoder",) if takes == "latent" else _OF_IMAGES)
         if run is None:
             continue
         head = Head.from_pretrained(folder / "runs" / run.run)

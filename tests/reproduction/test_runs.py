@@ -11,17 +11,20 @@ from topcoat.cost import pair_cost
 from topcoat.errors import UsageError
 from topcoat.generators.base import ModelPair
 from topcoat.generators.presets import model_pair
+from topcoat.generators.vae import load_vae
 from topcoat.heads import CycleGANConfig, UNetConfig
 from topcoat.heads.descriptor import describe
 from topcoat.reproduction import STUDY_RUNS, study_runs
 from topcoat.reproduction.plan import plan_study, training_tflop
 from topcoat.training import RUNS, LossWeights, paper_cyclegan
+from topcoat.training.start import with_vae
 
 
 def test_with_a_gpu_every_run_is_the_named_one(flux_pair: ModelPair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.accelerator.is_available", lambda: True)
     found = study_runs(STUDY_RUNS, flux_pair)
-    assert [run.config for run in found] == [RUNS[name]() for name in STUDY_RUNS]
+    decoder = load_vae(flux_pair.distilled).decoder
+    assert [run.config for run in found] == [with_vae(RUNS[name](), decoder) for name in STUDY_RUNS]
     assert all(run.changed == () and run.reason == "" for run in found)
 
 

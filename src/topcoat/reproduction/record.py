@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from typing import Any
 
 from topcoat.config import StrictModel
@@ -88,9 +89,9 @@ class Study:
         """The head whose images are nearest to the baseline's."""
         return min(self.heads, key=_distance)
 
-    def best_of(self, takes: str) -> HeadResult | None:
-        """The nearest of the heads that take ``image`` or ``latent``; None where the study has none."""
-        heads = [head for head in self.heads if head.takes == takes]
+    def best_of(self, kinds: Collection[str]) -> HeadResult | None:
+        """The nearest of the heads of some kinds; None where the study has none."""
+        heads = [head for head in self.heads if head.kind in kinds]
         return min(heads, key=_distance, default=None)
 
     def as_dict(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from topcoat.cost import components_of
 from topcoat.errors import UsageError
 from topcoat.generators.base import ModelPair
 from topcoat.heads.cyclegan import ResNetSettings
+from topcoat.heads.latent_unet import LatentUNetConfig
 from topcoat.heads.network import LatentHeadConfig
 from topcoat.reproduction.plan import training_tflop
 from topcoat.training import RUNS, TrainConfig, run_config, with_settings
@@ -21,6 +22,8 @@ STUDY_RUNS = (
     "paper-esa",
     "best-unet",
     "finish-unet",
+    "latent-unet",
+    "finish-latent-unet",
     "decoder",
     "finish-decoder",
 )
@@ -59,9 +62,9 @@ def study_runs(
 
     ``train_images`` is how many images each run sees, its own number by default. Without ``full_size`` (None: where
     this machine has no GPU) a named CycleGAN run is made narrower, and sees `NARROW_IMAGES` unless a number is asked
-    for. A named run whose head decodes latents is fitted to the channels of the pair's VAE. Settings that are given as
-    a file or an object stay as they are. Raises `UsageError` for an unknown run, none, or two of one name, `ModelError`
-    for a pair whose sizes are not known.
+    for. A named run whose head decodes latents is fitted to the channels of the pair's VAE, and a head that changes
+    latents to the VAE itself. Otherwise settings that are given as a file or an object stay as they are. Raises
+    `UsageError` for an unknown run, none, or two of one name, `ModelError` for a pair whose sizes are not known.
     """
     if not runs:
         raise UsageError(f"a study needs 1 or more runs; use some of {', '.join(STUDY_RUNS)}, or settings files")
@@ -81,14 +84,14 @@ def study_runs(
             changes |= _narrower(config, train_images)
             tflop = training_tflop(config, pair)
             reasons.append(f"no GPU, and at the paper's size training takes {tflop:.2g} TFLOP for each image seen")
-        if named and isinstance(head, LatentHeadConfig):
-            vae = components_of(pair.distilled).configs["vae"]
-            channels = int(vae["latent_channels"])
+        if isinstance(head, LatentUNetConfig) and head.vae is None:
+            with torch.device("meta"):
+                config = with_vae(config, VaeDecoder(components_of(pair.distilled).configs["vae"]))
+        elif named and isinstance(head, LatentHeadConfig):
+            channels = int(components_of(pair.distilled).configs["vae"]["latent_channels"])
             if channels != head.latent_channels:
                 changes["head.latent_channels"] = channels
                 reasons.append(f"the latents of {pair.distilled.name} have {channels} channels")
-            with torch.device("meta"):
-                config = with_vae(config, VaeDecoder(vae))
         asked = {} if train_images is None else {"images": train_images}
         found.append(
             StudyRun(
