@@ -94,3 +94,32 @@ def test_the_frontier_sweeps_it(
     labels = [point["label"] for point in found["points"]]
     assert labels.count(f"1 step + {decoder_folder.name}") == 1
     assert not any("at 0.5" in label for label in labels)
+
+
+def test_a_head_that_changes_latents_from_training_to_pictures(
+    run: Any, run_json: Any, build: Any, pair_file: Path, tmp_path: Path
+) -> None:
+    pairs, head = build("--latents"), tmp_path / "latent"
+    train = (
+        "train", "latent-unet", "--data", pairs, "-o", head, "--images", 32, "--set", "head.channels=[8, 8]",
+        "--set", "batch_size=8", "--set", "warmup_images=8",
+    )  # fmt: skip
+    assert run(*train, code=2).stderr.count("\n") == 1  # the data's pair is none that is known by name
+    run(*train, "--pair", pair_file)
+    run("calibrate", "--data", _hundred(run, pair_file, tmp_path), "--head", head)
+    generate = ("generate", "studio portrait", "--pair", pair_file, "--head", head)
+    run(*generate, "-o", tmp_path / "a.png", "--strength", 0)
+    run("generate", "studio portrait", "--pair", pair_file, "--head", "none", "-o", tmp_path / "b.png")
+    assert torch.equal(read_image(tmp_path / "a.png"), read_image(tmp_path / "b.png"))
+    run(*generate, "-o", tmp_path / "c.png", "--identity-floor", "calibrated", "--never-worse")
+    (table,) = run_json("cost", "--pair", pair_file, "--head", head)["tables"]
+    plain, enhanced = (sum(row["tflop"] for row in table[side]["rows"]) for side in ("distilled", "enhanced"))
+    assert enhanced > plain  # the VAE's decoding is in the head, and so is a little more
+    refused = run("enhance", tmp_path / "a.png", "-o", tmp_path / "d.png", "--head", head, code=2).stderr
+    assert "which a picture does not have" in refused
+
+
+def _hundred(run: Any, pair_file: Path, tmp_path: Path) -> Path:
+    """As many pairs as gates are calibrated on."""
+    run("pairs", "build", tmp_path / "many", "--pair", pair_file, "--count", 160, "--batch-size", 32)
+    return tmp_path / "many"
