@@ -16,7 +16,6 @@ STUDY_IMAGES = {
     "best-unet": 60_000,
     "finish-unet": 15_000,
     "latent-unet": 120_000,
-    "finish-latent-unet": 15_000,
     "decoder": 60_000,
     "finish-decoder": 15_000,
     "paper-cyclegan": 12_000,

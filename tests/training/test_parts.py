@@ -204,7 +204,7 @@ def test_later_settings_at_their_defaults_leave_the_identity_of_older_runs() -> 
 
 
 def test_finishing_runs_fit_the_heads_they_go_on_from() -> None:
-    for name in ("finish-unet", "finish-decoder", "finish-latent-unet"):
+    for name in ("finish-unet", "finish-decoder"):
         finish = run_config(name)
         assert finish.starts_from is not None
         assert finish.name == name and finish.head == run_config(finish.starts_from).head

@@ -36,7 +36,7 @@ def train(
         str,
         typer.Argument(
             metavar="RUN",
-            help="best-unet (or unet), finish-unet, latent-unet, finish-latent-unet, decoder, finish-decoder, "
+            help="best-unet (or unet), finish-unet, latent-unet, decoder, finish-decoder, "
             "paper-unet, paper-cyclegan, paper-esa, debug, or a YAML file.",
         ),
     ],

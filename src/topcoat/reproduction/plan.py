@@ -87,6 +87,4 @@ def training_tflop(config: TrainConfig, pair: ModelPair) -> float:
     if config.latent is None or not isinstance(config.head, LatentUNetConfig):
         return TRAINING_PASSES * passes * painting / TERA
     change = change_flops(config.head, width, height)
-    decoding = painting - change
-    decodings = 1 + TRAINING_PASSES * (config.latent.perceptual > 0 or config.latent.transport > 0)
-    return (TRAINING_PASSES * change + decodings * decoding) / TERA  # encoding y is taken to cost a decoding
+    return (TRAINING_PASSES * change + painting - change) / TERA  # encoding y is taken to cost what decoding does

@@ -23,7 +23,6 @@ STUDY_RUNS = (
     "best-unet",
     "finish-unet",
     "latent-unet",
-    "finish-latent-unet",
     "decoder",
     "finish-decoder",
 )

@@ -69,7 +69,7 @@ class CycleConfig(StrictModel):
 class LatentConfig(StrictModel):
     """Training of a head that changes latents, by comparing latents: its own and those of the baseline image.
 
-    Nothing is decoded unless ``perceptual`` or ``transport`` asks for it, so a step costs a fraction of one on images.
+    Nothing is decoded, so a step costs a fraction of one on images.
     """
 
     l1: Weight = 1.0
@@ -82,10 +82,6 @@ class LatentConfig(StrictModel):
     adversarial: Weight = 0.15
     """Hinge, against a discriminator of latents: by place and as a whole."""
     discriminator_channels: int = Field(default=64, ge=1, le=512)
-    perceptual: Weight = 0.0
-    """Perceptual distance of the decoded image and y, in the embedded loss net."""
-    transport: Weight = 0.0
-    """As of the paired losses, of decoded images."""
 
 
 class TrainConfig(StrictModel):

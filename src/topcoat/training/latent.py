@@ -1,13 +1,13 @@
 """One step of training on latents: a head that changes them, against those of the baseline image.
 
-Latents are small, and what tells a head's set of outputs from the baseline's can be seen in them: nothing is decoded
-unless a loss of images asks for it.
+Latents are small, and what tells a head's set of outputs from the baseline's can be seen in them: nothing is decoded.
 """
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -21,12 +21,9 @@ from topcoat.training.batches import Batch
 from topcoat.training.config import LatentConfig, TrainConfig
 from topcoat.training.discriminator import LatentDiscriminator
 from topcoat.training.ema import Ema
-from topcoat.training.learner import below
-from topcoat.training.losses import HasStages
 from topcoat.training.processes import Processes
 from topcoat.training.schedule import adversarial_factor, learning_rate_factor
 from topcoat.training.trainer import StepResult, average, descend, mean_parts, new_learner, restore, state_of
-from topcoat.training.transport import SetMoments, embedding_of
 
 
 class LatentTrainer:
@@ -40,15 +37,15 @@ class LatentTrainer:
         self,
         config: TrainConfig,
         weights: LatentConfig,
-        features: Callable[[Tensor], HasStages],
         processes: Processes,
         start: Head,
         encoder: nn.Module,
     ) -> None:
-        self._config, self._weights, self._features, self._processes = config, weights, features, processes
+        self._config, self._weights, self._processes = config, weights, processes
         self._encoder = encoder.to(processes.device).eval()
-        network = LatentUNet(start.network.config)  # pyright: ignore[reportArgumentType] - checked by starting_point
-        network.load_state_dict(start.network.state_dict())
+        network = copy.deepcopy(start.network).requires_grad_(True)
+        assert isinstance(network, LatentUNet)
+        network.decoder.requires_grad_(False)
         self._network = network
         self._learners = {"head": new_learner(network, config, processes)}
         self._ema = Ema(network)
@@ -58,9 +55,6 @@ class LatentTrainer:
                 torch.manual_seed(config.seed)
                 self._critic = LatentDiscriminator(network.config.latent_channels, weights.discriminator_channels)
             self._learners["discriminator"] = new_learner(self._critic, config, processes)
-        self._moments = SetMoments() if weights.transport else None
-        self._to_remember: list[tuple[Tensor, Tensor]] = []
-        """Embeddings of this step; a step that is skipped is not remembered."""
 
     @property
     def config(self) -> TrainConfig:
@@ -79,7 +73,6 @@ class LatentTrainer:
         )
         adversary = adversarial_factor(images_seen, config.adversarial_after_images, config.warmup_images)
         found: dict[str, list[float]] = {}
-        self._to_remember.clear()
         for piece in batch.pieces(config.accumulate):
             for name, value in self._backward(piece, adversary).items():
                 found.setdefault(name, []).append(value)
@@ -87,30 +80,23 @@ class LatentTrainer:
         if not descend(config, images_seen, self._learners["head"], critic):
             return StepResult(math.nan, {}, rate, skipped=True)
         average(self._ema, self._network, config, images_seen)
-        if self._moments is not None:
-            for of_z, of_y in self._to_remember:
-                self._moments.update(of_z, of_y)
         parts = mean_parts(self._processes, found)
         return StepResult(parts.pop(""), parts, rate, skipped=False)
 
     def tensors(self) -> dict[str, Tensor]:
-        """``head.*``, ``ema.*``, ``discriminator.*``, ``moments.*`` and what `Learner.tensors` adds."""
-        moments = {} if self._moments is None else self._moments.tensors()
-        return state_of(self._learners, self._ema) | {f"moments.{name}": value for name, value in moments.items()}
+        """``head.*``, ``ema.*``, ``discriminator.*`` and what `Learner.tensors` adds."""
+        return state_of(self._learners, self._ema)
 
     def load_tensors(self, flat: Mapping[str, Tensor]) -> None:
         """Take over what `tensors` gave; raises `RuntimeError`, `KeyError` or `ValueError` if it does not fit."""
         restore(self._learners, self._ema, flat)
-        if self._moments is not None:
-            self._moments.load_tensors(below(flat, "moments."))
 
     def _backward(self, piece: Batch, adversary: float) -> dict[str, float]:
         """Add the gradients of one piece of a batch; gives all losses by name, their sum as ``""``."""
         assert piece.latents is not None
         share, weights = 1 / self._config.accumulate, self._weights
-        y = self._placed(piece.y)
         with torch.no_grad():
-            latents_y = self._encoder(y)
+            latents_y = self._encoder(self._placed(piece.y))
         with self._processes.autocast():
             latents_z = self._network.changed(self._placed(piece.latents)).float()
         terms = {"l1": (latents_z - latents_y).abs().mean()}
@@ -118,8 +104,6 @@ class LatentTrainer:
             terms["spectrum"] = losses.latent_spectrum_loss(latents_z, latents_y)
         if weights.contrast:
             terms["contrast"] = losses.latent_contrast_loss(latents_z, latents_y)
-        if weights.perceptual or self._moments is not None:
-            terms.update(self._image_terms(latents_z, y))
         parts: dict[str, float] = {}
         factors: dict[str, Any] = weights.model_dump()
         if self._critic is not None and adversary > 0:
@@ -133,22 +117,6 @@ class LatentTrainer:
         self._learners["head"].backward(total * share)
         parts.update({name: float(value.detach()) for name, value in terms.items()})
         return {**parts, "": float(total.detach())}
-
-    def _image_terms(self, latents_z: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Losses of the decoded image, unweighted."""
-        terms: dict[str, Tensor] = {}
-        with self._processes.autocast():
-            seen_z = self._features(self._network.decoder(latents_z).float())
-            with torch.no_grad():
-                seen_y = self._features(y)
-        if self._weights.perceptual:
-            terms["perceptual"] = losses.perceptual_loss(seen_z, seen_y)
-        if self._moments is not None:
-            embeddings = [self._processes.gather(embedding_of(seen).detach().float()) for seen in (seen_z, seen_y)]
-            self._to_remember.append((embeddings[0].flatten(0, 1), embeddings[1].flatten(0, 1)))
-            if self._moments.believed():
-                terms["transport"] = self._moments.loss(embedding_of(seen_z))
-        return terms
 
     def _teach(self, critic: LatentDiscriminator, z: Tensor, y: Tensor, spread: Tensor, share: float) -> float:
         """Add the discriminator's gradient; gives its loss."""

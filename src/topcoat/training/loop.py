@@ -121,7 +121,7 @@ def _steps(
         trainer = CycleTrainer(config, config.cycle, processes, start)
     elif config.latent is not None:
         assert start is not None and vae is not None
-        trainer = LatentTrainer(config, config.latent, features, processes, start, vae.encoder)
+        trainer = LatentTrainer(config, config.latent, processes, start, vae.encoder)
     else:
         trainer = PairedTrainer(config, features, processes, start)
     progress = folder.resume(trainer, writes=processes.is_first)

@@ -133,22 +133,6 @@ def finish_decoder() -> TrainConfig:
     return _finish(decoder(), learning_rate=5e-4)
 
 
-def finish_latent_unet() -> TrainConfig:
-    """Goes on from a head of `latent_unet`: the set of decoded images drawn to the set of baseline images."""
-    first = latent_unet()
-    return first.model_copy(
-        update={
-            "name": "finish-latent-unet",
-            "starts_from": first.name,
-            "latent": LatentConfig(perceptual=0.1, transport=1.0),
-            "images": 20_000,
-            "learning_rate": 3e-4,
-            "warmup_images": 500,
-            "adversarial_after_images": 0,
-        }
-    )
-
-
 def _finish(first: TrainConfig, learning_rate: float) -> TrainConfig:
     return first.model_copy(
         update={
@@ -205,7 +189,6 @@ RUNS: Mapping[str, Callable[[], TrainConfig]] = {
     "finish-unet": finish_unet,
     "finish-decoder": finish_decoder,
     "latent-unet": latent_unet,
-    "finish-latent-unet": finish_latent_unet,
     "debug": debug,
 }
 
