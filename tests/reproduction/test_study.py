@@ -11,16 +11,17 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.reproduction.conftest import HELD_OUT, PAIRS
+from tests.reproduction.conftest import HELD_OUT, PAIRS, tiny
 from topcoat.cost import pair_cost
 from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.evaluation import TwoSample, gap_closed
 from topcoat.generators.base import ModelPair
-from topcoat.heads import Head
+from topcoat.heads import Head, LatentUNetConfig
 from topcoat.prompts import held_out_prompts
 from topcoat.proof.store import to_bytes, to_floats
 from topcoat.reproduction import Reproduction, Study, study_runs
 from topcoat.reproduction.table import columns, markdown, rows
+from topcoat.training import LatentConfig
 
 Made = Callable[..., Reproduction]
 
@@ -90,6 +91,18 @@ def test_a_run_goes_on_from_the_head_of_an_earlier_one(study: Made, runs: list[A
     assert about["init_from"] == Head.from_pretrained(work.folder / "runs" / "paired").digest
     assert [head.starts_from for head in found.heads] == [None, "paired"]
     assert "last went on from the head of paired" in markdown(found)
+
+
+def test_a_head_that_changes_latents_is_fitted_to_the_pair(study: Made, flux_pair: ModelPair) -> None:
+    config = tiny("changed", head=LatentUNetConfig(channels=(4,)), latent=LatentConfig(), crop_px=None, flip=False)
+    runs = study_runs([config], flux_pair)
+    found, _ = run(study(runs=runs))
+    (head,) = found.heads
+    assert head.kind == "latent-unet" and head.takes == "latent" and not runs[0].changed
+    decoding = next(row.tflop for row in pair_cost(flux_pair).distilled.rows if row.piece == "VAE decode")
+    assert head.head_tflop > decoding
+    assert head.pipeline_tflop == pytest.approx(found.distilled.tflop - decoding + head.head_tflop)
+    assert found.best_of(("latent-unet",)) == head and found.best_of(("unet", "decoder")) is None
 
 
 def test_its_files(study: Made) -> None:
