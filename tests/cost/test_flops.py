@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +72,7 @@ def test_full_size_flux_text_encoders_and_vae(dev: Networks) -> None:
     assert sum(parameter.numel() for parameter in dev.denoiser.parameters()) == pytest.approx(11.9e9, rel=1e-2)
 
 
-def test_flux1_pair_is_counted_without_weights_in_seconds() -> None:
+def test_flux1_pair_is_counted_without_weights() -> None:
     spec = GeneratorSpec(
         name="dev",
         model="black-forest-labs/FLUX.1-dev",
@@ -89,9 +88,9 @@ def test_flux1_pair_is_counted_without_weights_in_seconds() -> None:
     )
     schnell = {"name": "schnell", "model": "black-forest-labs/FLUX.1-schnell", "steps": 4, "max_sequence_length": 256}
     pair = ModelPair(name="flux1", distilled=spec.model_copy(update=schnell), baseline=spec)
-    start = time.process_time()  # of this process, so that a busy machine does not decide
     table = pair_cost(pair, size_px=1024)
-    assert time.process_time() - start < 10
+    modules = components_of(pair.distilled).modules.values()
+    assert {weight.device.type for module in modules for weight in module.parameters()} == {"meta"}
     decode = 10.47
     for steps, saving in ((28, 0.862), (50, 0.923)):
         # The known savings leave the text encoders out, so they are taken off again here.

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import diffusers
 from torch import Tensor, nn
 
 from topcoat.errors import ModelError, UsageError
@@ -94,6 +93,8 @@ def load_vae(spec: GeneratorSpec) -> Vae:
 
     Raises `ModelError` for a model that cannot be had, `UsageError` for a VAE that is not supported.
     """
+    import diffusers
+
     check_folder(spec.model, spec)
     place: dict[str, Any] = {"subfolder": "vae", "revision": spec.revision}
     try:
@@ -109,6 +110,8 @@ def load_vae(spec: GeneratorSpec) -> Vae:
 
 
 def _class_of(config: Mapping[str, Any]) -> Any:
+    import diffusers  # seconds, which a head without a VAE need not wait for
+
     name = config.get("_class_name")
     if name not in CLASSES:
         raise UsageError(f"the VAE is of class {name!r}, which is not supported; use one of {', '.join(CLASSES)}")
