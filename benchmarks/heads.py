@@ -25,7 +25,6 @@ from topcoat.cost.measure import Timing, hardware, summarise, timed
 from topcoat.errors import TopcoatError
 from topcoat.files import write_json, write_section
 from topcoat.generators.presets import model_pair
-from topcoat.generators.vae import VaeDecoder
 from topcoat.heads import (
     CycleGANConfig,
     DecoderConfig,
@@ -38,7 +37,7 @@ from topcoat.heads import (
 from topcoat.heads.descriptor import describe
 from topcoat.heads.network import HeadConfig
 from topcoat.training import run_config
-from topcoat.training.start import with_vae
+from topcoat.training.start import fitted
 
 ROOT = Path(__file__).parent.parent
 SIZES_PX = (128, 512, 1024)
@@ -124,9 +123,8 @@ def latent_heads() -> dict[str, HeadConfig]:
     """Heads that change latents, with the VAE of each pair, which is most of their cost and was spent anyway."""
     found: dict[str, HeadConfig] = {}
     for pair in ("flux1", "mini"):
-        with torch.device("meta"):
-            decoder = VaeDecoder(components_of(model_pair(pair).distilled).configs["vae"])
-        found[_latent_name(pair)] = with_vae(run_config("latent-unet"), decoder).head
+        vae = components_of(model_pair(pair).distilled).configs["vae"]
+        found[_latent_name(pair)] = fitted(run_config("latent-unet"), vae).head
     return found
 
 

@@ -14,7 +14,7 @@ from topcoat.heads.latent_unet import LatentUNetConfig
 from topcoat.heads.network import LatentHeadConfig
 from topcoat.reproduction.plan import training_tflop
 from topcoat.training import RUNS, TrainConfig, run_config, with_settings
-from topcoat.training.start import with_vae
+from topcoat.training.start import fitted
 
 STUDY_RUNS = (
     "paper-unet",
@@ -67,10 +67,6 @@ def study_runs(
     """
     if not runs:
         raise UsageError(f"a study needs 1 or more runs; use some of {', '.join(STUDY_RUNS)}, or settings files")
-    import torch
-
-    from topcoat.generators.vae import VaeDecoder
-
     whole = has_gpu() if full_size is None else full_size
     found: list[StudyRun] = []
     for run in runs:
@@ -84,8 +80,7 @@ def study_runs(
             tflop = training_tflop(config, pair)
             reasons.append(f"no GPU, and at the paper's size training takes {tflop:.2g} TFLOP for each image seen")
         if isinstance(head, LatentUNetConfig) and head.vae is None:
-            with torch.device("meta"):
-                config = with_vae(config, VaeDecoder(components_of(pair.distilled).configs["vae"]))
+            config = fitted(config, components_of(pair.distilled).configs["vae"])
         elif named and isinstance(head, LatentHeadConfig):
             channels = int(components_of(pair.distilled).configs["vae"]["latent_channels"])
             if channels != head.latent_channels:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 from topcoat.errors import UsageError
@@ -18,6 +21,12 @@ def with_vae(config: TrainConfig, decoder: VaeDecoder) -> TrainConfig:
         return config
     vae = {"vae": decoder.config, "latent_channels": decoder.latent_channels, "vae_scale": decoder.scale}
     return config.model_copy(update={"head": head.model_copy(update=vae)})
+
+
+def fitted(config: TrainConfig, vae: Mapping[str, Any]) -> TrainConfig:
+    """`with_vae` by the VAE's config.json alone; no weights are read."""
+    with torch.device("meta"):
+        return with_vae(config, VaeDecoder(vae))
 
 
 def starting_point(
