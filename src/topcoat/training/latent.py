@@ -23,7 +23,7 @@ from topcoat.training.discriminator import LatentDiscriminator
 from topcoat.training.ema import Ema
 from topcoat.training.processes import Processes
 from topcoat.training.schedule import adversarial_factor, learning_rate_factor
-from topcoat.training.trainer import StepResult, average, descend, mean_parts, new_learner, restore, state_of
+from topcoat.training.trainer import StepResult, average, descend, mean_parts, new_learner, placed, restore, state_of
 
 
 class LatentTrainer:
@@ -96,9 +96,9 @@ class LatentTrainer:
         assert piece.latents is not None
         share, weights = 1 / self._config.accumulate, self._weights
         with torch.no_grad():
-            latents_y = self._encoder(self._placed(piece.y))
+            latents_y = self._encoder(placed(piece.y, self._processes))
         with self._processes.autocast():
-            latents_z = self._network.changed(self._placed(piece.latents)).float()
+            latents_z = self._network.changed(placed(piece.latents, self._processes)).float()
         terms = {"l1": (latents_z - latents_y).abs().mean()}
         if weights.spectrum:
             terms["spectrum"] = losses.latent_spectrum_loss(latents_z, latents_y)
@@ -123,6 +123,3 @@ class LatentTrainer:
         loss = discriminator_loss(critic(y, spread), critic(z, spread), "hinge")
         self._learners["discriminator"].backward(loss * share)
         return float(loss.detach())
-
-    def _placed(self, images: Tensor) -> Tensor:
-        return images.to(self._processes.device).contiguous(memory_format=torch.channels_last)

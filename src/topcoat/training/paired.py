@@ -22,7 +22,7 @@ from topcoat.training.losses import HasStages
 from topcoat.training.perceptual import Distance, load_distance
 from topcoat.training.processes import Processes
 from topcoat.training.schedule import adversarial_factor, learning_rate_factor
-from topcoat.training.trainer import StepResult, average, descend, mean_parts, new_learner, restore, state_of
+from topcoat.training.trainer import StepResult, average, descend, mean_parts, new_learner, placed, restore, state_of
 from topcoat.training.transport import SetMoments, embedding_of
 
 
@@ -123,9 +123,9 @@ class PairedTrainer:
         """Add the gradients of one piece of a batch; gives the head's loss and all losses by name."""
         share = 1 / self._config.accumulate
         weights = self._config.losses
-        x, y = self._placed(piece.x), self._placed(piece.y)
+        x, y = placed(piece.x, self._processes), placed(piece.y, self._processes)
         with self._processes.autocast():
-            output = self._head.network(x if piece.latents is None else self._placed(piece.latents))
+            output = self._head.network(x if piece.latents is None else placed(piece.latents, self._processes))
         # Not clamped: a clamped pixel would have no gradient to come back by.
         z = x + output.float() if piece.latents is None else output.float()
         seen_z, seen_y = self._seen(z, adversary > 0), None
@@ -222,6 +222,3 @@ class PairedTrainer:
             return None
         with self._processes.autocast():
             return self._features(images)
-
-    def _placed(self, images: Tensor) -> Tensor:
-        return images.to(self._processes.device).contiguous(memory_format=torch.channels_last)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 from topcoat.heads.base import Head
@@ -55,6 +56,11 @@ class Trainer(Protocol):
 def new_learner(network: nn.Module, config: TrainConfig, processes: Processes) -> Learner:
     """A learner with the run's settings."""
     return Learner(network, processes, betas=config.betas, clip_norm=config.clip_norm, explosion=config.explosion)
+
+
+def placed(images: Tensor, processes: Processes) -> Tensor:
+    """Images or latents on the process's device, laid out as the networks are."""
+    return images.to(processes.device).contiguous(memory_format=torch.channels_last)
 
 
 def descend(config: TrainConfig, images_seen: int, head: Learner, adversary: Learner | None) -> bool:

@@ -24,7 +24,7 @@ from topcoat.training.learner import below
 from topcoat.training.pool import ImagePool
 from topcoat.training.processes import Processes
 from topcoat.training.schedule import learning_rate_factor
-from topcoat.training.trainer import StepResult, average, descend, mean_parts, new_learner, restore, state_of
+from topcoat.training.trainer import StepResult, average, descend, mean_parts, new_learner, placed, restore, state_of
 
 _POOL_STREAMS = {"forth": 10, "back": 11}  # random streams of their own beside those of the batches
 
@@ -94,7 +94,7 @@ class CycleTrainer:
         """Add the gradients of one piece of a batch; gives all losses by name, both ways summed."""
         share = 1 / self._config.accumulate
         weights = self._cycle
-        x, y = self._placed(piece.x), self._placed(piece.y)
+        x, y = placed(piece.x, self._processes), placed(piece.y, self._processes)
         z, back = self._translate(self._forth, x), self._translate(self._back, y)
         terms: dict[str, Tensor] = {}
         if weights.adversarial:
@@ -114,7 +114,7 @@ class CycleTrainer:
         if weights.adversarial:
             loss = torch.zeros((), device=x.device)
             for name, real, fake in (("forth", y, z), ("back", x, back)):
-                shown = self._placed(self._pools[name].exchange(fake.detach(), first_image))
+                shown = placed(self._pools[name].exchange(fake.detach(), first_image), self._processes)
                 loss = loss + lsgan_discriminator_loss(self._judge(name, real), self._judge(name, shown))
             self._learners["discriminators"].backward(loss * share)
             parts["discriminator"] = float(loss.detach())
@@ -147,9 +147,6 @@ class CycleTrainer:
     def _judge(self, name: str, images: Tensor) -> Tensor:
         with self._processes.autocast():
             return self._judges[name](images)
-
-    def _placed(self, images: Tensor) -> Tensor:
-        return images.to(self._processes.device).contiguous(memory_format=torch.channels_last)
 
 
 def _l1(a: Tensor, b: Tensor) -> Tensor:
