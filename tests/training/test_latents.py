@@ -84,6 +84,25 @@ def test_cuts_lie_on_whole_latents(pairs: FakeDataset):
     assert torch.equal(torch.cat([piece.latents for piece in pieces if piece.latents is not None]), batch.latents)
 
 
+@pytest.mark.parametrize("cache_mebibytes", [0, 100])
+def test_baseline_latents_are_made_of_whole_images_once_where_kept(pairs: FakeDataset, cache_mebibytes: int):
+    encoded: list[torch.Tensor] = []
+
+    def encode(image: torch.Tensor) -> torch.Tensor:
+        encoded.append(image)
+        return torch.nn.functional.avg_pool2d(image, 4).repeat(2, 1, 1)
+
+    source = PairBatches(PairBytes(pairs, cache_mebibytes, 6, encode), seed=0, crop_px=16, flip=False, size_multiple=4)
+    batch = source.batch(0, 30)
+    assert batch.targets is not None and batch.targets.shape == (30, 6, 4, 4)
+    torch.testing.assert_close(batch.targets[:, :3], torch.nn.functional.avg_pool2d(batch.y, 4))
+    assert all(image.shape == (3, 24, 24) for image in encoded)
+    fewest = len(pairs) + 1  # the first is read beforehand, to see whether all fit in memory
+    assert len(encoded) == fewest if cache_mebibytes else len(encoded) > fewest
+    pieces = batch.pieces(3)
+    assert torch.equal(torch.cat([piece.targets for piece in pieces if piece.targets is not None]), batch.targets)
+
+
 def test_pairs_that_do_not_fit_are_named(latent_config: TrainConfig, features: FeatureNet, tmp_path: Path):
     plain = FakeDataset([make_pair(seed) for seed in range(10)])
     with pytest.raises(DataError, match="no latents"):

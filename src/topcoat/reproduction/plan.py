@@ -77,14 +77,16 @@ def plan_study(
 
 
 def training_tflop(config: TrainConfig, pair: ModelPair) -> float:
-    """TFLOP of one image seen in training: forward and backward of the networks that paint."""
+    """TFLOP of one image seen in training: forward and backward of the networks that paint.
+
+    Where latents are compared nothing is decoded, and the baseline image of a pair is encoded once, which is left out.
+    """
     side = config.crop_px
     width, height = (pair.distilled.width_px, pair.distilled.height_px) if side is None else (side, side)
     passes = 1
     if config.cycle is not None:  # there and back, and each again for the cycle and for the identity
         passes = 2 + 2 * (config.cycle.cycle > 0) + 2 * (config.cycle.identity > 0)
     painting = describe(config.head).flops(width, height)
-    if config.latent is None or not isinstance(config.head, LatentUNetConfig):
-        return TRAINING_PASSES * passes * painting / TERA
-    change = change_flops(config.head, width, height)
-    return (TRAINING_PASSES * change + painting - change) / TERA  # encoding y is taken to cost what decoding does
+    if config.latent is not None and isinstance(config.head, LatentUNetConfig):
+        painting = change_flops(config.head, width, height)
+    return TRAINING_PASSES * passes * painting / TERA

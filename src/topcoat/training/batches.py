@@ -8,7 +8,7 @@ own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -57,39 +57,50 @@ class Batch:
     y: Tensor
     latents: Tensor | None = None
     """``(N, C, h, w)`` float32, those of ``x``, where the head decodes latents."""
+    targets: Tensor | None = None
+    """``(N, C, h, w)`` float32, those of ``y``, where latents are compared."""
 
     def pieces(self, count: int) -> list[Batch]:
         """``count`` batches of equal size, in order."""
         size = len(self.x) // count
         cuts = [slice(index * size, (index + 1) * size) for index in range(count)]
-        return [Batch(self.x[c], self.y[c], None if self.latents is None else self.latents[c]) for c in cuts]
+        return [Batch(self.x[c], self.y[c], _rows(self.latents, c), _rows(self.targets, c)) for c in cuts]
 
 
 @dataclass(frozen=True, slots=True)
 class PairPixels:
-    """A decoded pair: uint8 ``(2, 3, H, W)``, distilled and baseline, and latents ``(C, h, w)`` where asked for."""
+    """A decoded pair: uint8 ``(2, 3, H, W)``, distilled and baseline, and where asked for the latents ``(C, h, w)``
+    of the first and, as targets, of the second."""
 
     pixels: Tensor
-    latents: Tensor | None
+    latents: Tensor | None = None
+    targets: Tensor | None = None
 
     @property
     def nbytes(self) -> int:
         """What it takes in memory."""
-        return self.pixels.nbytes + (0 if self.latents is None else self.latents.nbytes)
+        return sum(part.nbytes for part in (self.pixels, self.latents, self.targets) if part is not None)
 
 
 class PairBytes:
     """The pairs as `PairPixels`, decoded once and kept if all of them fit in ``cache_mebibytes``.
 
     Exact for images that come from 8-bit files. ``latents`` asks for the distilled model's latents of that many
-    channels.
+    channels, ``encode`` for those that it makes of one baseline image ``(3, H, W)`` in [0, 1]: once for a pair that is
+    kept, and of the whole image, so that a cut shows it what lies beyond.
     """
 
-    def __init__(self, pairs: PairSource, cache_mebibytes: int, latents: int | None = None) -> None:
+    def __init__(
+        self,
+        pairs: PairSource,
+        cache_mebibytes: int,
+        latents: int | None = None,
+        encode: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         if len(pairs) == 0:
             raise DataError("the dataset has no training pairs; build some with topcoat pairs build")
         self._pairs = pairs
-        self._latents = latents
+        self._latents, self._encode = latents, encode
         self._kept: dict[int, PairPixels] = {}
         self._keep = False
         first = self[0]
@@ -107,7 +118,11 @@ class PairBytes:
             sizes = f"{_size(pair.distilled)} and {_size(pair.baseline)}"
             raise DataError(f"pair {index} has images of {sizes}; build the pairs again with one size for both")
         pixels = torch.stack([pair.distilled, pair.baseline]).mul(255).round().clamp(0, 255).to(torch.uint8)
-        found = PairPixels(pixels, None if self._latents is None else latents_of(pair, index, self._latents))
+        found = PairPixels(
+            pixels,
+            None if self._latents is None else latents_of(pair, index, self._latents),
+            None if self._encode is None else self._encode(pixels[_BASELINE].float() / 255),
+        )
         if self._keep:
             self._kept[index] = found
         return found
@@ -153,10 +168,12 @@ class PairBatches:
         cuts = [self._cut(number) for number in range(first_image, first_image + count)]
         pixels = _stacked([cut.pixels for cut in cuts])  # (N, 2, 3, H, W)
         latents = [cut.latents for cut in cuts if cut.latents is not None]
+        targets = [cut.targets for cut in cuts if cut.targets is not None]
         return Batch(
             x=pixels[:, _DISTILLED].contiguous(),
             y=pixels[:, _BASELINE].contiguous(),
             latents=torch.stack(latents) if latents else None,
+            targets=torch.stack(targets) if targets else None,
         )
 
     def _cut(self, number: int) -> PairPixels:
@@ -164,8 +181,8 @@ class PairBatches:
         pair = self._pairs[index]
         random = np.random.default_rng([self._seed, _CROP, number])
         if pair.latents is not None:
-            return _cut_with_latents(pair.pixels, pair.latents, index, self._cutting, random)
-        return PairPixels(_cut(pair.pixels, index, self._cutting, random), None)
+            return _cut_with_latents(pair, pair.latents, index, self._cutting, random)
+        return PairPixels(_cut(pair.pixels, index, self._cutting, random))
 
 
 class UnpairedBatches:
@@ -218,10 +235,10 @@ def _cut(pixels: Tensor, index: int, cutting: Cutting, random: np.random.Generat
 
 
 def _cut_with_latents(
-    pixels: Tensor, latents: Tensor, index: int, cutting: Cutting, random: np.random.Generator
+    pair: PairPixels, latents: Tensor, index: int, cutting: Cutting, random: np.random.Generator
 ) -> PairPixels:
-    """The same random square of both, on whole latents."""
-    scale = cutting.size_multiple
+    """The same random square of all, on whole latents."""
+    scale, pixels = cutting.size_multiple, pair.pixels
     rows, columns = latents.shape[-2:]
     if (rows * scale, columns * scale) != tuple(pixels.shape[-2:]):
         raise DataError(
@@ -229,11 +246,13 @@ def _cut_with_latents(
             "latent; use a head with another number of scales"
         )
     cut_height, cut_width = _cut_size(pixels, index, cutting)
-    top = int(random.integers(rows - cut_height // scale + 1))
-    left = int(random.integers(columns - cut_width // scale + 1))
+    high, wide = cut_height // scale, cut_width // scale
+    top = int(random.integers(rows - high + 1))
+    left = int(random.integers(columns - wide + 1))
     return PairPixels(
         pixels[..., top * scale : top * scale + cut_height, left * scale : left * scale + cut_width],
-        latents[:, top : top + cut_height // scale, left : left + cut_width // scale],
+        latents[:, top : top + high, left : left + wide],
+        None if pair.targets is None else pair.targets[:, top : top + high, left : left + wide],
     )
 
 
@@ -248,6 +267,10 @@ def _cut_size(pixels: Tensor, index: int, cutting: Cutting) -> tuple[int, int]:
         wanted = cutting.crop_px or cutting.size_multiple
         raise DataError(f"pair {index} has {_size(pixels)} px, less than the {wanted} px to cut; lower crop_px")
     return cut_height, cut_width
+
+
+def _rows(tensor: Tensor | None, part: slice) -> Tensor | None:
+    return None if tensor is None else tensor[part]
 
 
 def _stacked(cuts: Sequence[Tensor]) -> Tensor:

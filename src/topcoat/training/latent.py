@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -26,8 +26,20 @@ from topcoat.training.schedule import adversarial_factor, learning_rate_factor
 from topcoat.training.trainer import StepResult, average, descend, mean_parts, new_learner, placed, restore, state_of
 
 
+def target_encoder(encoder: nn.Module) -> Callable[[Tensor], Tensor]:
+    """What makes latents ``(C, h, w)`` float32 on the CPU of an image ``(3, H, W)``, where ``encoder`` lies by then."""
+    encoder = encoder.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def encode(image: Tensor) -> Tensor:
+        device = next(encoder.parameters()).device
+        return encoder(image[None].to(device))[0].float().cpu()
+
+    return encode
+
+
 class LatentTrainer:
-    """Trains a `LatentUNet` against the latents that ``encoder`` makes of baseline images.
+    """Trains a `LatentUNet` against the latents of baseline images, which batches bring as their targets.
 
     The head starts from ``start``, of the run's settings; the discriminator from ``config.seed``. Nothing here draws
     from torch's global random generator.
@@ -39,10 +51,8 @@ class LatentTrainer:
         weights: LatentConfig,
         processes: Processes,
         start: Head,
-        encoder: nn.Module,
     ) -> None:
         self._config, self._weights, self._processes = config, weights, processes
-        self._encoder = encoder.to(processes.device).eval()
         network = copy.deepcopy(start.network).requires_grad_(True)
         assert isinstance(network, LatentUNet)
         network.decoder.requires_grad_(False)
@@ -93,10 +103,9 @@ class LatentTrainer:
 
     def _backward(self, piece: Batch, adversary: float) -> dict[str, float]:
         """Add the gradients of one piece of a batch; gives all losses by name, their sum as ``""``."""
-        assert piece.latents is not None
+        assert piece.latents is not None and piece.targets is not None
         share, weights = 1 / self._config.accumulate, self._weights
-        with torch.no_grad():
-            latents_y = self._encoder(placed(piece.y, self._processes))
+        latents_y = placed(piece.targets, self._processes)
         with self._processes.autocast():
             latents_z = self._network.changed(placed(piece.latents, self._processes)).float()
         terms = {"l1": (latents_z - latents_y).abs().mean()}

@@ -20,7 +20,7 @@ from topcoat.training.batches import PairBatches, PairBytes, PairSource, Unpaire
 from topcoat.training.config import TrainConfig
 from topcoat.training.folder import Progress, RunFolder
 from topcoat.training.interrupts import held_back
-from topcoat.training.latent import LatentTrainer
+from topcoat.training.latent import LatentTrainer, target_encoder
 from topcoat.training.losses import HasStages
 from topcoat.training.memory import VALIDATING, memory_advice, step_advice
 from topcoat.training.paired import PairedTrainer
@@ -90,7 +90,8 @@ def train(
     }
     if init_from is not None:
         identity["init_from"] = init_from.digest
-    pairs = PairBytes(dataset.split("train"), config.cache_mebibytes, channels)
+    encode = None if config.latent is None or vae is None else target_encoder(vae.encoder)
+    pairs = PairBytes(dataset.split("train"), config.cache_mebibytes, channels, encode)
     folder = RunFolder(Path(output) if output is not None else Path("runs") / config.name, identity)
     if len(pairs) < config.batch_size:
         raise DataError(
@@ -121,7 +122,8 @@ def _steps(
         trainer = CycleTrainer(config, config.cycle, processes, start)
     elif config.latent is not None:
         assert start is not None and vae is not None
-        trainer = LatentTrainer(config, config.latent, processes, start, vae.encoder)
+        vae.encoder.to(processes.device)
+        trainer = LatentTrainer(config, config.latent, processes, start)
     else:
         trainer = PairedTrainer(config, features, processes, start)
     progress = folder.resume(trainer, writes=processes.is_first)
