@@ -39,10 +39,17 @@ def test_other_processes_say_nothing(
     assert result.output == ""
 
 
-@pytest.mark.parametrize("name", ["paper-cyclegan", "paper-esa", "decoder", "best-unet"])
+@pytest.mark.parametrize("name", ["paper-cyclegan", "paper-esa", "decoder", "latent-unet", "best-unet"])
 def test_every_named_run_can_be_looked_at(run_json: Any, pairs: Path, tmp_path: Path, name: str) -> None:
     record = run_json("train", name, "--data", pairs, "-o", tmp_path / "run", "--dry-run")
     assert record["config"]["name"] == name and record["dry_run"]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_trains_in_no_process(run: Any, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")  # a further process of accelerate launch
+    result = run("train", "unet", "--data", pairs, "-o", tmp_path / "run", "--dry-run")
+    assert "Nothing was trained" not in result.output
     assert not (tmp_path / "run").exists()
 
 

@@ -13,7 +13,7 @@ from topcoat.cli.options import DryRunOption
 
 if TYPE_CHECKING:
     from topcoat.pairs.dataset import PairDataset
-    from topcoat.training import TrainRecord
+    from topcoat.training import TrainConfig, TrainRecord
 
 app = typer.Typer()
 
@@ -84,21 +84,20 @@ def train(
     )
     start = None if init_from is None else Head.from_pretrained(init_from)
     dataset = PairDataset.open(data)
+    total = images or config.images
+    first = _is_first_process()  # which reports for all
+    if first:
+        _warn_of_licences(out, dataset)
+    if dry_run:
+        if first:
+            _tell_plan(out, config, total, dataset, output)
+        return
     vae = None
     if isinstance(config.head, LatentUNetConfig):
         vae = load_vae(model_pair(pair or dataset.manifest.pair).distilled)
-    total = images or config.images
-    splits = {"train": len(dataset.split("train")), "val": len(dataset.split("val"))}
-    if not _is_first_process():
+    if not first:
         for _ in train_head(config, dataset, output, images=images, init_from=start, vae=vae):
-            pass  # the first process reports for all
-        return
-    _warn_of_licences(out, dataset)
-    if dry_run:
-        out.line(f"{total:,} images from {splits['train']:,} training pairs, validated on {splits['val']:,}")
-        out.line(config.model_dump_json(indent=2))
-        out.line(f"Nothing was trained; leave --dry-run out to write {output}")
-        out.result({"dry_run": True, "images": total, "pairs": splits, "config": config.model_dump(mode="json")})
+            pass
         return
     out.on_interrupt = "run the same command again: it goes on from the last checkpoint"
     last = None
@@ -115,6 +114,14 @@ def train(
             "last": None if last is None else last.as_dict(),
         }
     )
+
+
+def _tell_plan(out: Output, config: TrainConfig, images: int, dataset: PairDataset, output: Path) -> None:
+    splits = {"train": len(dataset.split("train")), "val": len(dataset.split("val"))}
+    out.line(f"{images:,} images from {splits['train']:,} training pairs, validated on {splits['val']:,}")
+    out.line(config.model_dump_json(indent=2))
+    out.line(f"Nothing was trained; leave --dry-run out to write {output}")
+    out.result({"dry_run": True, "images": images, "pairs": splits, "config": config.model_dump(mode="json")})
 
 
 def _note(record: TrainRecord) -> str:
