@@ -72,7 +72,7 @@ def test_skin_is_found_in_the_middle_whatever_its_tone() -> None:
     images[..., 16:48, 20:44] = tones.view(4, 3, 1, 1)
     mask = skin_mask(images)
     assert mask[:, 32, 32].all() and not mask[:, 2, 2].any() and not mask[:, 32, 14].any()
-    found = skin_colour(images, mask)
+    found = skin_colour(to_lab(images), mask)
     expected = to_lab(tones.view(4, 3, 1, 1)).flatten(1).double()
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
     angles = typology_angle(found)
@@ -81,7 +81,7 @@ def test_skin_is_found_in_the_middle_whatever_its_tone() -> None:
 
 def test_an_image_without_skin_has_no_tone() -> None:
     blue = torch.tensor([0.2, 0.3, 0.9]).view(1, 3, 1, 1).expand(1, 3, 32, 32)
-    assert skin_colour(blue, skin_mask(blue)).isnan().all()
+    assert skin_colour(to_lab(blue), skin_mask(blue)).isnan().all()
 
 
 def test_colour_difference_ignores_texture(images: torch.Tensor) -> None:

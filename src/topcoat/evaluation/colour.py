@@ -105,12 +105,14 @@ def skin_mask(images: Tensor) -> Tensor:
     return hue & ((down / 0.8) ** 2 + (across / 0.6) ** 2 <= 1)
 
 
-def skin_colour(images: Tensor, mask: Tensor) -> Tensor:
-    """``(N, 3)`` float64 mean CIELAB over a ``(N, H, W)`` mask; NaN where it holds under 1 % of the pixels."""
-    lab = to_lab(images).to(torch.float64)
+def skin_colour(lab: Tensor, mask: Tensor) -> Tensor:
+    """``(N, 3)`` float64 mean of `to_lab`'s ``(N, 3, H, W)`` over a ``(N, H, W)`` mask.
+
+    NaN where the mask holds under 1 % of the pixels.
+    """
     weights = mask.to(torch.float64).unsqueeze(1)
     counts = weights.sum(dim=(2, 3))
-    mean = (lab * weights).sum(dim=(2, 3)) / counts.clamp_min(1)
+    mean = (lab.to(torch.float64) * weights).sum(dim=(2, 3)) / counts.clamp_min(1)
     too_little = counts < _MIN_SKIN_SHARE * mask.shape[1] * mask.shape[2]
     return torch.where(too_little, torch.nan, mean).cpu()
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from topcoat.errors import UsageError
 from topcoat.evaluation.artefacts import ArtefactScan
 from topcoat.evaluation.cache import FeatureCache
-from topcoat.evaluation.colour import ciede2000, skin_colour, skin_mask, typology_angle
+from topcoat.evaluation.colour import ciede2000, skin_colour, skin_mask, to_lab, typology_angle
 from topcoat.evaluation.embed import Embeddings, FeatureNetLike, Images, SeenBatch, batches, perceptual
 from topcoat.evaluation.paired import gradient_agreement, gradient_energy, psnr
 from topcoat.evaluation.two_sample import MOST_IMAGES
@@ -144,13 +144,14 @@ class Reading:
         if scan is not None:
             self._attempt(lambda: scan.update(x, z, y))
         if "groups" in self._metrics:
-            mask = skin_mask(x)
-            before, after = skin_colour(x, mask), skin_colour(z, mask)
+            labs, masks = [to_lab(part) for part in (x, z, y)], [skin_mask(part) for part in (x, z, y)]
+            own = [skin_colour(lab, mask) for lab, mask in zip(labs, masks, strict=True)]
+            before, after = own[0], skin_colour(labs[1], masks[0])  # the same pixels
             self._add("enhanced skin", ciede2000(before, after))
             self._add("enhanced ita", typology_angle(after) - typology_angle(before))
-            own = [typology_angle(skin_colour(part, skin_mask(part))) for part in (x, z, y)]
-            self._add("distilled ita to baseline", own[0] - own[2])
-            self._add("enhanced ita to baseline", own[1] - own[2])
+            angles = [typology_angle(colour) for colour in own]
+            self._add("distilled ita to baseline", angles[0] - angles[2])
+            self._add("enhanced ita to baseline", angles[1] - angles[2])
 
     def _decisions(self, x: Tensor, z: Tensor, gated: Tensor) -> None:
         """Gates leave an image as it is or mix two of them, so what they did can be seen."""

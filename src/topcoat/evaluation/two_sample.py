@@ -158,7 +158,11 @@ def _network(generator: torch.Generator) -> nn.Module:
     """Three strided stages and statistics over places: sees texture and colour at full resolution, costs little."""
     layers: list[nn.Module] = []
     for before, after, kernel_px in ((6, 16, 5), (16, 32, 3), (32, 64, 3)):
-        layers += [nn.Conv2d(before, after, kernel_px, 2, kernel_px // 2, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+        layers += [
+            nn.Conv2d(before, after, kernel_px, 2, kernel_px // 2, bias=False),
+            nn.BatchNorm2d(after),
+            nn.ReLU(True),
+        ]
     network = nn.Sequential(*layers, _Statistics(), nn.BatchNorm1d(128), nn.Linear(128, 1))
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):

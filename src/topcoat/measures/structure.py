@@ -77,14 +77,14 @@ def _similarity_terms(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     window = window / window.sum()
     pair = functional.pad(torch.cat([a, b], dim=1).to(torch.float32), (reach,) * 4, mode="reflect")
     a, b = pair.chunk(2, dim=1)
-    # One convolution per plane of everything stacked: five small ones cost more to start than to run.
-    stacked = torch.cat([pair, a * a, b * b, a * b], dim=1)  # (N, 5 C, H + 10, W + 10)
+    # One convolution per plane of everything stacked: four small ones cost more to start than to run.
+    stacked = torch.cat([pair, a * a + b * b, a * b], dim=1)  # (N, 4 C, H + 10, W + 10)
     planes = stacked.shape[1]
     across = functional.conv2d(stacked, window.view(1, 1, 1, -1).expand(planes, 1, 1, -1), groups=planes)
     means = functional.conv2d(across, window.view(1, 1, -1, 1).expand(planes, 1, -1, 1), groups=planes)
-    mean_a, mean_b, square_a, square_b, product = means.chunk(5, dim=1)
+    mean_a, mean_b, second, product = means.chunk(4, dim=1)
     cross, squares = mean_a * mean_b, mean_a.square() + mean_b.square()
-    spread = (square_a - mean_a.square()).clamp_min(0) + (square_b - mean_b.square()).clamp_min(0)
+    spread = (second - squares).clamp_min(0)
     contrast = (2 * (product - cross) + _SSIM_C2) / (spread + _SSIM_C2)
     whole = contrast * (2 * cross + _SSIM_C1) / (squares + _SSIM_C1)
     inner = contrast[..., reach:-reach, reach:-reach]
