@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 def run(chosen: argparse.Namespace) -> Frontier:
     """Sweep, print, and write the report and the section of the docs."""
     heads = (
-        {"head": Head.default(), "decoder": Head.default("latent")}
+        {"head": Head.default(), "decoder": Head.default("decoder")}
         if chosen.heads is None
         else {Path(h).name: Head.from_pretrained(h) for h in chosen.heads}
     )

@@ -1,8 +1,10 @@
 """Put a study into docs/results.md: the table of `topcoat reproduce` (or of the recipe's stage `study`) and a sheet.
 
     python benchmarks/study.py study/
+    python benchmarks/study.py latent/ --name latent --title "Study of latent-unet on the pair mini"
 
-Writes the section of docs/results.md between its two marker lines, and the first contact sheet into docs/images.
+Writes the section of docs/results.md between the two marker lines of that name, and the first contact sheet into
+docs/images.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ from topcoat.errors import DataError
 from topcoat.files import write_section
 
 ROOT = Path(__file__).parent.parent
-BEGIN, END = "<!-- results study: begin (benchmarks/study.py) -->", "<!-- results study: end -->"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,6 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("study", type=Path, help="folder of a finished study")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs" / "results.md", help="file whose section is written")
+    parser.add_argument("--name", default="study", help="name of the section and of its picture")
+    parser.add_argument("--title", help="heading of the section; by default the study's own")
     chosen = parser.parse_args(arguments)
     table, sheet = chosen.study / "study.md", chosen.study / "contact-1.png"
     if not (table.is_file() and sheet.is_file()):
@@ -31,12 +34,14 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     title, _, rest = table.read_text(encoding="utf-8").partition("\n")
-    picture = "![x, every head's z and y of the same subjects](images/study.png)"
-    section = f"#{title}\n\n{picture}\n{rest.rstrip()}\n- Made by `topcoat reproduce` and `benchmarks/study.py`."
-    write_section(chosen.docs, BEGIN, END, section, title="# Results")
+    heading = f"#{title}" if chosen.title is None else f"## {chosen.title}"
+    picture = f"![x, every head's z and y of the same subjects](images/{chosen.name}.png)"
+    section = f"{heading}\n\n{picture}\n{rest.rstrip()}\n- Made by `topcoat reproduce` and `benchmarks/study.py`."
+    begin, end = f"<!-- results {chosen.name}: begin (benchmarks/study.py) -->", f"<!-- results {chosen.name}: end -->"
+    write_section(chosen.docs, begin, end, section, title="# Results")
     images = chosen.docs.parent / "images"
     images.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(sheet, images / "study.png")
+    shutil.copyfile(sheet, images / f"{chosen.name}.png")
     return 0
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from recipes.mini.recipe import Recipe, Workshop
 from topcoat.config import load_config
 
-STAGES = ("renders", "features", "vae", "text", "baseline", "guide", "distill", "assemble", "study")
+STAGES = ("renders", "features", "vae", "text", "baseline", "guide", "distill", "assemble", "study", "latent")
 
 
 def main() -> None:
@@ -75,6 +75,10 @@ def _run(stage: str, recipe: Recipe, shop: Workshop, threads: int) -> None:
         from recipes.mini.study import make_study
 
         make_study(recipe, shop)
+    elif stage == "latent":
+        from recipes.mini.study import make_latent_study
+
+        make_latent_study(recipe, shop)
 
 
 if __name__ == "__main__":

@@ -64,8 +64,12 @@ def _name_tokenizers_plainly(folder: Path) -> None:
 
 
 def write_card(recipe: Recipe, shop: Workshop) -> None:
-    """`card.json`: the recipe's numbers, every stage's figures and the digest of every weight file."""
-    figures = {}
+    """`card.json`: the recipe's numbers, every stage's figures and the digest of every weight file.
+
+    Stages that have no figures in the work folder, as after `restore`, keep those that the card has of them.
+    """
+    earlier = read_json(MINI / "card.json")["figures"] if (MINI / "card.json").exists() else {}
+    figures = {stage: earlier[stage] for stage in STAGES_WITH_FIGURES if stage in earlier}
     for stage in STAGES_WITH_FIGURES:
         path = shop.root / stage / "figures.json"
         if path.exists():

@@ -15,13 +15,14 @@ STUDY_IMAGES = {
     "paper-unet": 24_000,
     "best-unet": 60_000,
     "finish-unet": 15_000,
-    "latent-unet": 120_000,
     "decoder": 60_000,
     "finish-decoder": 15_000,
     "paper-cyclegan": 12_000,
     "paper-esa": 12_000,
 }
 """The study's runs in their order, with the images that each sees."""
+LATENT_IMAGES = {"taught-latent-unet": 20_000, "finish-latent-unet": 32_000}
+"""Those of the stage ``latent``."""
 
 
 class Recipe(StrictModel):
@@ -64,6 +65,8 @@ class Recipe(StrictModel):
     study_pairs: int = 8_000
     study_subjects: int = 1_000
     study_images: dict[str, int] = pydantic.Field(default_factory=lambda: dict(STUDY_IMAGES))
+    latent_pairs: int = 3_000
+    latent_images: dict[str, int] = pydantic.Field(default_factory=lambda: dict(LATENT_IMAGES))
 
 
 class Workshop:

@@ -1,13 +1,14 @@
-"""Stage 9: the study, and from it the embedded heads, made as a user makes them: `topcoat reproduce` on the mini pair.
+"""Stages 9 and 10: the studies, and from them the embedded heads, made as a user makes them: `topcoat reproduce`.
 
-The best head that takes images and the best that decodes latents go into the package. The thresholds of the filter
-``same-subject`` and of the head's gates are measured on the study's pairs.
+The best head of each sort goes into the package: of images, of decoders, and of those that change latents. The
+thresholds of the filter ``same-subject`` and of the heads' gates are measured on the studies' pairs.
 """
 
 from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,9 +16,9 @@ from recipes.mini.assemble import write_card
 from recipes.mini.meter import Meter
 from recipes.mini.recipe import Recipe, Workshop
 from topcoat.cli.options import HELD_OUT_FIRST_SEED
-from topcoat.embedded import HEAD_FOLDERS, MINI
+from topcoat.embedded import HEAD_FOLDERS, MINI, EmbeddedHead
 from topcoat.errors import DataError
-from topcoat.features import load_feature_net
+from topcoat.features import FeatureNet, load_feature_net
 from topcoat.generators.base import ModelPair
 from topcoat.generators.presets import model_pair
 from topcoat.heads import Head, calibrate_gates
@@ -25,7 +26,7 @@ from topcoat.pairs import PairDataset
 from topcoat.pairs.calibration import calibrate, write_calibration
 from topcoat.pairs.reuse import open_baseline_source
 from topcoat.prompts import held_out_prompts, sample_prompts
-from topcoat.reproduction import Reproduction, Stage, StageResult, Study, study_runs
+from topcoat.reproduction import Reproduction, Stage, StageResult, study_runs
 
 PAIR_PROMPTS_SEED = 0
 """What `topcoat pairs build` and `topcoat reproduce` use; the held-out prompts are of another seed and split."""
@@ -35,27 +36,53 @@ _OF_IMAGES = ("unet", "nafnet", "cyclegan", "esa-cyclegan")
 
 def make_study(recipe: Recipe, shop: Workshop) -> None:
     """Run the study of the assembled pair and put its best heads into the package."""
+    work = _studied(recipe, shop, "study", recipe.study_images, recipe.study_pairs)
+    dataset, net = PairDataset.open(work.folder / "pairs"), load_feature_net("loss")
+    write_calibration(MINI / "same-subject.json", calibrate(dataset, net))
+    _embed(work, "image", _OF_IMAGES, dataset, net)
+    _embed(work, "decoder", ("decoder",), dataset, net)
+    write_card(recipe, shop)
+
+
+def make_latent_study(recipe: Recipe, shop: Workshop) -> None:
+    """The same for the head that changes latents, which the embedded head of images teaches first.
+
+    A study of its own with fewer pairs, so that it fits by itself into two hours of a slow machine. The baseline images
+    of the other study are used again.
+    """
+    teacher = {"finish-unet": Head.default()}
+    work = _studied(recipe, shop, "latent", recipe.latent_images, recipe.latent_pairs, teacher)
+    _embed(work, "latent", ("latent-unet",), PairDataset.open(work.folder / "pairs"), load_feature_net("loss"))
+    write_card(recipe, shop)
+
+
+def _studied(
+    recipe: Recipe,
+    shop: Workshop,
+    name: str,
+    images: Mapping[str, int],
+    pairs: int,
+    heads: Mapping[str, Head] | None = None,
+) -> Reproduction:
+    """A study in a folder of ``name``, of runs that see so many ``images``; goes on where it stopped."""
     # Other weights are another study: each version of the mini pair has a folder of its own.
     weights = b"".join(path.read_bytes() for path in sorted(MINI.glob("*/transformer/*.safetensors")))
-    folder = shop.root / f"study-{hashlib.sha256(weights).hexdigest()[:8]}"
+    folder = shop.root / f"{name}-{hashlib.sha256(weights).hexdigest()[:8]}"
     pair = model_pair("mini")
-    runs = [
-        run.with_images(recipe.study_images[run.name])
-        for run in study_runs(list(recipe.study_images), pair, full_size=False)
-    ]
+    runs = study_runs(list(images), pair, full_size=False, known=list(heads or ()))
     work = Reproduction(
         pair,
-        runs,
-        sample_prompts(recipe.study_pairs, PAIR_PROMPTS_SEED),
+        [run.with_images(images[run.name]) for run in runs],
+        sample_prompts(pairs, PAIR_PROMPTS_SEED),
         held_out_prompts(recipe.study_subjects, HELD_OUT_PROMPTS_SEED),
         range(HELD_OUT_FIRST_SEED, HELD_OUT_FIRST_SEED + recipe.study_subjects),
         output=folder,
         baseline_from=_earlier_pairs(shop, folder, pair),
+        heads=heads,
     )
     for stage in work.stages():
         print(f"{stage.name}: {_metered(stage).sentence}", flush=True)
-    _embed(work.study, folder)
-    write_card(recipe, shop)
+    return work
 
 
 def _metered(stage: Stage) -> StageResult:
@@ -72,26 +99,25 @@ def _metered(stage: Stage) -> StageResult:
         return stage.run(tell)
 
 
-def _embed(study: Study, folder: Path) -> None:
-    """The best head of each sort, with gates where it has a strength to lower."""
-    dataset = PairDataset.open(folder / "pairs")
-    net = load_feature_net("loss")
-    write_calibration(MINI / "same-subject.json", calibrate(dataset, net))
-    for takes, name in HEAD_FOLDERS.items():
-        run = study.best_of(("decoder",) if takes == "latent" else _OF_IMAGES)
-        if run is None:
-            continue
-        head = Head.from_pretrained(folder / "runs" / run.run)
-        if takes == "image":
-            head.gates = calibrate_gates(dataset.split("train").batches(32), net, dataset_digest=dataset.digest)
-        shutil.rmtree(MINI / name, ignore_errors=True)
-        head.save_pretrained(MINI / name)
-        print(f"{name}: {run.run}", flush=True)
+def _embed(
+    work: Reproduction, which: EmbeddedHead, kinds: Collection[str], dataset: PairDataset, net: FeatureNet
+) -> None:
+    """The best head of some kinds, with gates where it has a strength to lower."""
+    run = work.study.best_of(kinds)
+    if run is None:
+        return
+    head = Head.from_pretrained(work.folder / "runs" / run.run)
+    if head.descriptor.has_strength:
+        head.gates = calibrate_gates(dataset.split("train").batches(32), net, dataset_digest=dataset.digest)
+    folder = MINI / HEAD_FOLDERS[which]
+    shutil.rmtree(folder, ignore_errors=True)
+    head.save_pretrained(folder)
+    print(f"{folder.name}: {run.run}", flush=True)
 
 
 def _earlier_pairs(shop: Workshop, folder: Path, pair: ModelPair) -> Path | None:
-    """Pairs of an earlier version of the distilled model, whose baseline images are good still."""
-    for earlier in sorted(shop.root.glob("study-*/pairs")):
+    """Pairs of another study, or of an earlier version of the distilled model: their baseline images are good still."""
+    for earlier in sorted([*shop.root.glob("study-*/pairs"), *shop.root.glob("latent-*/pairs")]):
         if earlier.parent == folder:
             continue
         try:

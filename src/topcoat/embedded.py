@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 MINI = Path(__file__).resolve().parent / "assets" / "mini"
 """``pair.json`` (the model pair), ``pipeline/`` and ``distilled/`` (its networks), ``features/loss`` and
-``features/eval`` (the feature nets), ``head/`` (it takes images), ``decoder/`` (it takes latents), and ``card.json``
-(how all of it was made, with digests)."""
+``features/eval`` (the feature nets), ``head/``, ``decoder/`` and ``latent-unet/`` (see `EmbeddedHead`), and
+``card.json`` (how all of it was made, with digests)."""
 
-HEAD_FOLDERS: Mapping[str, str] = {"image": "head", "latent": "decoder"}
-"""Names of the heads' folders in it, by what the head takes."""
+EmbeddedHead = Literal["image", "decoder", "latent"]
+"""``image`` changes images. ``decoder`` decodes latents itself, in place of the VAE; ``latent`` changes latents and
+leaves the decoding to the VAE."""
+
+HEAD_FOLDERS: Mapping[EmbeddedHead, str] = {"image": "head", "decoder": "decoder", "latent": "latent-unet"}
+"""Names of the heads' folders in it."""

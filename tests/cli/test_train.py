@@ -29,6 +29,9 @@ def test_settings_are_changed_and_a_head_is_gone_on_from(
     facts = Head.from_pretrained(tmp_path / "second").facts
     assert facts["init_from"] == Head.from_pretrained(tmp_path / "first").digest
     assert facts["precision"] == "float32" and facts["run"] == "paper-unet"
+    teacher = ("--teacher", tmp_path / "second")
+    run_json("train", "paper-unet", "--data", pairs, "-o", tmp_path / "third", "--images", 8, *TINY, *teacher)
+    assert Head.from_pretrained(tmp_path / "third").facts["teacher"] == Head.from_pretrained(tmp_path / "second").digest
 
 
 def test_other_processes_say_nothing(

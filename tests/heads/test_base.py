@@ -238,9 +238,9 @@ def test_embedded_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     make_head().save_pretrained(tmp_path / "head")
     assert Head.default().digest == make_head().digest
     with pytest.raises(DataError, match="lacks the embedded decoder"):
-        Head.default("latent")
+        Head.default("decoder")
     make_head(seed=1).save_pretrained(tmp_path / "decoder")
-    assert Head.default("latent").digest == make_head(seed=1).digest
+    assert Head.default("decoder").digest == make_head(seed=1).digest
 
 
 def test_registry_builds_what_it_lists():

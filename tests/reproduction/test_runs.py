@@ -74,6 +74,10 @@ def test_runs_that_go_on_come_after_what_they_go_on_from(flux_pair: ModelPair) -
     assert names == [None, "decoder"]
     with pytest.raises(UsageError, match="finish-unet goes on from best-unet; name that run before it"):
         study_runs(["finish-unet", "best-unet"], flux_pair)
+    with pytest.raises(UsageError, match="taught-latent-unet learns from finish-unet; name that run before it"):
+        study_runs(["taught-latent-unet"], flux_pair)
+    taught, finish = study_runs(["taught-latent-unet", "finish-latent-unet"], flux_pair, known=["finish-unet"])
+    assert taught.config.head == finish.config.head
 
 
 @pytest.mark.parametrize(

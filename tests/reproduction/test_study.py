@@ -93,6 +93,20 @@ def test_a_run_goes_on_from_the_head_of_an_earlier_one(study: Made, runs: list[A
     assert "last went on from the head of paired" in markdown(found)
 
 
+def test_a_run_learns_from_a_head_of_the_study_or_of_another(
+    study: Made, runs: list[Any], flux_pair: ModelPair
+) -> None:
+    taught = runs[0].config.model_copy(update={"name": "taught", "teacher": "paired"})
+    inside = study(runs=study_runs([runs[0].config, taught], flux_pair))
+    found, _ = run(inside)
+    assert "taught learnt from what the head of paired makes of x" in markdown(found)
+    teacher = Head.from_pretrained(inside.folder / "runs" / "paired")
+    outside = study("outside", runs=study_runs([taught], flux_pair, known=["paired"]), heads={"paired": teacher})
+    again, _ = run(outside)
+    assert again.heads[0].digest == found.heads[1].digest and again.heads[0].teacher == "paired"
+    assert again.settings["heads"] == {"paired": teacher.digest}
+
+
 def test_a_head_that_changes_latents_is_fitted_to_the_pair(study: Made, flux_pair: ModelPair) -> None:
     config = tiny("changed", head=LatentUNetConfig(channels=(4,)), latent=LatentConfig(), crop_px=None, flip=False)
     runs = study_runs([config], flux_pair)

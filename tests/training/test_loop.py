@@ -12,12 +12,13 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from tests.training.conftest import FakeDataset, make_pair, state, without_validation
+from tests.training.conftest import FakeDataset, make_pair, state, with_latents, without_validation
 from topcoat.errors import DataError, UsageError
 from topcoat.evaluation import GaussianStatistics, frechet_distance
 from topcoat.features import FeatureNet
-from topcoat.heads import Head, UNet, UNetConfig
+from topcoat.heads import Decoder, DecoderConfig, Head, UNet, UNetConfig
 from topcoat.training import LossWeights, TrainConfig, TrainRecord, train
+from topcoat.training.teacher import TaughtPairs
 
 STEPS = 40
 
@@ -262,6 +263,44 @@ def test_pieces_of_a_batch_give_the_same_step(
     torch.testing.assert_close(parts[0][1]["head.out.weight"], parts[1][1]["head.out.weight"], atol=1e-4, rtol=1e-2)
     with pytest.raises(ValidationError, match="multiple of accumulate"):
         TrainConfig.model_validate({**config.model_dump(), "accumulate": 2})
+
+
+def test_a_head_learns_what_another_makes_of_the_distilled_image(
+    finished: tuple[Path, list[TrainRecord]],
+    config: TrainConfig,
+    dataset: FakeDataset,
+    features: FeatureNet,
+    tmp_path: Path,
+):
+    teacher = Head.from_pretrained(finished[0])
+    taught = TaughtPairs(dataset.split("train"), teacher)
+    assert len(taught) == len(dataset.split("train")) and taught.digest == dataset.split("train").digest
+    own = dataset.split("train")[1]
+    assert torch.equal(taught[1].distilled, own.distilled)
+    assert torch.equal(taught[1].baseline, teacher(own.distilled[None])[0])
+    # A head with the teacher's own weights has nothing to learn from it, but much from the baseline.
+    whole = {"crop_px": None, "flip": False, "warmup_images": 0}
+    exact = config.model_copy(update={"losses": LossWeights(charbonnier=1.0), **whole})
+    first = next(train(exact, dataset, tmp_path / "a", features=features, init_from=teacher, teacher=teacher))
+    beside = next(train(exact, dataset, tmp_path / "b", features=features, init_from=teacher))
+    assert first.loss < beside.loss / 5
+    assert Head.from_pretrained(tmp_path / "a").facts["teacher"] == teacher.digest
+    with pytest.raises(DataError, match="teacher"):
+        train(exact, dataset, tmp_path / "a", features=features, init_from=teacher)
+    named = exact.model_copy(update={"teacher": "best-unet"})
+    with pytest.raises(UsageError, match=r"learns from a head of best-unet; train that first.*--teacher"):
+        train(named, dataset, tmp_path / "c", features=features)
+
+
+def test_a_teacher_of_latents_needs_pairs_with_latents(dataset: FakeDataset) -> None:
+    settings = DecoderConfig(latent_channels=6, channels=(12, 8), blocks=(1, 1))
+    teacher = Head(Decoder(settings), settings)
+    pair = with_latents(make_pair(0))
+    assert pair.latents is not None
+    found = TaughtPairs(FakeDataset([pair]), teacher)[0]
+    assert found.latents is not None and torch.equal(found.baseline, teacher(pair.latents[None])[0])
+    with pytest.raises(DataError, match="no latents"):
+        TaughtPairs(dataset, teacher)[0]
 
 
 def test_training_goes_on_from_a_head(

@@ -198,13 +198,15 @@ def test_precision_is_chosen_by_hardware(monkeypatch: pytest.MonkeyPatch):
 
 def test_later_settings_at_their_defaults_leave_the_identity_of_older_runs() -> None:
     identity = run_config("best-unet").identity()
-    assert "starts_from" not in identity and not {"transport", "spectrum"} & set(identity["losses"])
+    assert not {"starts_from", "teacher", "latent"} & set(identity) and not {"transport", "spectrum"} & set(
+        identity["losses"]
+    )
     finish = run_config("finish-unet").identity()
     assert finish["starts_from"] == "best-unet" and finish["losses"]["transport"] > 0 < finish["losses"]["spectrum"]
 
 
 def test_finishing_runs_fit_the_heads_they_go_on_from() -> None:
-    for name in ("finish-unet", "finish-decoder"):
+    for name in ("finish-unet", "finish-decoder", "finish-latent-unet"):
         finish = run_config(name)
         assert finish.starts_from is not None
         assert finish.name == name and finish.head == run_config(finish.starts_from).head

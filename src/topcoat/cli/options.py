@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,6 +12,7 @@ from topcoat.errors import UsageError
 
 if TYPE_CHECKING:
     from topcoat.cli.console import Output
+    from topcoat.embedded import EmbeddedHead
     from topcoat.generators.base import GeneratorSpec, ModelPair
     from topcoat.heads.base import Head
     from topcoat.heads.gates import GateDecision
@@ -22,9 +23,12 @@ HELD_OUT_FIRST_SEED = 9_000_000
 """Noise seed of the first held-out subject; far from the seeds that pairs are built with."""
 EMBEDDED_HEAD = "embedded"
 """The head in the package, by name; what ``--head`` means for the mini pair where it is left out."""
-EMBEDDED_DECODER = "embedded-decoder"
-"""The head in the package that decodes latents, by name."""
-_SHIPPED = (None, EMBEDDED_HEAD, EMBEDDED_DECODER)
+_SHIPPED: Mapping[str | None, EmbeddedHead] = {
+    None: "image",
+    EMBEDDED_HEAD: "image",
+    "embedded-decoder": "decoder",
+    "embedded-latent": "latent",
+}
 
 PairOption = Annotated[
     str, typer.Option("--pair", help="Model pair: mini, flux1, flux2-klein, sdxl, z-image, or a spec file (YAML).")
@@ -33,7 +37,8 @@ HeadOption = Annotated[
     str | None,
     typer.Option(
         "--head",
-        help="Head folder or hub id; by default the mini pair's embedded one; embedded-decoder decodes latents.",
+        help="Head folder or hub id; by default the mini pair's embedded one, which changes images; embedded-latent "
+        "changes latents, embedded-decoder decodes them.",
         metavar="DIR",
     ),
 ]
@@ -77,8 +82,8 @@ def named_head(head: str | None) -> Head | None:
 
     if head == NO_HEAD:
         return None
-    if head in _SHIPPED:
-        return Head.default("latent" if head == EMBEDDED_DECODER else "image")
+    if head is None or head in _SHIPPED:
+        return Head.default(_SHIPPED[head])
     return Head.from_pretrained(head)
 
 

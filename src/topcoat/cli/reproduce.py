@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-_RUNS = "paper-unet,paper-cyclegan,paper-esa,best-unet,finish-unet,latent-unet,decoder,finish-decoder"
+_RUNS = (
+    "paper-unet,paper-cyclegan,paper-esa,best-unet,finish-unet,taught-latent-unet,finish-latent-unet,decoder,"
+    "finish-decoder"
+)
 _HELD_OUT_SEED = 1
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from topcoat.cli.console import Output, command, terminated_like_interrupted
-from topcoat.cli.options import DryRunOption
+from topcoat.cli.options import DryRunOption, named_head
 
 if TYPE_CHECKING:
     from topcoat.pairs.dataset import PairDataset
@@ -36,7 +36,8 @@ def train(
         str,
         typer.Argument(
             metavar="RUN",
-            help="best-unet (or unet), finish-unet, latent-unet, decoder, finish-decoder, "
+            help="best-unet (or unet), finish-unet, latent-unet, taught-latent-unet, finish-latent-unet, decoder, "
+            "finish-decoder, "
             "paper-unet, paper-cyclegan, paper-esa, debug, or a YAML file.",
         ),
     ],
@@ -59,6 +60,10 @@ def train(
         str | None,
         typer.Option("--init-from", metavar="DIR", help="Head folder or hub id to start from (fine-tuning)."),
     ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option("--teacher", metavar="DIR", help="Head folder or hub id whose images are learnt instead of y."),
+    ] = None,
     pair: Annotated[
         str | None,
         typer.Option(
@@ -72,7 +77,6 @@ def train(
     """Train a head on pairs; the run folder is then a head folder for every other command."""
     from topcoat.generators.presets import model_pair
     from topcoat.generators.vae import load_vae
-    from topcoat.heads.base import Head
     from topcoat.heads.latent_unet import LatentUNetConfig
     from topcoat.pairs.dataset import PairDataset
     from topcoat.training import train as train_head
@@ -82,7 +86,7 @@ def train(
     config = with_settings(
         run_config(run), [*(changes or ()), *(f"{name}={value}" for name, value in flags.items() if value is not None)]
     )
-    start = None if init_from is None else Head.from_pretrained(init_from)
+    start, taught_by = (None if name is None else named_head(name) for name in (init_from, teacher))
     dataset = PairDataset.open(data)
     total = images or config.images
     first = _is_first_process()  # which reports for all
@@ -96,13 +100,13 @@ def train(
     if isinstance(config.head, LatentUNetConfig):
         vae = load_vae(model_pair(pair or dataset.manifest.pair).distilled)
     if not first:
-        for _ in train_head(config, dataset, output, images=images, init_from=start, vae=vae):
+        for _ in train_head(config, dataset, output, images=images, init_from=start, teacher=taught_by, vae=vae):
             pass
         return
     out.on_interrupt = "run the same command again: it goes on from the last checkpoint"
     last = None
     with terminated_like_interrupted(), out.progress("training") as progress:
-        for record in train_head(config, dataset, output, images=images, init_from=start, vae=vae):
+        for record in train_head(config, dataset, output, images=images, init_from=start, teacher=taught_by, vae=vae):
             last = record
             progress(record.images_seen, total, _note(record))
     out.line(f"Head written to {output}")

@@ -18,14 +18,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from topcoat.embedded import HEAD_FOLDERS, MINI
+from topcoat.embedded import HEAD_FOLDERS, MINI, EmbeddedHead
 from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.files import atomic_path, read_json, write_json, write_text
 from topcoat.heads.card import render_card
 from topcoat.heads.descriptor import HeadDescriptor
 from topcoat.heads.gates import GATES_NAME, GateRules, read_gates, write_gates
 from topcoat.heads.hub import download, upload
-from topcoat.heads.network import HeadConfig, Input, LatentHeadConfig, channels_last
+from topcoat.heads.network import HeadConfig, LatentHeadConfig, channels_last
 from topcoat.heads.registry import build_network, parse_head_config
 from topcoat.images import check_images, crop_to, pad_to_multiple
 
@@ -170,12 +170,12 @@ class Head:
         return cls(network, config, facts, read_gates(folder))
 
     @classmethod
-    def default(cls, takes: Input = "image") -> Head:
-        """The mini pair's embedded head that takes images, or the one that decodes latents.
+    def default(cls, which: EmbeddedHead = "image") -> Head:
+        """One of the mini pair's embedded heads: by default that which takes images.
 
         Raises `DataError` if the installation lacks it.
         """
-        folder = MINI / HEAD_FOLDERS[takes]
+        folder = MINI / HEAD_FOLDERS[which]
         if not (folder / WEIGHTS_NAME).is_file():
             raise DataError(
                 f"this installation lacks the embedded {folder.name}; reinstall topcoat or name a head folder"

@@ -34,6 +34,7 @@ class HeadResult(StrictModel):
     takes: str
     images_seen: int
     starts_from: str | None
+    teacher: str | None
     """The run whose head this one went on from, after its own images."""
     changed: tuple[str, ...]
     """What the study changed on the named run, and below why."""

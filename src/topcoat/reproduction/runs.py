@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from topcoat.config import StrictModel
@@ -22,11 +22,12 @@ STUDY_RUNS = (
     "paper-esa",
     "best-unet",
     "finish-unet",
-    "latent-unet",
+    "taught-latent-unet",
+    "finish-latent-unet",
     "decoder",
     "finish-decoder",
 )
-"""The paper's three heads, and two of our own, both before and after their last stage."""
+"""The paper's three heads, and three of our own, all before and after their last stage."""
 NARROW_CHANNELS = 16
 """Channels of CycleGAN's networks where there is no GPU; the paper's have 64."""
 NARROW_IMAGES = 20_000
@@ -56,14 +57,16 @@ def study_runs(
     *,
     train_images: int | None = None,
     full_size: bool | None = None,
+    known: Collection[str] = (),
 ) -> list[StudyRun]:
     """The runs of a study, given as names, settings files or settings.
 
     ``train_images`` is how many images each run sees, its own number by default. Without ``full_size`` (None: where
     this machine has no GPU) a named CycleGAN run is made narrower, and sees `NARROW_IMAGES` unless a number is asked
     for. A named run whose head decodes latents is fitted to the channels of the pair's VAE, and a head that changes
-    latents to the VAE itself. Otherwise settings that are given as a file or an object stay as they are. Raises
-    `UsageError` for an unknown run, none, or two of one name, `ModelError` for a pair whose sizes are not known.
+    latents to the VAE itself. Otherwise settings that are given as a file or an object stay as they are. ``known`` are
+    runs outside the study whose heads are there to go on or learn from. Raises `UsageError` for an unknown run, none,
+    or two of one name, `ModelError` for a pair whose sizes are not known.
     """
     if not runs:
         raise UsageError(f"a study needs 1 or more runs; use some of {', '.join(STUDY_RUNS)}, or settings files")
@@ -97,9 +100,9 @@ def study_runs(
         )
     names = [run.name for run in found]
     for place, run in enumerate(found):
-        before = run.config.starts_from
-        if before is not None and before not in names[:place]:
-            raise UsageError(f"the run {run.name} goes on from {before}; name that run before it")
+        for before, words in ((run.config.starts_from, "goes on"), (run.config.teacher, "learns")):
+            if before is not None and before not in (*known, *names[:place]):
+                raise UsageError(f"the run {run.name} {words} from {before}; name that run before it")
     for name in names:
         if names.count(name) > 1:
             raise UsageError(f"two runs of the study are called {name}; give every settings file a name of its own")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +70,7 @@ class Reproduction:
         output: str | Path,
         batch_size: int = BATCH_SIZE,
         baseline_from: str | Path | None = None,
+        heads: Mapping[str, Head] | None = None,
         generators: tuple[Generator, Generator] | None = None,
         features: FeatureNetLike | None = None,
         loss_features: nn.Module | None = None,
@@ -78,7 +79,8 @@ class Reproduction:
 
         ``training_prompts`` become the pairs, ``prompts`` with ``seeds`` the held-out subjects, which must be neither
         among the pairs nor in their training split. ``baseline_from`` is a dataset whose baseline images are used
-        again (see `build_pairs`). ``generators`` (distilled, baseline), ``features`` (for judging)
+        again (see `build_pairs`). ``heads`` are those of runs that are not of this study, which its runs go on or learn
+        from. ``generators`` (distilled, baseline), ``features`` (for judging)
         and ``loss_features`` replace what would be loaded.
 
         Raises `UsageError` for a request that cannot be, `DataError` if ``output`` holds another study or other files.
@@ -92,6 +94,7 @@ class Reproduction:
             raise UsageError(f"batch size {batch_size} is not possible; use 1 or more")
         self._batch_size = batch_size
         self._baseline_from = baseline_from
+        self._heads = dict(heads or {})
         self._generators, self._features, self._loss_features = generators, features, loss_features
         self._folder = StudyFolder(Path(output), self._settings())
         self._dataset: PairDataset | None = None
@@ -136,7 +139,9 @@ class Reproduction:
 
     def _settings(self) -> dict[str, Any]:
         """What makes this study this one, free of this machine's paths."""
+        given = {"heads": {name: head.digest for name, head in self._heads.items()}} if self._heads else {}
         return {
+            **given,
             "pairs": len(self._training_prompts),
             "held_out": len(self._prompts),
             "batch_size": self._batch_size,
@@ -165,10 +170,17 @@ class Reproduction:
     def _train(self, run: StudyRun, progress: Progress) -> StageResult:
         assert self._dataset is not None
         folder = self._folder.run(run.name)
-        before = run.config.starts_from
-        start = None if before is None else Head.from_pretrained(self._folder.run(before))
+        start, teacher = (self._head_of(name) for name in (run.config.starts_from, run.config.teacher))
         vae = load_vae(self.pair.distilled) if isinstance(run.config.head, LatentUNetConfig) else None
-        steps = train(run.config, self._dataset, folder, features=self._loss_features, init_from=start, vae=vae)
+        steps = train(
+            run.config,
+            self._dataset,
+            folder,
+            features=self._loss_features,
+            init_from=start,
+            teacher=teacher,
+            vae=vae,
+        )
         with closing(steps):  # so that a stop saves at once
             for record in steps:
                 progress(record.images_seen, run.config.images, _note(record))
@@ -181,6 +193,11 @@ class Reproduction:
                 f"({figures['psnr_db_of_doing_nothing']:.2f} without a head)"
             )
         return StageResult(sentence, {"images_seen": facts["images_seen"], **figures})
+
+    def _head_of(self, run: str | None) -> Head | None:
+        if run is None:
+            return None
+        return self._heads[run] if run in self._heads else Head.from_pretrained(self._folder.run(run))
 
     def _paint(self, progress: Progress) -> StageResult:
         generators = self._generators or load_pair(self.pair)
@@ -265,6 +282,7 @@ class Reproduction:
             takes=head.descriptor.takes,
             images_seen=head.facts["images_seen"],
             starts_from=run.config.starts_from,
+            teacher=run.config.teacher,
             changed=run.changed,
             reason=run.reason,
             digest=head.digest,

@@ -106,6 +106,8 @@ def notes(study: Study) -> list[str]:
     for head in study.heads:
         if head.starts_from:
             found.append(f"{head.run} went on from the head of {head.starts_from}; the images that it saw come on top.")
+        if head.teacher:
+            found.append(f"{head.run} learnt from what the head of {head.teacher} makes of x, not from y.")
     for head in study.heads:
         found += [f"{head.run}: {flag}" for flag in head.judged.flags]
     return found

@@ -90,6 +90,8 @@ class TrainConfig(StrictModel):
     name: str = Field(min_length=1)
     starts_from: str | None = None
     """A run that goes on from the head of another one: that run's name; such a head must be given to `train`."""
+    teacher: str | None = None
+    """A run that learns what the head of another one makes of x, instead of y: that run's name, as above."""
     head: AnyHeadConfig = UNetConfig()
     losses: LossWeights = LossWeights()
     """Of paired training."""
@@ -216,7 +218,7 @@ class TrainConfig(StrictModel):
         operational = {"device", "checkpoint_every_seconds", "cache_mebibytes", "tensorboard", "wandb"}
         found = self.model_dump(mode="json", exclude=operational)
         # What a later version added counts only where it is used, so that runs of an older one can go on.
-        for name in ("starts_from", "latent"):
+        for name in ("starts_from", "teacher", "latent"):
             if found[name] is None:
                 del found[name]
         for name in ("transport", "spectrum"):

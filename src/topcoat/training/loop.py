@@ -28,6 +28,7 @@ from topcoat.training.processes import Processes
 from topcoat.training.records import TrainRecord, ValidationRecord
 from topcoat.training.runs import run_config
 from topcoat.training.start import starting_point
+from topcoat.training.teacher import TaughtPairs
 from topcoat.training.tracking import open_trackers
 from topcoat.training.trainer import StepResult, Trainer
 from topcoat.training.unpaired import CycleTrainer
@@ -52,6 +53,7 @@ def train(
     images: int | None = None,
     features: nn.Module | None = None,
     init_from: Head | None = None,
+    teacher: Head | None = None,
     vae: Vae | None = None,
 ) -> Generator[TrainRecord, None, None]:
     """Train a head on the ``train`` split of ``dataset``; yields a record per step.
@@ -61,7 +63,9 @@ def train(
     `Head.from_pretrained(output)` loads the averaged head. ``images`` replaces the run's length. ``features``: the
     frozen net of the perceptual loss, called with images and giving ``.stages`` (and ``.embedding``, where it has one);
     by default the embedded one. ``init_from``: a head of the same settings to start from, instead of random weights.
-    ``vae``: the distilled model's, for a head that changes latents.
+    ``teacher``: any head of the same model pair; the run learns what it makes of the distilled image instead of the
+    baseline image, and is validated against the baseline all the same. ``vae``: the distilled model's, for a head that
+    changes latents.
 
     Stop by leaving the loop or closing the generator: the state is saved, and the same call goes on from there. On a
     CPU with the same number of threads the result is, bit for bit, that of an uninterrupted run. A finished run yields
@@ -80,6 +84,11 @@ def train(
             f"the run {config.name} compares latents, which the distilled model's VAE makes of baseline images; give "
             "it (--pair, or vae in Python)"
         )
+    if config.teacher is not None and teacher is None:
+        raise UsageError(
+            f"the run {config.name} learns from a head of {config.teacher}; train that first and give its folder "
+            "(--teacher, or teacher in Python)"
+        )
     config, init_from = starting_point(config, init_from, None if vae is None else vae.decoder)
     net = _feature_net(features)
     channels = config.head.latent_channels if isinstance(config.head, LatentHeadConfig) else None
@@ -90,8 +99,12 @@ def train(
     }
     if init_from is not None:
         identity["init_from"] = init_from.digest
+    source = dataset.split("train")
+    if teacher is not None:
+        identity["teacher"] = teacher.digest
+        source = TaughtPairs(source, teacher)
     encode = None if config.latent is None or vae is None else target_encoder(vae.encoder)
-    pairs = PairBytes(dataset.split("train"), config.cache_mebibytes, channels, encode)
+    pairs = PairBytes(source, config.cache_mebibytes, channels, encode)
     folder = RunFolder(Path(output) if output is not None else Path("runs") / config.name, identity)
     if len(pairs) < config.batch_size:
         raise DataError(
@@ -99,7 +112,7 @@ def train(
             "build more pairs, or lower batch_size"
         )
     origin = {**_origin(dataset), **identity}
-    return _steps(config, pairs, dataset.split("val"), net, folder, origin, init_from, vae)
+    return _steps(config, pairs, dataset.split("val"), net, folder, origin, init_from, teacher, vae)
 
 
 def _steps(
@@ -110,6 +123,7 @@ def _steps(
     folder: RunFolder,
     origin: Mapping[str, Any],
     start: Head | None,
+    teacher: Head | None,
     vae: Vae | None,
 ) -> Generator[TrainRecord, None, None]:
     processes = Processes(config.device, config.precision)
@@ -117,6 +131,8 @@ def _steps(
     if share % config.accumulate:
         raise UsageError(f"each process takes {share} images of a batch; give accumulate a divisor of that")
     features: Callable[[Tensor], HasStages] = channels_last(net.to(processes.device))
+    if teacher is not None:
+        teacher.to(processes.device)
     trainer: Trainer
     if config.cycle is not None:
         trainer = CycleTrainer(config, config.cycle, processes, start)

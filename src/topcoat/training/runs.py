@@ -117,6 +117,37 @@ def latent_unet() -> TrainConfig:
     )
 
 
+def taught_latent_unet() -> TrainConfig:
+    """`latent_unet`, as far as a head of images can teach it: L1 to the latents of what that head makes of x.
+
+    What a teacher makes of x follows from x, so this is learnt soon; the set of outputs comes to lie where the
+    teacher's does, which a head that learns from y alone does not reach.
+    """
+    return latent_unet().model_copy(
+        update={
+            "name": "taught-latent-unet",
+            "teacher": "finish-unet",
+            "latent": LatentConfig(spectrum=0.0, contrast=0.0, adversarial=0.0),
+            "images": 60_000,
+            "adversarial_after_images": 0,
+        }
+    )
+
+
+def finish_latent_unet() -> TrainConfig:
+    """Goes on from a head of `taught_latent_unet` with the latents of y and all that `latent_unet` compares."""
+    return latent_unet().model_copy(
+        update={
+            "name": "finish-latent-unet",
+            "starts_from": "taught-latent-unet",
+            "images": 100_000,
+            "learning_rate": 3e-4,
+            "warmup_images": 500,
+            "adversarial_after_images": 0,
+        }
+    )
+
+
 def finish_unet() -> TrainConfig:
     """Goes on from a head of `best_unet`: whole images, and the set of outputs drawn to the set of baseline images.
 
@@ -189,6 +220,8 @@ RUNS: Mapping[str, Callable[[], TrainConfig]] = {
     "finish-unet": finish_unet,
     "finish-decoder": finish_decoder,
     "latent-unet": latent_unet,
+    "taught-latent-unet": taught_latent_unet,
+    "finish-latent-unet": finish_latent_unet,
     "debug": debug,
 }
 
