@@ -27,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--docs", type=Path, default=ROOT / "docs" / "results.md", help="file whose section is written")
     parser.add_argument("--name", default="study", help="name of the section and of its picture")
     parser.add_argument("--title", help="heading of the section; by default the study's own")
+    parser.add_argument("--note", help="what else to know of it, such as other work on the machine")
     chosen = parser.parse_args(arguments)
     table, sheet = chosen.study / "study.md", chosen.study / "contact-1.png"
     if not (table.is_file() and sheet.is_file()):
@@ -36,7 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     title, _, rest = table.read_text(encoding="utf-8").partition("\n")
     heading = f"#{title}" if chosen.title is None else f"## {chosen.title}"
     picture = f"![x, every head's z and y of the same subjects](images/{chosen.name}.png)"
-    section = f"{heading}\n\n{picture}\n{rest.rstrip()}\n- Made by `topcoat reproduce` and `benchmarks/study.py`."
+    notes = [*([] if chosen.note is None else [chosen.note]), "Made by `topcoat reproduce` and `benchmarks/study.py`."]
+    section = f"{heading}\n\n{picture}\n{rest.rstrip()}\n" + "\n".join(f"- {note}" for note in notes)
     begin, end = f"<!-- results {chosen.name}: begin (benchmarks/study.py) -->", f"<!-- results {chosen.name}: end -->"
     write_section(chosen.docs, begin, end, section, title="# Results")
     images = chosen.docs.parent / "images"

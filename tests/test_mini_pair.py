@@ -33,7 +33,8 @@ def painted() -> dict[str, Tensor]:
     return {
         "x": x,
         "head": Head.default()(x),
-        "decoder": Head.default("latent")(latents),
+        "decoder": Head.default("decoder")(latents),
+        "latent": Head.default("latent")(latents),
         "y": baseline.generate(TEXTS, SEEDS),
     }
 
@@ -42,7 +43,7 @@ def test_the_assets_are_small_complete_and_as_the_card_says() -> None:
     card = json.loads((MINI / "card.json").read_text())
     weights = {str(path.relative_to(MINI)): sha256_of(path) for path in MINI.rglob("*.safetensors")}
     assert weights == card["digests"]
-    assert len(weights) == 9  # VAE, two text encoders, two transformers, two feature nets, two heads
+    assert len(weights) == 10  # VAE, two text encoders, two transformers, two feature nets, three heads
     files = [path for path in MINI.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 60e6
     assert {path.suffix for path in files} <= {".safetensors", ".json", ".md"}
@@ -78,8 +79,8 @@ def test_one_seed_is_one_subject_in_both_models(painted: dict[str, Tensor]) -> N
     assert float(same.quantile(0.05)) > float(different.mean())
 
 
-@pytest.mark.parametrize("head", ["head", "decoder"])
-def test_both_heads_come_nearer_to_the_baseline_and_keep_the_person(painted: dict[str, Tensor], head: str) -> None:
+@pytest.mark.parametrize("head", ["head", "decoder", "latent"])
+def test_every_head_comes_nearer_to_the_baseline_and_keeps_the_person(painted: dict[str, Tensor], head: str) -> None:
     net = load_feature_net("eval")
     x, z, y = (net(painted[name]) for name in ("x", head, "y"))
     before = (x.embedding - y.embedding).norm(dim=1).mean()

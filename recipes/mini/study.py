@@ -1,6 +1,6 @@
 """Stages 9 and 10: the studies, and from them the embedded heads, made as a user makes them: `topcoat reproduce`.
 
-The best head of each sort goes into the package: of images, of decoders, and of those that change latents. The
+The best head of images and the best decoder go into the package, and the last head that changes latents. The
 thresholds of the filter ``same-subject`` and of the heads' gates are measured on the studies' pairs.
 """
 
@@ -39,20 +39,25 @@ def make_study(recipe: Recipe, shop: Workshop) -> None:
     work = _studied(recipe, shop, "study", recipe.study_images, recipe.study_pairs)
     dataset, net = PairDataset.open(work.folder / "pairs"), load_feature_net("loss")
     write_calibration(MINI / "same-subject.json", calibrate(dataset, net))
-    _embed(work, "image", _OF_IMAGES, dataset, net)
-    _embed(work, "decoder", ("decoder",), dataset, net)
+    kinds: Mapping[EmbeddedHead, Collection[str]] = {"image": _OF_IMAGES, "decoder": ("decoder",)}
+    for which, of_kind in kinds.items():
+        best = work.study.best_of(of_kind)
+        if best is not None:
+            _embed(work, which, best.run, dataset, net)
     write_card(recipe, shop)
 
 
 def make_latent_study(recipe: Recipe, shop: Workshop) -> None:
     """The same for the head that changes latents, which the embedded head of images teaches first.
 
-    A study of its own with fewer pairs, so that it fits by itself into two hours of a slow machine. The baseline images
-    of the other study are used again.
+    Of its two runs the last is embedded: the first is nearer to the baseline by the Fréchet distance, and easier to
+    tell from it. A study of its own with fewer pairs, so that it fits by itself into two hours of a slow machine. The
+    baseline images of the other study are used again.
     """
     teacher = {"finish-unet": Head.default()}
     work = _studied(recipe, shop, "latent", recipe.latent_images, recipe.latent_pairs, teacher)
-    _embed(work, "latent", ("latent-unet",), PairDataset.open(work.folder / "pairs"), load_feature_net("loss"))
+    dataset = PairDataset.open(work.folder / "pairs")
+    _embed(work, "latent", list(recipe.latent_images)[-1], dataset, load_feature_net("loss"))
     write_card(recipe, shop)
 
 
@@ -99,20 +104,15 @@ def _metered(stage: Stage) -> StageResult:
         return stage.run(tell)
 
 
-def _embed(
-    work: Reproduction, which: EmbeddedHead, kinds: Collection[str], dataset: PairDataset, net: FeatureNet
-) -> None:
-    """The best head of some kinds, with gates where it has a strength to lower."""
-    run = work.study.best_of(kinds)
-    if run is None:
-        return
-    head = Head.from_pretrained(work.folder / "runs" / run.run)
+def _embed(work: Reproduction, which: EmbeddedHead, run: str, dataset: PairDataset, net: FeatureNet) -> None:
+    """The head of a run, with gates where it has a strength to lower."""
+    head = Head.from_pretrained(work.folder / "runs" / run)
     if head.descriptor.has_strength:
         head.gates = calibrate_gates(dataset.split("train").batches(32), net, dataset_digest=dataset.digest)
     folder = MINI / HEAD_FOLDERS[which]
     shutil.rmtree(folder, ignore_errors=True)
     head.save_pretrained(folder)
-    print(f"{folder.name}: {run.run}", flush=True)
+    print(f"{folder.name}: {run}", flush=True)
 
 
 def _earlier_pairs(shop: Workshop, folder: Path, pair: ModelPair) -> Path | None:

@@ -47,7 +47,11 @@ def cost(
     pair: PairOption = "mini",
     head: Annotated[
         str | None,
-        typer.Option("--head", metavar="DIR", help="Head folder, embedded (the default), embedded-decoder, or none."),
+        typer.Option(
+            "--head",
+            metavar="DIR",
+            help="Head folder, embedded (the default), embedded-latent, embedded-decoder, or none.",
+        ),
     ] = None,
     size: Annotated[int | None, typer.Option("--size", min=16, help="Side in px; the pair's own by default.")] = None,
     baseline_steps: Annotated[str, typer.Option(help="Step counts of the baseline, with commas.")] = "28",
