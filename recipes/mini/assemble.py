@@ -69,11 +69,13 @@ def write_card(recipe: Recipe, shop: Workshop) -> None:
     Stages that have no figures in the work folder, as after `restore`, keep those that the card has of them.
     """
     earlier = read_json(MINI / "card.json")["figures"] if (MINI / "card.json").exists() else {}
-    figures = {stage: earlier[stage] for stage in STAGES_WITH_FIGURES if stage in earlier}
+    figures = {}
     for stage in STAGES_WITH_FIGURES:
         path = shop.root / stage / "figures.json"
         if path.exists():
             figures[stage] = read_json(path)
+        elif stage in earlier:
+            figures[stage] = earlier[stage]
     weights = sorted(MINI.rglob("*.safetensors"))
     card = {
         "recipe": recipe.model_dump(mode="json"),

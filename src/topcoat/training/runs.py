@@ -120,8 +120,7 @@ def latent_unet() -> TrainConfig:
 def taught_latent_unet() -> TrainConfig:
     """`latent_unet`, as far as a head of images can teach it: L1 to the latents of what that head makes of x.
 
-    What a teacher makes of x follows from x, so this is learnt soon; the set of outputs comes to lie where the
-    teacher's does, which a head that learns from y alone does not reach.
+    What a teacher makes of x follows from x, so this is learnt soon.
     """
     return latent_unet().model_copy(
         update={
