@@ -167,13 +167,11 @@ class PairBatches:
         """Images number ``first_image`` to ``first_image + count - 1`` of the run."""
         cuts = [self._cut(number) for number in range(first_image, first_image + count)]
         pixels = _stacked([cut.pixels for cut in cuts])  # (N, 2, 3, H, W)
-        latents = [cut.latents for cut in cuts if cut.latents is not None]
-        targets = [cut.targets for cut in cuts if cut.targets is not None]
         return Batch(
             x=pixels[:, _DISTILLED].contiguous(),
             y=pixels[:, _BASELINE].contiguous(),
-            latents=torch.stack(latents) if latents else None,
-            targets=torch.stack(targets) if targets else None,
+            latents=_stacked_latents([cut.latents for cut in cuts]),
+            targets=_stacked_latents([cut.targets for cut in cuts]),
         )
 
     def _cut(self, number: int) -> PairPixels:
@@ -267,6 +265,11 @@ def _cut_size(pixels: Tensor, index: int, cutting: Cutting) -> tuple[int, int]:
         wanted = cutting.crop_px or cutting.size_multiple
         raise DataError(f"pair {index} has {_size(pixels)} px, less than the {wanted} px to cut; lower crop_px")
     return cut_height, cut_width
+
+
+def _stacked_latents(cuts: Sequence[Tensor | None]) -> Tensor | None:
+    there = [cut for cut in cuts if cut is not None]
+    return torch.stack(there) if there else None
 
 
 def _rows(tensor: Tensor | None, part: slice) -> Tensor | None:
