@@ -66,6 +66,8 @@ class Recipe(StrictModel):
     study_subjects: int = 1_000
     study_images: dict[str, int] = pydantic.Field(default_factory=lambda: dict(STUDY_IMAGES))
     latent_pairs: int = 3_000
+    pair_batch_size: int = 16
+    """Pairs painted at once in both studies; a GPU wants 250."""
     latent_images: dict[str, int] = pydantic.Field(default_factory=lambda: dict(LATENT_IMAGES))
 
 

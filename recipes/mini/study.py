@@ -82,6 +82,7 @@ def _studied(
         held_out_prompts(recipe.study_subjects, HELD_OUT_PROMPTS_SEED),
         range(HELD_OUT_FIRST_SEED, HELD_OUT_FIRST_SEED + recipe.study_subjects),
         output=folder,
+        pair_batch_size=recipe.pair_batch_size,
         baseline_from=_earlier_pairs(shop, folder, pair),
         heads=heads,
     )

@@ -108,8 +108,47 @@ def test_latents_and_image_are_of_one_generation(tmp_path: Path, fake_pair: Mode
     assert sum(calls) == 11, "one generation gives both"
 
 
+def test_baseline_latents_are_those_of_its_image(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:
+    painting = Painting(latents=True, baseline_latents=True)
+    dataset = build(tmp_path / "a", fake_pair, fake_generators, painting=painting)
+    plain = build(tmp_path / "b", fake_pair, fake_generators)
+    latents = fake_generators[1].generate_latents(TEXTS, SEEDS)
+    ours = fake_generators[0].generate_latents(TEXTS, SEEDS)
+    for index in (0, 5, 10):
+        pair = dataset[index]
+        assert pair.baseline_latents is not None and pair.latents is not None
+        assert torch.equal(pair.baseline_latents, latents[index].half().float())
+        assert torch.equal(pair.latents, ours[index].half().float())
+    assert torch.equal(torch.stack(list(dataset.baseline)), torch.stack(list(plain.baseline)))
+    assert plain[0].baseline_latents is None and plain.baseline_latents(0) is None
+    assert "| latents_baseline | what `baseline` was decoded from" in (tmp_path / "a" / "README.md").read_text()
+    with pytest.raises(DataError, match="baseline_latents: true, not false"):
+        build(tmp_path / "a", fake_pair, fake_generators, painting=Painting(latents=True))
+    calls = fake_generators[1].calls
+    calls.clear()
+    build(tmp_path / "c", fake_pair, fake_generators, painting=Painting(baseline_latents=True))
+    assert sum(calls) == 11, "one generation gives both"
+
+
+def test_baseline_latents_need_a_baseline_that_paints_here(
+    tmp_path: Path, fake_pair: ModelPair, fake_generators: Any
+) -> None:
+    with pytest.raises(pydantic.ValidationError, match="belongs to the pairing same-seed"):
+        Painting(pairing="rerender", strength=0.5, baseline_latents=True)
+    build(tmp_path / "a", fake_pair, fake_generators)
+    with pytest.raises(UsageError, match="come without latents; leave out one of the two"):
+        build(
+            tmp_path / "b",
+            fake_pair,
+            fake_generators,
+            painting=Painting(baseline_latents=True),
+            baseline_from=tmp_path / "a",
+        )
+    assert not (tmp_path / "b").exists()
+
+
 def test_latents_survive_a_resume(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:
-    painting = Painting(latents=True, distilled_steps=(1,))
+    painting = Painting(latents=True, baseline_latents=True, distilled_steps=(1,))
     build(tmp_path / "whole", fake_pair, fake_generators, painting=painting)
     build(tmp_path / "grown", fake_pair, fake_generators, painting=painting, prompts=PROMPTS[:6])
     build(tmp_path / "grown", fake_pair, fake_generators, painting=painting)

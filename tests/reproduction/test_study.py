@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from topcoat.proof.store import to_bytes, to_floats
 from topcoat.reproduction import Reproduction, Study, study_runs
 from topcoat.reproduction.table import columns, markdown, rows
 from topcoat.training import LatentConfig
+from topcoat.training.folder import finished_head
 
 Made = Callable[..., Reproduction]
 
@@ -156,6 +158,22 @@ def test_a_finished_study_does_nothing_again(
     monkeypatch.setattr(judging, "evaluate", again)
     second, _ = run(study(generators=(Idle(painted[0]), Idle(painted[1]))))
     assert second.as_dict() == first.as_dict()
+
+
+def test_finished_runs_need_no_pairs(study: Made, runs: list[Any]) -> None:
+    found, _ = run(study())
+    work = study()
+    shutil.rmtree(work.folder / "pairs")
+    (work.folder / "study.json").unlink()
+    again, said = run(work)
+    assert said["pairs"] == "not needed any more, all runs are finished"
+    assert again.training_pairs == found.training_pairs and timeless(again) == timeless(found)
+    assert not (work.folder / "pairs").exists()
+    folder = work.folder / "runs" / "paired"
+    assert finished_head(folder, runs[0].config) is not None
+    assert finished_head(folder, runs[0].with_images(20).config) is None, "it has not seen all images"
+    assert finished_head(folder, runs[0].config.model_copy(update={"seed": 1})) is None
+    assert finished_head(work.folder / "runs" / "none", runs[0].config) is None
 
 
 def test_stopped_in_every_stage_the_same_study_goes_on(study: Made) -> None:

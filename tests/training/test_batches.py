@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -84,7 +85,7 @@ def test_pairs_are_decoded_once_if_they_fit(cache_mebibytes: int, reads: int):
     dataset = Counting([make_pair(seed) for seed in range(5)])
     source = PairBatches(PairBytes(dataset, cache_mebibytes), seed=0, crop_px=16, flip=True, size_multiple=4)
     source.batch(0, 20)
-    assert dataset.reads == reads + (1 if cache_mebibytes else 0)
+    assert dataset.reads == reads
 
 
 def test_unusable_pairs_are_named():
@@ -100,3 +101,54 @@ def test_unusable_pairs_are_named():
     assert batches(mixed).batch(0, 4).x.shape == (4, 3, 16, 16)
     with pytest.raises(DataError, match="several sizes"):
         batches(mixed, crop_px=None).batch(0, 4)
+
+
+def test_kept_pairs_are_read_once_and_with_their_neighbours():
+    dataset = numbered(120)
+    read: list[int] = []
+
+    class Noted:
+        digest = dataset.digest
+
+        def __len__(self) -> int:
+            return len(dataset)
+
+        def __getitem__(self, index: int, /) -> FakePair:
+            read.append(index)
+            return dataset[index]
+
+    pairs = PairBytes(Noted(), 100)
+    assert read == [0]
+    assert int(pairs[63].pixels[0, 0, 0, 0]) == 63
+    assert read == [0, *range(50, 100)]
+    assert [int(pairs[index].pixels[0, 0, 0, 0]) for index in (119, 0, 7, 50)] == [119, 0, 7, 50]
+    assert Counter(read) == Counter(range(120))
+
+
+@dataclass(frozen=True)
+class PairWithLatents:
+    distilled: torch.Tensor
+    baseline: torch.Tensor
+    latents: torch.Tensor
+    baseline_latents: torch.Tensor | None
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_targets_are_the_latents_that_the_pair_holds(kept: bool):
+    image, latents = torch.rand(3, 8, 8), torch.rand(4, 1, 1)
+    pair = PairWithLatents(image, image, latents, latents + 1 if kept else None)
+
+    class One:
+        digest = "one"
+
+        def __len__(self) -> int:
+            return 1
+
+        def __getitem__(self, index: int, /) -> PairWithLatents:
+            return pair
+
+    found = PairBytes(One(), 100, 4, lambda baseline: latents + baseline.mean())
+    rounded = image.mul(255).round().div(255)
+    expected = latents + 1 if kept else latents + rounded.mean()
+    targets = found[0].targets
+    assert targets is not None and torch.allclose(targets, expected)

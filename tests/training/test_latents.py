@@ -13,13 +13,17 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from tests.heads.vaes import TINY_VAE
-from tests.training.conftest import FakeDataset, FakePair, make_pair, with_latents
+from tests.training.conftest import FakeDataset, FakePair, make_pair, state, with_latents, without_validation
 from topcoat.errors import DataError, UsageError
+from topcoat.evaluation.frechet import GaussianStatistics, frechet_distance
 from topcoat.features import FeatureNet
-from topcoat.generators.vae import Vae
+from topcoat.generators.vae import Vae, VaeDecoder
 from topcoat.heads import DecoderConfig, Head, LatentUNet, LatentUNetConfig
 from topcoat.training import LatentConfig, LossWeights, TrainConfig, train
-from topcoat.training.batches import PairBatches, PairBytes
+from topcoat.training.batches import Batch, PairBatches, PairBytes
+from topcoat.training.latent import LatentTrainer
+from topcoat.training.processes import Processes
+from topcoat.training.start import starting_point
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +101,7 @@ def test_baseline_latents_are_made_of_whole_images_once_where_kept(pairs: FakeDa
     assert batch.targets is not None and batch.targets.shape == (30, 6, 4, 4)
     torch.testing.assert_close(batch.targets[:, :3], torch.nn.functional.avg_pool2d(batch.y, 4))
     assert all(image.shape == (3, 24, 24) for image in encoded)
-    fewest = len(pairs) + 1  # the first is read beforehand, to see whether all fit in memory
+    fewest = len(pairs)
     assert len(encoded) == fewest if cache_mebibytes else len(encoded) > fewest
     pieces = batch.pieces(3)
     assert torch.equal(torch.cat([piece.targets for piece in pieces if piece.targets is not None]), batch.targets)
@@ -210,6 +214,84 @@ def test_every_loss_of_latents_and_an_exact_resume(
     states = [load_file(tmp_path / name / "checkpoints" / "last.safetensors") for name in ("whole", "parts")]
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+@pytest.fixture(scope="module")
+def transported(compared: TrainConfig) -> TrainConfig:
+    """A run that compares latents one by one, and decoded as a set from image 70 on."""
+    weights = LatentConfig(spectrum=0.0, contrast=0.0, adversarial=0.0, transport=1.0)
+    return compared.model_copy(update={"latent": weights, "images": 400})
+
+
+def set_distance(folder: Path, vae: Vae, pairs: FakeDataset, features: FeatureNet) -> float:
+    """Of the embeddings of a run's outputs and the baseline, both decoded from latents."""
+    network = Head.from_pretrained(folder).network
+    assert isinstance(network, LatentUNet)
+    chosen = [pairs[index] for index in range(len(pairs))]
+    x = torch.stack([pair.latents for pair in chosen if pair.latents is not None])
+    with torch.no_grad():
+        y = vae.encoder(torch.stack([pair.baseline for pair in chosen]))
+        of_z, of_y = (features(network.decoder(latents)).embedding for latents in (network.changed(x), y))
+    return frechet_distance(GaussianStatistics.of(of_y), GaussianStatistics.of(of_z))
+
+
+def test_transport_brings_the_set_of_decoded_latents_nearer(
+    transported: TrainConfig, vae: Vae, pairs: FakeDataset, features: FeatureNet, tmp_path: Path
+):
+    records = list(train(transported, pairs, tmp_path / "with", features=features, vae=vae))
+    started = [record.images_seen for record in records if "transport" in record.parts]
+    assert started == list(range(70, 401, 5))  # the moments are believed after 64 images, one per dimension
+    assert transported.latent is not None
+    plain = transported.model_copy(update={"latent": transported.latent.model_copy(update={"transport": 0.0})})
+    list(train(plain, pairs, tmp_path / "without", features=features, vae=vae))
+    distances = [set_distance(tmp_path / name, vae, pairs, features) for name in ("with", "without")]
+    assert distances[0] < 0.8 * distances[1]
+
+
+def test_a_run_with_transport_between_latents_resumes_exactly(
+    transported: TrainConfig, vae: Vae, pairs: FakeDataset, features: FeatureNet, tmp_path: Path
+):
+    config = transported.model_copy(update={"images": 120})
+    list(train(config, pairs, tmp_path / "whole", features=features, vae=vae))
+    run = train(config, pairs, tmp_path / "parts", features=features, vae=vae)
+    list(islice(run, 10))  # while the moments are not believed yet
+    run.close()
+    run = train(config, pairs, tmp_path / "parts", features=features, vae=vae)
+    list(islice(run, 8))  # and after
+    run.close()
+    list(train(config, pairs, tmp_path / "parts", features=features, vae=vae))
+    states = [state(tmp_path / name) for name in ("whole", "parts")]
+    assert states[0].keys() == states[1].keys() and "moments.mean_z" in states[0]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_a_skipped_step_of_latents_is_not_remembered(transported: TrainConfig, vae: Vae, features: FeatureNet):
+    config, start = starting_point(transported, None, vae.decoder)
+    assert config.latent is not None and start is not None
+    trainer = LatentTrainer(config, config.latent, features, Processes("cpu", "float32"), start)
+    good, bad = torch.zeros(5, 6, 6, 6), torch.full((5, 6, 6, 6), torch.nan)
+    images = torch.zeros(5, 3, 24, 24)
+    assert trainer.step(Batch(images, images, bad, good), 5).skipped
+    assert trainer.tensors()["moments.images"] == 0
+    assert not trainer.step(Batch(images, images, good, good + 1), 10).skipped
+    assert trainer.tensors()["moments.images"] == 5
+
+
+def test_nothing_is_decoded_where_no_loss_of_latents_asks(
+    compared: TrainConfig,
+    vae: Vae,
+    pairs: FakeDataset,
+    features: FeatureNet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def decoded(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(VaeDecoder, "forward", decoded)
+    records = list(train(compared, without_validation(pairs), tmp_path / "run", features=features, vae=vae))
+    assert "transport" not in records[-1].parts
+    assert not any(name.startswith("moments.") for name in state(tmp_path / "run"))
 
 
 def test_accumulated_pieces_are_one_step_of_latents(

@@ -14,6 +14,7 @@ from topcoat.heads import CycleGANConfig, ESACycleGANConfig, NAFNetConfig, UNetC
 from topcoat.training import (
     RUNS,
     CycleConfig,
+    LatentConfig,
     LossWeights,
     TrainConfig,
     best_unet,
@@ -202,6 +203,11 @@ def test_later_settings_at_their_defaults_leave_the_identity_of_older_runs() -> 
     assert not {"transport", "spectrum"} & set(identity["losses"])
     finish = run_config("finish-unet").identity()
     assert finish["starts_from"] == "best-unet" and finish["losses"]["transport"] > 0 < finish["losses"]["spectrum"]
+    latent = run_config("latent-unet").model_copy(update={"latent": LatentConfig()})
+    older = {"l1": 1.0, "spectrum": 0.1, "contrast": 0.3, "adversarial": 0.15, "discriminator_channels": 64}
+    assert latent.identity()["latent"] == older
+    moved = latent.model_copy(update={"latent": LatentConfig(transport=1.0)})
+    assert moved.identity()["latent"] == {**older, "transport": 1.0}
 
 
 def test_finishing_runs_fit_the_heads_they_go_on_from() -> None:

@@ -6,6 +6,7 @@ CycleGAN-like heads learn to do that (Chu et al. 2017, arXiv 1712.02950), and th
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,22 +54,24 @@ def jpeg_robustness(
     net: FeatureNetLike,
     *,
     quality: int = QUALITY,
+    seen: Sequence[Tensor] | None = None,
     cache: FeatureCache | None = None,
 ) -> JpegRobustness:
     """Both gains, from images ``(N, 3, H, W)`` of the same N >= 2 subjects, uint8 or floats in [0, 1].
 
-    ``cache`` (of this net) spares images that were seen before, the compressed ones too.
+    ``seen`` are the three sets' embeddings ``(N, D)``, where they are known. ``cache`` (of this net) spares images that
+    were seen before, the compressed ones too.
     """
     if len({tuple(part.shape) for part in (distilled, enhanced, baseline)}) != 1 or len(distilled) < 2:
         raise UsageError("JPEG robustness needs 2 or more images of the same subjects from each of the three sets")
     sets = [part.float() / 255 if part.dtype == torch.uint8 else part for part in (distilled, enhanced, baseline)]
-    before = _gain([embed(part, net, cache=cache).embedding for part in sets])
+    before = _gain(seen or [embed(part, net, cache=cache).embedding for part in sets])
     squeezed = [(jpeg_round_trip(batch, quality) for batch in part.split(32)) for part in sets]
     after = _gain([embed(part, net, cache=cache).embedding for part in squeezed])
     return JpegRobustness(len(distilled), quality, before, after)
 
 
-def _gain(features: list[Tensor]) -> float | None:
+def _gain(features: Sequence[Tensor]) -> float | None:
     x, z, y = (GaussianStatistics.of(part) for part in features)
     nothing = frechet_distance(x, y)
     return 1 - frechet_distance(z, y) / nothing if nothing > 1e-12 else None

@@ -228,7 +228,8 @@ class Judge:
         x, z, y = (None if part is None else part[:_JPEG_IMAGES] for part in kept)
         if x is None or z is None or y is None:
             return None
-        return self._attempt(lambda: jpeg_robustness(x, z, y, self._net, cache=self._cache))
+        seen = [found.embedding[: len(x)] for found in (self.x, self.z, self.y)]
+        return self._attempt(lambda: jpeg_robustness(x, z, y, self._net, seen=seen, cache=self._cache))
 
     def _gates(self) -> GatesEffect | None:
         gated, x, decided = self.gated, self.x, self._reading.decided

@@ -145,6 +145,8 @@ def _baseline_source(folder: Path, models: ModelPair, painting: Painting) -> Pat
     """``folder``, if baseline images can be taken from it; what cannot be is said before anything is loaded."""
     if painting.pairing != "same-seed":
         raise UsageError("a baseline that re-renders needs its own distilled images; leave baseline_from out")
+    if painting.baseline_latents:
+        raise UsageError("baseline images of another dataset come without latents; leave out one of the two")
     open_baseline_source(folder, models.baseline)
     return folder
 

@@ -8,7 +8,7 @@ from typing import Any
 from topcoat.pairs.imported_card import imported_card
 from topcoat.pairs.manifest import Manifest
 from topcoat.pairs.painting import Painting, painting_of
-from topcoat.pairs.records import distilled_column, latents_column
+from topcoat.pairs.records import BASELINE_LATENTS, distilled_column, latents_column
 
 _CARD = """---
 pretty_name: {pair} portrait pairs
@@ -104,6 +104,8 @@ def _further(painting: Painting) -> str:
     if painting.latents:
         rows += [f"| {latents_column(None)} | what `distilled` was decoded from, float16 |"]
         rows += [f"| {latents_column(n)} | what `{distilled_column(n)}` was decoded from, float16 |" for n in steps]
+    if painting.baseline_latents:
+        rows.append(f"| {BASELINE_LATENTS} | what `baseline` was decoded from, float16 |")
     return "".join(f"{row}\n" for row in rows)
 
 

@@ -20,6 +20,7 @@ from topcoat.images import decode_image
 from topcoat.pairs.manifest import Manifest, read_manifest
 from topcoat.pairs.painting import Painting, painting_of
 from topcoat.pairs.records import (
+    BASELINE_LATENTS,
     LATENTS,
     PairRecord,
     distilled_column,
@@ -39,12 +40,14 @@ _KEPT_COLUMNS = 16  # columns of row groups in memory, undecoded; two of them ar
 
 @dataclass(frozen=True)
 class Pair:
-    """One pair: its record, both images ``(3, H, W)`` in [0, 1] and, where kept, distilled latents ``(C, h, w)``."""
+    """One pair: its record, both images ``(3, H, W)`` in [0, 1] and, where kept, the latents ``(C, h, w)`` of each."""
 
     record: PairRecord
     distilled: Tensor
     baseline: Tensor
     latents: Tensor | None = None
+    """The distilled ones."""
+    baseline_latents: Tensor | None = None
 
 
 class ImageColumn(Sequence[Tensor]):
@@ -195,6 +198,13 @@ class PairDataset(Sequence[Pair]):
             return None
         return torch.from_numpy(self._store.cell(row, latents_column(self._steps)).astype("float32"))
 
+    def baseline_latents(self, index: int) -> Tensor | None:
+        """The baseline latents ``(C, h, w)`` float32, or None where none were kept; raises `IndexError` outside."""
+        row = self._rows[index]
+        if not self.painting.baseline_latents:
+            return None
+        return torch.from_numpy(self._store.cell(row, BASELINE_LATENTS).astype("float32"))
+
     def batches(self, size: int, count: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Both sides ``(N, 3, H, W)`` of the first ``count`` pairs (by default all), ``size`` at a time."""
         end = len(self) if count is None else min(count, len(self))
@@ -221,7 +231,11 @@ class PairDataset(Sequence[Pair]):
         if isinstance(index, slice):
             return [self[position] for position in range(len(self))[index]]
         return Pair(
-            self._records[index], self.image(index, "distilled"), self.image(index, "baseline"), self.latents(index)
+            self._records[index],
+            self.image(index, "distilled"),
+            self.image(index, "baseline"),
+            self.latents(index),
+            self.baseline_latents(index),
         )
 
     def __iter__(self) -> Iterator[Pair]:

@@ -18,7 +18,7 @@ from topcoat.generators.base import Generator, LatentGenerator, Rerenderer, chec
 from topcoat.images import check_images, encode_png, to_pil
 from topcoat.pairs.manifest import Dropped, Failure
 from topcoat.pairs.painting import Painting
-from topcoat.pairs.records import PairRecord, distilled_column, latents_column
+from topcoat.pairs.records import BASELINE_LATENTS, PairRecord, distilled_column, latents_column
 
 if TYPE_CHECKING:
     from topcoat.pairs.filters import PairFilter
@@ -68,8 +68,9 @@ class Painter:
         self._painting = painting
         self._filters = tuple(filters)
         self._limit: int | None = None
-        if painting.latents and not isinstance(self._distilled, LatentGenerator):
-            raise UsageError(f"{self._distilled.spec.name} gives no latents; build without keeping latents")
+        for kept, generator in ((painting.latents, self._distilled), (painting.baseline_latents, self._baseline)):
+            if kept and not isinstance(generator, LatentGenerator):
+                raise UsageError(f"{generator.spec.name} gives no latents; build without keeping its latents")
         if painting.pairing == "rerender":
             if not isinstance(self._baseline, Rerenderer):
                 raise UsageError(f"{self._baseline.spec.name} cannot re-render an image; use the pairing same-seed")
@@ -157,18 +158,27 @@ class Painter:
             if not (self._painting.latents and isinstance(generator, LatentGenerator)):
                 images = generator.generate(texts, seeds) if steps is None else _at(generator, texts, seeds, steps)
                 return [{column: image} for image in self._checked(images, generator, records)]
-            latents = generator.generate_latents(texts, seeds, steps=steps)
-            halves = latents.half()
-            if not torch.isfinite(halves).all():
-                raise ModelError(f"latents of {generator.spec.name} are not finite in float16; build without latents")
-            images = self._checked(generator.decode(latents), generator, records)
-            return [{column: image, latents_name: half} for image, half in zip(images, halves, strict=True)]
+            return self._with_latents(generator, records, steps, column, latents_name)
 
         return stage
 
+    def _with_latents(
+        self, generator: LatentGenerator, records: Sequence[PairRecord], steps: int | None, image: str, latents: str
+    ) -> list[Columns]:
+        """Both columns of what ``generator`` paints."""
+        made = generator.generate_latents(*_request(records), steps=steps)
+        halves = made.half()
+        if not torch.isfinite(halves).all():
+            raise ModelError(f"latents of {generator.spec.name} are not finite in float16; build without latents")
+        images = self._checked(generator.decode(made), generator, records)
+        return [{image: one, latents: half} for one, half in zip(images, halves, strict=True)]
+
     def _baseline_stage(self, records: Sequence[PairRecord]) -> list[Columns]:
-        images = self._baseline.generate(*_request(records))
-        return [{"baseline": image} for image in self._checked(images, self._baseline, records)]
+        generator = self._baseline
+        if self._painting.baseline_latents and isinstance(generator, LatentGenerator):
+            return self._with_latents(generator, records, None, "baseline", BASELINE_LATENTS)
+        images = generator.generate(*_request(records))
+        return [{"baseline": image} for image in self._checked(images, generator, records)]
 
     def _rerender_stage(self, found: Mapping[str, Columns]) -> _Stage:
         """From the distilled images as their files hold them, so that anyone can do it again from the dataset."""

@@ -23,6 +23,8 @@ IMAGE_COLUMNS = ("distilled", "baseline")
 """The two image columns that every shard has."""
 LATENTS = "latents"
 """What the name of a latents column begins with."""
+BASELINE_LATENTS = f"{LATENTS}_baseline"
+"""The column of the baseline latents."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,8 @@ def plan_study(
 def training_tflop(config: TrainConfig, pair: ModelPair) -> float:
     """TFLOP of one image seen in training: forward and backward of the networks that paint.
 
-    Where latents are compared nothing is decoded, and the baseline image of a pair is encoded once, which is left out.
+    Where latents are compared nothing is decoded but for the loss ``transport``, which decodes those of the head and of
+    the baseline. That the baseline image of a pair is encoded once is left out.
     """
     side = config.crop_px
     width, height = (pair.distilled.width_px, pair.distilled.height_px) if side is None else (side, side)
@@ -88,5 +89,7 @@ def training_tflop(config: TrainConfig, pair: ModelPair) -> float:
         passes = 2 + 2 * (config.cycle.cycle > 0) + 2 * (config.cycle.identity > 0)
     painting = describe(config.head).flops(width, height)
     if config.latent is not None and isinstance(config.head, LatentUNetConfig):
-        painting = change_flops(config.head, width, height)
+        change = change_flops(config.head, width, height)
+        decoding = painting - change if config.latent.transport else 0
+        return (TRAINING_PASSES * (change + decoding) + decoding) / TERA
     return TRAINING_PASSES * passes * painting / TERA

@@ -36,6 +36,7 @@ from topcoat.reproduction.record import Costs, HeadResult, Study
 from topcoat.reproduction.report import write_study
 from topcoat.reproduction.runs import StudyRun
 from topcoat.training import TrainRecord, train
+from topcoat.training.folder import finished_head
 
 BATCH_SIZE = 8
 
@@ -69,6 +70,7 @@ class Reproduction:
         *,
         output: str | Path,
         batch_size: int = BATCH_SIZE,
+        pair_batch_size: int | None = None,
         baseline_from: str | Path | None = None,
         heads: Mapping[str, Head] | None = None,
         generators: tuple[Generator, Generator] | None = None,
@@ -78,8 +80,9 @@ class Reproduction:
         """Check everything that can be checked before the work; nothing is written.
 
         ``training_prompts`` become the pairs, ``prompts`` with ``seeds`` the held-out subjects, which must be neither
-        among the pairs nor in their training split. ``baseline_from`` is a dataset whose baseline images are used
-        again (see `build_pairs`). ``heads`` are those of runs that are not of this study, which its runs go on or learn
+        among the pairs nor in their training split. ``batch_size`` is of the held-out subjects and
+        ``pair_batch_size`` of the pairs (see `build_pairs`, as for ``baseline_from``, a dataset whose baseline images
+        are used again). ``heads`` are those of runs that are not of this study, which its runs go on or learn
         from. ``generators`` (distilled, baseline), ``features`` (for judging)
         and ``loss_features`` replace what would be loaded.
 
@@ -92,7 +95,7 @@ class Reproduction:
             raise UsageError("a study needs 2 or more held-out subjects (1,000 or more to quote it); give more")
         if batch_size < 1:
             raise UsageError(f"batch size {batch_size} is not possible; use 1 or more")
-        self._batch_size = batch_size
+        self._batch_size, self._pair_batch_size = batch_size, pair_batch_size
         self._baseline_from = baseline_from
         self._heads = dict(heads or {})
         self._generators, self._features, self._loss_features = generators, features, loss_features
@@ -152,10 +155,13 @@ class Reproduction:
         }
 
     def _build(self, progress: Progress) -> StageResult:
+        if all(self._finished(run) is not None for run in self.runs):
+            return StageResult("not needed any more, all runs are finished")
         self._dataset = build_pairs(
             self._folder.pairs,
             self._training_prompts,
             self.pair,
+            batch_size=self._pair_batch_size,
             painting=Painting(latents=True),
             generators=self._generators,
             baseline_from=self._baseline_from,
@@ -168,23 +174,22 @@ class Reproduction:
         return StageResult(sentence, {"pairs": len(self._dataset), "failures": failed, **splits})
 
     def _train(self, run: StudyRun, progress: Progress) -> StageResult:
-        assert self._dataset is not None
-        folder = self._folder.run(run.name)
-        start, teacher = (self._head_of(name) for name in (run.config.starts_from, run.config.teacher))
-        vae = load_vae(self.pair.distilled) if isinstance(run.config.head, LatentUNetConfig) else None
-        steps = train(
-            run.config,
-            self._dataset,
-            folder,
-            features=self._loss_features,
-            init_from=start,
-            teacher=teacher,
-            vae=vae,
-        )
-        with closing(steps):  # so that a stop saves at once
-            for record in steps:
-                progress(record.images_seen, run.config.images, _note(record))
-        facts = Head.from_pretrained(folder).facts
+        if self._dataset is not None:
+            start, teacher = (self._head_of(name) for name in (run.config.starts_from, run.config.teacher))
+            vae = load_vae(self.pair.distilled) if isinstance(run.config.head, LatentUNetConfig) else None
+            steps = train(
+                run.config,
+                self._dataset,
+                self._folder.run(run.name),
+                features=self._loss_features,
+                init_from=start,
+                teacher=teacher,
+                vae=vae,
+            )
+            with closing(steps):  # so that a stop saves at once
+                for record in steps:
+                    progress(record.images_seen, run.config.images, _note(record))
+        facts = Head.from_pretrained(self._folder.run(run.name)).facts
         figures = {name: value for name, value in facts["figures"].items() if value is not None}
         sentence = f"{facts['images_seen']:,} images seen"
         if figures:
@@ -193,6 +198,11 @@ class Reproduction:
                 f"({figures['psnr_db_of_doing_nothing']:.2f} without a head)"
             )
         return StageResult(sentence, {"images_seen": facts["images_seen"], **figures})
+
+    def _finished(self, run: StudyRun) -> Head | None:
+        """The head of a run that needs no pairs any more: it may come from another machine, without them."""
+        head = finished_head(self._folder.run(run.name), run.config)
+        return head if head is not None and "training_pairs" in head.facts else None
 
     def _head_of(self, run: str | None) -> Head | None:
         if run is None:
@@ -246,7 +256,8 @@ class Reproduction:
         return StageResult(f"nearest to the baseline is {best.run}: gap closed {share}", {"best": best.run})
 
     def _assembled(self) -> Study:
-        assert self._references is not None and self._dataset is not None
+        assert self._references is not None
+        trained = Head.from_pretrained(self._folder.run(self.runs[-1].name)).facts
         pair, seconds, table = self.pair, self._seconds, pair_cost(self.pair)
         (beside,) = (cost for cost in table.baseline_at if cost.steps == BASELINE_STEPS_BESIDE)
         machine = hardware().as_dict()
@@ -255,7 +266,7 @@ class Reproduction:
             n=len(self._prompts),
             width_px=table.width_px,
             height_px=table.height_px,
-            training_pairs=len(self._dataset.split("train")),
+            training_pairs=trained["training_pairs"],
             steps=Steps(pair.distilled.steps, pair.baseline.steps),
             heads=tuple(self._result(run) for run in self.runs),
             do_nothing=self._references.do_nothing,
@@ -267,7 +278,7 @@ class Reproduction:
             features=self._references.features,
             hardware=machine,
             versions=versions(),
-            settings={**self._settings(), "floor_seed_offset": FLOOR_SEED_OFFSET, "dataset": self._dataset.digest},
+            settings={**self._settings(), "floor_seed_offset": FLOOR_SEED_OFFSET, "dataset": trained["dataset_digest"]},
         )
 
     def _result(self, run: StudyRun) -> HeadResult:

@@ -20,6 +20,8 @@ from topcoat.errors import DataError
 
 _SHUFFLE, _CROP, _OTHER_SHUFFLE, _OTHER_CROP = 0, 1, 2, 3  # separate random streams of one seed
 _DISTILLED, _BASELINE = 0, 1
+_BLOCK_PAIRS = 50
+"""Neighbours that are read together: they share a row group of a dataset, which is read as a whole."""
 
 
 class ImagePair(Protocol):
@@ -85,9 +87,11 @@ class PairPixels:
 class PairBytes:
     """The pairs as `PairPixels`, decoded once and kept if all of them fit in ``cache_mebibytes``.
 
-    Exact for images that come from 8-bit files. ``latents`` asks for the distilled model's latents of that many
-    channels, ``encode`` for those that it makes of one baseline image ``(3, H, W)`` in [0, 1]: once for a pair that is
-    kept, and of the whole image, so that a cut shows it what lies beyond.
+    Those that are kept are read with their neighbours: a shuffled first pass over a dataset would otherwise read a
+    whole row group for nearly every image. Exact for images that come from 8-bit files. ``latents`` asks for the
+    distilled model's latents of that many channels, ``encode`` for those of the baseline image: what the pair holds,
+    or else what it makes of one image ``(3, H, W)`` in [0, 1]; once for a pair that is kept, and of the whole image,
+    so that a cut shows it what lies beyond.
     """
 
     def __init__(
@@ -102,30 +106,40 @@ class PairBytes:
         self._pairs = pairs
         self._latents, self._encode = latents, encode
         self._kept: dict[int, PairPixels] = {}
-        self._keep = False
-        first = self[0]
+        first = self._read(0)
         self._keep = first.nbytes * len(pairs) <= cache_mebibytes * 2**20
+        if self._keep:
+            self._kept[0] = first
 
     def __len__(self) -> int:
         return len(self._pairs)
 
     def __getitem__(self, index: int) -> PairPixels:
-        kept = self._kept.get(index)
-        if kept is not None:
-            return kept
+        if not self._keep:
+            return self._read(index)
+        if index not in self._kept:
+            start = index // _BLOCK_PAIRS * _BLOCK_PAIRS
+            for neighbour in range(start, min(start + _BLOCK_PAIRS, len(self))):
+                if neighbour not in self._kept:
+                    self._kept[neighbour] = self._read(neighbour)
+        return self._kept[index]
+
+    def _read(self, index: int) -> PairPixels:
         pair = self._pairs[index]
         if pair.distilled.shape != pair.baseline.shape:
             sizes = f"{_size(pair.distilled)} and {_size(pair.baseline)}"
             raise DataError(f"pair {index} has images of {sizes}; build the pairs again with one size for both")
         pixels = torch.stack([pair.distilled, pair.baseline]).mul(255).round().clamp(0, 255).to(torch.uint8)
-        found = PairPixels(
+        return PairPixels(
             pixels,
             None if self._latents is None else latents_of(pair, index, self._latents),
-            None if self._encode is None else self._encode(pixels[_BASELINE].float() / 255),
+            None if self._encode is None else self._targets(pair, pixels[_BASELINE], self._encode),
         )
-        if self._keep:
-            self._kept[index] = found
-        return found
+
+    @staticmethod
+    def _targets(pair: ImagePair, baseline: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
+        kept: Tensor | None = getattr(pair, "baseline_latents", None)
+        return encode(baseline.float() / 255) if kept is None else kept.float()
 
 
 def latents_of(pair: ImagePair, index: int, channels: int) -> Tensor:

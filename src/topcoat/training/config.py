@@ -69,7 +69,7 @@ class CycleConfig(StrictModel):
 class LatentConfig(StrictModel):
     """Training of a head that changes latents, by comparing latents: its own and those of the baseline image.
 
-    Nothing is decoded, so a step costs a fraction of one on images.
+    Nothing is decoded, so a step costs a fraction of one on images; ``transport`` alone decodes both.
     """
 
     l1: Weight = 1.0
@@ -79,6 +79,9 @@ class LatentConfig(StrictModel):
     smooth."""
     contrast: Weight = 0.3
     """How flat and how crisp places are, over all places: what is faint in latents is plain to see on a background."""
+    transport: Weight = 0.0
+    """The set of outputs towards the set of baseline images, both decoded by the head's own decoder, in the embedding
+    of the loss net (Fréchet distance)."""
     adversarial: Weight = 0.15
     """Hinge, against a discriminator of latents: by place and as a whole."""
     discriminator_channels: int = Field(default=64, ge=1, le=512)
@@ -224,4 +227,6 @@ class TrainConfig(StrictModel):
         for name in ("transport", "spectrum"):
             if not found["losses"][name]:
                 del found["losses"][name]
+        if self.latent is not None and not self.latent.transport:
+            del found["latent"]["transport"]
         return found

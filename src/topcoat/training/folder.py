@@ -21,8 +21,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from topcoat.errors import DataError
+from topcoat.errors import DataError, TopcoatError
 from topcoat.files import atomic_path, read_json, write_json, write_text
+from topcoat.heads.base import Head
+from topcoat.training.config import TrainConfig
 from topcoat.training.records import TrainRecord
 from topcoat.training.trainer import Trainer
 
@@ -128,6 +130,16 @@ class RunFolder:
                 file.write(json.dumps(record.as_dict(), allow_nan=False) + "\n")
         except OSError as error:
             raise DataError(f"cannot write {self._stats} ({error.strerror}); free some space") from error
+
+
+def finished_head(path: Path, config: TrainConfig) -> Head | None:
+    """The head in a run's folder, if the run was one of exactly ``config`` and has seen all its images."""
+    try:
+        about, head = read_json(path / "train.json"), Head.from_pretrained(path)
+    except TopcoatError:
+        return None
+    same = about.get("config") == json.loads(json.dumps(config.identity()))
+    return head if same and head.facts.get("images_seen", 0) >= config.images else None
 
 
 def _images_seen(line: str) -> float:

@@ -1,6 +1,7 @@
 """One step of training on latents: a head that changes them, against those of the baseline image.
 
-Latents are small, and what tells a head's set of outputs from the baseline's can be seen in them: nothing is decoded.
+Latents are small, and most of what tells a head's set of outputs from the baseline's can be seen in them: nothing is
+decoded, unless the loss ``transport`` asks for it.
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ from topcoat.training.batches import Batch
 from topcoat.training.config import LatentConfig, TrainConfig
 from topcoat.training.discriminator import LatentDiscriminator
 from topcoat.training.ema import Ema
+from topcoat.training.learner import below
+from topcoat.training.losses import HasStages
 from topcoat.training.processes import Processes
 from topcoat.training.schedule import adversarial_factor, learning_rate_factor
 from topcoat.training.trainer import StepResult, average, descend, mean_parts, new_learner, placed, restore, state_of
+from topcoat.training.transport import SetMoments, embedding_of
 
 
 def target_encoder(encoder: nn.Module) -> Callable[[Tensor], Tensor]:
@@ -49,10 +53,11 @@ class LatentTrainer:
         self,
         config: TrainConfig,
         weights: LatentConfig,
+        features: Callable[[Tensor], HasStages],
         processes: Processes,
         start: Head,
     ) -> None:
-        self._config, self._weights, self._processes = config, weights, processes
+        self._config, self._weights, self._features, self._processes = config, weights, features, processes
         network = copy.deepcopy(start.network).requires_grad_(True)
         assert isinstance(network, LatentUNet)
         network.decoder.requires_grad_(False)
@@ -65,6 +70,9 @@ class LatentTrainer:
                 torch.manual_seed(config.seed)
                 self._critic = LatentDiscriminator(network.config.latent_channels, weights.discriminator_channels)
             self._learners["discriminator"] = new_learner(self._critic, config, processes)
+        self._moments = SetMoments() if weights.transport else None
+        self._to_remember: list[tuple[Tensor, Tensor]] = []
+        """Embeddings of this step; a step that is skipped is not remembered."""
 
     @property
     def config(self) -> TrainConfig:
@@ -83,6 +91,7 @@ class LatentTrainer:
         )
         adversary = adversarial_factor(images_seen, config.adversarial_after_images, config.warmup_images)
         found: dict[str, list[float]] = {}
+        self._to_remember.clear()
         for piece in batch.pieces(config.accumulate):
             for name, value in self._backward(piece, adversary).items():
                 found.setdefault(name, []).append(value)
@@ -90,16 +99,22 @@ class LatentTrainer:
         if not descend(config, images_seen, self._learners["head"], critic):
             return StepResult(math.nan, {}, rate, skipped=True)
         average(self._ema, self._network, config, images_seen)
+        if self._moments is not None:
+            for of_z, of_y in self._to_remember:
+                self._moments.update(of_z, of_y)
         parts = mean_parts(self._processes, found)
         return StepResult(parts.pop(""), parts, rate, skipped=False)
 
     def tensors(self) -> dict[str, Tensor]:
-        """``head.*``, ``ema.*``, ``discriminator.*`` and what `Learner.tensors` adds."""
-        return state_of(self._learners, self._ema)
+        """``head.*``, ``ema.*``, ``discriminator.*``, ``moments.*`` and what `Learner.tensors` adds."""
+        moments = {} if self._moments is None else self._moments.tensors()
+        return state_of(self._learners, self._ema) | {f"moments.{name}": value for name, value in moments.items()}
 
     def load_tensors(self, flat: Mapping[str, Tensor]) -> None:
         """Take over what `tensors` gave; raises `RuntimeError`, `KeyError` or `ValueError` if it does not fit."""
         restore(self._learners, self._ema, flat)
+        if self._moments is not None:
+            self._moments.load_tensors(below(flat, "moments."))
 
     def _backward(self, piece: Batch, adversary: float) -> dict[str, float]:
         """Add the gradients of one piece of a batch; gives all losses by name, their sum as ``""``."""
@@ -113,6 +128,8 @@ class LatentTrainer:
             terms["spectrum"] = losses.latent_spectrum_loss(latents_z, latents_y)
         if weights.contrast:
             terms["contrast"] = losses.latent_contrast_loss(latents_z, latents_y)
+        if self._moments is not None:
+            terms.update(self._set_terms(self._moments, latents_z, latents_y))
         parts: dict[str, float] = {}
         factors: dict[str, Any] = weights.model_dump()
         if self._critic is not None and adversary > 0:
@@ -126,6 +143,27 @@ class LatentTrainer:
         self._learners["head"].backward(total * share)
         parts.update({name: float(value.detach()) for name, value in terms.items()})
         return {**parts, "": float(total.detach())}
+
+    def _set_terms(self, moments: SetMoments, latents_z: Tensor, latents_y: Tensor) -> dict[str, Tensor]:
+        """The loss of the whole set, once enough images were seen."""
+        of_z = self._embedded(latents_z)
+        with torch.no_grad():
+            of_y = self._embedded(latents_y)
+        self._to_remember.append((self._gathered(of_z), self._gathered(of_y)))
+        return {"transport": moments.loss(of_z)} if moments.believed() else {}
+
+    def _embedded(self, latents: Tensor) -> Tensor:
+        """What the loss net makes of latents, decoded.
+
+        Those of the baseline image too, though its file is at hand: 8 bits, or another decoder, would tell the sets
+        apart.
+        """
+        with self._processes.autocast():
+            return embedding_of(self._features(self._network.decoder(latents)))
+
+    def _gathered(self, embeddings: Tensor) -> Tensor:
+        """The embeddings of every process, so that all remember the same."""
+        return self._processes.gather(embeddings.detach().float()).flatten(0, 1)
 
     def _teach(self, critic: LatentDiscriminator, z: Tensor, y: Tensor, spread: Tensor, share: float) -> float:
         """Add the discriminator's gradient; gives its loss."""

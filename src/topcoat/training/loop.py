@@ -111,7 +111,7 @@ def train(
             f"the dataset has {len(pairs)} training pairs, fewer than a batch of {config.batch_size}; "
             "build more pairs, or lower batch_size"
         )
-    origin = {**_origin(dataset), **identity}
+    origin = {**_origin(dataset), "training_pairs": len(pairs), **identity}
     return _steps(config, pairs, dataset.split("val"), net, folder, origin, init_from, teacher, vae)
 
 
@@ -139,7 +139,7 @@ def _steps(
     elif config.latent is not None:
         assert start is not None and vae is not None
         vae.encoder.to(processes.device)
-        trainer = LatentTrainer(config, config.latent, processes, start)
+        trainer = LatentTrainer(config, config.latent, features, processes, start)
     else:
         trainer = PairedTrainer(config, features, processes, start)
     progress = folder.resume(trainer, writes=processes.is_first)

@@ -62,6 +62,9 @@ def build(
         str, typer.Option("--distilled-steps", help="Further step counts of the distilled model, such as 1,2,4.")
     ] = "",
     latents: Annotated[bool, typer.Option("--latents", help="Keep the distilled latents too, as float16.")] = False,
+    baseline_latents: Annotated[
+        bool, typer.Option("--baseline-latents", help="Keep the baseline latents too, for training on latents.")
+    ] = False,
     filters: Annotated[
         list[str] | None,
         typer.Option("--filter", help="Leave pairs out: blank, same-subject or module:function; repeatable."),
@@ -90,7 +93,7 @@ def build(
 
     chosen = model_pair(pair)
     prompts = choose_prompts(out, chosen.name, prompts_file, prompt_column, count, seed)
-    painting = _painting(pairing, strength, distilled_steps, latents)
+    painting = _painting(pairing, strength, distilled_steps, latents, baseline_latents)
     licences = licence_lines(chosen)
     out.line(
         f"{len(prompts)} pairs of {describe_generator(chosen.distilled)} and {describe_generator(chosen.baseline)}"
@@ -146,11 +149,14 @@ def build(
         raise typer.Exit(1)
 
 
-def _painting(pairing: str, strength: float | None, distilled_steps: str, latents: bool) -> Painting:
+def _painting(
+    pairing: str, strength: float | None, distilled_steps: str, latents: bool, baseline_latents: bool
+) -> Painting:
     from topcoat.config import parse_config
     from topcoat.pairs.painting import Painting, parse_steps
 
     settings: dict[str, Any] = {"pairing": pairing, "strength": strength, "latents": latents}
+    settings["baseline_latents"] = baseline_latents
     return parse_config(settings | {"distilled_steps": parse_steps(distilled_steps)}, Painting, source="the options")
 
 
