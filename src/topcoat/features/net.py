@@ -8,6 +8,7 @@ named ``eval`` by evaluation alone, so that no head is ever judged by the net it
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from topcoat.config import StrictModel
 from topcoat.embedded import MINI
@@ -96,6 +98,20 @@ class FeatureNet(nn.Module):
         """This net in evaluation mode, its weights closed to gradients (its input stays differentiable)."""
         return self.eval().requires_grad_(False)
 
+    def fused(self) -> FeatureNet:
+        """This frozen net for reading alone, faster on a CPU: the same features to rounding, the same digest.
+
+        Each normalisation is folded into its convolution, and weights are laid out channels-last. They have other names
+        and shapes than those of `save`.
+        """
+        net = copy.deepcopy(self)
+        for parent in list(net.modules()):
+            for name, child in list(parent.named_children()):
+                if isinstance(child, _Normalised):
+                    setattr(parent, name, child.fused())
+        net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (missing in torch's stubs)
+        return net.frozen()
+
     def save(self, folder: Path) -> None:
         """Write ``config.json`` and ``model.safetensors`` (float16) into ``folder``."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -145,11 +161,11 @@ class QualityNet(Protocol):
 
 
 def load_feature_net(name: Literal["loss", "eval"]) -> FeatureNet:
-    """The embedded net for losses or the one for evaluation, frozen, on the CPU.
+    """The embedded net for losses or the one for evaluation, frozen, `fused`, on the CPU.
 
     Raises `DataError` if the embedded weights are missing or damaged.
     """
-    return FeatureNet.load(MINI / "features" / name)
+    return FeatureNet.load(MINI / "features" / name).fused()
 
 
 def _as_float(value: Tensor) -> Tensor:
@@ -170,8 +186,18 @@ def _stage(kind: Kind, before: int, channels: int, *, first: bool) -> nn.Module:
     return nn.Sequential(entry, nn.SiLU(), _Residual(channels))
 
 
-def _conv(before: int, after: int, kernel_px: int, stride_px: int) -> nn.Sequential:
-    return nn.Sequential(
+class _Normalised(nn.Sequential):
+    """A convolution and its normalisation."""
+
+    def fused(self) -> nn.Module:
+        """One convolution that does both."""
+        convolution, normalisation = self
+        assert isinstance(convolution, nn.Conv2d) and isinstance(normalisation, nn.BatchNorm2d)
+        return fuse_conv_bn_eval(convolution, normalisation)
+
+
+def _conv(before: int, after: int, kernel_px: int, stride_px: int) -> _Normalised:
+    return _Normalised(
         nn.Conv2d(before, after, kernel_px, stride_px, kernel_px // 2, bias=False), nn.BatchNorm2d(after)
     )
 
