@@ -193,17 +193,15 @@ class PairDataset(Sequence[Pair]):
 
     def latents(self, index: int) -> Tensor | None:
         """The distilled latents ``(C, h, w)`` float32, or None where none were kept; raises `IndexError` outside."""
-        row = self._rows[index]
-        if not self.painting.latents:
-            return None
-        return torch.from_numpy(self._store.cell(row, latents_column(self._steps)).astype("float32"))
+        return self._kept_latents(index, latents_column(self._steps), self.painting.latents)
 
     def baseline_latents(self, index: int) -> Tensor | None:
         """The baseline latents ``(C, h, w)`` float32, or None where none were kept; raises `IndexError` outside."""
+        return self._kept_latents(index, BASELINE_LATENTS, self.painting.baseline_latents)
+
+    def _kept_latents(self, index: int, column: str, kept: bool) -> Tensor | None:
         row = self._rows[index]
-        if not self.painting.baseline_latents:
-            return None
-        return torch.from_numpy(self._store.cell(row, BASELINE_LATENTS).astype("float32"))
+        return torch.from_numpy(self._store.cell(row, column).astype("float32")) if kept else None
 
     def batches(self, size: int, count: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Both sides ``(N, 3, H, W)`` of the first ``count`` pairs (by default all), ``size`` at a time."""

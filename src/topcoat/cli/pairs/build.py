@@ -155,9 +155,14 @@ def _painting(
     from topcoat.config import parse_config
     from topcoat.pairs.painting import Painting, parse_steps
 
-    settings: dict[str, Any] = {"pairing": pairing, "strength": strength, "latents": latents}
-    settings["baseline_latents"] = baseline_latents
-    return parse_config(settings | {"distilled_steps": parse_steps(distilled_steps)}, Painting, source="the options")
+    settings: dict[str, Any] = {
+        "pairing": pairing,
+        "strength": strength,
+        "distilled_steps": parse_steps(distilled_steps),
+        "latents": latents,
+        "baseline_latents": baseline_latents,
+    }
+    return parse_config(settings, Painting, source="the options")
 
 
 def _filters(names: Sequence[str], calibration: Path | None) -> list[str | PairFilter]:
