@@ -71,8 +71,6 @@ class LatentTrainer:
                 self._critic = LatentDiscriminator(network.config.latent_channels, weights.discriminator_channels)
             self._learners["discriminator"] = new_learner(self._critic, config, processes)
         self._moments = SetMoments() if weights.transport else None
-        self._to_remember: list[tuple[Tensor, Tensor]] = []
-        """Embeddings of this step; a step that is skipped is not remembered."""
 
     @property
     def config(self) -> TrainConfig:
@@ -91,7 +89,8 @@ class LatentTrainer:
         )
         adversary = adversarial_factor(images_seen, config.adversarial_after_images, config.warmup_images)
         found: dict[str, list[float]] = {}
-        self._to_remember.clear()
+        if self._moments is not None:
+            self._moments.forget()
         for piece in batch.pieces(config.accumulate):
             for name, value in self._backward(piece, adversary).items():
                 found.setdefault(name, []).append(value)
@@ -100,8 +99,7 @@ class LatentTrainer:
             return StepResult(math.nan, {}, rate, skipped=True)
         average(self._ema, self._network, config, images_seen)
         if self._moments is not None:
-            for of_z, of_y in self._to_remember:
-                self._moments.update(of_z, of_y)
+            self._moments.remember()
         parts = mean_parts(self._processes, found)
         return StepResult(parts.pop(""), parts, rate, skipped=False)
 
@@ -149,8 +147,7 @@ class LatentTrainer:
         of_z = self._embedded(latents_z)
         with torch.no_grad():
             of_y = self._embedded(latents_y)
-        self._to_remember.append((self._gathered(of_z), self._gathered(of_y)))
-        return {"transport": moments.loss(of_z)} if moments.believed() else {}
+        return moments.terms(of_z, of_y, self._processes)
 
     def _embedded(self, latents: Tensor) -> Tensor:
         """What the loss net makes of latents, decoded.
@@ -160,10 +157,6 @@ class LatentTrainer:
         """
         with self._processes.autocast():
             return embedding_of(self._features(self._network.decoder(latents)))
-
-    def _gathered(self, embeddings: Tensor) -> Tensor:
-        """The embeddings of every process, so that all remember the same."""
-        return self._processes.gather(embeddings.detach().float()).flatten(0, 1)
 
     def _teach(self, critic: LatentDiscriminator, z: Tensor, y: Tensor, spread: Tensor, share: float) -> float:
         """Add the discriminator's gradient; gives its loss."""

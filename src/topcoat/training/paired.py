@@ -61,8 +61,6 @@ class PairedTrainer:
             self._learners["discriminator"] = new_learner(discriminator, config, processes)
             self._discriminator = self._learners["discriminator"].network
         self._moments = SetMoments() if config.losses.transport > 0 else None
-        self._to_remember: list[tuple[Tensor, Tensor]] = []
-        """Embeddings of this step; a step that is skipped is not remembered."""
         self._distance: Distance | None = None
         if config.losses.perceptual > 0 and config.losses.perceptual_net != "embedded":
             self._distance = load_distance(config.losses.perceptual_net, processes.device)
@@ -89,7 +87,8 @@ class PairedTrainer:
         )
         found: dict[str, list[float]] = {}
         total = 0.0
-        self._to_remember.clear()
+        if self._moments is not None:
+            self._moments.forget()
         for piece in batch.pieces(config.accumulate):
             loss, parts = self._backward(piece, adversary, penalise)
             total += loss / config.accumulate
@@ -100,8 +99,7 @@ class PairedTrainer:
             return StepResult(math.nan, {}, rate, skipped=True)
         average(self._ema, self._head.network, config, images_seen)
         if self._moments is not None:
-            for of_z, of_y in self._to_remember:
-                self._moments.update(of_z, of_y)
+            self._moments.remember()
         means = mean_parts(self._processes, {"": [total], **found})
         return StepResult(means.pop(""), means, rate, skipped=False)
 
@@ -176,14 +174,8 @@ class PairedTrainer:
         if weights.spectrum:
             terms["spectrum"] = losses.spectrum_loss(z, y)
         if self._moments is not None and seen_z is not None and seen_y is not None:
-            self._to_remember.append((self._gathered(seen_z), self._gathered(seen_y)))
-            if self._moments.believed():
-                terms["transport"] = self._moments.loss(embedding_of(seen_z))
+            terms.update(self._moments.terms(embedding_of(seen_z), embedding_of(seen_y), self._processes))
         return terms
-
-    def _gathered(self, seen: HasStages) -> Tensor:
-        """The embeddings of every process, so that all remember the same."""
-        return self._processes.gather(embedding_of(seen).detach().float()).flatten(0, 1)
 
     def _teach_discriminator(self, view_z: View, view_y: View, penalise: bool, share: float) -> float:
         """Add the discriminator's gradient; gives its loss without the penalty."""

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from topcoat.errors import UsageError
+from topcoat.training.processes import Processes
 
 MEMORY_IMAGES = 2_000.0
 """Half-life of the moments, in images."""
@@ -42,6 +43,24 @@ class SetMoments:
     def __init__(self) -> None:
         self._images = 0.0
         self._moments: dict[str, Tensor] = {}
+        self._noted: list[tuple[Tensor, Tensor]] = []
+        """Embeddings of the step under way; a step that is skipped is not remembered."""
+
+    def terms(self, z: Tensor, y: Tensor, processes: Processes) -> dict[str, Tensor]:
+        """The loss ``transport`` of embeddings ``(N, D)``, once enough were seen; notes those of every process."""
+        every_z, every_y = (processes.gather(part.detach().float()).flatten(0, 1) for part in (z, y))
+        self._noted.append((every_z, every_y))
+        return {"transport": self.loss(z)} if self.believed() else {}
+
+    def forget(self) -> None:
+        """Drop what was noted and not remembered."""
+        self._noted.clear()
+
+    def remember(self) -> None:
+        """Take in what was noted: the step is done."""
+        for z, y in self._noted:
+            self.update(z, y)
+        self._noted.clear()
 
     def update(self, z: Tensor, y: Tensor) -> None:
         """Take in the embeddings ``(N, D)`` of one batch; at first every image counts alike."""
