@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from topcoat.errors import UsageError
 from topcoat.evaluation.colour import colour_difference, patch_colours
+from topcoat.evaluation.column import Column
 from topcoat.images import gaussian_blur
 from topcoat.measures.blocks import BLOCK_PX, PLACES, block_powers
 from topcoat.measures.spectrum import decibels, luma, power_spectrum
@@ -87,7 +88,7 @@ class ArtefactScan:
         self._power: list[Tensor] = []  # change, wanted change, x, z, y: each (H, W), summed over images
         self._blocks: list[Tensor] = []  # x, z, y: each (3, 3, 8, 8), summed over images
         self._steps: list[Tensor] = []  # change and wanted change, across and down
-        self._rows: dict[str, list[Tensor]] = {}
+        self._rows: dict[str, Column] = {}
 
     @property
     def n(self) -> int:
@@ -120,13 +121,13 @@ class ArtefactScan:
             "difference_do_nothing": colour_difference(x, y),
         }
         for name, values in found.items():
-            self._rows.setdefault(name, []).append(values)
+            self._rows.setdefault(name, Column()).add(values)
 
     def result(self) -> Artefacts:
         """The verdict; raises `UsageError` where fewer than 2 images were seen."""
         if self._n < 2:
             raise UsageError(f"artefacts are looked for in 2 or more subjects, not {self._n}; add images")
-        rows = {name: torch.cat(parts) for name, parts in self._rows.items()}
+        rows = {name: column.rows for name, column in self._rows.items()}
         power = [part / self._n for part in self._power]
         peak, period = _worst(grid_peaks(power[0]), grid_peaks(power[1]))
         seam, seam_period = _worst_seam([part / self._n for part in self._steps])

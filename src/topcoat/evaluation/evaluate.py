@@ -61,7 +61,8 @@ def evaluate(
         reading.read([batches(stream, batch_size, called) for called, stream in zip(NAMES, streams, strict=True)])
         if floor is not None:
             reading.read_floor(floor, batch_size)
-        given = {key for key, stream in (("distilled", distilled), ("gated", gated)) if stream is not None}
+        optional = {"distilled": distilled, "gated": gated, "floor": floor}
+        given = {key for key, stream in optional.items() if stream is not None}
         judge = Judge(reading, net, kept, wanted, groups, given, seed)
         return judge.evaluation(name, batch_size)
 

@@ -6,13 +6,12 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor
 
 from topcoat.errors import UsageError
 from topcoat.evaluation.artefacts import Artefacts
 from topcoat.evaluation.cache import FeatureCache
-from topcoat.evaluation.embed import Embeddings, FeatureNetLike, join
+from topcoat.evaluation.embed import Embeddings, FeatureNetLike
 from topcoat.evaluation.examples import choose_examples
 from topcoat.evaluation.flags import find_flags
 from topcoat.evaluation.frechet import FrechetInfinity, GaussianStatistics, frechet_distance, frechet_infinity
@@ -74,11 +73,9 @@ class Judge:
         self._reading, self._net, self._cache, self._metrics, self._seed = reading, net, cache, metrics, seed
         self._notes = list(reading.notes)
         self._infinity: dict[str, FrechetInfinity] = {}
-        self.z, self.y = (join(reading.features.get(name, []), name) for name in ("enhanced", "reference"))
-        self.x, self.gated = (
-            join(reading.features.get(name, []), name) if name in given else None for name in ("distilled", "gated")
-        )
-        self.floor = join(reading.features["floor"], "floor") if "floor" in reading.features else None
+        self.z, self.y = reading.embeddings("enhanced"), reading.embeddings("reference")
+        self.x, self.gated = (reading.embeddings(name) if name in given else None for name in ("distilled", "gated"))
+        self.floor = reading.embeddings("floor") if "floor" in given else None
         for name, found in (("distilled", self.x), ("gated", self.gated)):
             if found is not None and len(found) != len(self.z):
                 raise UsageError(
@@ -103,7 +100,7 @@ class Judge:
             enhanced=enhanced,
             distilled=distilled,
             floor=floor,
-            reference_gradient_energy=float(torch.cat(self._reading.energy["reference"]).mean()),
+            reference_gradient_energy=self._reading.energy("reference"),
             gap_closed=self._gap(self.z),
             identity=None if self.x is None else identity(self.x.identity, self.z.identity),
             identity_pairs=self._paired_only(lambda x: identity_pairs(x.identity, self.y.identity)),
@@ -155,7 +152,7 @@ class Judge:
             n=len(found),
             frechet=frechet_distance(self._statistics, GaussianStatistics.of(ours)),
             kernel=kernel_distance(y, ours),
-            gradient_energy=float(torch.cat(self._reading.energy[name]).mean()),
+            gradient_energy=self._reading.energy(name),
             psnr=float(decibels.mean()) if decibels is not None and self.paired else None,
             frechet_infinity=None if infinity is None else infinity.value,
             cmmd=cmmd(ours, y) if "distances" in self._metrics else None,

@@ -12,6 +12,7 @@ from topcoat.errors import UsageError
 from topcoat.evaluation.artefacts import ArtefactScan
 from topcoat.evaluation.cache import FeatureCache
 from topcoat.evaluation.colour import ciede2000, skin_colour, skin_mask, to_lab, typology_angle
+from topcoat.evaluation.column import Column
 from topcoat.evaluation.embed import Embeddings, FeatureNetLike, Images, SeenBatch, batches, perceptual
 from topcoat.evaluation.paired import gradient_agreement, gradient_energy, psnr
 from topcoat.evaluation.two_sample import MOST_IMAGES
@@ -43,10 +44,7 @@ class Reading:
         self._metrics = metrics
         self._scan = ArtefactScan() if "artefacts" in metrics else None
         self._keep = bool(metrics & {"two-sample", "artefacts"})
-        self.features: dict[str, list[Embeddings]] = {}
-        self.energy: dict[str, list[Tensor]] = {}
-        self._scores: dict[str, list[Tensor]] = {}
-        self._kept: dict[str, list[Tensor]] = {}
+        self._columns: dict[str, Column] = {}
         self._power: dict[str, tuple[Tensor, int]] = {}
         self.decided = {"enhanced": 0, "weakened": 0, "distilled": 0}
         """How many gated images are as the head made them, between, or as they were."""
@@ -81,15 +79,26 @@ class Reading:
         for batch in batches(images, batch_size, "floor"):
             self._one("floor", SeenBatch(batch, self._net, self._cache))
 
+    def embeddings(self, name: str) -> Embeddings:
+        """What the net says of a set; raises `UsageError` where it holds no images."""
+        embedding, identity = self._rows(f"{name} embedding"), self._rows(f"{name} identity")
+        if embedding is None or identity is None:
+            raise UsageError(f"{name} hold no images; give 2 or more")
+        return Embeddings(embedding, identity)
+
     def score(self, name: str) -> Tensor | None:
         """The ``(N,)`` per-image values called ``name``, or None where there are none."""
-        parts = self._scores.get(name)
-        return None if parts is None else torch.cat(parts)
+        return self._rows(name)
+
+    def energy(self, name: str) -> float:
+        """Mean gradient energy of a set that was read."""
+        values = self._rows(f"{name} energy")
+        assert values is not None
+        return float(values.mean())
 
     def kept(self, name: str) -> Tensor | None:
         """The first images of a set ``(K, 3, H, W)`` as bytes, or None where none were kept."""
-        parts = self._kept.get(name)
-        return None if parts is None else torch.cat(parts)
+        return self._rows(f"{name} pixels")
 
     def power(self, name: str) -> Tensor | None:
         """The ``(rings,)`` mean power spectrum of a set, or None where none was taken."""
@@ -103,8 +112,10 @@ class Reading:
 
     def _one(self, name: str, seen: SeenBatch) -> None:
         batch = seen.images
-        self.features.setdefault(name, []).append(seen.embeddings())
-        self.energy.setdefault(name, []).append(gradient_energy(batch))
+        found = seen.embeddings()
+        self._add(f"{name} embedding", found.embedding)
+        self._add(f"{name} identity", found.identity)
+        self._add(f"{name} energy", gradient_energy(batch))
         if self._quality is not None:
             self._add(f"{name} quality", seen.quality(self._quality))
         if "paired" in self._metrics and name in NAMES and min(batch.shape[-2:]) >= SMALLEST_PX:
@@ -112,10 +123,9 @@ class Reading:
             self._power[name] = (total + seen.spectrum.sum(dim=0), count + len(batch))
         if not self._keep:
             return
-        kept = self._kept.setdefault(name, [])
-        room = min(MOST_IMAGES, _KEPT_NUMBERS // batch[0].numel()) - sum(len(part) for part in kept)
+        room = min(MOST_IMAGES, _KEPT_NUMBERS // batch[0].numel()) - len(self._columns.get(f"{name} pixels", ()))
         if room > 0:
-            kept.append((batch[:room].clamp(0, 1) * 255).round().to(torch.uint8))
+            self._add(f"{name} pixels", (batch[:room].clamp(0, 1) * 255).round().to(torch.uint8))
 
     def _pair(self, name: str, seen: SeenBatch, seen_reference: SeenBatch) -> None:
         batch, reference = seen.images, seen_reference.images
@@ -161,7 +171,11 @@ class Reading:
         self.decided["weakened"] += int((~nothing & ~whole).sum())
 
     def _add(self, name: str, values: Tensor) -> None:
-        self._scores.setdefault(name, []).append(values)
+        self._columns.setdefault(name, Column()).add(values)
+
+    def _rows(self, name: str) -> Tensor | None:
+        column = self._columns.get(name)
+        return None if column is None else column.rows
 
     def _attempt(self, measure: Callable[[], None]) -> None:
         """Do without a measure that these images or this net cannot give, and say so once."""

@@ -1,0 +1,31 @@
+"""Rows that grow in one piece."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from topcoat.evaluation.column import Column
+
+
+@pytest.mark.parametrize("batch", [1, 7, 700, 5000])
+def test_rows_are_those_that_were_added(batch: int) -> None:
+    values = torch.randn(5000, 3, dtype=torch.float64)
+    column = Column()
+    for part in values.split(batch):
+        column.add(part)
+    assert len(column) == 5000 and torch.equal(column.rows, values)
+
+
+def test_keeps_the_type_and_none_of_what_it_was_given() -> None:
+    column, images = Column(), torch.full((2, 3, 4, 4), 7, dtype=torch.uint8)
+    column.add(images[:, :1])
+    images.zero_()
+    assert column.rows.dtype == torch.uint8 and column.rows.shape == (2, 1, 4, 4) and bool((column.rows == 7).all())
+
+
+def test_lies_in_one_piece_of_memory_whose_size_follows_the_rows() -> None:
+    column = Column()
+    for _ in range(3000):
+        column.add(torch.zeros(1, 2))
+    assert column.rows.untyped_storage().nbytes() <= 2 * 4 * 2 * 3000
