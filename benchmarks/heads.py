@@ -120,11 +120,12 @@ def run(chosen: argparse.Namespace) -> list[HeadCost]:
 
 
 def latent_heads() -> dict[str, HeadConfig]:
-    """Heads that change latents, with the VAE of each pair, which is most of their cost and was spent anyway."""
+    """Heads that change latents, with the VAE of each pair, which is most of their cost."""
     found: dict[str, HeadConfig] = {}
     for pair in ("flux1", "mini"):
         vae = components_of(model_pair(pair).distilled).configs["vae"]
         found[_latent_name(pair)] = fitted(run_config("latent-unet"), vae).head
+        found[f"refiner, VAE of {pair}"] = fitted(run_config("refiner"), vae).head
     return found
 
 

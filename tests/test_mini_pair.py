@@ -34,7 +34,7 @@ def painted() -> dict[str, Tensor]:
         "x": x,
         "head": Head.default()(x),
         "decoder": Head.default("decoder")(latents),
-        "latent": Head.default("latent")(latents),
+        "refiner": Head.default("refiner")(x),
         "y": baseline.generate(TEXTS, SEEDS),
     }
 
@@ -79,7 +79,7 @@ def test_one_seed_is_one_subject_in_both_models(painted: dict[str, Tensor]) -> N
     assert float(same.quantile(0.05)) > float(different.mean())
 
 
-@pytest.mark.parametrize("head", ["head", "decoder", "latent"])
+@pytest.mark.parametrize("head", ["head", "decoder", "refiner"])
 def test_every_head_comes_nearer_to_the_baseline_and_keeps_the_person(painted: dict[str, Tensor], head: str) -> None:
     net = load_feature_net("eval")
     x, z, y = (net(painted[name]) for name in ("x", head, "y"))

@@ -9,7 +9,8 @@ from pathlib import Path
 from recipes.mini.recipe import Recipe, Workshop
 from topcoat.config import load_config
 
-STAGES = ("renders", "features", "vae", "text", "baseline", "guide", "distill", "assemble", "study", "latent")
+MODELS = ("renders", "features", "vae", "text", "baseline", "guide", "distill", "assemble")
+STAGES = (*MODELS, "study", "latent", "refiner")
 
 
 def main() -> None:
@@ -79,6 +80,10 @@ def _run(stage: str, recipe: Recipe, shop: Workshop, threads: int) -> None:
         from recipes.mini.study import make_latent_study
 
         make_latent_study(recipe, shop)
+    elif stage == "refiner":
+        from recipes.mini.study import make_refiner_study
+
+        make_refiner_study(recipe, shop)
 
 
 if __name__ == "__main__":

@@ -65,10 +65,12 @@ class Recipe(StrictModel):
     study_pairs: int = 8_000
     study_subjects: int = 1_000
     study_images: dict[str, int] = pydantic.Field(default_factory=lambda: dict(STUDY_IMAGES))
-    latent_pairs: int = 3_000
     pair_batch_size: int = 16
-    """Pairs painted at once in both studies; a GPU wants 250."""
+    """Pairs painted at once in every study; a GPU wants 250."""
+    latent_pairs: int = 3_000
     latent_images: dict[str, int] = pydantic.Field(default_factory=lambda: dict(LATENT_IMAGES))
+    refiner_pairs: int = 2_500
+    refiner_images: int = 32_000
 
 
 class Workshop:

@@ -1,6 +1,6 @@
-"""Stages 9 and 10: the studies, and from them the embedded heads, made as a user makes them: `topcoat reproduce`.
+"""Stages 9 to 11: the studies, and from them the embedded heads, made as a user makes them: `topcoat reproduce`.
 
-The best head of images and the best decoder go into the package, and the last head that changes latents. The
+The best U-Net and the best decoder go into the package, and the refiner. The
 thresholds of the filter ``same-subject`` and of the heads' gates are measured on the studies' pairs.
 """
 
@@ -48,16 +48,31 @@ def make_study(recipe: Recipe, shop: Workshop) -> None:
 
 
 def make_latent_study(recipe: Recipe, shop: Workshop) -> None:
-    """The same for the head that changes latents, which the embedded head of images teaches first.
+    """The same for heads that change the distilled model's latents, which the embedded head of images teaches first.
 
-    Of its two runs the last is embedded: the first is nearer to the baseline by the Fréchet distance, and easier to
-    tell from it. A study of its own with fewer pairs, so that it fits by itself into two hours of a slow machine. The
-    baseline images of the other study are used again.
+    A study of its own with fewer pairs, so that it fits by itself into two hours of a slow machine. The baseline images
+    of the other study are used again. None of these heads is embedded.
     """
-    teacher = {"finish-unet": Head.default()}
-    work = _studied(recipe, shop, "latent", recipe.latent_images, recipe.latent_pairs, teacher)
+    _studied(recipe, shop, "latent", recipe.latent_images, recipe.latent_pairs, heads={"finish-unet": Head.default()})
+
+
+def make_refiner_study(recipe: Recipe, shop: Workshop) -> None:
+    """The same for the refiner, for which the embedded head of images paints; embeds it.
+
+    It compares its latents with the baseline's own, so all its pairs are painted here: those of the other studies have
+    none.
+    """
+    work = _studied(
+        recipe,
+        shop,
+        "refiner",
+        {"refiner": recipe.refiner_images},
+        recipe.refiner_pairs,
+        heads={"finish-unet": Head.default()},
+        reuse=False,
+    )
     dataset = PairDataset.open(work.folder / "pairs")
-    _embed(work, "latent", list(recipe.latent_images)[-1], dataset, load_feature_net("loss"))
+    _embed(work, "refiner", "refiner", dataset, load_feature_net("loss"))
     write_card(recipe, shop)
 
 
@@ -67,9 +82,14 @@ def _studied(
     name: str,
     images: Mapping[str, int],
     pairs: int,
+    *,
     heads: Mapping[str, Head] | None = None,
+    reuse: bool = True,
 ) -> Reproduction:
-    """A study in a folder of ``name``, of runs that see so many ``images``; goes on where it stopped."""
+    """A study in a folder of ``name``, of runs that see so many ``images``; goes on where it stopped.
+
+    ``reuse`` takes the baseline images of other studies where they are the same.
+    """
     # Other weights are another study: each version of the mini pair has a folder of its own.
     weights = b"".join(path.read_bytes() for path in sorted(MINI.glob("*/transformer/*.safetensors")))
     folder = shop.root / f"{name}-{hashlib.sha256(weights).hexdigest()[:8]}"
@@ -83,7 +103,7 @@ def _studied(
         range(HELD_OUT_FIRST_SEED, HELD_OUT_FIRST_SEED + recipe.study_subjects),
         output=folder,
         pair_batch_size=recipe.pair_batch_size,
-        baseline_from=_earlier_pairs(shop, folder, pair),
+        baseline_from=_earlier_pairs(shop, folder, pair) if reuse else None,
         heads=heads,
     )
     for stage in work.stages():
@@ -94,13 +114,13 @@ def _studied(
 def _metered(stage: Stage) -> StageResult:
     """Run a stage under a meter, which learns from the stage how much there is to do."""
     with ExitStack() as stack:
-        meter: Meter | None = None
+        meters: dict[int, Meter] = {}  # by what they count to: a stage may count one thing after another
 
         def tell(done: int, total: int, note: str) -> None:
-            nonlocal meter
-            if meter is None:
-                meter = stack.enter_context(Meter(stage.name, total, done))
-            meter.update(done, note)
+            if total not in meters:
+                stack.close()
+                meters[total] = stack.enter_context(Meter(stage.name, total, done))
+            meters[total].update(done, note)
 
         return stage.run(tell)
 

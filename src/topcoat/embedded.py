@@ -8,12 +8,12 @@ from typing import Literal
 
 MINI = Path(__file__).resolve().parent / "assets" / "mini"
 """``pair.json`` (the model pair), ``pipeline/`` and ``distilled/`` (its networks), ``features/loss`` and
-``features/eval`` (the feature nets), ``head/``, ``decoder/`` and ``latent-unet/`` (see `EmbeddedHead`), and
+``features/eval`` (the feature nets), ``head/``, ``decoder/`` and ``refiner/`` (see `EmbeddedHead`), and
 ``card.json`` (how all of it was made, with digests)."""
 
-EmbeddedHead = Literal["image", "decoder", "latent"]
-"""``image`` changes images. ``decoder`` decodes latents itself, in place of the VAE; ``latent`` changes latents and
-leaves the decoding to the VAE."""
+EmbeddedHead = Literal["image", "decoder", "refiner"]
+"""``image`` changes images; ``refiner`` does too, then goes through the VAE and corrects the result there. ``decoder``
+decodes latents itself, in place of the VAE."""
 
-HEAD_FOLDERS: Mapping[EmbeddedHead, str] = {"image": "head", "decoder": "decoder", "latent": "latent-unet"}
+HEAD_FOLDERS: Mapping[EmbeddedHead, str] = {"image": "head", "decoder": "decoder", "refiner": "refiner"}
 """Names of the heads' folders in it."""

@@ -248,7 +248,7 @@ def test_registry_builds_what_it_lists():
         config = parse_head_config(settings_of(kind), source="test")
         assert isinstance(config, entry.config)
         assert isinstance(build_network(config), torch.nn.Module)
-    with pytest.raises(UsageError, match="use one of: cyclegan, decoder, esa-cyclegan, latent-unet, nafnet, unet"):
+    with pytest.raises(UsageError, match="one of: cyclegan, decoder, esa-cyclegan, latent-unet, nafnet, refiner, unet"):
         parse_head_config({"kind": "nope"}, source="test")
 
 

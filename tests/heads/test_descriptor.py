@@ -21,7 +21,7 @@ def test_every_kind_is_described(kind: str):
     assert described.parameters == sum(weight.numel() for weight in network.parameters())
     assert Head(network, config).descriptor == described
     small, large = described.flops(128, 128), described.flops(256, 256)
-    assert small > 1e7 and large == pytest.approx(4 * small, rel=0.1)
+    assert small > 1e7 and large == pytest.approx(4 * small, rel=0.15)  # attention in a VAE grows faster
 
 
 def test_flops_are_those_of_the_padded_image():

@@ -70,6 +70,8 @@ def test_saved_and_loaded_it_is_whole(tmp_path: Path):
     head.save_pretrained(tmp_path)
     again = Head.from_pretrained(tmp_path)
     assert again.digest == head.digest and again.config == head.config
+    card = (tmp_path / "README.md").read_text()
+    assert "with that model's own VAE" in card and "head(latents, strength=1.0)" in card
     assert torch.equal(again(latents), head(latents))
 
 
@@ -79,8 +81,7 @@ def test_the_real_decoder_gives_the_pipelines_images(flux_pair: ModelPair):
     from topcoat.training import TrainConfig, run_config
     from topcoat.training.start import starting_point
 
-    decoder = load_vae(flux_pair.distilled).decoder
-    config, head = starting_point(run_config("latent-unet"), None, decoder)
+    config, head = starting_point(run_config("latent-unet"), None, load_vae(flux_pair.distilled))
     assert isinstance(config, TrainConfig) and head is not None and head.config == config.head
     generator = load_generator(flux_pair.distilled)
     latents = generator.generate_latents(["studio portrait"], [0])

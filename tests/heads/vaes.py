@@ -17,4 +17,6 @@ TINY_VAE: dict[str, Any] = {
 
 def settings_of(kind: str) -> dict[str, Any]:
     """The settings that a kind of head cannot do without."""
-    return {"kind": kind, **({"vae": TINY_VAE, "latent_channels": 4, "vae_scale": 4} if kind == "latent-unet" else {})}
+    latent = {"vae": TINY_VAE, "latent_channels": 4, "vae_scale": 4}
+    needed: dict[str, Any] = {"latent-unet": latent, "refiner": {"latent": latent}}
+    return {"kind": kind, **needed.get(kind, {})}

@@ -17,7 +17,8 @@ from topcoat.cost import pair_cost
 from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.evaluation import TwoSample, gap_closed
 from topcoat.generators.base import ModelPair
-from topcoat.heads import Head, LatentUNetConfig
+from topcoat.heads import Head, LatentUNetConfig, RefinerConfig
+from topcoat.pairs import PairDataset
 from topcoat.prompts import held_out_prompts
 from topcoat.proof.store import to_bytes, to_floats
 from topcoat.reproduction import Reproduction, Study, study_runs
@@ -119,6 +120,22 @@ def test_a_head_that_changes_latents_is_fitted_to_the_pair(study: Made, flux_pai
     assert head.head_tflop > decoding
     assert head.pipeline_tflop == pytest.approx(found.distilled.tflop - decoding + head.head_tflop)
     assert found.best_of(("latent-unet",)) == head and found.best_of(("unet", "decoder")) is None
+
+
+def test_a_refiner_goes_on_from_a_head_of_images_and_the_baselines_own_latents(
+    study: Made, runs: list[Any], flux_pair: ModelPair
+) -> None:
+    paired = runs[0].config
+    head = RefinerConfig(painter=paired.head, latent=LatentUNetConfig(channels=(4,)))
+    config = tiny("refined", head=head, latent=LatentConfig(), crop_px=None, flip=False, starts_from="paired")
+    work = study(runs=study_runs([paired, config], flux_pair))
+    found, _ = run(work)
+    before, after = found.heads
+    assert after.kind == "refiner" and after.takes == "image" and after.head_tflop > before.head_tflop
+    assert after.pipeline_tflop == pytest.approx(found.distilled.tflop + after.head_tflop)
+    pair = PairDataset.open(work.folder / "pairs")[0]
+    assert pair.latents is not None and pair.baseline_latents is not None
+    assert pair.latents.shape == pair.baseline_latents.shape
 
 
 def test_its_files(study: Made) -> None:

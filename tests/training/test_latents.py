@@ -266,7 +266,7 @@ def test_a_run_with_transport_between_latents_resumes_exactly(
 
 
 def test_a_skipped_step_of_latents_is_not_remembered(transported: TrainConfig, vae: Vae, features: FeatureNet):
-    config, start = starting_point(transported, None, vae.decoder)
+    config, start = starting_point(transported, None, vae)
     assert config.latent is not None and start is not None
     trainer = LatentTrainer(config, config.latent, features, Processes("cpu", "float32"), start)
     good, bad = torch.zeros(5, 6, 6, 6), torch.full((5, 6, 6, 6), torch.nan)

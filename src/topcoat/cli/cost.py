@@ -50,7 +50,7 @@ def cost(
         typer.Option(
             "--head",
             metavar="DIR",
-            help="Head folder, embedded (the default), embedded-latent, embedded-decoder, or none.",
+            help="Head folder, embedded (the default), embedded-refiner, embedded-decoder, or none.",
         ),
     ] = None,
     size: Annotated[int | None, typer.Option("--size", min=16, help="Side in px; the pair's own by default.")] = None,

@@ -27,7 +27,7 @@ _SHIPPED: Mapping[str | None, EmbeddedHead] = {
     None: "image",
     EMBEDDED_HEAD: "image",
     "embedded-decoder": "decoder",
-    "embedded-latent": "latent",
+    "embedded-refiner": "refiner",
 }
 
 PairOption = Annotated[
@@ -37,8 +37,8 @@ HeadOption = Annotated[
     str | None,
     typer.Option(
         "--head",
-        help="Head folder or hub id; by default the mini pair's embedded one, which changes images; embedded-latent "
-        "changes latents, embedded-decoder decodes them.",
+        help="Head folder or hub id; by default the mini pair's embedded one, which changes images; embedded-refiner "
+        "sends them through the VAE as well, embedded-decoder decodes latents.",
         metavar="DIR",
     ),
 ]

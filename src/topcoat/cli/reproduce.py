@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 _RUNS = (
-    "paper-unet,paper-cyclegan,paper-esa,best-unet,finish-unet,taught-latent-unet,finish-latent-unet,decoder,"
-    "finish-decoder"
+    "paper-unet,paper-cyclegan,paper-esa,best-unet,finish-unet,taught-latent-unet,finish-latent-unet,refiner,"
+    "decoder,finish-decoder"
 )
 _HELD_OUT_SEED = 1
 

@@ -23,7 +23,7 @@ app = typer.Typer()
     "train",
     examples=(
         "topcoat train unet --data pairs/ -o runs/unet",
-        "topcoat train latent-unet --data pairs/ -o runs/latent --pair mini",
+        "topcoat train refiner --data pairs/ -o runs/refiner --init-from runs/unet",
         "topcoat train paper-unet --data pairs/ -o runs/paper --images 200000",
         "topcoat train paper-cyclegan --data pairs/ -o runs/narrow --set head.base_channels=16",
         "topcoat train my-run.yaml --data pairs/ -o runs/mine --init-from runs/unet --dry-run",
@@ -36,8 +36,8 @@ def train(
         str,
         typer.Argument(
             metavar="RUN",
-            help="best-unet (or unet), finish-unet, latent-unet, taught-latent-unet, finish-latent-unet, decoder, "
-            "finish-decoder, "
+            help="best-unet (or unet), finish-unet, latent-unet, taught-latent-unet, finish-latent-unet, refiner, "
+            "decoder, finish-decoder, "
             "paper-unet, paper-cyclegan, paper-esa, debug, or a YAML file.",
         ),
     ],
@@ -69,7 +69,7 @@ def train(
         typer.Option(
             "--pair",
             metavar="NAME|FILE",
-            help="The model pair whose VAE a latent-unet works with; by default the one that the data names.",
+            help="The pair whose VAE a latent-unet or refiner works with; by default the one that the data names.",
         ),
     ] = None,
     dry_run: DryRunOption = False,
@@ -77,7 +77,7 @@ def train(
     """Train a head on pairs; the run folder is then a head folder for every other command."""
     from topcoat.generators.presets import model_pair
     from topcoat.generators.vae import load_vae
-    from topcoat.heads.latent_unet import LatentUNetConfig
+    from topcoat.heads.refiner import latent_config
     from topcoat.pairs.dataset import PairDataset
     from topcoat.training import train as train_head
     from topcoat.training.runs import run_config, with_settings
@@ -97,7 +97,7 @@ def train(
             _tell_plan(out, config, total, dataset, output)
         return
     vae = None
-    if isinstance(config.head, LatentUNetConfig):
+    if latent_config(config.head) is not None:
         vae = load_vae(model_pair(pair or dataset.manifest.pair).distilled)
     if not first:
         for _ in train_head(config, dataset, output, images=images, init_from=start, teacher=taught_by, vae=vae):

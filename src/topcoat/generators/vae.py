@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -60,12 +59,13 @@ class VaeDecoder(nn.Module):
 class VaeEncoder(nn.Module):
     """Maps images ``(N, 3, H, W)`` in [0, 1] to latents ``(N, C, H / scale, W / scale)`` of the denoiser's scale.
 
-    ``vae`` is a whole VAE, which is taken apart; frozen. Where the VAE gives a distribution it is the mode.
+    ``config`` is as for `VaeDecoder`, and so are the weights: random, frozen, and those of the VAE without its decoder.
+    Where the VAE gives a distribution it is the mode.
     """
 
-    def __init__(self, vae: nn.Module) -> None:
+    def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
-        self.vae: Any = _without(vae, _DECODING)
+        self.vae: Any = _without(_built(config), _DECODING)
 
     def forward(self, images: Tensor) -> Tensor:
         """The latents of ``images``."""
@@ -82,10 +82,11 @@ class Vae:
     @classmethod
     def of(cls, vae: Any) -> Vae:
         """The halves of a whole VAE of diffusers, which is left as it is."""
-        decoder = VaeDecoder({**vae.config, "_class_name": type(vae).__name__})
-        whole = copy.deepcopy(vae).float()
-        decoder.load_state_dict({f"vae.{name}": value for name, value in _state_without(whole, _ENCODING).items()})
-        return cls(VaeEncoder(whole), decoder)
+        config = {**vae.config, "_class_name": type(vae).__name__}
+        encoder, decoder = VaeEncoder(config), VaeDecoder(config)
+        for half, missing in ((encoder, _DECODING), (decoder, _ENCODING)):
+            half.load_state_dict({f"vae.{name}": value for name, value in _state_without(vae, missing).items()})
+        return cls(encoder, decoder)
 
 
 def load_vae(spec: GeneratorSpec) -> Vae:

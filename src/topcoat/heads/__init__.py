@@ -9,6 +9,7 @@ from topcoat.heads.gates import GateDecision, GateRules, Gates, calibrate_gates
 from topcoat.heads.latent_unet import LatentUNet, LatentUNetConfig
 from topcoat.heads.nafnet import NAFNet, NAFNetConfig
 from topcoat.heads.network import HeadConfig, LatentHeadConfig
+from topcoat.heads.refiner import Refiner, RefinerConfig
 from topcoat.heads.registry import KINDS, build_network
 from topcoat.heads.unet import UNet, UNetConfig
 
@@ -30,6 +31,8 @@ __all__ = [
     "LatentUNetConfig",
     "NAFNet",
     "NAFNetConfig",
+    "Refiner",
+    "RefinerConfig",
     "ResNetGenerator",
     "UNet",
     "UNetConfig",

@@ -56,6 +56,11 @@ _LATENTS = (
     "those of its baseline. ",
     "images = head(latents)  # latents: (N, {channels}, h, w), as the denoiser leaves them",
 )
+_CHANGED_LATENTS = (
+    "A network that changes the latents of a distilled diffusion model and decodes them, with that model's own VAE "
+    "decoder, to an image like those of its baseline. ",
+    "images = head(latents, strength=1.0)  # latents: (N, {channels}, h, w), as the denoiser leaves them",
+)
 _APART = ("licences", "figures")
 """Facts that have a section of their own."""
 
@@ -68,7 +73,7 @@ def render_card(described: HeadDescriptor, *, digest: str, facts: Mapping[str, A
     rows = "\n".join(
         f"- {name.replace('_', ' ')}: {_plain(value)}" for name, value in facts.items() if name not in _APART
     )
-    what, usage = _IMAGES if described.takes == "image" else _LATENTS
+    what, usage = _text_of(described)
     return _TEMPLATE.format(
         kind=described.name,
         what=what,
@@ -81,6 +86,13 @@ def render_card(described: HeadDescriptor, *, digest: str, facts: Mapping[str, A
         licences=_licences(facts.get("licences")),
         figures=_figures(facts.get("figures")),
     )
+
+
+def _text_of(described: HeadDescriptor) -> tuple[str, str]:
+    """What the head does, and a line that uses it."""
+    if described.takes == "image":
+        return _IMAGES
+    return _CHANGED_LATENTS if described.has_strength else _LATENTS
 
 
 def _licences(licences: Any) -> str:

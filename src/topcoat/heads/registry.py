@@ -17,10 +17,11 @@ from topcoat.heads.esa_cyclegan import ESACycleGANConfig, ESAResNetGenerator
 from topcoat.heads.latent_unet import LatentUNet, LatentUNetConfig
 from topcoat.heads.nafnet import NAFNet, NAFNetConfig
 from topcoat.heads.network import HeadConfig
+from topcoat.heads.refiner import Refiner, RefinerConfig
 from topcoat.heads.unet import UNet, UNetConfig
 
 AnyHeadConfig = Annotated[
-    UNetConfig | NAFNetConfig | CycleGANConfig | ESACycleGANConfig | DecoderConfig | LatentUNetConfig,
+    UNetConfig | NAFNetConfig | CycleGANConfig | ESACycleGANConfig | DecoderConfig | LatentUNetConfig | RefinerConfig,
     Field(discriminator="kind"),
 ]
 """The settings that a training config may hold, told apart by ``kind``."""
@@ -40,6 +41,7 @@ KINDS: Mapping[str, HeadKind] = {
     "esa-cyclegan": HeadKind(ESACycleGANConfig, ESAResNetGenerator),
     "latent-unet": HeadKind(LatentUNetConfig, LatentUNet),
     "nafnet": HeadKind(NAFNetConfig, NAFNet),
+    "refiner": HeadKind(RefinerConfig, Refiner),
     "unet": HeadKind(UNetConfig, UNet),
 }
 

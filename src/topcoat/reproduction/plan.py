@@ -11,7 +11,8 @@ from topcoat.cost.ownership import TRAINING_PASSES
 from topcoat.cost.table import DECODE_ROW
 from topcoat.generators.base import ModelPair
 from topcoat.heads.descriptor import describe
-from topcoat.heads.latent_unet import LatentUNetConfig, change_flops
+from topcoat.heads.latent_unet import change_flops
+from topcoat.heads.refiner import latent_config
 from topcoat.proof.collect import TIMED_BATCHES_BESIDE
 from topcoat.training.config import TrainConfig
 
@@ -88,8 +89,9 @@ def training_tflop(config: TrainConfig, pair: ModelPair) -> float:
     if config.cycle is not None:  # there and back, and each again for the cycle and for the identity
         passes = 2 + 2 * (config.cycle.cycle > 0) + 2 * (config.cycle.identity > 0)
     painting = describe(config.head).flops(width, height)
-    if config.latent is not None and isinstance(config.head, LatentUNetConfig):
-        change = change_flops(config.head, width, height)
-        decoding = painting - change if config.latent.transport else 0
+    changed = latent_config(config.head)
+    if config.latent is not None and changed is not None:
+        change = change_flops(changed, width, height)
+        decoding = describe(changed).flops(width, height) - change if config.latent.transport else 0
         return (TRAINING_PASSES * (change + decoding) + decoding) / TERA
     return TRAINING_PASSES * passes * painting / TERA

@@ -10,8 +10,8 @@ from topcoat.cost import components_of
 from topcoat.errors import UsageError
 from topcoat.generators.base import ModelPair
 from topcoat.heads.cyclegan import ResNetSettings
-from topcoat.heads.latent_unet import LatentUNetConfig
 from topcoat.heads.network import LatentHeadConfig
+from topcoat.heads.refiner import latent_config
 from topcoat.reproduction.plan import training_tflop
 from topcoat.training import RUNS, TrainConfig, run_config, with_settings
 from topcoat.training.start import fitted
@@ -24,10 +24,11 @@ STUDY_RUNS = (
     "finish-unet",
     "taught-latent-unet",
     "finish-latent-unet",
+    "refiner",
     "decoder",
     "finish-decoder",
 )
-"""The paper's three heads, and three of our own, all before and after their last stage."""
+"""The paper's three heads, and four of our own, some before and after their last stage."""
 NARROW_CHANNELS = 16
 """Channels of CycleGAN's networks where there is no GPU; the paper's have 64."""
 NARROW_IMAGES = 20_000
@@ -82,7 +83,8 @@ def study_runs(
             changes |= _narrower(config, train_images)
             tflop = training_tflop(config, pair)
             reasons.append(f"no GPU, and at the paper's size training takes {tflop:.2g} TFLOP for each image seen")
-        if isinstance(head, LatentUNetConfig) and head.vae is None:
+        latent = latent_config(head)
+        if latent is not None and latent.vae is None:
             config = fitted(config, components_of(pair.distilled).configs["vae"])
         elif named and isinstance(head, LatentHeadConfig):
             channels = int(components_of(pair.distilled).configs["vae"]["latent_channels"])

@@ -20,7 +20,7 @@ from topcoat.generators.base import Generator, ModelPair, check_request
 from topcoat.generators.diffusers import load_pair
 from topcoat.generators.vae import load_vae
 from topcoat.heads.base import Head
-from topcoat.heads.latent_unet import LatentUNetConfig
+from topcoat.heads.refiner import latent_config
 from topcoat.pairs.build import build_pairs
 from topcoat.pairs.dataset import PairDataset
 from topcoat.pairs.manifest import pair_identity, versions
@@ -162,7 +162,7 @@ class Reproduction:
             self._training_prompts,
             self.pair,
             batch_size=self._pair_batch_size,
-            painting=Painting(latents=True),
+            painting=Painting(latents=True, baseline_latents=self._compares_latents()),
             generators=self._generators,
             baseline_from=self._baseline_from,
             on_progress=lambda done, total: progress(done, total, ""),
@@ -176,7 +176,7 @@ class Reproduction:
     def _train(self, run: StudyRun, progress: Progress) -> StageResult:
         if self._dataset is not None:
             start, teacher = (self._head_of(name) for name in (run.config.starts_from, run.config.teacher))
-            vae = load_vae(self.pair.distilled) if isinstance(run.config.head, LatentUNetConfig) else None
+            vae = load_vae(self.pair.distilled) if latent_config(run.config.head) is not None else None
             steps = train(
                 run.config,
                 self._dataset,
@@ -198,6 +198,10 @@ class Reproduction:
                 f"({figures['psnr_db_of_doing_nothing']:.2f} without a head)"
             )
         return StageResult(sentence, {"images_seen": facts["images_seen"], **figures})
+
+    def _compares_latents(self) -> bool:
+        """Whether a run compares latents with those of baseline images that are painted here; others' have none."""
+        return self._baseline_from is None and any(run.config.latent is not None for run in self.runs)
 
     def _finished(self, run: StudyRun) -> Head | None:
         """The head of a run that needs no pairs any more: it may come from another machine, without them."""

@@ -166,8 +166,10 @@ class TrainConfig(StrictModel):
             raise ValueError("latent compares latents, losses and cycle compare images; leave the others out")
         if self.latent is not None and not self.latent.l1:
             raise ValueError("l1 of latent is 0, which is all that ties an output to its own image; give it above 0")
-        if self.latent is not None and self.head.kind != "latent-unet":
+        if self.latent is not None and self.head.kind not in ("latent-unet", "refiner"):
             raise ValueError(f"latent trains heads that change latents, not {self.head.kind}; use losses instead")
+        if self.latent is None and self.head.kind == "refiner":
+            raise ValueError("a refiner is trained on latents alone; give latent in place of losses and cycle")
         if self.cycle is not None and any(weights.values()):
             raise ValueError("losses are for paired training and cycle is for unpaired; leave one of them out")
         if self.cycle is not None and not (self.cycle.cycle or self.cycle.identity or self.cycle.adversarial):
@@ -182,8 +184,8 @@ class TrainConfig(StrictModel):
             raise ValueError(
                 f"the head {self.head.kind} decodes latents, which cycle cannot train; give losses instead"
             )
-        if self.takes_latents and self.flip:
-            raise ValueError(f"the head {self.head.kind} decodes latents, which do not mirror; set flip to false")
+        if (self.takes_latents or self.latent is not None) and self.flip:
+            raise ValueError(f"the head {self.head.kind} works on latents, which do not mirror; set flip to false")
         return self
 
     @model_validator(mode="after")

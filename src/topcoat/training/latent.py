@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from topcoat.heads.base import Head
-from topcoat.heads.latent_unet import LatentUNet
+from topcoat.heads.refiner import latent_part
 from topcoat.training import losses
 from topcoat.training.adversarial import discriminator_loss, generator_loss
 from topcoat.training.batches import Batch
@@ -43,10 +43,10 @@ def target_encoder(encoder: nn.Module) -> Callable[[Tensor], Tensor]:
 
 
 class LatentTrainer:
-    """Trains a `LatentUNet` against the latents of baseline images, which batches bring as their targets.
+    """Trains what changes latents, of a `LatentUNet` or a `Refiner`, against the latents of baseline images.
 
-    The head starts from ``start``, of the run's settings; the discriminator from ``config.seed``. Nothing here draws
-    from torch's global random generator.
+    Batches bring both. The head starts from ``start``, of the run's settings; the discriminator from ``config.seed``.
+    Nothing here draws from torch's global random generator.
     """
 
     def __init__(
@@ -58,17 +58,16 @@ class LatentTrainer:
         start: Head,
     ) -> None:
         self._config, self._weights, self._features, self._processes = config, weights, features, processes
-        network = copy.deepcopy(start.network).requires_grad_(True)
-        assert isinstance(network, LatentUNet)
-        network.decoder.requires_grad_(False)
-        self._network = network
-        self._learners = {"head": new_learner(network, config, processes)}
-        self._ema = Ema(network)
+        self._network = copy.deepcopy(start.network).requires_grad_(False)
+        self._part = latent_part(self._network)
+        self._part.change.requires_grad_(True)
+        self._learners = {"head": new_learner(self._network, config, processes)}
+        self._ema = Ema(self._network)
         self._critic: LatentDiscriminator | None = None
         if weights.adversarial:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(config.seed)
-                self._critic = LatentDiscriminator(network.config.latent_channels, weights.discriminator_channels)
+                self._critic = LatentDiscriminator(self._part.config.latent_channels, weights.discriminator_channels)
             self._learners["discriminator"] = new_learner(self._critic, config, processes)
         self._moments = SetMoments() if weights.transport else None
 
@@ -120,7 +119,7 @@ class LatentTrainer:
         share, weights = 1 / self._config.accumulate, self._weights
         latents_y = placed(piece.targets, self._processes)
         with self._processes.autocast():
-            latents_z = self._network.changed(placed(piece.latents, self._processes)).float()
+            latents_z = self._part.changed(placed(piece.latents, self._processes)).float()
         terms = {"l1": (latents_z - latents_y).abs().mean()}
         if weights.spectrum:
             terms["spectrum"] = losses.latent_spectrum_loss(latents_z, latents_y)
@@ -156,7 +155,7 @@ class LatentTrainer:
         apart.
         """
         with self._processes.autocast():
-            return embedding_of(self._features(self._network.decoder(latents)))
+            return embedding_of(self._features(self._part.decoder(latents)))
 
     def _teach(self, critic: LatentDiscriminator, z: Tensor, y: Tensor, spread: Tensor, share: float) -> float:
         """Add the discriminator's gradient; gives its loss."""

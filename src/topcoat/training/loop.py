@@ -16,6 +16,7 @@ from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.generators.vae import Vae
 from topcoat.heads.base import Head
 from topcoat.heads.network import LatentHeadConfig, channels_last
+from topcoat.heads.refiner import Refiner, latent_config
 from topcoat.training.batches import PairBatches, PairBytes, PairSource, UnpairedBatches
 from topcoat.training.config import TrainConfig
 from topcoat.training.folder import Progress, RunFolder
@@ -23,6 +24,7 @@ from topcoat.training.interrupts import held_back
 from topcoat.training.latent import LatentTrainer, target_encoder
 from topcoat.training.losses import HasStages
 from topcoat.training.memory import VALIDATING, memory_advice, step_advice
+from topcoat.training.painted import PaintedPairs
 from topcoat.training.paired import PairedTrainer
 from topcoat.training.processes import Processes
 from topcoat.training.records import TrainRecord, ValidationRecord
@@ -89,22 +91,24 @@ def train(
             f"the run {config.name} learns from a head of {config.teacher}; train that first and give its folder "
             "(--teacher, or teacher in Python)"
         )
-    config, init_from = starting_point(config, init_from, None if vae is None else vae.decoder)
+    config, start = starting_point(config, init_from, vae)
     net = _feature_net(features)
-    channels = config.head.latent_channels if isinstance(config.head, LatentHeadConfig) else None
+    latents = config.head if isinstance(config.head, LatentHeadConfig) else latent_config(config.head)
     identity = {
         "config": config.identity(),
         "dataset_digest": dataset.digest,
         "features_digest": str(getattr(net, "digest", "unnamed")),
     }
-    if init_from is not None:
-        identity["init_from"] = init_from.digest
+    if start is not None:
+        identity["init_from"] = start.digest
     source = dataset.split("train")
     if teacher is not None:
         identity["teacher"] = teacher.digest
         source = TaughtPairs(source, teacher)
+    if start is not None and isinstance(start.network, Refiner):
+        source = PaintedPairs(source, start.network)
     encode = None if config.latent is None or vae is None else target_encoder(vae.encoder)
-    pairs = PairBytes(source, config.cache_mebibytes, channels, encode)
+    pairs = PairBytes(source, config.cache_mebibytes, None if latents is None else latents.latent_channels, encode)
     folder = RunFolder(Path(output) if output is not None else Path("runs") / config.name, identity)
     if len(pairs) < config.batch_size:
         raise DataError(
@@ -112,7 +116,7 @@ def train(
             "build more pairs, or lower batch_size"
         )
     origin = {**_origin(dataset), "training_pairs": len(pairs), **identity}
-    return _steps(config, pairs, dataset.split("val"), net, folder, origin, init_from, teacher, vae)
+    return _steps(config, pairs, dataset.split("val"), net, folder, origin, start, teacher, vae)
 
 
 def _steps(
@@ -139,6 +143,7 @@ def _steps(
     elif config.latent is not None:
         assert start is not None and vae is not None
         vae.encoder.to(processes.device)
+        start.to(processes.device)
         trainer = LatentTrainer(config, config.latent, features, processes, start)
     else:
         trainer = PairedTrainer(config, features, processes, start)

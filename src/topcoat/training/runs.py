@@ -12,6 +12,7 @@ from topcoat.heads.cyclegan import CycleGANConfig
 from topcoat.heads.decoder import DecoderConfig
 from topcoat.heads.esa_cyclegan import ESACycleGANConfig
 from topcoat.heads.latent_unet import LatentUNetConfig
+from topcoat.heads.refiner import RefinerConfig
 from topcoat.heads.unet import UNetConfig
 from topcoat.training.config import CycleConfig, LatentConfig, LossWeights, TrainConfig
 from topcoat.training.discriminator import DiscriminatorConfig
@@ -147,6 +148,17 @@ def finish_latent_unet() -> TrainConfig:
     )
 
 
+def refiner() -> TrainConfig:
+    """Sends what a head of `finish_unet` paints through the VAE and corrects it there; needs no latents in the pairs.
+
+    Better with the baseline's own (`Painting.baseline_latents`): what a VAE makes of an image and decodes again is told
+    from that image by a classifier, and so would a head be that learnt it.
+    """
+    return finish_latent_unet().model_copy(
+        update={"name": "refiner", "starts_from": "finish-unet", "head": RefinerConfig()}
+    )
+
+
 def finish_unet() -> TrainConfig:
     """Goes on from a head of `best_unet`: whole images, and the set of outputs drawn to the set of baseline images.
 
@@ -221,6 +233,7 @@ RUNS: Mapping[str, Callable[[], TrainConfig]] = {
     "latent-unet": latent_unet,
     "taught-latent-unet": taught_latent_unet,
     "finish-latent-unet": finish_latent_unet,
+    "refiner": refiner,
     "debug": debug,
 }
 

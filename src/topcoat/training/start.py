@@ -1,4 +1,4 @@
-"""What a run starts from: random weights, another head, or the distilled model's own VAE decoder."""
+"""What a run starts from: random weights, another head, or the distilled model's own VAE."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ from typing import Any
 import torch
 
 from topcoat.errors import UsageError
-from topcoat.generators.vae import VaeDecoder
+from topcoat.generators.vae import Vae, VaeDecoder
 from topcoat.heads.base import Head
-from topcoat.heads.latent_unet import LatentUNet, LatentUNetConfig
+from topcoat.heads.latent_unet import LatentUNetConfig
+from topcoat.heads.refiner import Refiner, RefinerConfig, latent_config, latent_part
+from topcoat.heads.registry import build_network
 from topcoat.training.config import TrainConfig
 
 
 def with_vae(config: TrainConfig, decoder: VaeDecoder) -> TrainConfig:
-    """``config`` with a latent head's VAE set to ``decoder``'s; any other head needs none, and stays as it is."""
+    """``config`` with the VAE of a head that changes latents set to ``decoder``'s; any other stays as it is."""
     head = config.head
-    if not isinstance(head, LatentUNetConfig):
-        return config
     vae = {"vae": decoder.config, "latent_channels": decoder.latent_channels, "vae_scale": decoder.scale}
+    if isinstance(head, RefinerConfig):
+        vae = {"latent": head.latent.model_copy(update=vae)}
+    elif not isinstance(head, LatentUNetConfig):
+        return config
     return config.model_copy(update={"head": head.model_copy(update=vae)})
 
 
@@ -29,30 +33,35 @@ def fitted(config: TrainConfig, vae: Mapping[str, Any]) -> TrainConfig:
         return with_vae(config, VaeDecoder(vae))
 
 
-def starting_point(
-    config: TrainConfig, init_from: Head | None, decoder: VaeDecoder | None
-) -> tuple[TrainConfig, Head | None]:
+def starting_point(config: TrainConfig, init_from: Head | None, vae: Vae | None) -> tuple[TrainConfig, Head | None]:
     """The settings and the head that a run starts with; None for random weights.
 
-    A latent head starts with the weights of ``decoder``, and a change of nothing whose inner weights come from the
-    run's seed. Raises `UsageError` for a head to start from that is missing or of other settings.
+    A head that changes latents starts with the weights of ``vae``, and a change of nothing whose inner weights come
+    from the run's seed; a refiner takes the head that paints from ``init_from``, which may be a refiner to go on with
+    too. Raises `UsageError` for a head to start from that is missing or of other settings.
     """
     if config.starts_from is not None and init_from is None:
         raise UsageError(
             f"the run {config.name} goes on from a head of {config.starts_from}; train that first and give its folder "
             "(--init-from, or init_from in Python)"
         )
-    if isinstance(config.head, LatentUNetConfig):
-        if init_from is None and decoder is None:
+    changed = latent_config(config.head)
+    if changed is not None:
+        if init_from is None and vae is None:
             raise UsageError(
                 f"the head {config.head.kind} decodes with the distilled model's own VAE; give it (--pair, or vae in "
                 "Python)"
             )
-        if init_from is not None and config.head.vae is None and isinstance(init_from.network, LatentUNet):
-            config = with_vae(config, init_from.network.decoder)
-        elif init_from is None and decoder is not None:
-            config = with_vae(config, decoder)
-            init_from = _undecided(config, decoder)
+        goes_on = init_from is not None and latent_config(init_from.config) is not None
+        if init_from is not None and goes_on and changed.vae is None:
+            config = with_vae(config, latent_part(init_from.network).decoder)
+        elif not goes_on and vae is not None:
+            config = with_vae(config, vae.decoder)
+        head = config.head
+        if isinstance(head, RefinerConfig):
+            init_from = _with_painter(config, head, init_from, vae)
+        elif init_from is None and vae is not None:
+            init_from = _undecided(config, vae)
     if init_from is not None and init_from.config != config.head:
         raise UsageError(
             f"the head to start from is a {init_from.config.kind} of other settings than the run's {config.head.kind}; "
@@ -61,11 +70,32 @@ def starting_point(
     return config, init_from
 
 
-def _undecided(config: TrainConfig, decoder: VaeDecoder) -> Head:
-    """A latent head that changes nothing yet."""
-    assert isinstance(config.head, LatentUNetConfig)
+def _undecided(config: TrainConfig, vae: Vae) -> Head:
+    """A head that changes no latents yet."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        network = LatentUNet(config.head)
-    network.decoder.load_state_dict(decoder.state_dict())
+        network = build_network(config.head)
+    latent_part(network).decoder.load_state_dict(vae.decoder.state_dict())
     return Head(network, config.head)
+
+
+def _with_painter(config: TrainConfig, head: RefinerConfig, init_from: Head | None, vae: Vae | None) -> Head:
+    """A refiner to go on with as it is, or a new one that has the head of images ``init_from`` paint."""
+    if init_from is None:
+        raise UsageError(
+            "a refiner needs a trained head of images that paints; give its folder (--init-from, or init_from in "
+            "Python)"
+        )
+    if isinstance(init_from.config, RefinerConfig) or vae is None:
+        return init_from
+    if init_from.config != head.painter:
+        raise UsageError(
+            f"the head to start from is a {init_from.config.kind} of other settings than the run's head.painter; give "
+            "head.painter the settings in that head's config.json"
+        )
+    start = _undecided(config, vae)
+    network = start.network
+    assert isinstance(network, Refiner)
+    network.painter.load_state_dict(init_from.network.state_dict())
+    network.encoder.load_state_dict(vae.encoder.state_dict())
+    return start

@@ -1,0 +1,87 @@
+"""The refiner: what another head paints is sent through the distilled model's VAE, and its latents are corrected there.
+
+A head of images reaches the look of the baseline, but its own up-sampling and borders leave marks that no baseline
+image has, too faint to see and plain to a network. A VAE cannot hold them: encoded and decoded again, an image carries
+the marks of that decoder and no others, as the baseline's own do. What the way through the VAE loses of the set of
+baseline images, and what is left to tell one from the other, a small network changes in the latents between.
+
+It costs an encoding, a decoding and that small network beside the head that paints, and takes any image: pairs without
+latents are enough to train it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from topcoat.errors import UsageError
+from topcoat.generators.vae import VaeEncoder
+from topcoat.heads.latent_unet import LatentUNet, LatentUNetConfig
+from topcoat.heads.nafnet import NAFNet, NAFNetConfig
+from topcoat.heads.network import HeadConfig
+from topcoat.heads.unet import UNet, UNetConfig
+from topcoat.images import crop_to, pad_to_multiple
+
+
+class RefinerConfig(HeadConfig):
+    """Shape of a `Refiner`: the head that paints, and what changes its latents and decodes them.
+
+    Of the default 0.99 M parameters are trained; the 1.00 M of the head that paints and both halves of the VAE are not.
+    """
+
+    kind: Literal["refiner"] = "refiner"  # pyright: ignore[reportIncompatibleVariableOverride] - it is frozen
+    painter: Annotated[UNetConfig | NAFNetConfig, Field(discriminator="kind")] = UNetConfig()
+    latent: LatentUNetConfig = LatentUNetConfig()
+
+    @property
+    def size_multiple(self) -> int:
+        """The side of a latent; what the painter needs beyond it is padded inside."""
+        return self.latent.vae_scale
+
+    @property
+    def smallest_px(self) -> int:
+        """What the painter needs, in whole latents."""
+        return -(-self.painter.smallest_px // self.size_multiple) * self.size_multiple
+
+
+class Refiner(nn.Module):
+    """Maps images ``(N, 3, H, W)`` in [0, 1] to the change to add to them, of the same shape and without bounds.
+
+    H and W are multiples of ``config.size_multiple``. Strength 0 is the image itself, not the VAE's idea of it.
+    """
+
+    def __init__(self, config: RefinerConfig) -> None:
+        super().__init__()
+        if config.latent.vae is None:
+            raise UsageError(
+                "this refiner does not say which VAE it works with; train it with that VAE, or give head.latent.vae"
+            )
+        self.config = config
+        self.painter = UNet(config.painter) if isinstance(config.painter, UNetConfig) else NAFNet(config.painter)
+        self.encoder = VaeEncoder(config.latent.vae)
+        self.latent = LatentUNet(config.latent)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The change to add to ``images`` ``(N, 3, H, W)``, of the same shape."""
+        return self.latent(self.painted(images)) - images
+
+    def painted(self, images: Tensor) -> Tensor:
+        """The latents ``(N, C, H / scale, W / scale)`` of what the painter makes of ``images``; these are changed."""
+        padded, size = pad_to_multiple(images, self.config.painter.size_multiple)
+        return self.encoder((images + crop_to(self.painter(padded), size)).clamp(0, 1))
+
+
+def latent_config(head: HeadConfig) -> LatentUNetConfig | None:
+    """The settings of what changes latents in a head; None for a head that does not."""
+    if isinstance(head, RefinerConfig):
+        return head.latent
+    return head if isinstance(head, LatentUNetConfig) else None
+
+
+def latent_part(network: nn.Module) -> LatentUNet:
+    """The network in a head that changes latents, and decodes them."""
+    part = network.latent if isinstance(network, Refiner) else network
+    assert isinstance(part, LatentUNet)
+    return part
