@@ -1,7 +1,7 @@
 """Stages 9 to 11: the studies, and from them the embedded heads, made as a user makes them: `topcoat reproduce`.
 
-The best U-Net and the best decoder go into the package, and the refiner. The
-thresholds of the filter ``same-subject`` and of the heads' gates are measured on the studies' pairs.
+The best U-Net and the best decoder go into the package, and the refiner. The thresholds of the filter ``same-subject``
+and of the heads' gates are measured on the studies' pairs.
 """
 
 from __future__ import annotations

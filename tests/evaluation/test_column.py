@@ -24,8 +24,11 @@ def test_keeps_the_type_and_none_of_what_it_was_given() -> None:
     assert column.rows.dtype == torch.uint8 and column.rows.shape == (2, 1, 4, 4) and bool((column.rows == 7).all())
 
 
-def test_lies_in_one_piece_of_memory_whose_size_follows_the_rows() -> None:
+@pytest.mark.parametrize(
+    ("count", "width", "most"), [(3000, 2, 2**20), (40, 3 * 128 * 128, 2 * 40 * 3 * 128 * 128 * 4)]
+)
+def test_lies_in_one_piece_of_memory_whose_size_follows_the_rows(count: int, width: int, most: int) -> None:
     column = Column()
-    for _ in range(3000):
-        column.add(torch.zeros(1, 2))
-    assert column.rows.untyped_storage().nbytes() <= 2 * 4 * 2 * 3000
+    for _ in range(count):
+        column.add(torch.zeros(1, width))
+    assert column.rows.untyped_storage().nbytes() <= most

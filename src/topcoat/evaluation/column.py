@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-_FIRST_ROWS = 1024
+_FIRST_BYTES = 2**20
 
 
 class Column:
@@ -31,7 +31,8 @@ class Column:
         """Copy ``(B, ...)`` rows to the end."""
         room, needed = self._room, self._count + len(rows)
         if room is None or needed > len(room):
-            larger = rows.new_empty((max(needed, _FIRST_ROWS, 2 * self._count), *rows.shape[1:]), device="cpu")
+            first = _FIRST_BYTES // max(1, rows[:1].nbytes)
+            larger = rows.new_empty((max(needed, first, 2 * self._count), *rows.shape[1:]), device="cpu")
             if room is not None:
                 larger[: self._count] = room[: self._count]
             self._room = room = larger
