@@ -88,10 +88,9 @@ def training_tflop(config: TrainConfig, pair: ModelPair) -> float:
     passes = 1
     if config.cycle is not None:  # there and back, and each again for the cycle and for the identity
         passes = 2 + 2 * (config.cycle.cycle > 0) + 2 * (config.cycle.identity > 0)
-    painting = describe(config.head).flops(width, height)
     changed = latent_config(config.head)
     if config.latent is not None and changed is not None:
         change = change_flops(changed, width, height)
         decoding = describe(changed).flops(width, height) - change if config.latent.transport else 0
         return (TRAINING_PASSES * (change + decoding) + decoding) / TERA
-    return TRAINING_PASSES * passes * painting / TERA
+    return TRAINING_PASSES * passes * describe(config.head).flops(width, height) / TERA
