@@ -169,11 +169,11 @@ def gaussian_blur(images: Tensor, sigma_px: float) -> Tensor:
     offsets = torch.arange(-radius, radius + 1, dtype=images.dtype, device=images.device)
     weights = torch.exp(-0.5 * (offsets / sigma_px).square())
     weights = weights / weights.sum()
-    channels = images.shape[1]  # one convolution per channel: seven times as fast on a CPU as one over all planes
+    channels = images.shape[1]  # one convolution per channel, and channels last: the fastest there is on a CPU
     across = weights.view(1, 1, 1, -1).expand(channels, 1, 1, -1)
     padded = functional.pad(images, (radius, radius, radius, radius), mode="replicate")
-    blurred = functional.conv2d(padded, across, groups=channels)
-    return functional.conv2d(blurred, across.mT, groups=channels)
+    blurred = functional.conv2d(padded.contiguous(memory_format=torch.channels_last), across, groups=channels)
+    return functional.conv2d(blurred, across.mT, groups=channels).contiguous()
 
 
 def list_images(folder: str | Path) -> list[Path]:

@@ -45,7 +45,7 @@ def test_the_baseline_itself_is_neutral() -> None:
     assert (found.checkerboard_db, found.checkerboard_levels, found.seams) == (0, 0, pytest.approx(1, abs=0.3))
     assert found.blobs == 0 and found.halos == found.halos_baseline
     assert found.high_frequency_db == 0 > found.high_frequency_db_do_nothing
-    assert found.foreign_db == 0
+    assert found.foreign_db == found.grid_db == 0
     assert found.colour.difference == 0 < found.colour.difference_do_nothing
     assert found.colour.shift == (0, 0, 0) and found.n == 16
 
@@ -54,7 +54,7 @@ def test_doing_nothing_is_no_artefact() -> None:
     x, y = subjects()
     found = scan(x, x, y)
     assert found.changed == found.checkerboard_db == found.blobs == found.halos == found.foreign_db == 0
-    assert found.seams <= 1
+    assert found.seams <= 1 and found.grid_db <= 0
 
 
 @pytest.mark.parametrize("period", [2, 4, 8])
@@ -63,7 +63,7 @@ def test_a_grid_is_found_with_its_period_and_strength(period: int) -> None:
     z = ((x + y) / 2 + 0.08 * grid(period)).clamp(0, 1)
     found = scan(x, z, y)
     assert found.checkerboard_db > 6 and found.checkerboard_levels > 0.1
-    assert found.checkerboard_period_px == period
+    assert found.checkerboard_period_px == period and found.grid_db > 6
     peaks = grid_peaks(power_spectrum(z - x).mean(dim=0))
     assert all(peaks[longer] < peaks[period] / 2 for longer in peaks if longer > period)
 
@@ -75,6 +75,13 @@ def test_the_strength_of_a_checkerboard_is_its_amplitude() -> None:
     found = scan(x, middle + 3 / 255 * board, y)
     assert found.checkerboard_levels == pytest.approx(3, rel=0.1)
     assert found.checkerboard_db > 20
+
+
+def test_power_at_up_sampling_frequencies_does_not_ask_what_is_around_it() -> None:
+    x, y = torch.rand(2, 16, 3, SIZE_PX, SIZE_PX, generator=torch.Generator().manual_seed(0))
+    assert scan(x, (x + y) / 2, y).grid_db == pytest.approx(-6.02, abs=0.01)
+    weak = scan(x, x + 0.05 * gaussian_blur(y - x, 3) + 0.01 * grid(8), y)
+    assert weak.grid_db < -6 and weak.checkerboard_db > 6
 
 
 def test_a_tile_border_is_found() -> None:

@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from topcoat.errors import UsageError
-from topcoat.evaluation import ciede2000, colour_difference, skin_colour, skin_mask, to_lab, typology_angle
+from topcoat.evaluation import (
+    ciede2000,
+    colour_difference,
+    patch_colours,
+    skin_colour,
+    skin_mask,
+    to_lab,
+    typology_angle,
+)
 
 # Sharma, Wu and Dalal 2005, table 1: L, a, b of both colours and their difference.
 SHARMA = """
@@ -72,23 +80,32 @@ def test_skin_is_found_in_the_middle_whatever_its_tone() -> None:
     images[..., 16:48, 20:44] = tones.view(4, 3, 1, 1)
     mask = skin_mask(images)
     assert mask[:, 32, 32].all() and not mask[:, 2, 2].any() and not mask[:, 32, 14].any()
-    found = skin_colour(to_lab(images), mask)
+    found = skin_colour(images, mask)
     expected = to_lab(tones.view(4, 3, 1, 1)).flatten(1).double()
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
     angles = typology_angle(found)
     assert angles.tolist() == sorted(angles.tolist(), reverse=True)
 
 
+def test_colour_of_skin_is_the_mean_over_its_own_pixels(images: torch.Tensor) -> None:
+    masks = torch.rand(len(images), *images.shape[-2:], generator=torch.Generator().manual_seed(0)) > 0.6
+    masks[1] = False
+    found = skin_colour(images, masks)
+    for image, mask, colour in zip(images, masks, found, strict=True):
+        expected = to_lab(image[None])[0][:, mask].double().mean(dim=1)
+        torch.testing.assert_close(colour, expected, rtol=1e-5, atol=1e-5, equal_nan=True)
+
+
 def test_an_image_without_skin_has_no_tone() -> None:
     blue = torch.tensor([0.2, 0.3, 0.9]).view(1, 3, 1, 1).expand(1, 3, 32, 32)
-    assert skin_colour(to_lab(blue), skin_mask(blue)).isnan().all()
+    assert skin_colour(blue, skin_mask(blue)).isnan().all()
 
 
 def test_colour_difference_ignores_texture(images: torch.Tensor) -> None:
     checker = (torch.arange(32).view(-1, 1) + torch.arange(32)).remainder(2).mul(2).sub(1) * 0.05
     flat = torch.full((1, 3, 32, 32), 0.5)
-    assert float(colour_difference(flat, flat + checker)) < 0.05
-    assert float(colour_difference(images, 1 - images).min()) > 10
+    assert float(colour_difference(patch_colours(flat), patch_colours(flat + checker))) < 0.05
+    assert float(colour_difference(patch_colours(images), patch_colours(1 - images)).min()) > 10
 
 
 def test_refusals() -> None:

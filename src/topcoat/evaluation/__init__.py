@@ -2,7 +2,15 @@
 
 from topcoat.evaluation.artefacts import Artefacts, ArtefactScan
 from topcoat.evaluation.cache import FeatureCache
-from topcoat.evaluation.colour import ciede2000, colour_difference, skin_colour, skin_mask, to_lab, typology_angle
+from topcoat.evaluation.colour import (
+    ciede2000,
+    colour_difference,
+    patch_colours,
+    skin_colour,
+    skin_mask,
+    to_lab,
+    typology_angle,
+)
 from topcoat.evaluation.controls import ColourMatrix, UnsharpMask, fit_colour, fit_unsharp, unsharp_mask
 from topcoat.evaluation.embed import Embeddings, FeatureNetLike, Images, batches, embed
 from topcoat.evaluation.evaluate import METRICS, evaluate
@@ -107,6 +115,7 @@ __all__ = [
     "kernel_distance",
     "mean_interval",
     "ms_ssim",
+    "patch_colours",
     "perceptual_distance",
     "precision_recall",
     "psnr",

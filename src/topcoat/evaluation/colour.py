@@ -18,7 +18,7 @@ _MIN_SKIN_SHARE = 0.01
 """An image with less skin than this share of its pixels has no skin tone that could be read."""
 _CB_RANGE, _CR_RANGE = (77, 127), (133, 173)
 _LOCAL_GRID = 16
-"""Patches a side for `colour_difference`."""
+"""Patches a side for `patch_colours`."""
 
 
 def to_lab(images: Tensor) -> Tensor:
@@ -74,16 +74,15 @@ def ciede2000(a: Tensor, b: Tensor) -> Tensor:
 
 
 def colour_difference(a: Tensor, b: Tensor) -> Tensor:
-    """``(N,)`` mean CIEDE2000 of images ``(N, 3, H, W)``, each averaged over a grid of 16 x 16 patches first.
-
-    Patches leave texture out: this is about colour that a person would call another.
-    """
-    colours = [patch_colours(part) for part in (a, b)]
-    return ciede2000(*colours).mean(dim=(1, 2))
+    """``(N,)`` float64 mean CIEDE2000 of the same patches of images, both ``(N, G, G, 3)`` of `patch_colours`."""
+    return ciede2000(a, b).mean(dim=(1, 2))
 
 
 def patch_colours(images: Tensor) -> Tensor:
-    """``(N, 16, 16, 3)`` CIELAB of images averaged over patches (fewer for images of fewer pixels)."""
+    """``(N, 16, 16, 3)`` CIELAB of images ``(N, 3, H, W)`` averaged over patches (fewer for images of fewer pixels).
+
+    Patches leave texture out: this is about colour that a person would call another.
+    """
     grid = (min(_LOCAL_GRID, images.shape[-2]), min(_LOCAL_GRID, images.shape[-1]))
     return to_lab(functional.adaptive_avg_pool2d(images, grid)).permute(0, 2, 3, 1)
 
@@ -105,16 +104,19 @@ def skin_mask(images: Tensor) -> Tensor:
     return hue & ((down / 0.8) ** 2 + (across / 0.6) ** 2 <= 1)
 
 
-def skin_colour(lab: Tensor, mask: Tensor) -> Tensor:
-    """``(N, 3)`` float64 mean of `to_lab`'s ``(N, 3, H, W)`` over a ``(N, H, W)`` mask.
+def skin_colour(images: Tensor, mask: Tensor) -> Tensor:
+    """``(N, 3)`` float64 mean CIELAB of images ``(N, 3, H, W)`` in [0, 1] over a ``(N, H, W)`` mask.
 
     NaN where the mask holds under 1 % of the pixels.
     """
-    weights = mask.to(torch.float64).unsqueeze(1)
-    counts = weights.sum(dim=(2, 3))
-    mean = (lab.to(torch.float64) * weights).sum(dim=(2, 3)) / counts.clamp_min(1)
+    counts = mask.sum(dim=(1, 2))
+    pixels = images.permute(0, 2, 3, 1)[mask]  # (P, 3), image by image
+    lab = to_lab(pixels.T.reshape(1, 3, 1, -1))[0, :, 0].T
+    owners = torch.arange(len(images), device=images.device).repeat_interleave(counts)
+    sums = torch.zeros(len(images), 3, dtype=torch.float64, device=images.device)
+    mean = sums.index_add(0, owners, lab.to(torch.float64)) / counts.clamp_min(1).unsqueeze(1)
     too_little = counts < _MIN_SKIN_SHARE * mask.shape[1] * mask.shape[2]
-    return torch.where(too_little, torch.nan, mean).cpu()
+    return torch.where(too_little.unsqueeze(1), torch.nan, mean).cpu()
 
 
 def typology_angle(lab: Tensor) -> Tensor:

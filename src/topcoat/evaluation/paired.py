@@ -18,7 +18,7 @@ from topcoat.errors import UsageError
 def psnr(a: Tensor, b: Tensor) -> Tensor:
     """``(N,)`` peak signal-to-noise ratios in dB of images ``(N, 3, H, W)`` in [0, 1]; infinity where equal."""
     _check_pair(a, b, "PSNR")
-    error = (a.to(torch.float64) - b.to(torch.float64)).square().mean(dim=(1, 2, 3))
+    error = (a - b).square().mean(dim=(1, 2, 3), dtype=torch.float64)
     return -10 * torch.log10(error)
 
 
@@ -28,9 +28,7 @@ def gradient_energy(images: Tensor) -> Tensor:
     The mean over both directions, channels and pixels: a plain measure of how much fine contrast an image has.
     """
     _need_gradients(images)
-    images = images.to(torch.float64)
-    across = (images[..., :, 1:] - images[..., :, :-1]).abs().mean(dim=(1, 2, 3))
-    down = (images[..., 1:, :] - images[..., :-1, :]).abs().mean(dim=(1, 2, 3))
+    across, down = (images.diff(dim=dim).abs().mean(dim=(1, 2, 3), dtype=torch.float64) for dim in (-1, -2))
     return (across + down) / 2
 
 
@@ -44,10 +42,10 @@ def gradient_agreement(a: Tensor, b: Tensor) -> Tensor:
     _need_gradients(a)
     dot = squares_a = squares_b = torch.zeros(len(a), dtype=torch.float64)
     for dim in (-1, -2):
-        steps_a, steps_b = (part.to(torch.float64).diff(dim=dim).flatten(1) for part in (a, b))
-        dot = dot + (steps_a * steps_b).sum(dim=1)
-        squares_a = squares_a + steps_a.square().sum(dim=1)
-        squares_b = squares_b + steps_b.square().sum(dim=1)
+        steps_a, steps_b = (part.diff(dim=dim).flatten(1) for part in (a, b))
+        dot = dot + (steps_a * steps_b).sum(dim=1, dtype=torch.float64)
+        squares_a = squares_a + steps_a.square().sum(dim=1, dtype=torch.float64)
+        squares_b = squares_b + steps_b.square().sum(dim=1, dtype=torch.float64)
     lengths = (squares_a * squares_b).sqrt()
     both_flat = ((squares_a == 0) & (squares_b == 0)).to(torch.float64)
     return torch.where(lengths > 0, dot / lengths.clamp_min(1e-300), both_flat).clamp(-1, 1)

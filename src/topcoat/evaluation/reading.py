@@ -11,7 +11,7 @@ from torch import Tensor
 from topcoat.errors import UsageError
 from topcoat.evaluation.artefacts import ArtefactScan
 from topcoat.evaluation.cache import FeatureCache
-from topcoat.evaluation.colour import ciede2000, skin_colour, skin_mask, to_lab, typology_angle
+from topcoat.evaluation.colour import ciede2000, skin_colour, skin_mask, typology_angle
 from topcoat.evaluation.column import Column
 from topcoat.evaluation.embed import Embeddings, FeatureNetLike, Images, SeenBatch, batches, perceptual
 from topcoat.evaluation.paired import gradient_agreement, gradient_energy, psnr
@@ -154,9 +154,9 @@ class Reading:
         if scan is not None:
             self._attempt(lambda: scan.update(x, z, y))
         if "groups" in self._metrics:
-            labs, masks = [to_lab(part) for part in (x, z, y)], [skin_mask(part) for part in (x, z, y)]
-            own = [skin_colour(lab, mask) for lab, mask in zip(labs, masks, strict=True)]
-            before, after = own[0], skin_colour(labs[1], masks[0])  # the same pixels
+            masks = [skin_mask(part) for part in (x, z, y)]
+            own = [skin_colour(part, mask) for part, mask in zip((x, z, y), masks, strict=True)]
+            before, after = own[0], skin_colour(z, masks[0])  # the same pixels
             self._add("enhanced skin", ciede2000(before, after))
             self._add("enhanced ita", typology_angle(after) - typology_angle(before))
             angles = [typology_angle(colour) for colour in own]

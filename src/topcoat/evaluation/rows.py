@@ -111,6 +111,7 @@ class _Rows:
                 "changed",
                 "checkerboard_db",
                 "checkerboard_levels",
+                "grid_db",
                 "seams",
                 "blobs",
                 "halos",

@@ -168,6 +168,7 @@ def _artefacts(found: Evaluation) -> Section | None:
             f"{seen.checkerboard_db:.2f} dB ({seen.checkerboard_period_px} px, {seen.checkerboard_levels:.2f} levels)",
             "0 dB, under 0.5 levels",
         ),
+        ("power at up-sampling frequencies", f"{seen.grid_db:+.1f} dB beside y - x", "0 dB or less"),
         ("tile seams", f"{seen.seams:.2f}", "1"),
         ("images with a blob", f"{seen.blobs * 100:.1f} %", "1 % or less"),
         ("overshoot at edges", f"{seen.halos:.4f}", f"{seen.halos_baseline:.4f} (baseline)"),

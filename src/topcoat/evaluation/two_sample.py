@@ -150,8 +150,10 @@ class _Statistics(nn.Module):
     """``(N, 2 C)`` means and deviations over places of maps ``(N, C, h, w)``."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        spread = maps.var(dim=(2, 3), correction=0).add(1e-4).sqrt()
-        return torch.cat([maps.mean(dim=(2, 3)), spread], dim=1)
+        places = maps.permute(0, 2, 3, 1).flatten(1, 2)  # (N, h w, C), as they lie in memory
+        mean = places.mean(dim=1, keepdim=True)
+        spread = (places - mean).square().mean(dim=1).add(1e-4).sqrt()
+        return torch.cat([mean.squeeze(1), spread], dim=1)
 
 
 def _network(generator: torch.Generator) -> nn.Module:
@@ -177,17 +179,18 @@ def _train(a: Tensor, b: Tensor, steps: int, generator: torch.Generator) -> nn.M
     with torch.random.fork_rng(devices=[]):  # building layers draws from the global generator, which is the caller's
         network = _network(generator)
     half = min(_BATCH // 2, len(a))
-    optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=1e-2)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=1e-2, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=_RATE, total_steps=steps + 1)
     targets = torch.cat([torch.zeros(half), torch.ones(half)])
     order = torch.randperm(len(a), generator=generator)
+    images = torch.empty(2 * half, *a.shape[1:]).contiguous(memory_format=torch.channels_last)
     for _ in range(steps):
         if len(order) < half:
             order = torch.cat([order, torch.randperm(len(a), generator=generator)])
         rows, order = order[:half], order[half:]
-        images = torch.cat([a[rows], b[rows]]).float()
-        if int(torch.randint(2, (), generator=generator)):
-            images = images.flip(-1)
+        mirrored = bool(torch.randint(2, (), generator=generator))
+        for part, own in zip(images.split(half), (a, b), strict=True):
+            part.copy_(own[rows].flip(-1) if mirrored else own[rows])
         loss = functional.binary_cross_entropy_with_logits(network(images).squeeze(1), targets)
         optimiser.zero_grad()
         loss.backward()

@@ -17,8 +17,8 @@ ROUNDING_POWER = 1 / 12 / 255**2
 
 def luma(images: Tensor) -> Tensor:
     """``(N, H, W)`` luma (Rec. 709 weights) of images, or of differences of images, ``(N, 3, H, W)``."""
-    weights = torch.tensor(_LUMA, dtype=images.dtype, device=images.device)
-    return torch.einsum("nchw,c->nhw", images, weights)
+    red, green, blue = (weight * images[:, channel] for channel, weight in enumerate(_LUMA))
+    return red + green + blue
 
 
 def power_spectrum(images: Tensor) -> Tensor:
@@ -45,7 +45,8 @@ def windowed_power(planes: Tensor) -> Tensor:
         torch.hann_window(height, dtype=planes.dtype, device=planes.device),
         torch.hann_window(width, dtype=planes.dtype, device=planes.device),
     )
-    return torch.fft.fft2(planes * window).abs().square() / window.square().sum()
+    waves = torch.fft.fft2(planes * window)
+    return (waves.real.square() + waves.imag.square()) / window.square().sum()
 
 
 def cell_powers(power: Tensor, cells: int) -> Tensor:

@@ -52,9 +52,16 @@ def structural_similarities(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     whole, found = single, torch.ones_like(single)
     for scale in range(scales - 1):
         found = found * contrast.clamp_min(0) ** weights[scale]
-        a, b = functional.avg_pool2d(a, 2), functional.avg_pool2d(b, 2)
+        a, b = _halved(a), _halved(b)
         whole, contrast = _similarity_terms(a, b)
     return single, found * whole.clamp_min(0) ** weights[-1]
+
+
+def _halved(images: Tensor) -> Tensor:
+    """Means of 2 x 2 px, a last odd row or column left out: what an average pooling gives, in a quarter of the time."""
+    height, width = (length // 2 * 2 for length in images.shape[-2:])
+    rows = images[..., 0:height:2, :width] + images[..., 1:height:2, :width]
+    return (rows[..., 0::2] + rows[..., 1::2]) / 4
 
 
 def _check(a: Tensor, b: Tensor, what: str) -> None:
@@ -77,12 +84,14 @@ def _similarity_terms(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     window = window / window.sum()
     pair = functional.pad(torch.cat([a, b], dim=1).to(torch.float32), (reach,) * 4, mode="reflect")
     a, b = pair.chunk(2, dim=1)
-    # One convolution per plane of everything stacked: four small ones cost more to start than to run.
+    # One convolution per plane of everything stacked: four small ones cost more to start than to run. On a CPU it is
+    # several times as fast where the planes of a pixel lie side by side.
     stacked = torch.cat([pair, a * a + b * b, a * b], dim=1)  # (N, 4 C, H + 10, W + 10)
+    stacked = stacked.contiguous(memory_format=torch.channels_last)
     planes = stacked.shape[1]
     across = functional.conv2d(stacked, window.view(1, 1, 1, -1).expand(planes, 1, 1, -1), groups=planes)
     means = functional.conv2d(across, window.view(1, 1, -1, 1).expand(planes, 1, -1, 1), groups=planes)
-    mean_a, mean_b, second, product = means.chunk(4, dim=1)
+    mean_a, mean_b, second, product = means.contiguous().chunk(4, dim=1)
     cross, squares = mean_a * mean_b, mean_a.square() + mean_b.square()
     spread = (second - squares).clamp_min(0)
     contrast = (2 * (product - cross) + _SSIM_C2) / (spread + _SSIM_C2)

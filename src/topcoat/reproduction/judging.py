@@ -152,6 +152,7 @@ def _judged(evaluation: Evaluation, told_apart: TwoSample | None) -> Judged:
         perceptual=None if paired is None else paired.perceptual,
         identity=kept,
         two_sample=told_apart,
+        grid_db=None if evaluation.artefacts is None else evaluation.artefacts.grid_db,
         flags=tuple(flag.sentence for flag in evaluation.flags),
     )
 

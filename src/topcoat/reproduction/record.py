@@ -22,6 +22,8 @@ class Judged(StrictModel):
     """Cosines to the distilled image of the same subject."""
     two_sample: TwoSample | None
     """How well a fresh classifier tells these images from the baseline's; None where there are too few."""
+    grid_db: float | None = None
+    """`topcoat.evaluation.Artefacts.grid_db`; None for the distilled images themselves, and for images under 32 px."""
     flags: tuple[str, ...] = ()
     """Sentences on what is wrong with the images."""
 

@@ -34,6 +34,7 @@ _QUALITY = {
     "p05": "5th percentile",
     "accuracy": "told from y",
     "auc": "AUC",
+    "grid": "grid, dB",
 }
 
 
@@ -95,6 +96,7 @@ def notes(study: Study) -> list[str]:
         f"{study.features.dimensions} dimensions), which no training used. x is the distilled image, y the baseline's, "
         "z a head's. The identity of the baseline's row is that of x and y.",
         "Told from y: accuracy and area under the curve of a fresh classifier on held-out images; 50 % is chance.",
+        "Grid: the most power that z - x has over y - x at any frequency of up-sampling (periods of 2, 4 and 8 px).",
         f"Milliseconds are medians per image in batches of {study.settings['batch_size']} on "
         f"{machine['gpu'] or machine['cpu']}, {machine['cores']} cores, {machine['torch_threads']} torch threads.",
     ]
@@ -164,6 +166,8 @@ def _quality(judged: Judged) -> dict[str, str]:
     }
     if gap.value is not None and gap.low is not None and gap.high is not None:
         found |= {"gap": percent(gap.value), "interval": f"{percent(gap.low)} to {percent(gap.high)}"}
+    if judged.grid_db is not None:
+        found["grid"] = f"{judged.grid_db:+.1f}"
     if judged.perceptual is not None:
         found["perceptual"] = f"{judged.perceptual.value:.4g}"
     return found
