@@ -18,7 +18,7 @@ from topcoat.errors import UsageError
 def psnr(a: Tensor, b: Tensor) -> Tensor:
     """``(N,)`` peak signal-to-noise ratios in dB of images ``(N, 3, H, W)`` in [0, 1]; infinity where equal."""
     _check_pair(a, b, "PSNR")
-    error = (a - b).square().mean(dim=(1, 2, 3), dtype=torch.float64)
+    error = (_wide(a) - _wide(b)).square().mean(dim=(1, 2, 3), dtype=torch.float64)
     return -10 * torch.log10(error)
 
 
@@ -28,7 +28,8 @@ def gradient_energy(images: Tensor) -> Tensor:
     The mean over both directions, channels and pixels: a plain measure of how much fine contrast an image has.
     """
     _need_gradients(images)
-    across, down = (images.diff(dim=dim).abs().mean(dim=(1, 2, 3), dtype=torch.float64) for dim in (-1, -2))
+    steps = (_wide(images).diff(dim=dim).abs() for dim in (-1, -2))
+    across, down = (part.mean(dim=(1, 2, 3), dtype=torch.float64) for part in steps)
     return (across + down) / 2
 
 
@@ -42,7 +43,7 @@ def gradient_agreement(a: Tensor, b: Tensor) -> Tensor:
     _need_gradients(a)
     dot = squares_a = squares_b = torch.zeros(len(a), dtype=torch.float64)
     for dim in (-1, -2):
-        steps_a, steps_b = (part.diff(dim=dim).flatten(1) for part in (a, b))
+        steps_a, steps_b = (_wide(part).diff(dim=dim).flatten(1) for part in (a, b))
         dot = dot + (steps_a * steps_b).sum(dim=1, dtype=torch.float64)
         squares_a = squares_a + steps_a.square().sum(dim=1, dtype=torch.float64)
         squares_b = squares_b + steps_b.square().sum(dim=1, dtype=torch.float64)
@@ -66,6 +67,11 @@ def perceptual_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
         one, other = (functional.normalize(stage.detach(), dim=1, eps=1e-8) for stage in (stage_a, stage_b))
         found += (one - other).square().sum(dim=1).mean(dim=(1, 2)).to("cpu", torch.float64)
     return found
+
+
+def _wide(images: Tensor) -> Tensor:
+    """In float32 or wider: half precision would lose small differences."""
+    return images.to(torch.promote_types(images.dtype, torch.float32))
 
 
 def _check_pair(a: Tensor, b: Tensor, what: str) -> None:

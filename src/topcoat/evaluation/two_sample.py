@@ -183,6 +183,7 @@ def _train(a: Tensor, b: Tensor, steps: int, generator: torch.Generator) -> nn.M
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=_RATE, total_steps=steps + 1)
     targets = torch.cat([torch.zeros(half), torch.ones(half)])
     order = torch.randperm(len(a), generator=generator)
+    # One piece of memory for all steps: fresh pages would cost as much as what is written to them.
     images = torch.empty(2 * half, *a.shape[1:]).contiguous(memory_format=torch.channels_last)
     for _ in range(steps):
         if len(order) < half:
