@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run it; returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--pair", default="mini", help="preset name or pair file")
-    parser.add_argument("--heads", action="append", help="head folder; once for each; the embedded ones by default")
+    parser.add_argument("--heads", action="append", help="head folder; once for each; both embedded ones by default")
     parser.add_argument("--count", type=int, default=1000, help="held-out subjects, 1,000 or more to quote")
     parser.add_argument("--distilled-steps", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--baseline-steps", type=int, nargs="+", default=[2, 3, 4, 8, 14, 28])
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 def run(chosen: argparse.Namespace) -> Frontier:
     """Sweep, print, and write the report and the section of the docs."""
     heads = (
-        {"head": Head.default(), "refiner": Head.default("refiner"), "decoder": Head.default("decoder")}
+        {"head": Head.default(), "decoder": Head.default("decoder")}
         if chosen.heads is None
         else {Path(h).name: Head.from_pretrained(h) for h in chosen.heads}
     )

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from topcoat.evaluation.column import Column
 from topcoat.files import atomic_path
 
 _SHARD_VECTORS = 1024
@@ -27,8 +28,9 @@ class FeatureCache:
 
     def __init__(self, folder: str | Path, net_digest: str) -> None:
         self._folder = Path(folder) / net_digest
-        self._known: dict[bytes, Tensor] = {}
-        self._new: dict[bytes, Tensor] = {}
+        self._vectors: dict[int, Column] = {}  # by length
+        self._places: dict[bytes, tuple[int, int]] = {}  # length and row
+        self._new: list[bytes] = []
         self.hits = 0
         """Vectors found since the cache was opened."""
         for shard in sorted(self._folder.glob("*.safetensors")):
@@ -36,25 +38,31 @@ class FeatureCache:
 
     def get(self, key: bytes) -> Tensor | None:
         """The float32 vector of ``key`` (32 bytes), or None."""
-        found = self._known.get(key)
-        self.hits += found is not None
-        return found
+        place = self._places.get(key)
+        if place is None:
+            return None
+        self.hits += 1
+        length, row = place
+        return self._vectors[length].rows[row]
 
     def put(self, key: bytes, vector: Tensor) -> None:
         """Keep a vector; raises `DataError` where a full shard cannot be written."""
-        kept = vector.detach().to("cpu", torch.float32).flatten().clone()
-        self._known[key] = self._new[key] = kept
+        if key in self._places:
+            return
+        self._add([key], vector.detach().to("cpu", torch.float32).reshape(1, -1))
+        self._new.append(key)
         if len(self._new) >= _SHARD_VECTORS:
             self.write()
 
     def write(self) -> None:
         """Write what is new as a shard (one for each length of vector)."""
-        for length in sorted({len(vector) for vector in self._new.values()}):
-            rows = {key: vector for key, vector in self._new.items() if len(vector) == length}
-            keys = torch.tensor([list(key) for key in rows], dtype=torch.uint8)
-            name = hashlib.sha256(b"".join(rows)).hexdigest()[:20]
+        for length in sorted({self._places[key][0] for key in self._new}):
+            keys = [key for key in self._new if self._places[key][0] == length]
+            vectors = self._vectors[length].rows[[self._places[key][1] for key in keys]]
+            name = hashlib.sha256(b"".join(keys)).hexdigest()[:20]
+            held = {"keys": torch.tensor([list(key) for key in keys], dtype=torch.uint8), "vectors": vectors}
             with atomic_path(self._folder / f"{name}.safetensors") as temporary:
-                save_file({"keys": keys, "vectors": torch.stack(list(rows.values()))}, temporary)
+                save_file(held, temporary)
         self._new.clear()
 
     def __enter__(self) -> FeatureCache:
@@ -70,7 +78,13 @@ class FeatureCache:
         except (OSError, SafetensorError, KeyError):
             return
         if keys.ndim == 2 and keys.shape[1] == 32 and vectors.ndim == 2 and len(keys) == len(vectors):
-            self._known.update(zip(map(bytes, keys.tolist()), vectors, strict=True))
+            self._add(list(map(bytes, keys.tolist())), vectors.float())
+
+    def _add(self, keys: list[bytes], vectors: Tensor) -> None:
+        length = vectors.shape[1]
+        column = self._vectors.setdefault(length, Column())
+        self._places.update((key, (length, row)) for row, key in enumerate(keys, start=len(column)))
+        column.add(vectors)
 
 
 def image_key(image: Tensor) -> bytes:
