@@ -19,7 +19,7 @@ from topcoat.evaluation.colour import colour_difference, patch_colours
 from topcoat.evaluation.column import Column
 from topcoat.images import gaussian_blur
 from topcoat.measures.blocks import BLOCK_PX, PLACES, block_powers
-from topcoat.measures.spectrum import decibels, luma, power_spectrum
+from topcoat.measures.spectrum import decibels, luma, windowed_power
 
 GRID_PERIODS_PX = (2, 4, 8)
 """Periods that up-sampling layers and latent patches leave behind."""
@@ -104,9 +104,11 @@ class ArtefactScan:
         self._size = (distilled.shape[2], distilled.shape[3])
         x, z, y = (part.to("cpu", torch.float32) for part in (distilled, enhanced, baseline))
         change, wanted = z - x, y - x
-        power = [power_spectrum(part).to(torch.float64).sum(dim=0) for part in (change, wanted, x, z, y)]
+        grey_x, grey_z, grey_y = greys = [luma(part) for part in (x, z, y)]  # that of a change is their difference
+        planes = (grey_z - grey_x, grey_y - grey_x, *greys)
+        power = [windowed_power(part).to(torch.float64).sum(dim=0) for part in planes]
         steps = [_steps(part, dim) for part in (change, wanted) for dim in (-1, -2)]
-        blocks = [len(x) * block_powers(luma(part).unsqueeze(1))[0].to(torch.float64) for part in (x, z, y)]
+        blocks = [len(x) * block_powers(part.unsqueeze(1))[0].to(torch.float64) for part in greys]
         self._power, self._blocks, self._steps = (
             new if not old else [a + b for a, b in zip(old, new, strict=True)]
             for old, new in ((self._power, power), (self._blocks, blocks), (self._steps, steps))

@@ -51,6 +51,21 @@ class PairSource(Protocol):
     def __getitem__(self, index: int, /) -> ImagePair: ...
 
 
+class ChangedPairs:
+    """Base of sources that change each pair of another as it is read: as many pairs, and of the same digest."""
+
+    def __init__(self, pairs: PairSource) -> None:
+        self._pairs = pairs
+
+    @property
+    def digest(self) -> str:
+        """That of the pairs."""
+        return self._pairs.digest
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Distilled images ``x`` and baseline images ``y``: ``(N, 3, H, W)`` float32 in [0, 1]."""

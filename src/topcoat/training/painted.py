@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from topcoat.heads.refiner import Refiner
-from topcoat.training.batches import ImagePair, PairSource
+from topcoat.training.batches import ChangedPairs, ImagePair, PairSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,19 +21,12 @@ class PaintedPair:
     baseline_latents: Tensor | None
 
 
-class PaintedPairs:
+class PaintedPairs(ChangedPairs):
     """``pairs`` as ``refiner`` paints them, which is not trained meanwhile; a pair is painted whenever it is read."""
 
     def __init__(self, pairs: PairSource, refiner: Refiner) -> None:
-        self._pairs, self._refiner = pairs, refiner
-
-    @property
-    def digest(self) -> str:
-        """That of the pairs."""
-        return self._pairs.digest
-
-    def __len__(self) -> int:
-        return len(self._pairs)
+        super().__init__(pairs)
+        self._refiner = refiner
 
     @torch.no_grad()
     def __getitem__(self, index: int, /) -> PaintedPair:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from topcoat.heads.base import Head
 from topcoat.heads.network import LatentHeadConfig
-from topcoat.training.batches import ImagePair, PairSource, latents_of
+from topcoat.training.batches import ChangedPairs, ImagePair, PairSource, latents_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,22 +24,15 @@ class TaughtPair:
     latents: Tensor | None
 
 
-class TaughtPairs:
+class TaughtPairs(ChangedPairs):
     """``pairs`` as ``teacher`` would have them; a pair is enhanced whenever it is read.
 
     A teacher that takes latents needs pairs with latents: `DataError` where they have none.
     """
 
     def __init__(self, pairs: PairSource, teacher: Head) -> None:
-        self._pairs, self._teacher = pairs, teacher
-
-    @property
-    def digest(self) -> str:
-        """That of the pairs."""
-        return self._pairs.digest
-
-    def __len__(self) -> int:
-        return len(self._pairs)
+        super().__init__(pairs)
+        self._teacher = teacher
 
     def __getitem__(self, index: int, /) -> TaughtPair:
         pair: ImagePair = self._pairs[index]
