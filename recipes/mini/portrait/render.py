@@ -1,0 +1,98 @@
+"""From words and a seed to a picture: all parts of the portrait in one Blender scene, rendered with Cycles."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import bpy
+import numpy as np
+from PIL import Image
+
+from recipes.mini.portrait.backdrop import add_backdrop
+from recipes.mini.portrait.camera import add_camera, aim_camera
+from recipes.mini.portrait.eyes import add_eyes
+from recipes.mini.portrait.head import Head, make_head
+from recipes.mini.portrait.lights import add_lights
+from recipes.mini.portrait.skin import add_skin
+from recipes.mini.portrait.subject import Subject, part_rng, sample_subject
+from recipes.mini.portrait.words import Words
+
+SIZE_PX = 192
+SAMPLES = 16
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """A picture and where its landmarks are."""
+
+    image: np.ndarray
+    """(H, W, 3) uint8 sRGB."""
+    subject: Subject
+
+
+def render_portrait(words: Words, seed: int, size_px: int = SIZE_PX) -> Portrait:
+    """The portrait that ``words`` and ``seed`` determine."""
+    subject = sample_subject(words, seed)
+    head = make_head(subject)
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    build_scene(head, subject)
+    return Portrait(image=_render(size_px), subject=subject)
+
+
+def build_scene(head: Head, subject: Subject) -> None:
+    """Add every part of the portrait to the current scene."""
+    words, seed = subject.words, subject.seed
+    camera = aim_camera(head, subject)
+    add_camera(camera)
+    add_lights(head, subject, camera)
+    add_backdrop(subject, part_rng(seed, "backdrop canvas"))
+    add_skin(head, subject, part_rng(seed, "skin texture"))
+    add_eyes(head, subject, part_rng(seed, "iris"))
+    for part in ("hair", "brows", "lashes", "facial_hair", "clothes", "glasses"):
+        _add_dressing(part, head, words, seed)
+
+
+def _add_dressing(part: str, head: Head, words: Words, seed: int) -> None:
+    import importlib
+
+    file = {"lashes": "brows"}.get(part, part)
+    try:
+        module = importlib.import_module(f"recipes.mini.portrait.{file}")
+    except ModuleNotFoundError:
+        return
+    sample: Callable = getattr(module, f"sample_{part}")
+    add: Callable = getattr(module, f"add_{part}")
+    add(head, sample(words, part_rng(seed, part)), part_rng(seed, f"{part} strands"))
+
+
+def _render(size_px: int) -> np.ndarray:
+    """The current scene's picture, (H, W, 3) uint8."""
+    scene = bpy.context.scene
+    scene.render.engine = "CYCLES"
+    cycles = scene.cycles
+    cycles.device = "CPU"
+    cycles.samples = SAMPLES
+    cycles.use_adaptive_sampling = False
+    cycles.use_denoising = True
+    cycles.max_bounces = 4
+    cycles.transparent_max_bounces = 8
+    cycles.sample_clamp_indirect = 4.0
+    cycles.sample_clamp_direct = 12.0
+    cycles.seed = 0
+    scene.render.resolution_x = scene.render.resolution_y = size_px
+    scene.render.resolution_percentage = 100
+    scene.view_settings.view_transform = "AgX"
+    scene.view_settings.look = "AgX - Medium High Contrast"
+    scene.view_settings.exposure = 0.5
+    scene.render.threads_mode, scene.render.threads = "FIXED", 1
+    scene.render.image_settings.file_format = "PNG"
+    scene.render.image_settings.color_mode = "RGB"
+    scene.render.image_settings.compression = 0
+    with tempfile.TemporaryDirectory() as folder:
+        scene.render.filepath = str(Path(folder) / "portrait.png")
+        bpy.ops.render.render(write_still=True)
+        with Image.open(scene.render.filepath) as picture:
+            return np.asarray(picture.convert("RGB"))
