@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -68,10 +67,9 @@ class Lashes:
 
 
 def _brow_pigment(color: str, rng: np.random.Generator) -> Pigment:
-    """Brows are darker than hair, and grey later than it."""
-    pigment = sample_pigment({"white": "grey"}.get(color, color), rng)
-    melanin = {"blond": 0.5, "red": 0.58, "grey": 0.42, "white": 0.22}.get(color, pigment.melanin)
-    return dataclasses.replace(pigment, melanin=float(np.clip(max(melanin, pigment.melanin), 0, 0.97)), variation=0.3)
+    """Brows are darker than hair, and turn grey later than it."""
+    factor = {"blond": 0.45, "red": 0.55, "grey": 0.35, "white": 0.40}.get(color, 0.85)
+    return sample_pigment(color, rng).darker(factor)
 
 
 def sample_brows(words: Words, rng: np.random.Generator) -> Brows:
@@ -95,13 +93,13 @@ def sample_lashes(words: Words, rng: np.random.Generator) -> Lashes:
     man = words.gender == "man"
     mascara = float(rng.random()) * (0.0 if man else 1.0) * (0.5 if words.age == "old" else 1.0)
     pigment = _brow_pigment(words.hair_color, rng)
-    pigment = dataclasses.replace(pigment, melanin=max(pigment.melanin, 0.6 + 0.38 * mascara), variation=0.1)
+    pigment = pigment.darker(0.55 - 0.45 * mascara)
     size = float(np.exp(0.12 * rng.normal()))
     return Lashes(
         pigment=pigment,
-        upper=(0.115 + 0.045 * mascara + (0.0 if man else 0.015)) * size,
-        lower=(0.055 + 0.02 * mascara) * size,
-        thickness=(0.00016 + 0.00010 * mascara),
+        upper=(0.085 + 0.035 * mascara + (0.0 if man else 0.01)) * size,
+        lower=(0.045 + 0.015 * mascara) * size,
+        thickness=(0.00022 + 0.00012 * mascara),
         curl=0.45 + 0.35 * float(rng.random()) + 0.2 * mascara,
     )
 
@@ -195,7 +193,7 @@ def add_lashes(head: Head, lashes: Lashes, rng: np.random.Generator) -> None:
         forward = np.stack([fan, -np.ones(count), upward * (0.25 + 0.1 * rng.normal(size=count))], axis=1)
         forward /= np.linalg.norm(forward, axis=1, keepdims=True)
         t = np.linspace(0.0, 1.0, 5)[None, :, None]
-        bend = np.array([0.0, 0.25, 1.0 * upward]) * lashes.curl * t**1.8
+        bend = np.array([0.0, 0.2, 0.55 * upward]) * lashes.curl * t**1.8
         strands.append(root[:, None] + length[:, None, None] * (forward[:, None] * t + bend))
         radii.append(np.full(count, lashes.thickness * (1.0 if upward > 0 else 0.6)))
     points = from_head_space(head, np.concatenate(strands))

@@ -8,64 +8,92 @@ import bpy
 import numpy as np
 
 
+Color = tuple[float, float, float]
+"""Linear RGB reflectance."""
+
+
 @dataclass(frozen=True)
 class Pigment:
-    """What colours hair: melanin from 0 (white) to 1 (black), its redness, and the roughness of the strands."""
+    """The colour of hair: of its darker and its lighter strands, and how rough its shine is."""
 
-    melanin: float
-    redness: float
-    roughness: float = 0.3
-    variation: float = 0.25
-    """How much the colour differs between strands, from 0 to 1."""
+    dark: Color
+    light: Color
+    roughness: float = 0.38
+
+    @property
+    def mean(self) -> Color:
+        """The colour from afar."""
+        red, green, blue = (np.array(self.dark) + np.array(self.light)) / 2
+        return float(red), float(green), float(blue)
+
+    def darker(self, factor: float) -> Pigment:
+        """This pigment at ``factor`` of its brightness."""
+        dark, light = (tuple(float(factor * channel) for channel in color) for color in (self.dark, self.light))
+        return Pigment(dark, light, self.roughness)
 
 
-# Melanin and redness of the colours that words name; Cycles' hair model maps them to absorption.
-PIGMENTS: dict[str, Pigment] = {
-    "black": Pigment(0.96, 0.15),
-    "brown": Pigment(0.72, 0.40),
-    "blond": Pigment(0.30, 0.32),
-    "red": Pigment(0.52, 0.95),
-    "grey": Pigment(0.17, 0.05, 0.35, 0.8),
-    "white": Pigment(0.05, 0.05, 0.35, 0.3),
+# The darkest and the lightest head of hair that a colour's word may mean.
+_COLORS: dict[str, tuple[Color, Color]] = {
+    "black": ((0.010, 0.008, 0.007), (0.026, 0.019, 0.015)),
+    "brown": ((0.040, 0.021, 0.012), (0.150, 0.085, 0.048)),
+    "blond": ((0.280, 0.170, 0.080), (0.560, 0.410, 0.240)),
+    "red": ((0.150, 0.042, 0.014), (0.360, 0.125, 0.040)),
+    "grey": ((0.150, 0.145, 0.140), (0.360, 0.350, 0.340)),
+    "white": ((0.520, 0.500, 0.470), (0.680, 0.660, 0.630)),
 }
+# How much single strands of one head differ.
+_STRAND_SPREAD: dict[str, float] = {"grey": 0.65, "white": 0.15, "blond": 0.30}
 
 
 def sample_pigment(color: str, rng: np.random.Generator) -> Pigment:
-    """Draw the pigment of a named hair colour, a little lighter or darker and redder or less so."""
-    base = PIGMENTS.get(color, PIGMENTS["brown"])
-    spread = {"brown": 0.10, "blond": 0.08, "red": 0.07, "grey": 0.07}.get(color, 0.02)
-    melanin = float(np.clip(base.melanin + rng.normal(0.0, spread), 0.03, 0.99))
-    redness = float(np.clip(base.redness + rng.normal(0.0, 0.08), 0.0, 1.0))
-    return Pigment(melanin, redness, base.roughness, base.variation)
+    """Draw the pigment of a named hair colour."""
+    low, high = (np.array(end) for end in _COLORS[color])
+    base = low * (high / low) ** rng.random() * np.exp(0.04 * rng.normal(size=3))
+    spread = _STRAND_SPREAD.get(color, 0.25)
+    dark, light = base * (1 - spread), np.minimum(base * (1 + spread), 0.8)
+    return Pigment((dark[0], dark[1], dark[2]), (light[0], light[1], light[2]), float(rng.uniform(0.33, 0.45)))
 
 
-def pigment_color(pigment: Pigment) -> tuple[float, float, float]:
-    """Linear RGB that hair of this pigment shows from afar; for scalp, stubble and brows painted on skin."""
-    darkness = pigment.melanin**0.8
-    red = pigment.redness
-    base = np.array([0.62, 0.47, 0.31]) * (1 - red) + np.array([0.55, 0.23, 0.09]) * red
-    pale = np.array([0.60, 0.58, 0.55])
-    base = base if pigment.melanin > 0.2 else pale
-    color = base * (1 - darkness) ** 1.4 + np.array([0.012, 0.009, 0.008]) * darkness
-    return float(color[0]), float(color[1]), float(color[2])
+def hair_material(name: str, pigment: Pigment, volume_centre: np.ndarray | None = None) -> bpy.types.Material:
+    """Shading of hair of a pigment: strands that shine, each a little lighter or darker.
 
-
-def hair_material(name: str, pigment: Pigment) -> bpy.types.Material:
-    """Cycles' physically based hair shading for a pigment."""
+    Given the middle of the head (3,), strands are lit half as the round mass that they form, which gives the soft
+    shading that light scattered between strands gives. (Cycles' own hair model scatters it, at twice the time of
+    a whole portrait.)
+    """
     material = bpy.data.materials.new(name)
     material.use_nodes = True
     tree = material.node_tree
-    tree.nodes.clear()
-    shader = tree.nodes.new("ShaderNodeBsdfHairPrincipled")
-    output = tree.nodes.new("ShaderNodeOutputMaterial")
-    tree.links.new(shader.outputs[0], output.inputs[0])
-    shader.parametrization = "MELANIN"
-    shader.inputs["Melanin"].default_value = pigment.melanin
-    shader.inputs["Melanin Redness"].default_value = pigment.redness
+    shader = tree.nodes["Principled BSDF"]
+    info = tree.nodes.new("ShaderNodeHairInfo")
+    ramp = tree.nodes.new("ShaderNodeValToRGB")
+    ramp.color_ramp.elements[0].color = (*pigment.dark, 1.0)
+    ramp.color_ramp.elements[1].color = (*pigment.light, 1.0)
+    tree.links.new(info.outputs["Random"], ramp.inputs[0])
+    tree.links.new(ramp.outputs["Color"], shader.inputs["Base Color"])
     shader.inputs["Roughness"].default_value = pigment.roughness
-    shader.inputs["Radial Roughness"].default_value = pigment.roughness + 0.05
-    shader.inputs["Random Color"].default_value = pigment.variation
+    shader.inputs["Specular IOR Level"].default_value = 0.5
+    if volume_centre is not None:
+        geometry = tree.nodes.new("ShaderNodeNewGeometry")
+        outward = _vector(tree, "SUBTRACT", geometry.outputs["Position"], tuple(map(float, volume_centre)))
+        outward = _vector(tree, "NORMALIZE", outward)
+        mixed = _vector(tree, "ADD", outward, geometry.outputs["Normal"])
+        tree.links.new(_vector(tree, "NORMALIZE", mixed), shader.inputs["Normal"])
     return material
+
+
+def _vector(
+    tree: bpy.types.NodeTree, operation: str, first: bpy.types.NodeSocket, second: bpy.types.NodeSocket | Color | None = None
+) -> bpy.types.NodeSocket:
+    """The output of a vector operation."""
+    node = tree.nodes.new("ShaderNodeVectorMath")
+    node.operation = operation
+    tree.links.new(first, node.inputs[0])
+    if isinstance(second, tuple):
+        node.inputs[1].default_value = second
+    elif second is not None:
+        tree.links.new(second, node.inputs[1])
+    return node.outputs["Vector"]
 
 
 def taper(count: int, radius: np.ndarray | float, keys: int, tip: float = 0.3, power: float = 2.0) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 
 from recipes.mini.portrait.curves import Pigment, add_strands, hair_material, sample_pigment, taper
 from recipes.mini.portrait.scalp import (
+    SKULL,
     Hairline,
     edge_distance,
     from_head_space,
@@ -45,7 +46,7 @@ class Hair:
 # Per style: length on top and at the sides, height at which hair is cut (-9 for never), volume, strands and their
 # radius in millimetres.
 _STYLES: dict[str, tuple[float, float, float, float, int, float]] = {
-    "cropped": (0.20, 0.10, -9.0, 0.03, 4200, 0.42),
+    "cropped": (0.20, 0.10, -9.0, 0.03, 4800, 0.50),
     "short": (0.75, 0.28, -9.0, 0.16, 3600, 0.52),
     "side-parted": (1.15, 0.40, -9.0, 0.20, 3400, 0.55),
     "swept-back": (1.60, 0.70, -9.0, 0.20, 3400, 0.55),
@@ -121,7 +122,7 @@ def add_hair(head: Head, hair: Hair, rng: np.random.Generator) -> None:
     radius = hair.radius * (0.5 + 0.5 * smoothstep(0.0, 0.2, edge)) * rng.uniform(0.75, 1.2, len(edge))
     extra = len(points) - len(radius)
     radius = np.concatenate([radius, np.full(extra, hair.radius)])
-    material = hair_material("hair", hair.pigment)
+    material = hair_material("hair", hair.pigment, from_head_space(head, SKULL))
     add_strands("hair", from_head_space(head, points), taper(len(points), radius, points.shape[1]), material)
 
 
@@ -129,5 +130,5 @@ def scalp_mask(head: Head, hair: Hair) -> np.ndarray:
     """How much the hair darkens the skin under it at every vertex (V,), from 0 to 1."""
     points = to_head_space(head, head.vertices)
     edge = edge_distance(points, hair.hairline)
-    strength = 0.12 if hair.growth is None else 0.55 if hair.style == "cropped" else 0.85
+    strength = 0.12 if hair.growth is None else 0.75 if hair.style == "cropped" else 0.9
     return smoothstep(0.0, 0.22, edge) * strength * on_skin(points)

@@ -97,8 +97,9 @@ def flow(growth: Growth, points: np.ndarray, side: np.ndarray) -> np.ndarray:
         back = np.stack([0.12 * np.sign(x), np.ones_like(x), 0.25 * front], axis=1)
         down = np.stack([0.0 * x, np.full_like(x, 0.9), np.full_like(x, -0.6)], axis=1)
         return back * on_top[:, None] + down * (1 - on_top[:, None])
-    spread = np.stack([1.0 * side, 0.25 + 0.25 * front, -0.25 * np.ones_like(x)], axis=1)
-    behind = np.stack([0.3 * side, 0.6 * np.ones_like(x), -0.6 * np.ones_like(x)], axis=1)
+    turned = smoothstep(0.35, 1.2, np.abs(x))
+    spread = np.stack([side * (1 - 0.9 * turned), 0.25 + 0.25 * front, -0.15 - 0.9 * turned], axis=1)
+    behind = np.stack([0.3 * side * (1 - turned), 0.6 * (1 - turned), -0.5 - 0.5 * turned], axis=1)
     is_back = smoothstep(1.5, 2.2, y)[:, None]
     return spread * (1 - is_back) + behind * is_back
 
@@ -128,8 +129,10 @@ def _combed(
     side = np.where(x > wander, 1.0, -1.0)
     is_fringe = np.zeros(count, dtype=bool)
     if growth.fringe:
-        is_fringe = (edge < 0.75) & (y < 0.35) & (np.abs(x) < 0.85) & (z > 0.85)
+        is_fringe = (edge < 1.0) & (y < 0.75) & (np.abs(x) < 0.95 - 0.25 * edge) & (z > 0.8)
         length = np.where(is_fringe, 1.1 + edge, length)
+    # A lock has strands of one side only, or the parting would be combed over.
+    lock = np.unique(lock * 4 + 2 * (side > 0) + is_fringe, return_inverse=True)[1].ravel()
     if not hanging:
         length = length * (0.45 + 0.55 * smoothstep(0.0, 0.25, edge))
     loose = rng.random(count) < 0.03
@@ -139,7 +142,7 @@ def _combed(
     stiff = 0.55 if hanging else 0.5
     weight = 0.55 if hanging else (0.03 if growth.style == "cropped" else 0.12)
     lift = {"cropped": 1.0, "short": 0.55, "side-parted": 0.4, "swept-back": 0.45}.get(growth.style, 0.30)
-    noise = 0.10 * lock_noise + (0.06 + 0.25 * loose)[:, None] * rng.normal(size=(count, 3))
+    noise = 0.10 * lock_noise + (0.06 + (0.08 if hanging else 0.2) * loose)[:, None] * rng.normal(size=(count, 3))
     direction = unit(lift * normals + unit(flow(growth, roots, side)) + 2 * noise)
     curtain = growth.curtain + 0.05 * lock_noise[:, 2] + 0.04 * rng.normal(size=count)
     points = np.empty((count, keys, 3))
