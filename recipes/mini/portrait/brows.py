@@ -14,21 +14,9 @@ if TYPE_CHECKING:
     from recipes.mini.portrait.head import Head
     from recipes.mini.portrait.words import Words
 
-# The brow's line from its inner to its outer end: vertices of the left and the right side of the base mesh near it,
-# and how far the line lies from them (outwards, up) in units of the eyes' distance.
-_LINE_LEFT = (6983, 7006, 6997, 7002, 7004, 11868, 7005, 11869)
-_LINE_RIGHT = (208, 233, 223, 229, 231, 5260, 232, 5261)
-_LINE_OFFSET = np.array(
-    [
-        (-0.062, 0.026),
-        (0.034, -0.037),
-        (0.001, 0.007),
-        (-0.031, -0.031),
-        (-0.048, 0.019),
-        (-0.060, -0.007),
-        (0.056, -0.005),
-        (0.011, -0.030),
-    ]
+# The brow's line on the mean head, (x, z) from its inner to its outer end.
+_LINE = np.array(
+    [(0.20, 0.29), (0.30, 0.335), (0.42, 0.375), (0.54, 0.405), (0.66, 0.415), (0.78, 0.39), (0.88, 0.33), (0.95, 0.275)]
 )
 # Margins of the lids from the inner to the outer corner: roots of MakeHuman's helper geometry for lashes.
 _UPPER_LEFT = (14763, 14766, 14762, 14761, 14760, 14743, 14742, 14744, 14745, 14746, 14747, 14748)
@@ -104,21 +92,16 @@ def sample_lashes(words: Words, rng: np.random.Generator) -> Lashes:
     )
 
 
-def brow_line(head: Head, side: int) -> np.ndarray:
-    """Points (P, 2) of the ridge in head space (x, z), from inside to outside; ``side`` 1 is the subject's left."""
-    points = to_head_space(head, head.vertices[list(_LINE_LEFT if side > 0 else _LINE_RIGHT)])[:, [0, 2]]
-    points = points + _LINE_OFFSET * np.array([side, 1.0])
-    # A smooth curve through points that the shape of the face has moved by different amounts.
-    along = np.linspace(0.0, 1.0, len(points))
-    return np.stack([np.polyval(np.polyfit(along, points[:, i], 3), np.linspace(0, 1, 24)) for i in (0, 1)], axis=1)
-
-
 def project_forward(skin: Skin, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Foremost skin at places (N, 2) given as x and z: points (N, 3) and normals (N, 3) in head space."""
+    """Skin at places (N, 2) of the face, given as x and z on the mean head.
+
+    Returns points (N, 3) and normals (N, 3) in head space; points off the face are NaN.
+    """
     low, high = places.min(axis=0) - 0.05, places.max(axis=0) + 0.05
-    flat = skin.corners[:, :, [0, 2]]
+    flat = skin.reference[:, :, [0, 2]]
     near = ((flat.max(axis=1) > low) & (flat.min(axis=1) < high)).all(axis=1) & (skin.centres[:, 1] < 1.0)
-    corners, normals, flat = skin.corners[near], skin.normals[near], flat[near]
+    corners, depths = skin.corners[near], skin.reference[near, :, 1]
+    normals, flat = skin.normals[near], flat[near]
     a, ab, ac = flat[:, 0], flat[:, 1] - flat[:, 0], flat[:, 2] - flat[:, 0]
     det = ab[:, 0] * ac[:, 1] - ab[:, 1] * ac[:, 0]
     det = np.where(np.abs(det) < 1e-9, 1e-9, det)
@@ -126,15 +109,13 @@ def project_forward(skin: Skin, places: np.ndarray) -> tuple[np.ndarray, np.ndar
     v = (offset[..., 0] * ac[:, 1] - offset[..., 1] * ac[:, 0]) / det
     w = (ab[:, 0] * offset[..., 1] - ab[:, 1] * offset[..., 0]) / det
     inside = (v >= -0.02) & (w >= -0.02) & (v + w <= 1.02)
-    y = corners[:, 0, 1] + v * (corners[:, 1, 1] - corners[:, 0, 1]) + w * (corners[:, 2, 1] - corners[:, 0, 1])
-    y = np.where(inside, y, np.inf)
-    best = y.argmin(axis=1)
+    weights = np.stack([1 - v - w, v, w], axis=-1)
+    depth = np.where(inside, (weights * depths).sum(-1), np.inf)
+    best = depth.argmin(axis=1)
     rows = np.arange(len(places))
-    depth = np.where(np.isfinite(y[rows, best]), y[rows, best], np.nan)
-    bv, bw = v[rows, best][:, None], w[rows, best][:, None]
-    normal = normals[best, 0] * (1 - bv - bw) + normals[best, 1] * bv + normals[best, 2] * bw
-    normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-12
-    return np.stack([places[:, 0], depth, places[:, 1]], axis=1), normal
+    weight = np.where(np.isfinite(depth[rows, best]), 1.0, np.nan)[:, None, None] * weights[rows, best][:, :, None]
+    normal = (weight * normals[best]).sum(axis=1)
+    return (weight * corners[best]).sum(axis=1), normal / (np.linalg.norm(normal, axis=1, keepdims=True) + 1e-12)
 
 
 def add_brows(head: Head, brows: Brows, rng: np.random.Generator) -> None:
@@ -143,7 +124,7 @@ def add_brows(head: Head, brows: Brows, rng: np.random.Generator) -> None:
     count = int(330 * brows.density)
     strands = []
     for side in (1, -1):
-        line = brow_line(head, side)
+        line = _LINE * np.array([side, 1.0])
         along = rng.beta(1.05, 1.15, count)
         across = np.clip(rng.normal(0.0, 0.36, count), -0.75, 0.75)
         # Full from the inner end on, widest at a third, and pointed at the outer end.

@@ -18,9 +18,9 @@ from recipes.mini.portrait.scalp import (
     edge_distance,
     from_head_space,
     head_skin,
+    mean_head,
     on_skin,
     smoothstep,
-    to_head_space,
 )
 from recipes.mini.portrait.strands import Growth, grow_style
 
@@ -109,16 +109,14 @@ def add_hair(head: Head, hair: Hair, rng: np.random.Generator) -> None:
     if hair.growth is None:
         return
     skin = head_skin(head)
-    middles = skin.centres
-    near = edge_distance(middles, hair.hairline) > -0.2
-    roots = skin.scatter(int(hair.count * 1.35), (near & on_skin(middles)).astype(np.float64), rng)
-    edge = edge_distance(roots.points, hair.hairline)
+    near = (edge_distance(skin.centres, hair.hairline) > -0.2) & on_skin(skin.centres)
+    roots = skin.scatter(int(hair.count * 1.35), near.astype(np.float64), rng)
+    edge = edge_distance(roots.reference, hair.hairline)
     # The outline is ragged by nature and thins out over half a centimetre.
     keep = smoothstep(-0.02, 0.10, edge + 0.035 * rng.normal(size=len(edge))) > rng.random(len(edge))
-    keep &= on_skin(roots.points)
-    keep = np.flatnonzero(keep)[: hair.count]
-    edge = edge[keep]
-    points = grow_style(hair.growth, head, roots.points[keep], roots.normals[keep], edge, rng)
+    keep = np.flatnonzero(keep & on_skin(roots.reference))[: hair.count]
+    roots, edge = roots[keep], edge[keep]
+    points = grow_style(hair.growth, head, roots.points, roots.normals, edge, rng)
     radius = hair.radius * (0.5 + 0.5 * smoothstep(0.0, 0.2, edge)) * rng.uniform(0.75, 1.2, len(edge))
     extra = len(points) - len(radius)
     radius = np.concatenate([radius, np.full(extra, hair.radius)])
@@ -128,7 +126,7 @@ def add_hair(head: Head, hair: Hair, rng: np.random.Generator) -> None:
 
 def scalp_mask(head: Head, hair: Hair) -> np.ndarray:
     """How much the hair darkens the skin under it at every vertex (V,), from 0 to 1."""
-    points = to_head_space(head, head.vertices)
+    points = mean_head()
     edge = edge_distance(points, hair.hairline)
     strength = 0.12 if hair.growth is None else 0.75 if hair.style == "cropped" else 0.9
     return smoothstep(0.0, 0.22, edge) * strength * on_skin(points)

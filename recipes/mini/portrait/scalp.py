@@ -6,6 +6,7 @@ x to the subject's left, y backwards, z up.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -117,44 +118,63 @@ def smoothstep(low: float, high: float, value: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Roots:
-    """Points (N, 3) on skin with outward normals (N, 3), in head space."""
+    """Points (N, 3) on skin with outward normals (N, 3) in head space, and where they lie on the mean head (N, 3)."""
 
     points: np.ndarray
     normals: np.ndarray
+    reference: np.ndarray
+
+    def __getitem__(self, chosen: np.ndarray) -> Roots:
+        """Some of the roots, by index or by mask."""
+        return Roots(self.points[chosen], self.normals[chosen], self.reference[chosen])
 
 
 @dataclass(frozen=True)
 class Skin:
-    """Triangles of the skin in head space: corners (T, 3, 3), corner normals (T, 3, 3) and areas (T,)."""
+    """Triangles of the skin: corners in head space, their normals, and the same corners on the mean head (T, 3, 3)."""
 
     corners: np.ndarray
     normals: np.ndarray
+    reference: np.ndarray
     areas: np.ndarray
+    """(T,)"""
 
     def scatter(self, count: int, density: np.ndarray, rng: np.random.Generator) -> Roots:
         """Scatter roots at random with a relative density (T,) per triangle."""
         weight = self.areas * density
         total = weight.sum()
         if total <= 0:
-            return Roots(np.zeros((0, 3)), np.zeros((0, 3)))
+            return Roots(*np.zeros((3, 0, 3)))
         chosen = rng.choice(len(weight), count, p=weight / total)
         corner = rng.dirichlet((1.0, 1.0, 1.0), count)[:, :, None]
         normals = (self.normals[chosen] * corner).sum(axis=1)
         normals /= np.linalg.norm(normals, axis=1, keepdims=True) + 1e-12
-        return Roots((self.corners[chosen] * corner).sum(axis=1), normals)
+        return Roots((self.corners[chosen] * corner).sum(1), normals, (self.reference[chosen] * corner).sum(1))
 
     @property
     def centres(self) -> np.ndarray:
-        """Middles (T, 3) of the triangles."""
-        return self.corners.mean(axis=1)
+        """Middles (T, 3) of the triangles on the mean head."""
+        return self.reference.mean(axis=1)
+
+
+@functools.cache
+def mean_head() -> np.ndarray:
+    """Vertices (V, 3) of the mean head in its head space.
+
+    Outlines of hair and beard are drawn on it and follow each subject's features, since all heads share their mesh.
+    """
+    from recipes.mini.portrait.head import neutral_vertices
+
+    vertices, eye_left, eye_right = neutral_vertices()
+    return (vertices - (eye_left + eye_right) / 2) / np.linalg.norm(eye_left - eye_right)
 
 
 def head_skin(head: Head) -> Skin:
-    """Triangles of the visible skin above the collar bones, in head space."""
+    """Triangles of the visible skin above the collar bones."""
     quads = head.quads[head.kept[head.quads].all(axis=1)]
+    mean = mean_head()
+    quads = quads[mean[quads].mean(axis=1)[:, 2] > -2.4]
     ids = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
-    points = to_head_space(head, head.vertices)
-    ids = ids[points[ids].mean(axis=1)[:, 2] > -2.4]
-    corners = points[ids]
+    corners = to_head_space(head, head.vertices[ids])
     cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    return Skin(corners, head.normals[ids], np.linalg.norm(cross, axis=1) / 2)
+    return Skin(corners, head.normals[ids], mean[ids], np.linalg.norm(cross, axis=1) / 2)
