@@ -13,7 +13,7 @@ from recipes.mini.portrait.subject import Subject
 
 DISTANCE = 1.35
 """Metres from the eyes to the camera: a portrait lens, without a big nose."""
-PICTURE_HEIGHT = 6.15
+PICTURE_HEIGHT = 5.4
 """Height of the picture at the eyes' depth, in eye distances."""
 EYE_LEVEL = 0.45
 """Height of the eyes from the picture's top, as a fraction."""

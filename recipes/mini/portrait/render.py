@@ -86,7 +86,7 @@ def _render(size_px: int) -> np.ndarray:
     scene.render.resolution_percentage = 100
     scene.view_settings.view_transform = "AgX"
     scene.view_settings.look = "AgX - Medium High Contrast"
-    scene.view_settings.exposure = 0.5
+    scene.view_settings.exposure = 0.1
     scene.render.threads_mode, scene.render.threads = "FIXED", 1
     scene.render.image_settings.file_format = "PNG"
     scene.render.image_settings.color_mode = "RGB"
