@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import bpy
 import numpy as np
 
+from recipes.mini.portrait.radial import unit_directions
 from recipes.mini.portrait.shaders import Shader, add_mesh
 from recipes.mini.portrait.tailoring import (
     COLUMNS,
@@ -15,13 +16,13 @@ from recipes.mini.portrait.tailoring import (
     around,
     azimuths,
     band,
-    curve,
     grid_faces,
     leaf,
     measure_torso,
     neck_tube,
     on_surface,
     shell,
+    smooth_ring,
 )
 
 if TYPE_CHECKING:
@@ -205,56 +206,51 @@ def _add_turtleneck(head: Head, torso: Torso, clothes: Clothes) -> None:
     _add_sheet(head, torso, "fold", neck_tube(torso, around(azimuth, -0.22, 0.14, 0.22), top, 0.11, 6), rib)
 
 
-def _collar_curves(torso: Torso, spread: float, stand: float) -> tuple[np.ndarray, np.ndarray]:
-    """Upper and lower edge (C, 3) of a folded collar, from the front on the left round the back to the right."""
-    columns = 49
-    gap = 0.10 + 0.35 * spread
-    azimuth = np.linspace(gap, 2 * np.pi - gap, columns)
-    from_front = np.minimum(azimuth, 2 * np.pi - azimuth)
-    front = np.clip(1 - from_front / 1.1, 0, 1) ** 1.5
-    rise = around(azimuth, -0.12 - 0.2 * spread, 0.34, 0.46) + 0.1 * (stand - 1)
-    upper = on_surface(torso.neck, azimuth, rise, 0.10 + 0.02 * front)
-    fall = around(azimuth, -0.50, -0.04, 0.08)
-    lower = on_surface(torso.neck, azimuth, fall, 0.17 + 0.08 * front)
-    point = np.clip(1 - from_front / 0.8, 0, 1) ** 1.3
-    side = np.where(azimuth < np.pi, 1.0, -1.0)
-    lower += point[:, None] * np.stack([side * (0.10 + 0.14 * spread), -0.06 + 0 * side, -0.34 + 0 * side], axis=1)
-    return upper, lower
+def _collar_curves(torso: Torso, line: np.ndarray, spread: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Foot, fold and outer edge (C, 3) of a collar on a neckline (C,), from the front round the back to the front."""
+    gap = 0.06 + 0.24 * spread
+    azimuth = np.linspace(gap, 2 * np.pi - gap, 61)
+    signed = np.where(azimuth > np.pi, azimuth - 2 * np.pi, azimuth)
+    from_front = np.abs(signed)
+    ring = azimuths()
+    elevation = np.interp(signed, ring, line, period=2 * np.pi)
+    radius = np.interp(signed, ring, smooth_ring(torso.chest.toward(ring, line)), period=2 * np.pi)
+    outward = unit_directions(signed, elevation)
+    side = np.sign(signed)
+    foot = torso.chest.centre + outward * (radius + 0.05)[:, None]
+    stand = np.interp(from_front, [0.0, 0.25, 0.9, np.pi], [0.08, 0.20, 0.42, 0.50])
+    flat = unit_directions(signed, 0 * elevation)
+    fold = foot + np.stack([0 * stand, 0 * stand, stand], axis=1) - flat * (0.16 * stand)[:, None]
+    width = np.interp(from_front, [0.0, 0.35, 0.9, np.pi], [0.50, 0.42, 0.26, 0.24])
+    lower = torso.chest.centre + unit_directions(signed, elevation - width / radius) * (radius + 0.17)[:, None]
+    point = np.clip(1 - from_front / 0.75, 0, 1) ** 1.2
+    lower += point[:, None] * np.stack([side * (0.20 + 0.10 * spread), -0.05 + 0 * side, -0.12 + 0 * side], axis=1)
+    return foot, fold, lower
 
 
 def _add_shirt(head: Head, torso: Torso, clothes: Clothes, color: Color | None = None, spread: float | None = None) -> None:
     color = color or clothes.color
     spread = clothes.open_collar if spread is None else spread
     cloth = fabric("shirt", color, 0.8, weave=0.15)
-    azimuth = azimuths()
-    front = np.exp(-((azimuth / 0.30) ** 2))
-    line = _crew(clothes, 1.10, 1.06, 1.22) - 0.05 - (0.02 + 0.75 * spread) * front
+    front = np.exp(-((azimuths() / 0.30) ** 2))
+    line = _crew(clothes, 1.10, 1.06, 1.20) - 0.03 - (0.02 + 0.75 * spread) * front
     body = _creased(shell(torso, line, 0.045, clothes.looseness * 0.7), clothes, 0.014)
     _add_sheet(head, torso, "shirt", body, cloth)
-    upper, lower = _collar_curves(torso, spread, 1.0)
-    _add_sheet(head, torso, "collar", leaf(upper, lower), cloth, closed=False, thickness=0.03)
-    inner = on_surface(torso.neck, *_behind(upper, torso), 0.05)
-    _add_sheet(head, torso, "stand", np.stack([upper, inner]), cloth, closed=False, thickness=0.02)
-    _add_placket(head, torso, clothes, cloth, spread, color)
-
-
-def _behind(upper: np.ndarray, torso: Torso) -> tuple[np.ndarray, np.ndarray]:
-    """Azimuths and elevations (C,) of a collar's foot under its upper edge (C, 3)."""
-    offset = upper - torso.neck.centre
-    azimuth = np.arctan2(offset[:, 0], -offset[:, 1])
-    elevation = np.arctan2(offset[:, 2], np.hypot(offset[:, 0], offset[:, 1]))
-    return azimuth, elevation - 0.28
+    foot, fold, lower = _collar_curves(torso, line, spread)
+    _add_sheet(head, torso, "collar", leaf(fold, lower), cloth, closed=False, thickness=0.03)
+    _add_sheet(head, torso, "stand", np.stack([fold, (fold + foot) / 2, foot]), cloth, closed=False, thickness=0.02)
+    _add_placket(head, torso, clothes, cloth, spread)
 
 
 def _add_placket(
-    head: Head, torso: Torso, clothes: Clothes, cloth: bpy.types.Material, spread: float, color: Color
+    head: Head, torso: Torso, clothes: Clothes, cloth: bpy.types.Material, spread: float
 ) -> None:
-    """The strip of double cloth down the front, with its buttons."""
+    """The strip of double cloth down the front."""
     elevation = np.linspace(1.0 - 0.75 * spread, 0.0, 14)
     half = 0.14
     radius = torso.chest.toward(0 * elevation, elevation)
-    columns = [on_surface(torso.chest, share * half / radius, elevation, 0.045 + clothes.looseness * 0.7 * smooth + 0.03)
-               for share, smooth in ((-1, 0.8), (0, 0.8), (1, 0.8))]
+    offset = 0.085 + 0.7 * clothes.looseness
+    columns = [on_surface(torso.chest, share * half / radius, elevation, offset) for share in (-1, 0, 1)]
     _add_sheet(head, torso, "placket", np.stack(columns, axis=1), cloth, closed=False, thickness=0.02)
 
 

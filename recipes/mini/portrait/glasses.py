@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import bpy
 import numpy as np
 
-from recipes.mini.portrait.radial import radial_surface
-from recipes.mini.portrait.scalp import SKULL, from_head_space, mean_head, to_head_space
+from recipes.mini.portrait.scalp import from_head_space, mean_head, to_head_space
 from recipes.mini.portrait.shaders import Shader, add_mesh
 from recipes.mini.portrait.tailoring import grid_faces
 
@@ -70,7 +69,7 @@ def rim_outline(shape: str, size: float, count: int = 40) -> np.ndarray:
         "round": (0.385, 0.375, 2.0),
         "oval": (0.41, 0.30, 2.2),
         "rectangular": (0.43, 0.27, 4.0),
-        "wayfarer": (0.43, 0.325, 3.2),
+        "wayfarer": (0.41, 0.315, 3.2),
     }[shape]
     radius = (np.abs(cos) ** power + np.abs(sin) ** power) ** (-1 / power)
     x, z = half_width * radius * cos, half_height * radius * sin
@@ -93,7 +92,6 @@ def add_glasses(head: Head, glasses: Glasses, rng: np.random.Generator) -> None:
     near_eyes = body[(np.abs(mean[body, 0]) < 0.95) & (np.abs(mean[body, 2] + 0.03) < 0.34) & (mean[body, 1] < 0.2)]
     at_eyes = near_eyes[np.abs(mean[near_eyes, 0]) > 0.22]
     front = min(float(points[on_nose, 1].min()) + 0.02, float(points[at_eyes, 1].min()) - 0.02)
-    front = min(front, -0.62 if glasses.size > 0 else front)
     middle_z = -glasses.low
     material = _frame_material(glasses)
     rim = rim_outline(glasses.shape, glasses.size)
@@ -107,7 +105,7 @@ def add_glasses(head: Head, glasses: Glasses, rng: np.random.Generator) -> None:
         _add_lens(head, ring, glasses)
         hinge = np.array([side * (centre_x + corner + 0.02), 0.0, middle_z + 0.55 * float(rim[:, 1].max())])
         hinge[1] = front + 0.16 * (abs(hinge[0]) - 0.2) ** 2
-        _add_tube(head, "temple", _temple(head, points, mean, hinge, side), glasses.thickness * 0.9, material)
+        _add_tube(head, "temple", _temple(head, points, hinge, side), glasses.thickness * 0.9, material)
     inner = centre_x - corner
     high = middle_z + (0.25 if glasses.shape != "wayfarer" else 0.45) * float(rim[:, 1].max())
     t = np.linspace(-1.0, 1.0, 9)
@@ -115,15 +113,14 @@ def add_glasses(head: Head, glasses: Glasses, rng: np.random.Generator) -> None:
     _add_tube(head, "bridge", arch, glasses.thickness * 0.95, material)
 
 
-def _temple(head: Head, points: np.ndarray, mean: np.ndarray, hinge: np.ndarray, side: int) -> np.ndarray:
+def _temple(head: Head, points: np.ndarray, hinge: np.ndarray, side: int) -> np.ndarray:
     """The way (K, 3) of a temple from its hinge over the ear's root."""
+    mean = mean_head()
     root = head.kept & (mean[:, 0] * side > 1.10) & (np.abs(mean[:, 2] - 0.06) < 0.14) & (np.abs(mean[:, 1] - 1.2) < 0.25)
     ear = points[root].mean(axis=0) if root.any() else np.array([side * 1.25, 1.2, 0.1])
-    skull = radial_surface(points, head.quads[head.kept[head.quads].all(axis=1) & (mean[head.quads[:, 0], 2] > -1.0)], SKULL)
     t = np.linspace(0.0, 1.0, 12)[:, None]
     way = hinge * (1 - t) + ear * t
     way[:, 0] += side * 0.06 * np.sin(np.pi * t[:, 0])
-    del skull
     bend = np.array([[0.0, 0.25, -0.10], [0.0, 0.42, -0.30]]) + ear
     return np.concatenate([way, bend])
 

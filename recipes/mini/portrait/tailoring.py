@@ -6,7 +6,6 @@ subject's left. All is in torso space: head space (unit: distance of the eyes) t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -104,7 +103,11 @@ def shell(
     down = np.linspace(0.0, 1.0, rows)[:, None]
     elevation = neckline[None] * (1 - down) + bottom * down
     growing = offset + looseness * smoothstep(0.0, 0.6, down) + 0 * elevation
-    points = on_ring(torso.chest, azimuth[None] + 0 * elevation, elevation, growing)
+    bare = torso.chest.toward(azimuth[None] + 0 * elevation, elevation)
+    # Smooth at the neckline; further down arms and chest are followed.
+    free = smoothstep(0.05, 0.30, down)
+    radius = smooth_ring(bare) * (1 - free) + np.maximum(bare, smooth_ring(bare)) * free + growing
+    points = CHEST + unit_directions(azimuth[None] + 0 * elevation, elevation) * radius[..., None]
     hem = on_ring(torso.chest, azimuth, neckline + 0.01, -0.03 + 0 * neckline)
     return np.concatenate([hem[None], points])
 
@@ -140,26 +143,6 @@ def leaf(upper: np.ndarray, lower: np.ndarray, rows: int = 6, bulge: float = 0.0
     outward[..., 2] = 0.35
     outward /= np.linalg.norm(outward, axis=-1, keepdims=True)
     return points + outward * (bulge * np.sin(np.pi * np.minimum(t * 1.15, 1.0)) ** 0.7)
-
-
-def curve(knots: Sequence[tuple[float, float, float]], columns: int) -> np.ndarray:
-    """A smooth curve (C, 3) through knots, symmetric about x = 0: knots go from the front on the left to the back."""
-    points = np.array(knots)
-    mirrored = points[::-1][1:] * np.array([-1.0, 1.0, 1.0])
-    points = np.concatenate([points, mirrored])
-    chord = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1) ** 0.5)])
-    return _catmull_rom(chord, points, np.linspace(0.0, chord[-1], columns))
-
-
-def _catmull_rom(at: np.ndarray, points: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Points (W, D) at ``wanted`` of the smooth curve that passes ``points`` (N, D) at parameters (N,)."""
-    slope = np.gradient(points, at, axis=0)
-    index = np.clip(np.searchsorted(at, wanted, side="right") - 1, 0, len(at) - 2)
-    step = (at[index + 1] - at[index])[:, None]
-    t = ((wanted - at[index]) / (at[index + 1] - at[index]))[:, None]
-    p0, p1, m0, m1 = points[index], points[index + 1], slope[index] * step, slope[index + 1] * step
-    t2, t3 = t * t, t * t * t
-    return (2 * t3 - 3 * t2 + 1) * p0 + (t3 - 2 * t2 + t) * m0 + (3 * t2 - 2 * t3) * p1 + (t3 - t2) * m1
 
 
 def grid_faces(rows: int, columns: int, closed: bool) -> np.ndarray:
