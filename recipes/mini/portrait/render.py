@@ -16,12 +16,13 @@ from recipes.mini.portrait.camera import add_camera, aim_camera
 from recipes.mini.portrait.eyes import add_eyes
 from recipes.mini.portrait.head import Head, make_head
 from recipes.mini.portrait.lights import add_lights
+from recipes.mini.portrait.mouth import add_teeth
 from recipes.mini.portrait.skin import add_skin
 from recipes.mini.portrait.subject import Subject, part_rng, sample_subject
 from recipes.mini.portrait.words import Words
 
 SIZE_PX = 192
-SAMPLES = 16
+SAMPLES = 8
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def build_scene(head: Head, subject: Subject) -> None:
     add_backdrop(subject, part_rng(seed, "backdrop canvas"))
     add_skin(head, subject, part_rng(seed, "skin texture"))
     add_eyes(head, subject, part_rng(seed, "iris"))
+    add_teeth(head, part_rng(seed, "teeth"))
     for part in ("hair", "brows", "lashes", "facial_hair", "clothes", "glasses"):
         _add_dressing(part, head, words, seed)
 
@@ -61,7 +63,7 @@ def _add_dressing(part: str, head: Head, words: Words, seed: int) -> None:
     file = {"lashes": "brows"}.get(part, part)
     try:
         module = importlib.import_module(f"recipes.mini.portrait.{file}")
-    except ModuleNotFoundError:
+    except ImportError:
         return
     sample: Callable = getattr(module, f"sample_{part}")
     add: Callable = getattr(module, f"add_{part}")
@@ -85,8 +87,8 @@ def _render(size_px: int) -> np.ndarray:
     scene.render.resolution_x = scene.render.resolution_y = size_px
     scene.render.resolution_percentage = 100
     scene.view_settings.view_transform = "AgX"
-    scene.view_settings.look = "AgX - Medium High Contrast"
-    scene.view_settings.exposure = 0.1
+    scene.view_settings.look = "AgX - Punchy"
+    scene.view_settings.exposure = 0.45
     scene.render.threads_mode, scene.render.threads = "FIXED", 1
     scene.render.image_settings.file_format = "PNG"
     scene.render.image_settings.color_mode = "RGB"

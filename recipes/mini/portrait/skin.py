@@ -87,7 +87,7 @@ def paint_skin(head: Head, subject: Subject, rng: np.random.Generator) -> SkinPa
     deep = np.clip((rings - 2) / 4.0, 0.0, 1.0)[:, None]
     tone = tone * (1 - lips[:, None]) + lips[:, None] * lip * (1.0 - 0.35 * deep)
     cavity = rings > LIP_RINGS
-    tone[cavity] = np.array([0.10, 0.02, 0.018])
+    tone[cavity] = np.array([0.26, 0.06, 0.05])
     nostril = face * np.clip(1.0 - (np.hypot((side - 0.14) / 0.06, (z + 0.74) / 0.05)), 0.0, 1.0) * (y > -0.62)
     tone *= 1.0 - 0.6 * nostril[:, None]
 

