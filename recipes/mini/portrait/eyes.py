@@ -31,7 +31,7 @@ def add_eyes(head: Head, subject: Subject, rng: np.random.Generator) -> None:
         radius = head.eye_radius * 0.985
         local, faces = _eyeball()
         axes = _axes_towards(direction)
-        add_mesh(name, centre + radius * local @ axes, faces, material, position=local)
+        add_mesh(name, centre + radius * local @ axes, faces, material, eye=local)
 
 
 def _axes_towards(direction: np.ndarray) -> np.ndarray:
@@ -65,7 +65,7 @@ def _eyeball(rings: int = 40, segments: int = 32) -> tuple[np.ndarray, np.ndarra
 
 def _eye_material(subject: Subject, phase: float) -> bpy.types.Material:
     shader = Shader("eye")
-    position = shader.attribute("position", "Color")
+    position = shader.attribute("eye", "Color")
     split = shader.node("SeparateXYZ", {0: position}).outputs
     radius = shader.math("SQRT", shader.math("ADD", shader.math("POWER", split[0], 2.0), shader.math("POWER", split[2], 2.0)))
     around = shader.math("ARCTAN2", split[2], split[0])

@@ -31,7 +31,19 @@ class Portrait:
 
     image: np.ndarray
     """(H, W, 3) uint8 sRGB."""
+    landmarks: np.ndarray
+    """(68, 2) float32 pixels, x to the right and y down from the top left corner; see `anatomy.landmark_ids`."""
     subject: Subject
+
+    @property
+    def identity(self) -> np.ndarray:
+        """Numbers of the person."""
+        return self.subject.identity_vector()
+
+    @property
+    def scene(self) -> np.ndarray:
+        """Numbers of the occasion."""
+        return self.subject.scene_vector()
 
 
 def render_portrait(words: Words, seed: int, size_px: int = SIZE_PX) -> Portrait:
@@ -40,7 +52,8 @@ def render_portrait(words: Words, seed: int, size_px: int = SIZE_PX) -> Portrait
     head = make_head(subject)
     bpy.ops.wm.read_factory_settings(use_empty=True)
     build_scene(head, subject)
-    return Portrait(image=_render(size_px), subject=subject)
+    landmarks = aim_camera(head, subject).project(head.landmarks(), size_px).astype(np.float32)
+    return Portrait(image=_render(size_px), landmarks=landmarks, subject=subject)
 
 
 def build_scene(head: Head, subject: Subject) -> None:
