@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # The brow's line on the mean head, (x, z) from its inner to its outer end.
 _LINE = np.array(
-    [(0.20, 0.29), (0.30, 0.335), (0.42, 0.375), (0.54, 0.405), (0.66, 0.415), (0.78, 0.39), (0.88, 0.33), (0.95, 0.275)]
+    [(0.20, 0.31), (0.30, 0.345), (0.42, 0.37), (0.54, 0.39), (0.66, 0.395), (0.78, 0.37), (0.88, 0.31), (0.95, 0.255)]
 )
 # Margins of the lids from the inner to the outer corner: roots of MakeHuman's helper geometry for lashes.
 _UPPER_LEFT = (14763, 14766, 14762, 14761, 14760, 14743, 14742, 14744, 14745, 14746, 14747, 14748)
@@ -68,7 +68,7 @@ def sample_brows(words: Words, rng: np.random.Generator) -> Brows:
     return Brows(
         pigment=pigment,
         thickness=(0.135 if man else 0.095) * float(np.exp(0.16 * draw[0])),
-        arch=(0.0 if man else 0.035) + 0.022 * float(draw[1]),
+        arch=(-0.005 if man else 0.015) + 0.018 * float(draw[1]),
         density=(0.8 if old else 1.0) * float(np.exp(0.15 * draw[2])),
         length=(0.135 if man else 0.105) * float(np.exp(0.10 * draw[3])),
         tail=float(np.clip(0.97 + 0.04 * draw[4] - 0.06 * old, 0.8, 1.0)),

@@ -196,7 +196,7 @@ def _add_sweater(head: Head, torso: Torso, clothes: Clothes) -> None:
 
 
 def _add_turtleneck(head: Head, torso: Torso, clothes: Clothes) -> None:
-    line = _crew(clothes, 1.10, 1.06, 1.24)
+    line = around(azimuths(), 1.12, 1.08, 1.24)
     cloth = fabric("knit", clothes.color, 0.92, knit=clothes.knit)
     _add_sheet(head, torso, "sweater", _creased(shell(torso, line, 0.07, 0.07), clothes, 0.016), cloth)
     rib = fabric("rib", clothes.color, 0.92, ribs=0.55)

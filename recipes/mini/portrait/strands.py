@@ -64,7 +64,7 @@ def grow_style(
     vertices = to_head_space(head, head.vertices)
     middles = vertices[head.quads].mean(axis=1)
     kept = head.kept[head.quads].all(axis=1)
-    skull = radial_surface(vertices, head.quads[kept & (middles[:, 2] > -2.0)], SKULL)
+    skull = radial_surface(vertices, head.quads[kept & (middles[:, 2] > -1.6)], SKULL)
     if growth.style == "afro":
         return _afro(growth, roots, normals, edge, rng)
     if growth.style == "tied-back":
@@ -151,10 +151,12 @@ def _combed(
         last = points[:, k - 1]
         travelled = step * k
         new = last + direction * step[:, None]
-        new = skull.push_out(new, 0.02 + volume * np.minimum(1.0, travelled / 0.45))
+        margin = 0.02 + volume * np.minimum(1.0, travelled / 0.45)
+        # The jaw and what lies below it do not hold hair away from the neck.
+        new = skull.push_out(new, np.where(new[:, 2] > -0.9, margin, -9.0))
         if hanging:
-            new = _part_curtain(new, curtain, is_fringe)
-            new = body.push_out(new, 0.16 + 0.08 * layer)
+            inside = _before_face(new, curtain) & ~is_fringe
+            new = body.push_out(new, 0.18 + 0.10 * layer)
         direction = unit(new - last)
         points[:, k] = last + direction * step[:, None]
         normal = unit(points[:, k] - SKULL)
@@ -164,6 +166,10 @@ def _combed(
         comb = unit(comb - (comb * normal).sum(1, keepdims=True) * normal * 0.8)
         over = smoothstep(-0.6, 0.4, points[:, k, 2])[:, None]
         wanted = comb * over * (1.0 if not hanging else 0.6) + _DOWN * (weight + 0.5 * hanging * (1 - over)) + noise
+        if hanging:
+            # Hair that comes before the face is swept to its side before it falls.
+            aside = np.stack([1.6 * side, 0.35 + 0 * side, -0.35 - 0.5 * smoothstep(0.5, -0.5, points[:, k, 2])], axis=1)
+            wanted = np.where(inside[:, None], 2.0 * aside, wanted)
         direction = unit(stiff * direction + (1 - stiff) * wanted)
     if hanging or growth.fringe:
         bottom = growth.cut + 0.12 * rng.normal(size=count) + 0.08 * lock_noise[:, 0]
@@ -175,15 +181,12 @@ def _combed(
     return _curl(points, growth.wave, growth.wavelength, lock, length / length.mean(), rng)
 
 
-def _part_curtain(points: np.ndarray, curtain: np.ndarray, free: np.ndarray) -> np.ndarray:
-    """Move strands before the face outwards to ``curtain`` (N,), except the ``free`` ones (N,)."""
+def _before_face(points: np.ndarray, curtain: np.ndarray) -> np.ndarray:
+    """Which points (N, 3) lie before the face, nearer to its middle than ``curtain`` (N,)."""
     x, y, z = points.T
-    opening = curtain * np.clip((1.25 - z) / 0.6, 0.0, 1.0) ** 0.5
+    opening = curtain * np.clip((1.35 - z) / 0.75, 0.0, 1.0) ** 0.5
     opening = opening * (1 - 0.25 * smoothstep(-1.0, -2.4, z))
-    inside = (y < 0.85) & (np.abs(x) < opening) & ~free
-    points = points.copy()
-    points[:, 0] = np.where(inside, np.sign(x + 1e-9) * (0.5 * opening + 0.5 * np.maximum(opening, np.abs(x))), x)
-    return points
+    return (y < 0.85) & (np.abs(x) < opening)
 
 
 def cut_below(points: np.ndarray, height: np.ndarray) -> np.ndarray:
