@@ -8,9 +8,11 @@ import bpy
 import numpy as np
 
 from recipes.mini.portrait.anatomy import LIP_RINGS
+from recipes.mini.portrait.facial_hair import beard_mask, sample_facial_hair
+from recipes.mini.portrait.hair import sample_hair, scalp_mask
 from recipes.mini.portrait.head import Head, base_mesh
 from recipes.mini.portrait.shaders import Shader, Socket, add_mesh
-from recipes.mini.portrait.subject import Subject
+from recipes.mini.portrait.subject import Subject, part_rng
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,20 @@ def add_skin(head: Head, subject: Subject, rng: np.random.Generator) -> None:
         number[head.kept_quads],
         _skin_material(head, subject, rng),
         subdivisions=1,
-        tone=paint.tone[head.kept],
+        tone=_under_hair(paint.tone, head, subject)[head.kept],
         shine=paint.shine[head.kept],
         furrow=paint.furrow[head.kept],
         freckle=paint.freckle[head.kept],
     )
+
+
+def _under_hair(tone: np.ndarray, head: Head, subject: Subject) -> np.ndarray:
+    """Colours (V, 3) with the scalp and the skin below a beard darkened, so that no bare skin shows between strands."""
+    hair = sample_hair(subject.words, part_rng(subject.seed, "hair"))
+    beard = sample_facial_hair(subject.words, part_rng(subject.seed, "facial_hair"))
+    for mask, pigment in ((scalp_mask(head, hair), hair.pigment), (beard_mask(head, beard), beard.pigment)):
+        tone = tone * (1 - mask[:, None]) + 0.8 * mask[:, None] * np.minimum(np.array(pigment.mean), tone)
+    return tone
 
 
 def paint_skin(head: Head, subject: Subject, rng: np.random.Generator) -> SkinPaint:

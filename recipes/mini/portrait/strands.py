@@ -125,7 +125,7 @@ def _combed(
     length = growth.side + (growth.top - growth.side) * on_top
     length = length * np.exp(0.10 * rng.normal(size=count) + 0.06 * lock_noise[:, 0])
     # The parting wanders a little, and locks near it choose their side freely.
-    wander = growth.parting + 0.05 * np.sin(4.0 * y) + 0.05 * lock_noise[:, 1] + 0.03 * rng.normal(size=count)
+    wander = growth.parting + 0.05 * np.sin(4.0 * y) + 0.05 * lock_noise[:, 1] + 0.07 * rng.normal(size=count)
     side = np.where(x > wander, 1.0, -1.0)
     is_fringe = np.zeros(count, dtype=bool)
     if growth.fringe:
@@ -139,11 +139,14 @@ def _combed(
     volume = growth.volume * (0.55 + 0.45 * smoothstep(0.6, 1.7, z)) * (0.25 + 0.75 * layer)
     volume = np.where(loose, volume * 1.6 + 0.03, volume)
     step = length / (keys - 1)
-    stiff = 0.55 if hanging else 0.5
-    weight = 0.55 if hanging else (0.03 if growth.style == "cropped" else 0.12)
+    stiff = 0.45 if hanging else 0.5
+    weight = 0.6 if hanging else (0.03 if growth.style == "cropped" else 0.12)
     lift = {"cropped": 1.0, "short": 0.55, "side-parted": 0.4, "swept-back": 0.45}.get(growth.style, 0.30)
     noise = 0.10 * lock_noise + (0.06 + (0.08 if hanging else 0.2) * loose)[:, None] * rng.normal(size=(count, 3))
-    direction = unit(lift * normals + unit(flow(growth, roots, side)) + 2 * noise)
+    comb = unit(flow(growth, roots, side))
+    forward = np.stack([0.12 * side, -np.ones(count), 0.1 - 0.5 * smoothstep(0.4, 0.0, edge)], axis=1)
+    comb[is_fringe] = unit(forward[is_fringe])
+    direction = unit(lift * normals + comb + 2 * noise)
     curtain = growth.curtain + 0.05 * lock_noise[:, 2] + 0.04 * rng.normal(size=count)
     points = np.empty((count, keys, 3))
     points[:, 0] = roots
@@ -154,6 +157,8 @@ def _combed(
         margin = 0.02 + volume * np.minimum(1.0, travelled / 0.45)
         # The jaw and what lies below it do not hold hair away from the neck.
         new = skull.push_out(new, np.where(new[:, 2] > -0.9, margin, -9.0))
+        if not hanging:
+            new = _settle(skull, new, 1.3 * margin + 0.03, 0.5)
         if hanging:
             inside = _before_face(new, curtain) & ~is_fringe
             new = body.push_out(new, 0.18 + 0.10 * layer)
@@ -167,6 +172,8 @@ def _combed(
         over = smoothstep(-0.6, 0.4, points[:, k, 2])[:, None]
         wanted = comb * over * (1.0 if not hanging else 0.6) + _DOWN * (weight + 0.5 * hanging * (1 - over)) + noise
         if hanging:
+            px = points[:, k, 0]
+            wanted[:, 0] -= 0.55 * np.sign(px) * smoothstep(1.25, 2.0, np.abs(px))
             # Hair that comes before the face is swept to its side before it falls.
             aside = np.stack([1.6 * side, 0.35 + 0 * side, -0.35 - 0.5 * smoothstep(0.5, -0.5, points[:, k, 2])], axis=1)
             wanted = np.where(inside[:, None], 2.0 * aside, wanted)
@@ -179,6 +186,14 @@ def _combed(
         points = cut_below(points, np.where(is_fringe, ragged, bottom))
     points = _draw_together(points, lock, rng, growth.clump * np.where(loose, 0.1, 1.0))
     return _curl(points, growth.wave, growth.wavelength, lock, length / length.mean(), rng)
+
+
+def _settle(skull: RadialSurface, points: np.ndarray, height: np.ndarray, share: float) -> np.ndarray:
+    """Points (N, 3) that stand higher than ``height`` (N,) over the head, drawn back by a share of the excess."""
+    offset = points - skull.centre
+    distance = np.linalg.norm(offset, axis=1)
+    excess = np.maximum(distance - skull.at(points) - height, 0.0)
+    return points - offset * (share * excess / distance)[:, None]
 
 
 def _before_face(points: np.ndarray, curtain: np.ndarray) -> np.ndarray:
