@@ -67,10 +67,10 @@ def sample_brows(words: Words, rng: np.random.Generator) -> Brows:
     draw = rng.normal(size=6)
     return Brows(
         pigment=pigment,
-        thickness=(0.135 if man else 0.095) * float(np.exp(0.16 * draw[0])),
+        thickness=(0.112 if man else 0.085) * float(np.exp(0.16 * draw[0])),
         arch=(-0.005 if man else 0.015) + 0.018 * float(draw[1]),
         density=(0.8 if old else 1.0) * float(np.exp(0.15 * draw[2])),
-        length=(0.135 if man else 0.105) * float(np.exp(0.10 * draw[3])),
+        length=(0.120 if man else 0.10) * float(np.exp(0.10 * draw[3])),
         tail=float(np.clip(0.97 + 0.04 * draw[4] - 0.06 * old, 0.8, 1.0)),
         unruliness=(0.16 if man else 0.09) * (1.6 if old else 1.0),
     )
@@ -152,7 +152,7 @@ def add_brows(head: Head, brows: Brows, rng: np.random.Generator) -> None:
         strand[..., 1] += 0.25 * reach[..., 0] * t[..., 0] * smoothstep(0.4, 0.9, np.abs(root[:, :1]))
         strands.append(strand)
     points = from_head_space(head, np.concatenate(strands))
-    radius = 0.00020 * rng.uniform(0.8, 1.3, len(points))
+    radius = 0.00018 * rng.uniform(0.8, 1.3, len(points))
     add_strands("brows", points, taper(len(points), radius, 5), hair_material("brows", brows.pigment))
 
 

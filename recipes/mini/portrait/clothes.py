@@ -206,8 +206,11 @@ def _add_turtleneck(head: Head, torso: Torso, clothes: Clothes) -> None:
     _add_sheet(head, torso, "fold", neck_tube(torso, around(azimuth, -0.22, 0.14, 0.22), top, 0.11, 6), rib)
 
 
-def _collar_curves(torso: Torso, line: np.ndarray, spread: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Foot, fold and outer edge (C, 3) of a collar on a neckline (C,), from the front round the back to the front."""
+def _collar_curves(torso: Torso, line: np.ndarray, spread: float, tucked: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Foot, fold and outer edge (C, 3) of a collar on a neckline (C,), from the front round the back to the front.
+
+    A tucked collar lies close to the neck, under a jacket.
+    """
     gap = 0.06 + 0.24 * spread
     azimuth = np.linspace(gap, 2 * np.pi - gap, 61)
     signed = np.where(azimuth > np.pi, azimuth - 2 * np.pi, azimuth)
@@ -222,13 +225,16 @@ def _collar_curves(torso: Torso, line: np.ndarray, spread: float) -> tuple[np.nd
     flat = unit_directions(signed, 0 * elevation)
     fold = foot + np.stack([0 * stand, 0 * stand, stand], axis=1) - flat * (0.16 * stand)[:, None]
     width = np.interp(from_front, [0.0, 0.35, 0.9, np.pi], [0.50, 0.42, 0.26, 0.24])
-    lower = torso.chest.centre + unit_directions(signed, elevation - width / radius) * (radius + 0.17)[:, None]
+    lower = torso.chest.centre + unit_directions(signed, elevation - width / radius) * (radius + (0.10 if tucked else 0.17))[:, None]
     point = np.clip(1 - from_front / 0.75, 0, 1) ** 1.2
-    lower += point[:, None] * np.stack([side * (0.20 + 0.10 * spread), -0.05 + 0 * side, -0.12 + 0 * side], axis=1)
+    lower += point[:, None] * np.stack([side * (0.02 if tucked else 0.20 + 0.10 * spread), -0.05 + 0 * side, -0.12 + 0 * side], axis=1)
     return foot, fold, lower
 
 
-def _add_shirt(head: Head, torso: Torso, clothes: Clothes, color: Color | None = None, spread: float | None = None) -> None:
+def _add_shirt(
+    head: Head, torso: Torso, clothes: Clothes, color: Color | None = None, spread: float | None = None
+) -> None:
+    tucked = color is not None
     color = color or clothes.color
     spread = clothes.open_collar if spread is None else spread
     cloth = fabric("shirt", color, 0.8, weave=0.15)
@@ -236,8 +242,8 @@ def _add_shirt(head: Head, torso: Torso, clothes: Clothes, color: Color | None =
     line = _crew(clothes, 1.10, 1.06, 1.20) - 0.03 - (0.02 + 0.75 * spread) * front
     body = _creased(shell(torso, line, 0.045, clothes.looseness * 0.7), clothes, 0.014)
     _add_sheet(head, torso, "shirt", body, cloth)
-    foot, fold, lower = _collar_curves(torso, line, spread)
-    _add_sheet(head, torso, "collar", leaf(fold, lower), cloth, closed=False, thickness=0.03)
+    foot, fold, lower = _collar_curves(torso, line, spread, tucked)
+    _add_sheet(head, torso, "collar", leaf(fold, lower, bulge=0.02 if tucked else 0.05), cloth, closed=False, thickness=0.03)
     _add_sheet(head, torso, "stand", np.stack([fold, (fold + foot) / 2, foot]), cloth, closed=False, thickness=0.02)
     _add_placket(head, torso, clothes, cloth, spread)
 
@@ -264,7 +270,7 @@ def _add_suit(head: Head, torso: Torso, clothes: Clothes) -> None:
     from_front = np.abs(azimuth)
     # The opening runs from the sides of the neck down to a point below the picture.
     line = np.interp(from_front, [0.0, 0.18, 0.42, 0.72, 1.05, 1.5, np.pi], [-0.45, -0.1, 0.46, 0.80, 0.94, 0.99, 1.10])
-    body = _creased(shell(torso, line, 0.13, 0.10, bottom=-0.6), clothes, 0.012)
+    body = _creased(shell(torso, line, 0.17, 0.07, bottom=-0.6), clothes, 0.012)
     _add_sheet(head, torso, "jacket", body, wool)
     _add_lapels(head, torso, wool, azimuth, line)
 
@@ -275,16 +281,16 @@ def _add_lapels(head: Head, torso: Torso, wool: bpy.types.Material, azimuth: np.
         t = np.linspace(0.0, 1.0, 22)
         place = np.interp(t, [0, 1], [0.80, 0.12])
         edge_elevation = np.interp(place, azimuth[48:], line[48:])
-        inner = on_surface(torso.chest, side * place, edge_elevation + 0.01, 0.19)
+        inner = on_surface(torso.chest, side * place, edge_elevation + 0.01, 0.22)
         width = np.interp(t, [0.0, 0.10, 0.16, 0.5, 1.0], [0.30, 0.62, 0.72, 0.55, 0.10])
         radius = torso.chest.toward(side * place, edge_elevation)
-        outer = on_surface(torso.chest, side * (place + 0.75 * width / radius), edge_elevation - 0.15 * width / radius, 0.24)
+        outer = on_surface(torso.chest, side * (place + 0.75 * width / radius), edge_elevation - 0.15 * width / radius, 0.26)
         _add_sheet(head, torso, "lapel", np.stack([inner, (inner + outer) / 2 + [0, -0.03, 0.02], outer]), wool, False, 0.035)
     columns = 49
     around_neck = np.linspace(0.66, 2 * np.pi - 0.66, columns)
     foot = np.interp(np.minimum(around_neck, 2 * np.pi - around_neck), azimuth[48:], line[48:])
-    upper = on_surface(torso.chest, around_neck, foot + 0.10, 0.22)
-    lower = on_surface(torso.chest, around_neck, foot - 0.16, 0.22)
+    upper = on_surface(torso.chest, around_neck, foot + 0.09, 0.25)
+    lower = on_surface(torso.chest, around_neck, foot - 0.16, 0.26)
     _add_sheet(head, torso, "collar", leaf(upper, lower, bulge=0.08), wool, closed=False, thickness=0.04)
 
 

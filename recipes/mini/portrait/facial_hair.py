@@ -47,7 +47,7 @@ def sample_facial_hair(words: Words, rng: np.random.Generator) -> FacialHair:
     return FacialHair(
         kind=words.facial_hair,
         pigment=pigment,
-        length={"stubble": 0.035 + 0.04 * float(chance[1])}.get(words.facial_hair, 0.16 + 0.36 * long),
+        length={"stubble": 0.025 + 0.035 * float(chance[1])}.get(words.facial_hair, 0.16 + 0.36 * long),
         moustache=0.17 + 0.10 * float(chance[2]) + 0.08 * long,
         density=float(np.exp(0.15 * rng.normal())),
         cheek=0.10 * float(rng.normal()),
@@ -110,7 +110,7 @@ def beard_mask(head: Head, hair: FacialHair) -> np.ndarray:
     if hair.kind == "none":
         return beard_region(points) * 0.35 * hair.shadow * inside
     beard, moustache = _region(hair, points)
-    strength = {"stubble": 0.34, "moustache": 0.45, "beard": 0.55}[hair.kind]
+    strength = {"stubble": 0.34, "moustache": 0.45, "beard": 0.75}[hair.kind]
     return np.clip(beard + moustache, 0, 1) * strength * inside
 
 
@@ -122,7 +122,7 @@ def add_facial_hair(head: Head, hair: FacialHair, rng: np.random.Generator) -> N
     beard, moustache = _region(hair, skin.centres)
     place = np.clip(beard + moustache, 0, 1)
     near = (skin.centres[:, 2] > -2.3) & (skin.centres[:, 2] < 0.1) & (skin.centres[:, 1] < 1.2)
-    count = {"stubble": 1500, "moustache": 420, "beard": 1100 if hair.goatee else 2200}[hair.kind]
+    count = {"stubble": 2200, "moustache": 520, "beard": 1300 if hair.goatee else 2900}[hair.kind]
     roots = skin.scatter(int(1.7 * count), near * (place + 0.04 * (place > 0)), rng)
     beard, moustache = _region(hair, roots.reference)
     dense = np.clip(beard + moustache, 0, 1)
@@ -155,6 +155,6 @@ def add_facial_hair(head: Head, hair: FacialHair, rng: np.random.Generator) -> N
     points += np.minimum(1.0, length[:, None, None] / 0.2) * (
         bend[:, :1] * np.sin(np.pi * t) + bend[:, 1:] * np.sin(2 * np.pi * t)
     )
-    radius = {"stubble": 0.00022, "moustache": 0.00030, "beard": 0.00030}[hair.kind] * rng.uniform(0.75, 1.25, len(x))
+    radius = {"stubble": 0.00018, "moustache": 0.00030, "beard": 0.00032}[hair.kind] * rng.uniform(0.75, 1.25, len(x))
     radii = taper(len(x), radius, keys, 0.4)
     add_strands("facial hair", from_head_space(head, points), radii, hair_material("facial hair", hair.pigment))

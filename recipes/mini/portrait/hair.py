@@ -76,7 +76,7 @@ def sample_hair(words: Words, rng: np.random.Generator) -> Hair:
     top, side, cut, volume, count, radius = _STYLES[words.hair_style]
     stretch = float(np.exp(0.14 * draw[3]))
     fringe_styles = ("bob", "medium", "long", "short")
-    fringe = words.hair_style in fringe_styles and chance[1] < (0.3 if not man else 0.15)
+    fringe = words.hair_style in fringe_styles and chance[1] < (0.3 if not man else 0.08)
     wave = {"straight": 0.012, "wavy": 0.10, "curly": 0.16}[words.hair_texture]
     wavelength = {"straight": 2.5, "wavy": 1.5, "curly": 0.62}[words.hair_texture]
     if words.hair_style in ("cropped", "short", "side-parted", "swept-back") and words.hair_texture != "straight":

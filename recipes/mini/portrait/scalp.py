@@ -6,7 +6,6 @@ x to the subject's left, y backwards, z up.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -69,7 +68,7 @@ class Hairline:
         front = np.clip((44 - angle) / 18, 0, 1)
         height += self.height * front
         corner = np.exp(-(((angle - 25) / 11) ** 2)) + 0.45 * np.exp(-(((angle - 38) / 10) ** 2))
-        height += self.recession * (0.40 * corner + 0.10 * front)
+        height += self.recession * (0.27 * corner + 0.05 * front)
         height -= self.sideburn * np.exp(-(((angle - 69) / 5) ** 2))
         height += self.nape * np.clip((angle - 118) / 25, 0, 1)
         return np.stack([np.radians(angle) * _ROUND, height], axis=1)
@@ -157,16 +156,14 @@ class Skin:
         return self.reference.mean(axis=1)
 
 
-@functools.cache
 def mean_head() -> np.ndarray:
     """Vertices (V, 3) of the mean head in its head space.
 
     Outlines of hair and beard are drawn on it and follow each subject's features, since all heads share their mesh.
     """
-    from recipes.mini.portrait.head import neutral_vertices
+    from recipes.mini.portrait.head import base_mesh
 
-    vertices, eye_left, eye_right = neutral_vertices()
-    return (vertices - (eye_left + eye_right) / 2) / np.linalg.norm(eye_left - eye_right)
+    return base_mesh().neutral
 
 
 def head_skin(head: Head) -> Skin:

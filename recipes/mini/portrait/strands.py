@@ -184,7 +184,7 @@ def _combed(
             bottom += 0.35 * rng.normal(size=count)
         ragged = growth.fringe_height + 0.05 * rng.normal(size=count) + 0.10 * np.abs(x)
         points = cut_below(points, np.where(is_fringe, ragged, bottom))
-    points = _draw_together(points, lock, rng, growth.clump * np.where(loose, 0.1, 1.0))
+    points = _draw_together(points, lock, rng, growth.clump * np.where(loose, 0.1, np.where(is_fringe, 0.5, 1.0)))
     return _curl(points, growth.wave, growth.wavelength, lock, length / length.mean(), rng)
 
 
