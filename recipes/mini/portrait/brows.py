@@ -178,4 +178,6 @@ def add_lashes(head: Head, lashes: Lashes, rng: np.random.Generator) -> None:
         strands.append(root[:, None] + length[:, None, None] * (forward[:, None] * t + bend))
         radii.append(np.full(count, lashes.thickness * (1.0 if upward > 0 else 0.6)))
     points = from_head_space(head, np.concatenate(strands))
-    add_strands("lashes", points, taper(len(points), np.concatenate(radii), 5, 0.15), hair_material("lashes", lashes.pigment))
+    add_strands(
+        "lashes", points, taper(len(points), np.concatenate(radii), 5, 0.15), hair_material("lashes", lashes.pigment)
+    )

@@ -11,7 +11,6 @@ import numpy as np
 from recipes.mini.portrait.radial import unit_directions
 from recipes.mini.portrait.shaders import Shader, add_mesh
 from recipes.mini.portrait.tailoring import (
-    COLUMNS,
     Torso,
     around,
     azimuths,
@@ -84,7 +83,7 @@ def sample_clothes(words: Words, rng: np.random.Generator) -> Clothes:
         tie_color=tie,
         neckline=float(np.clip(0.06 + 0.16 * rng.normal(), -0.05, 0.45)) + (0.12 if words.gender == "woman" else 0.0),
         looseness=0.05 + 0.10 * float(chance[4]),
-        knit={"sweater": 0.6 + 0.4 * float(chance[5]), "turtleneck": 0.35 + 0.35 * float(chance[5])}.get(
+        knit={"sweater": 0.35 + 0.35 * float(chance[5]), "turtleneck": 0.2 + 0.25 * float(chance[5])}.get(
             words.garment, 0.0
         ),
         roughness=0.75 + 0.2 * float(chance[6]),
@@ -106,15 +105,27 @@ def add_clothes(head: Head, clothes: Clothes, rng: np.random.Generator) -> None:
     builder(head, torso, clothes)
 
 
-def fabric(name: str, color: Color, roughness: float, weave: float = 0.25, knit: float = 0.0, ribs: float = 0.0) -> bpy.types.Material:
+def fabric(
+    name: str, color: Color, roughness: float, weave: float = 0.25, knit: float = 0.0, ribs: float = 0.0
+) -> bpy.types.Material:
     """Cloth: a faint weave, or stitches of a knit, or ribs, in the sheet's own coordinates ``across`` and ``along``."""
     shader = Shader(name)
     across, along = shader.attribute("across"), shader.attribute("along")
     place = shader.node("CombineXYZ", {0: across, 1: along, 2: 0.0}).outputs[0]
     mottled = shader.noise(place, 2.2, 4.0, 0.6)
     tone = shader.map_range(mottled, 0.25, 0.75, 0.86, 1.12)
-    mixed = shader.node("VectorMath", {0: color, 1: shader.node("CombineXYZ", {0: tone, 1: tone, 2: tone}).outputs[0]}, operation="MULTIPLY")
-    shader.set(base_color=mixed.outputs[0], roughness=roughness, specular_ior_level=0.25, sheen_weight=0.15, sheen_roughness=0.5)
+    mixed = shader.node(
+        "VectorMath",
+        {0: color, 1: shader.node("CombineXYZ", {0: tone, 1: tone, 2: tone}).outputs[0]},
+        operation="MULTIPLY",
+    )
+    shader.set(
+        base_color=mixed.outputs[0],
+        roughness=roughness,
+        specular_ior_level=0.25,
+        sheen_weight=0.15,
+        sheen_roughness=0.5,
+    )
     if ribs > 0:
         height = shader.math("SINE", shader.math("MULTIPLY", across, 2 * np.pi / 0.085))
         strength, depth = ribs, 0.0009
@@ -206,7 +217,9 @@ def _add_turtleneck(head: Head, torso: Torso, clothes: Clothes) -> None:
     _add_sheet(head, torso, "fold", neck_tube(torso, around(azimuth, -0.22, 0.14, 0.22), top, 0.11, 6), rib)
 
 
-def _collar_curves(torso: Torso, line: np.ndarray, spread: float, tucked: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _collar_curves(
+    torso: Torso, line: np.ndarray, spread: float, tucked: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Foot, fold and outer edge (C, 3) of a collar on a neckline (C,), from the front round the back to the front.
 
     A tucked collar lies close to the neck, under a jacket.
@@ -225,9 +238,14 @@ def _collar_curves(torso: Torso, line: np.ndarray, spread: float, tucked: bool) 
     flat = unit_directions(signed, 0 * elevation)
     fold = foot + np.stack([0 * stand, 0 * stand, stand], axis=1) - flat * (0.16 * stand)[:, None]
     width = np.interp(from_front, [0.0, 0.35, 0.9, np.pi], [0.50, 0.42, 0.26, 0.24])
-    lower = torso.chest.centre + unit_directions(signed, elevation - width / radius) * (radius + (0.10 if tucked else 0.17))[:, None]
+    lower = (
+        torso.chest.centre
+        + unit_directions(signed, elevation - width / radius) * (radius + (0.10 if tucked else 0.17))[:, None]
+    )
     point = np.clip(1 - from_front / 0.75, 0, 1) ** 1.2
-    lower += point[:, None] * np.stack([side * (0.02 if tucked else 0.20 + 0.10 * spread), -0.05 + 0 * side, -0.12 + 0 * side], axis=1)
+    lower += point[:, None] * np.stack(
+        [side * (0.02 if tucked else 0.20 + 0.10 * spread), -0.05 + 0 * side, -0.12 + 0 * side], axis=1
+    )
     return foot, fold, lower
 
 
@@ -243,14 +261,14 @@ def _add_shirt(
     body = _creased(shell(torso, line, 0.045, clothes.looseness * 0.7), clothes, 0.014)
     _add_sheet(head, torso, "shirt", body, cloth)
     foot, fold, lower = _collar_curves(torso, line, spread, tucked)
-    _add_sheet(head, torso, "collar", leaf(fold, lower, bulge=0.02 if tucked else 0.05), cloth, closed=False, thickness=0.03)
+    _add_sheet(
+        head, torso, "collar", leaf(fold, lower, bulge=0.02 if tucked else 0.05), cloth, closed=False, thickness=0.03
+    )
     _add_sheet(head, torso, "stand", np.stack([fold, (fold + foot) / 2, foot]), cloth, closed=False, thickness=0.02)
     _add_placket(head, torso, clothes, cloth, spread)
 
 
-def _add_placket(
-    head: Head, torso: Torso, clothes: Clothes, cloth: bpy.types.Material, spread: float
-) -> None:
+def _add_placket(head: Head, torso: Torso, clothes: Clothes, cloth: bpy.types.Material, spread: float) -> None:
     """The strip of double cloth down the front."""
     elevation = np.linspace(1.0 - 0.75 * spread, 0.0, 14)
     half = 0.14
@@ -284,8 +302,12 @@ def _add_lapels(head: Head, torso: Torso, wool: bpy.types.Material, azimuth: np.
         inner = on_surface(torso.chest, side * place, edge_elevation + 0.01, 0.22)
         width = np.interp(t, [0.0, 0.10, 0.16, 0.5, 1.0], [0.30, 0.62, 0.72, 0.55, 0.10])
         radius = torso.chest.toward(side * place, edge_elevation)
-        outer = on_surface(torso.chest, side * (place + 0.75 * width / radius), edge_elevation - 0.15 * width / radius, 0.26)
-        _add_sheet(head, torso, "lapel", np.stack([inner, (inner + outer) / 2 + [0, -0.03, 0.02], outer]), wool, False, 0.035)
+        outer = on_surface(
+            torso.chest, side * (place + 0.75 * width / radius), edge_elevation - 0.15 * width / radius, 0.26
+        )
+        _add_sheet(
+            head, torso, "lapel", np.stack([inner, (inner + outer) / 2 + [0, -0.03, 0.02], outer]), wool, False, 0.035
+        )
     columns = 49
     around_neck = np.linspace(0.66, 2 * np.pi - 0.66, columns)
     foot = np.interp(np.minimum(around_neck, 2 * np.pi - around_neck), azimuth[48:], line[48:])

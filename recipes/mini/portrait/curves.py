@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import bpy
 import numpy as np
 
-
 Color = tuple[float, float, float]
 """Linear RGB reflectance."""
 
@@ -83,7 +82,10 @@ def hair_material(name: str, pigment: Pigment, volume_centre: np.ndarray | None 
 
 
 def _vector(
-    tree: bpy.types.NodeTree, operation: str, first: bpy.types.NodeSocket, second: bpy.types.NodeSocket | Color | None = None
+    tree: bpy.types.NodeTree,
+    operation: str,
+    first: bpy.types.NodeSocket,
+    second: bpy.types.NodeSocket | Color | None = None,
 ) -> bpy.types.NodeSocket:
     """The output of a vector operation."""
     node = tree.nodes.new("ShaderNodeVectorMath")

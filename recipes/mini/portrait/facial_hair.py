@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from recipes.mini.portrait.words import Words
 
 # The cheek's border of a full beard on the mean head: height over distance from the middle of the face.
-_CHEEK = np.array([(0.30, -0.92), (0.48, -0.98), (0.66, -0.96), (0.80, -0.84), (0.92, -0.62), (1.00, -0.36), (1.10, -0.10)])
+_CHEEK = np.array(
+    [(0.30, -0.92), (0.48, -0.98), (0.66, -0.96), (0.80, -0.84), (0.92, -0.62), (1.00, -0.36), (1.10, -0.10)]
+)
 
 
 @dataclass(frozen=True)
@@ -130,13 +132,15 @@ def add_facial_hair(head: Head, hair: FacialHair, rng: np.random.Generator) -> N
     roots, dense, moustache = roots[keep], dense[keep], moustache[keep]
     if len(keep) == 0:
         return
-    x, y, z = roots.reference.T
+    x, _, z = roots.reference.T
     side = np.sign(x)
     upper = moustache > 0.3
     chin = smoothstep(-1.35, -1.65, z) * smoothstep(0.7, 0.3, np.abs(x))
     # Down and towards the chin on cheeks and jaw, to both sides from under the nose.
     direction = np.stack([-0.25 * side * (1 - chin), -0.15 - 0.35 * chin, -np.ones_like(x)], axis=1)
-    outward = np.stack([side * (0.35 + 1.6 * np.minimum(np.abs(x), 0.4)), 0.15 * np.abs(x), -0.75 * np.ones_like(x)], axis=1)
+    outward = np.stack(
+        [side * (0.35 + 1.6 * np.minimum(np.abs(x), 0.4)), 0.15 * np.abs(x), -0.75 * np.ones_like(x)], axis=1
+    )
     direction = np.where(upper[:, None], outward, direction)
     direction += 0.22 * rng.normal(size=direction.shape)
     direction -= roots.normals * (direction * roots.normals).sum(1, keepdims=True)

@@ -116,7 +116,9 @@ def add_glasses(head: Head, glasses: Glasses, rng: np.random.Generator) -> None:
 def _temple(head: Head, points: np.ndarray, hinge: np.ndarray, side: int) -> np.ndarray:
     """The way (K, 3) of a temple from its hinge over the ear's root."""
     mean = mean_head()
-    root = head.kept & (mean[:, 0] * side > 1.10) & (np.abs(mean[:, 2] - 0.06) < 0.14) & (np.abs(mean[:, 1] - 1.2) < 0.25)
+    root = (
+        head.kept & (mean[:, 0] * side > 1.10) & (np.abs(mean[:, 2] - 0.06) < 0.14) & (np.abs(mean[:, 1] - 1.2) < 0.25)
+    )
     ear = points[root].mean(axis=0) if root.any() else np.array([side * 1.25, 1.2, 0.1])
     t = np.linspace(0.0, 1.0, 12)[:, None]
     way = hinge * (1 - t) + ear * t
@@ -142,10 +144,7 @@ def _add_tube(
     depth: float = 1.0,
 ) -> None:
     """Add a tube along a path (K, 3), ``depth`` times as deep as it is high."""
-    if closed:
-        tangent = np.roll(path, -1, axis=0) - np.roll(path, 1, axis=0)
-    else:
-        tangent = np.gradient(path, axis=0)
+    tangent = np.roll(path, -1, axis=0) - np.roll(path, 1, axis=0) if closed else np.gradient(path, axis=0)
     tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
     # Across the tube: in the frame's plane, and towards the face (or down, on the temples).
     backward = np.where(np.abs(tangent[:, 1:2]) < 0.7, np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0]))
@@ -178,7 +177,12 @@ def _add_lens(head: Head, ring: np.ndarray, glasses: Glasses) -> None:
     tree.links.new(gloss.outputs[0], mix.inputs[2])
     tree.links.new(mix.outputs[0], tree.nodes["Material Output"].inputs["Surface"])
     middle = ring.mean(axis=0)
-    rings = [middle + (ring - middle) * share + np.array([0.0, -0.05 * (1 - share * share), 0.0]) for share in (1.0, 0.66, 0.33, 0.05)]
+    rings = [
+        middle + (ring - middle) * share + np.array([0.0, -0.05 * (1 - share * share), 0.0])
+        for share in (1.0, 0.66, 0.33, 0.05)
+    ]
     points = np.stack(rings)
-    lens = add_mesh("lens", from_head_space(head, points).reshape(-1, 3), grid_faces(4, len(ring), closed=True), shader.material)
+    lens = add_mesh(
+        "lens", from_head_space(head, points).reshape(-1, 3), grid_faces(4, len(ring), closed=True), shader.material
+    )
     lens.visible_shadow = False

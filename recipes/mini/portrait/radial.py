@@ -1,4 +1,4 @@
-"""A surface as its distance from a centre in every direction: quick collision for strands, and a base to loft cloth on."""
+"""A surface as its distance from a centre in every direction: collision for strands, and a base to loft cloth on."""
 
 from __future__ import annotations
 

@@ -175,7 +175,9 @@ def _combed(
             px = points[:, k, 0]
             wanted[:, 0] -= 0.55 * np.sign(px) * smoothstep(1.25, 2.0, np.abs(px))
             # Hair that comes before the face is swept to its side before it falls.
-            aside = np.stack([1.6 * side, 0.35 + 0 * side, -0.35 - 0.5 * smoothstep(0.5, -0.5, points[:, k, 2])], axis=1)
+            aside = np.stack(
+                [1.6 * side, 0.35 + 0 * side, -0.35 - 0.5 * smoothstep(0.5, -0.5, points[:, k, 2])], axis=1
+            )
             wanted = np.where(inside[:, None], 2.0 * aside, wanted)
         direction = unit(stiff * direction + (1 - stiff) * wanted)
     if hanging or growth.fringe:
@@ -238,7 +240,12 @@ def _draw_together(points: np.ndarray, lock: np.ndarray, rng: np.random.Generato
 
 
 def _curl(
-    points: np.ndarray, amplitude: float, wavelength: float, lock: np.ndarray, scale: np.ndarray, rng: np.random.Generator
+    points: np.ndarray,
+    amplitude: float,
+    wavelength: float,
+    lock: np.ndarray,
+    scale: np.ndarray,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """Wind strands (S, K, 3) into waves; the strands of a lock (S,) wave together."""
     steps = np.linalg.norm(np.diff(points, axis=1), axis=2)

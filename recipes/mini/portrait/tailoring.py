@@ -89,7 +89,9 @@ def smooth_ring(values: np.ndarray, harmonics: int = 5) -> np.ndarray:
     return np.fft.irfft(spectrum * np.exp(-((keep / harmonics) ** 4)), n=values.shape[-1], axis=-1)
 
 
-def on_ring(surface: RadialSurface, azimuth: np.ndarray, elevation: np.ndarray, offset: np.ndarray | float) -> np.ndarray:
+def on_ring(
+    surface: RadialSurface, azimuth: np.ndarray, elevation: np.ndarray, offset: np.ndarray | float
+) -> np.ndarray:
     """Like `on_surface` for whole turns (..., C), over the surface with its bumps round the turn smoothed away."""
     radius = smooth_ring(surface.toward(azimuth, elevation)) + offset
     return surface.centre + unit_directions(azimuth + 0 * elevation, elevation) * radius[..., None]
