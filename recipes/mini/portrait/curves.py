@@ -47,7 +47,8 @@ _STRAND_SPREAD: dict[str, float] = {"grey": 0.65, "white": 0.15, "blond": 0.30}
 def sample_pigment(color: str, rng: np.random.Generator) -> Pigment:
     """Draw the pigment of a named hair colour."""
     low, high = (np.array(end) for end in _COLORS[color])
-    base = low * (high / low) ** rng.random() * np.exp(0.04 * rng.normal(size=3))
+    tint = np.exp((0.012 if color in ("grey", "white") else 0.04) * rng.normal(size=3))
+    base = low * (high / low) ** rng.random() * tint
     spread = _STRAND_SPREAD.get(color, 0.25)
     dark, light = base * (1 - spread), np.minimum(base * (1 + spread), 0.8)
     return Pigment((dark[0], dark[1], dark[2]), (light[0], light[1], light[2]), float(rng.uniform(0.33, 0.45)))

@@ -52,7 +52,7 @@ def _under_hair(tone: np.ndarray, head: Head, subject: Subject) -> np.ndarray:
     hair = sample_hair(subject.words, part_rng(subject.seed, "hair"))
     beard = sample_facial_hair(subject.words, part_rng(subject.seed, "facial_hair"))
     for mask, pigment in ((scalp_mask(head, hair), hair.pigment), (beard_mask(head, beard), beard.pigment)):
-        tone = tone * (1 - mask[:, None]) + 0.8 * mask[:, None] * np.minimum(np.array(pigment.mean), tone)
+        tone = tone * (1 - mask[:, None]) + 0.8 * mask[:, None] * np.array(pigment.mean)
     return tone
 
 

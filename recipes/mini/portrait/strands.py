@@ -137,6 +137,9 @@ def _combed(
         length = length * (0.45 + 0.55 * smoothstep(0.0, 0.25, edge))
     loose = rng.random(count) < 0.03
     volume = growth.volume * (0.55 + 0.45 * smoothstep(0.6, 1.7, z)) * (0.25 + 0.75 * layer)
+    if hanging:
+        # Hair lies flat at the parting.
+        volume = volume * (0.35 + 0.65 * smoothstep(0.05, 0.6, np.abs(x - growth.parting)))
     volume = np.where(loose, volume * 1.6 + 0.03, volume)
     step = length / (keys - 1)
     stiff = 0.45 if hanging else 0.5
