@@ -5,6 +5,7 @@ from __future__ import annotations
 import bpy
 import numpy as np
 
+from recipes.mini.portrait.camera import Camera
 from recipes.mini.portrait.head import Head
 from recipes.mini.portrait.shaders import Shader, add_mesh
 from recipes.mini.portrait.subject import Subject
@@ -17,9 +18,8 @@ LIMBUS = 0.42
 """Radius where the cornea meets the eyeball, in radii of the eyeball."""
 
 
-def add_eyes(head: Head, subject: Subject, rng: np.random.Generator) -> None:
+def add_eyes(head: Head, subject: Subject, camera: Camera, rng: np.random.Generator) -> None:
     """Add both eyeballs, turned to where the subject looks."""
-    material = _eye_material(subject, float(rng.uniform(0.0, 100.0)))
     direction = np.array(
         [
             np.sin(subject.gaze_x) * np.cos(subject.gaze_y),
@@ -27,11 +27,23 @@ def add_eyes(head: Head, subject: Subject, rng: np.random.Generator) -> None:
             np.sin(subject.gaze_y),
         ]
     )
+    axes = _axes_towards(direction)
+    catchlight = axes @ _mirror_direction(subject, camera)
+    material = _eye_material(subject, catchlight, float(rng.uniform(0.0, 100.0)))
     for name, centre in (("eye left", head.eye_left), ("eye right", head.eye_right)):
         radius = head.eye_radius * 0.985
         local, faces = _eyeball()
-        axes = _axes_towards(direction)
         add_mesh(name, centre + radius * local @ axes, faces, material, eye=local)
+
+
+def _mirror_direction(subject: Subject, camera: Camera) -> np.ndarray:
+    """Unit normal (3,) of a surface that mirrors the key light into the camera."""
+    azimuth, elevation = subject.key_azimuth, subject.key_elevation
+    light = np.array(
+        [np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)]
+    )
+    half = light + np.array([0.0, 0.0, 1.0])
+    return (half / np.linalg.norm(half)) @ camera.axes
 
 
 def _axes_towards(direction: np.ndarray) -> np.ndarray:
@@ -63,7 +75,7 @@ def _eyeball(rings: int = 40, segments: int = 32) -> tuple[np.ndarray, np.ndarra
     return vertices, np.concatenate([quads[:, ::-1], np.array(front)[:, [0, 2, 1, 1]]])
 
 
-def _eye_material(subject: Subject, phase: float) -> bpy.types.Material:
+def _eye_material(subject: Subject, catchlight: np.ndarray, phase: float) -> bpy.types.Material:
     shader = Shader("eye")
     position = shader.attribute("eye", "Color")
     split = shader.node("SeparateXYZ", {0: position}).outputs
@@ -86,6 +98,16 @@ def _eye_material(subject: Subject, phase: float) -> bpy.types.Material:
     # the white is reddish towards the corners
     white = shader.mix(shader.map_range(radius, 0.5, 0.95), (0.54, 0.49, 0.46), (0.40, 0.24, 0.21))
     colour = shader.mix(shader.map_range(radius, IRIS - 0.015, IRIS + 0.035), body, white)
-    shader.set(base_color=colour, roughness=0.35, coat_weight=1.0, coat_roughness=0.02, coat_ior=2.3)
+    shader.set(base_color=colour, roughness=0.35, coat_weight=1.0, coat_roughness=0.03, coat_ior=1.4)
     shader.set(specular_ior_level=0.2)
+
+    # the key light's reflection on the cornea is smaller than a few samples find, so it is painted where it falls
+    place = CORNEA * catchlight[[0, 2]]
+    size = 0.06 + 0.035 * min(subject.key_size, 1.2)
+    dx, dz = shader.math("SUBTRACT", split[0], float(place[0])), shader.math("SUBTRACT", split[2], float(place[1]))
+    away = shader.math("SQRT", shader.math("ADD", shader.math("POWER", dx, 2.0), shader.math("POWER", dz, 2.0)))
+    glint = shader.map_range(away, 0.6 * size, 1.1 * size, 1.0, 0.0)
+    front = shader.math("LESS_THAN", split[1], 0.0)
+    shader.set(emission_color=tuple(0.5 + 0.5 * c for c in subject.light_color))
+    shader.set(emission_strength=shader.math("MULTIPLY", shader.math("MULTIPLY", glint, front), 1.6))
     return shader.material

@@ -64,7 +64,7 @@ def build_scene(head: Head, subject: Subject) -> None:
     add_lights(head, subject, camera)
     add_backdrop(subject, part_rng(seed, "backdrop canvas"))
     add_skin(head, subject, part_rng(seed, "skin texture"))
-    add_eyes(head, subject, part_rng(seed, "iris"))
+    add_eyes(head, subject, camera, part_rng(seed, "iris"))
     add_teeth(head, part_rng(seed, "teeth"))
     for part in ("hair", "brows", "lashes", "facial_hair", "clothes", "glasses"):
         _add_dressing(part, head, words, seed)
@@ -95,7 +95,7 @@ def _render(size_px: int) -> np.ndarray:
     # few samples and a denoiser that knows colours and normals: what is lost lies below the later 128 px
     cycles.use_denoising = True
     cycles.denoising_quality = "FAST"
-    cycles.denoising_prefilter = "NONE"
+    cycles.denoising_prefilter = "FAST"
     cycles.max_bounces, cycles.diffuse_bounces, cycles.glossy_bounces = 3, 2, 2
     cycles.transparent_max_bounces = 8
     cycles.caustics_reflective = cycles.caustics_refractive = False
@@ -106,7 +106,7 @@ def _render(size_px: int) -> np.ndarray:
     scene.render.resolution_percentage = 100
     scene.view_settings.view_transform = "AgX"
     scene.view_settings.look = "AgX - Punchy"
-    scene.view_settings.exposure = 0.75
+    scene.view_settings.exposure = 0.6
     scene.render.threads_mode, scene.render.threads = "FIXED", 1
     scene.render.image_settings.file_format = "PNG"
     scene.render.image_settings.color_mode = "RGB"

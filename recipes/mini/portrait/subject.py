@@ -416,7 +416,8 @@ def _sample_light(words: Words, rng: np.random.Generator) -> dict[str, object]:
         "key_azimuth": float(azimuth),
         "key_elevation": float(rng.uniform(0.35, 0.75)),
         "key_size": float(rng.uniform(0.9, 1.4) if soft else rng.uniform(0.12, 0.25)),
-        "key_strength": float(rng.uniform(0.85, 1.15)),
+        # dark skin is lit more
+        "key_strength": float(rng.uniform(0.85, 1.15)) * {"brown": 1.15, "dark": 1.4}.get(words.skin, 1.0),
         "fill_strength": float(rng.uniform(0.35, 0.7) if soft else rng.uniform(0.12, 0.35)),
         "rim_strength": float(rng.uniform(0.0, 1.0)),
         "light_color": tuple(float(c) for c in mixed),
