@@ -22,7 +22,7 @@ from recipes.mini.portrait.subject import Subject, part_rng, sample_subject
 from recipes.mini.portrait.words import Words
 
 SIZE_PX = 192
-SAMPLES = 6
+SAMPLES = 8
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def _render(size_px: int) -> np.ndarray:
     cycles.use_light_tree = False
     # few samples and a denoiser that knows colours and normals: what is lost lies below the later 128 px
     cycles.use_denoising = True
-    cycles.denoising_quality = "FAST"
+    cycles.denoising_quality = "HIGH"
     cycles.denoising_prefilter = "FAST"
     cycles.max_bounces, cycles.diffuse_bounces, cycles.glossy_bounces = 3, 2, 2
     cycles.transparent_max_bounces = 8
