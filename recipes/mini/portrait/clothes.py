@@ -322,7 +322,7 @@ def _add_tie(head: Head, torso: Torso, color: Color) -> None:
     elevation = np.linspace(1.03, 0.0, 16)
     down = np.arange(16)
     half = np.interp(down, [0, 3, 4, 15], [0.20, 0.15, 0.17, 0.45])
-    lift = np.interp(down, [0, 1, 3, 4, 15], [0.12, 0.20, 0.18, 0.12, 0.14])
+    lift = np.interp(down, [0, 1, 3, 4, 15], [0.15, 0.23, 0.21, 0.17, 0.19])
     radius = torso.chest.toward(0 * elevation, elevation)
     shares = np.linspace(-1, 1, 5)
     columns = [on_surface(torso.chest, s * half / radius, elevation, lift + 0.06 * (1 - s * s)) for s in shares]

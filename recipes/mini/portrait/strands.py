@@ -270,10 +270,14 @@ def _afro(
 ) -> np.ndarray:
     """Strands that stand off the head in a round cloud of tight curls."""
     count, keys = len(roots), 14
-    outward = unit(0.6 * normals + unit(roots - SKULL) + 0.28 * rng.normal(size=(count, 3)))
-    outward[:, 2] += 0.15
-    depth = growth.side + (growth.top - growth.side) * smoothstep(0.0, 1.5, roots[:, 2])
-    depth = depth * (0.3 + 0.7 * smoothstep(0.0, 0.6, edge)) * rng.uniform(0.45, 1.05, count) ** 0.6
+    middle = np.array([0.0, 1.32, 0.72])
+    offset = roots - middle + 0.16 * rng.normal(size=(count, 3)) + 0.15 * normals
+    distance = np.linalg.norm(offset, axis=1)
+    # Ends fill the outer shell of a ball; below it, and at the hair's edge, strands are short.
+    reach = (1.50 + 0.75 * growth.top) * rng.uniform(0.66, 1.03, count) ** 0.5
+    reach = np.maximum(reach, distance + 0.12)
+    depth = np.minimum(reach - distance, 1.5 * growth.top) * (0.55 + 0.45 * smoothstep(0.0, 0.3, edge))
+    outward = unit(offset)
     along = np.linspace(0.0, 1.0, keys)
     points = roots[:, None] + outward[:, None] * (depth[:, None] * along)[..., None]
     lock = _nearest(roots, roots[rng.choice(count, min(400, count), replace=False)])
