@@ -38,7 +38,7 @@ def _run(stage: str, recipe: Recipe, shop: Workshop, threads: int) -> None:
     elif stage == "renders":
         from recipes.mini.renders import make_renders
 
-        make_renders(recipe, shop, threads)
+        make_renders(shop.renders, recipe.renders, threads)
     elif stage == "features":
         from recipes.mini.feature_nets import ARCHITECTURES, train_feature_net
 

@@ -1,66 +1,214 @@
-"""The portrait renderer: reproducible, in range, and showing what the words say."""
+"""The portrait renderer: words and numbers are plausible and reproducible, renders show what the words say."""
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 
-from recipes.mini.portrait import scene
-from recipes.mini.portrait.render import render_portrait
-from recipes.mini.portrait.subject import IDENTITY_FIELDS, SCENE_FIELDS, Subject, sample_subject
-from topcoat.prompts import PortraitWords, sample_prompts
+from recipes.mini import renders
+from recipes.mini.portrait.subject import part_rng, sample_subject
+from recipes.mini.portrait.words import PORTRAIT_VOCABULARY, Words, sample_words
+from recipes.mini.renders import Shard, load_renders, render_shard, shards
 
-
-@pytest.fixture(autouse=True)
-def _without_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compiling the distance functions takes longer than the few small renders of these tests."""
-    monkeypatch.setattr(scene, "_compiled", lambda function: function)
+WORDS = [sample_words(index) for index in range(600)]
 
 
-def words_of(index: int) -> PortraitWords:
-    words = sample_prompts(index + 1, seed=5)[index].words
-    assert words is not None
-    return words
+def test_words_depend_on_index_and_seed_alone() -> None:
+    assert sample_words(17, 3) == sample_words(17, 3)
+    assert sample_words(17, 3) != sample_words(17, 4)
+    assert sample_words(17, 3) != sample_words(18, 3)
 
 
-def rendered(words: PortraitWords, seed: int = 1) -> torch.Tensor:
-    return render_portrait(sample_subject(words, seed), seed, size_px=64, supersampling=1)
+def test_every_word_of_the_vocabulary_is_used() -> None:
+    for name, known in PORTRAIT_VOCABULARY.items():
+        assert {getattr(words, name) for words in WORDS} == set(known), name
 
 
-def test_a_portrait_is_reproducible_and_in_range() -> None:
-    first, second = rendered(words_of(0)), rendered(words_of(0))
-    assert first.shape == (3, 64, 64)
-    assert first.dtype == torch.float32
-    assert float(first.min()) >= 0 and float(first.max()) <= 1
-    assert float(first.std()) > 0.05
-    torch.testing.assert_close(first, second, rtol=0, atol=0)
+def test_words_are_balanced_where_nothing_speaks_against_it() -> None:
+    for name in ("age", "gender", "ancestry", "face_shape", "light_tone", "background"):
+        counts = collections.Counter(getattr(words, name) for words in WORDS)
+        assert min(counts.values()) > 0.6 * len(WORDS) / len(counts), name
 
 
-def test_another_seed_is_another_portrait_of_the_same_words() -> None:
-    assert float((rendered(words_of(0), 1) - rendered(words_of(0), 2)).abs().mean()) > 0.01
+def test_words_are_plausible() -> None:
+    for words in WORDS:
+        assert words.facial_hair == "none" or words.gender == "man"
+        assert words.hair_style != "bald" or words.gender == "man"
+        assert words.age != "young" or words.hair_color not in ("grey", "white")
+        assert words.ancestry != "african" or words.skin in ("brown", "dark")
+        assert words.eyes != "blue" or words.ancestry in ("european", "latin", "middle eastern")
 
 
-def test_skin_and_background_follow_the_words() -> None:
-    light = dataclasses.replace(words_of(0), skin="pale", background="white", glasses="none")
+def test_an_unknown_word_is_refused_with_those_that_are_known() -> None:
+    with pytest.raises(ValueError, match="hair_color cannot be 'pink'; it is one of black, brown"):
+        dataclasses.replace(WORDS[0], hair_color="pink")
+
+
+def test_the_sentence_says_every_word_that_is_seen() -> None:
+    for words in WORDS[:100]:
+        sentence = words.sentence()
+        hidden = {"none"} | ({words.hair_texture, words.hair_color} if words.hair_style == "bald" else set())
+        hidden |= {words.hair_texture} if words.hair_style == "afro" else set()
+        for word in set(dataclasses.astuple(words)) - hidden - {"front"}:
+            assert word in sentence
+
+
+def test_parts_have_generators_of_their_own() -> None:
+    assert part_rng(5, "skin").random() == part_rng(5, "skin").random()
+    assert part_rng(5, "skin").random() != part_rng(5, "eyes").random()
+    assert part_rng(5, "skin").random() != part_rng(6, "skin").random()
+
+
+def test_changing_one_word_leaves_the_other_parts_alone() -> None:
+    words = dataclasses.replace(WORDS[0], eyes="brown", background="grey")
+    first = sample_subject(words, 9)
+    other = sample_subject(dataclasses.replace(words, background="blue"), 9)
+    assert first.backdrop_color != other.backdrop_color
+    np.testing.assert_array_equal(first.identity_vector(), other.identity_vector())
+    assert first.shape == other.shape
+    assert first.yaw == other.yaw
+
+
+def test_vectors_are_about_unit_sized_and_differ() -> None:
+    subjects = [sample_subject(words, index) for index, words in enumerate(WORDS[:200])]
+    for vectors in ([s.identity_vector() for s in subjects], [s.scene_vector() for s in subjects]):
+        stacked = np.stack(vectors)
+        assert stacked.dtype == np.float32
+        assert np.abs(stacked).max() < 2.5
+        assert (stacked.std(axis=0) > 0).all()
+
+
+def test_eyes_look_at_the_camera_or_a_little_past_it() -> None:
+    for index, words in enumerate(WORDS[:100]):
+        subject = sample_subject(words, index)
+        assert abs(subject.yaw + subject.gaze_x) < 0.15
+        assert abs(subject.yaw) < np.radians(20)
+
+
+# --- shards, with a stand-in for Blender --------------------------------------------------------------------------
+
+
+def stand_in(words: Words, seed: int, size_px: int) -> SimpleNamespace:
+    """A render without Blender: noise that depends on the seed."""
+    image = np.random.default_rng(seed).integers(0, 255, (size_px, size_px, 3), dtype=np.uint8)
+    subject = sample_subject(words, seed)
+    landmarks = np.full((68, 2), float(size_px) / 2)
+    return SimpleNamespace(
+        image=image, identity=subject.identity_vector(), scene=subject.scene_vector(), landmarks=landmarks
+    )
+
+
+def test_the_last_shard_may_be_shorter() -> None:
+    assert [(s.first, s.count) for s in shards(Path("x"), 600)] == [(0, 250), (250, 250), (500, 100)]
+    assert Shard(Path("x"), 500, 100).path.name == "00002.safetensors"
+
+
+def test_a_killed_shard_goes_on_where_it_was_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(renders, "KEPT_EVERY", 4)
+    shard, seen = Shard(tmp_path, 0, 12), []
+
+    def killed(words: Words, seed: int, size_px: int) -> SimpleNamespace:
+        if seed == 9:
+            raise KeyboardInterrupt
+        seen.append(seed)
+        return stand_in(words, seed, size_px)
+
+    with pytest.raises(KeyboardInterrupt):
+        render_shard(shard, killed, 16, budget=99)
+    assert renders._count_done([shard]) == 8
+    assert not shard.path.exists()
+
+    def going_on(words: Words, seed: int, size_px: int) -> SimpleNamespace:
+        seen.append(seed)
+        return stand_in(words, seed, size_px)
+
+    assert render_shard(shard, going_on, 16, budget=99) == 4
+    assert seen == [*range(9), *range(8, 12)]
+    assert [path.name for path in tmp_path.iterdir()] == ["00000.safetensors"]
+
+
+def test_pieces_make_the_same_shard_as_one_go(tmp_path: Path) -> None:
+    whole, pieces = Shard(tmp_path / "a", 250, 10), Shard(tmp_path / "b", 250, 10)
+    for shard in (whole, pieces):
+        shard.folder.mkdir()
+    render_shard(whole, stand_in, 16, budget=99)
+    while not pieces.path.exists():
+        render_shard(pieces, stand_in, 16, budget=3)
+    assert whole.path.read_bytes() == pieces.path.read_bytes()
+
+
+def test_a_portrait_that_fails_twice_is_named_and_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attempts = collections.Counter[int]()
+
+    def fragile(words: Words, seed: int, size_px: int) -> SimpleNamespace:
+        attempts[seed] += 1
+        if seed == 3 or (seed == 5 and attempts[seed] == 1):
+            raise RuntimeError("no mesh")
+        return stand_in(words, seed, size_px)
+
+    shard = Shard(tmp_path, 0, 8)
+    render_shard(shard, fragile, 16, budget=99)
+    loaded = load_renders(tmp_path)
+    assert loaded.index.tolist() == [0, 1, 2, 4, 5, 6, 7]
+    assert "portrait 3 is left out: RuntimeError: no mesh" in capsys.readouterr().err
+
+
+def test_renders_come_back_with_words_and_smaller_pictures(tmp_path: Path) -> None:
+    render_shard(Shard(tmp_path, 0, 6), stand_in, 24, budget=99)
+    full, small = load_renders(tmp_path), load_renders(tmp_path, count=5, size_px=16)
+    assert full.images.shape == (6, 3, 24, 24)
+    assert small.images.shape == (5, 3, 16, 16)
+    assert full.words[2] == sample_words(2, renders.WORDS_SEED)
+    assert full.prompts[2] == full.words[2].sentence()
+    np.testing.assert_allclose(small.landmarks, full.landmarks[:5] * 2 / 3)
+    # the area average keeps the mean
+    np.testing.assert_allclose(small.images.mean((2, 3)), full.images[:5].mean((2, 3)), atol=0.5)
+    assert json.dumps(vars(small.words[0]))
+
+
+def test_no_renders_are_said_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="no renders in .*; run"):
+        load_renders(tmp_path)
+
+
+def test_missing_tools_are_said_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match="rendering needs bpy and anny and torch and PIL: pip install -r"):
+        renders.make_renders(tmp_path, 10, 1)
+
+
+# --- with Blender and anny ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def render_portrait():  # noqa: ANN201 - the function is not importable without Blender
+    pytest.importorskip("bpy", reason="Blender's bpy is a tool of the recipe alone")
+    pytest.importorskip("anny", reason="anny is a tool of the recipe alone")
+    from recipes.mini.portrait.render import render_portrait
+
+    return render_portrait
+
+
+def test_a_portrait_is_reproducible_and_follows_its_words(render_portrait) -> None:  # noqa: ANN001
+    light = dataclasses.replace(WORDS[1], skin="pale", background="white", glasses="none", facial_hair="none")
     dark = dataclasses.replace(light, skin="dark", background="dark")
-    pale, deep = rendered(light), rendered(dark)
-    cheek, corner = (slice(None), slice(34, 42), slice(24, 40)), (slice(None), slice(0, 4), slice(0, 4))
-    assert float(pale[cheek].mean()) > float(deep[cheek].mean()) + 0.1
-    assert float(pale[corner].mean()) > float(deep[corner].mean()) + 0.3
+    first, again, other = (render_portrait(words, 3, 64) for words in (light, light, dark))
+    np.testing.assert_array_equal(first.image, again.image)
+    assert first.image.shape == (64, 64, 3)
+    cheek, corner = (slice(32, 40), slice(26, 38)), (slice(0, 4), slice(0, 4))
+    assert first.image[cheek].mean() > other.image[cheek].mean() + 20
+    assert first.image[corner].mean() > other.image[corner].mean() + 60
 
 
-def test_one_person_in_two_scenes_keeps_the_identity() -> None:
-    words = words_of(3)
-    one, other = (sample_subject(words, 7, scene_seed=scene) for scene in (1, 2))
-    np.testing.assert_array_equal(one.vector(IDENTITY_FIELDS), other.vector(IDENTITY_FIELDS))
-    assert np.abs(one.vector(SCENE_FIELDS) - other.vector(SCENE_FIELDS)).max() > 0.05
-
-
-def test_every_field_is_identity_or_scene_and_vectors_are_about_unit_sized() -> None:
-    assert {*IDENTITY_FIELDS, *SCENE_FIELDS} == {field.name for field in dataclasses.fields(Subject)}
-    vectors = np.stack([sample_subject(words_of(i), i).vector((*IDENTITY_FIELDS, *SCENE_FIELDS)) for i in range(200)])
-    assert vectors.dtype == np.float32
-    assert np.abs(vectors).max() < 1.6
+def test_eyes_land_at_one_place(render_portrait) -> None:  # noqa: ANN001
+    for index in range(3):
+        eyes = render_portrait(WORDS[index], index, 64).landmarks[36:48]
+        assert np.abs(eyes.mean(axis=0) - [32, 0.45 * 64]).max() < 2.5
