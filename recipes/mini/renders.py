@@ -255,7 +255,9 @@ def make_renders(folder: Path, count: int, processes: int, size_px: int = SIZE_P
                 if not shard.path.exists():
                     crashes[shard.first] = crashes.get(shard.first, 0) + (worker.exitcode != 0)
                     if crashes[shard.first] > 5:
-                        print(f"portraits from {shard.first} on crash again and again; left for another run", flush=True)
+                        print(
+                            f"portraits from {shard.first} on crash again and again; left for another run", flush=True
+                        )
                     else:
                         waiting.insert(0, shard)
             if time.monotonic() - last_report > 60:

@@ -143,9 +143,7 @@ def test_pieces_make_the_same_shard_as_one_go(tmp_path: Path) -> None:
     assert whole.path.read_bytes() == pieces.path.read_bytes()
 
 
-def test_a_portrait_that_fails_twice_is_named_and_left_out(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_portrait_that_fails_twice_is_named_and_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     attempts = collections.Counter[int]()
 
     def fragile(words: Words, seed: int, size_px: int) -> SimpleNamespace:
@@ -181,7 +179,7 @@ def test_no_renders_are_said_in_one_sentence(tmp_path: Path) -> None:
 
 def test_missing_tools_are_said_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(SystemExit, match="rendering needs bpy and anny and torch and PIL: pip install -r"):
+    with pytest.raises(SystemExit, match=r"rendering needs bpy and anny and torch and PIL: pip install -r"):
         renders.make_renders(tmp_path, 10, 1)
 
 
@@ -189,7 +187,7 @@ def test_missing_tools_are_said_in_one_sentence(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.fixture(scope="module")
-def render_portrait():  # noqa: ANN201 - the function is not importable without Blender
+def render_portrait():
     pytest.importorskip("bpy", reason="Blender's bpy is a tool of the recipe alone")
     pytest.importorskip("anny", reason="anny is a tool of the recipe alone")
     from recipes.mini.portrait.render import render_portrait
@@ -197,7 +195,7 @@ def render_portrait():  # noqa: ANN201 - the function is not importable without 
     return render_portrait
 
 
-def test_a_portrait_is_reproducible_and_follows_its_words(render_portrait) -> None:  # noqa: ANN001
+def test_a_portrait_is_reproducible_and_follows_its_words(render_portrait) -> None:
     light = dataclasses.replace(WORDS[1], skin="pale", background="white", glasses="none", facial_hair="none")
     dark = dataclasses.replace(light, skin="dark", background="dark")
     first, again, other = (render_portrait(words, 3, 64) for words in (light, light, dark))
@@ -208,7 +206,7 @@ def test_a_portrait_is_reproducible_and_follows_its_words(render_portrait) -> No
     assert first.image[corner].mean() > other.image[corner].mean() + 60
 
 
-def test_eyes_land_at_one_place(render_portrait) -> None:  # noqa: ANN001
+def test_eyes_land_at_one_place(render_portrait) -> None:
     for index in range(3):
         eyes = render_portrait(WORDS[index], index, 64).landmarks[36:48]
         assert np.abs(eyes.mean(axis=0) - [32, 0.45 * 64]).max() < 2.5

@@ -39,9 +39,7 @@ def add_eyes(head: Head, subject: Subject, camera: Camera, rng: np.random.Genera
 def _mirror_direction(subject: Subject, camera: Camera) -> np.ndarray:
     """Unit normal (3,) of a surface that mirrors the key light into the camera."""
     azimuth, elevation = subject.key_azimuth, subject.key_elevation
-    light = np.array(
-        [np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)]
-    )
+    light = np.array([np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)])
     half = light + np.array([0.0, 0.0, 1.0])
     return (half / np.linalg.norm(half)) @ camera.axes
 
@@ -79,7 +77,9 @@ def _eye_material(subject: Subject, catchlight: np.ndarray, phase: float) -> bpy
     shader = Shader("eye")
     position = shader.attribute("eye", "Color")
     split = shader.node("SeparateXYZ", {0: position}).outputs
-    radius = shader.math("SQRT", shader.math("ADD", shader.math("POWER", split[0], 2.0), shader.math("POWER", split[2], 2.0)))
+    radius = shader.math(
+        "SQRT", shader.math("ADD", shader.math("POWER", split[0], 2.0), shader.math("POWER", split[2], 2.0))
+    )
     around = shader.math("ARCTAN2", split[2], split[0])
     # fibres run from the pupil outwards: noise that is fine around and coarse along the radius
     polar = shader.node("CombineXYZ", {0: shader.math("COSINE", around), 1: shader.math("SINE", around), 2: radius})
@@ -91,7 +91,9 @@ def _eye_material(subject: Subject, catchlight: np.ndarray, phase: float) -> bpy
     # a lighter, warmer collar around the pupil
     pupil = IRIS * subject.pupil_radius
     collar = shader.map_range(radius, pupil, pupil + 0.10, 0.5, 0.0)
-    body = shader.mix(collar, body, tuple(min(1.0, c) for c in (iris[0] * 1.5 + 0.05, iris[1] * 1.4 + 0.025, iris[2] * 1.1)))
+    body = shader.mix(
+        collar, body, tuple(min(1.0, c) for c in (iris[0] * 1.5 + 0.05, iris[1] * 1.4 + 0.025, iris[2] * 1.1))
+    )
     ring = shader.map_range(radius, IRIS * 0.80, IRIS, 0.0, subject.limbal_ring)
     body = shader.mix(ring, body, tuple(0.12 * c for c in iris))
     body = shader.mix(shader.map_range(radius, pupil - 0.012, pupil + 0.012, 1.0, 0.0), body, (0.003, 0.003, 0.003))

@@ -78,7 +78,9 @@ def paint_skin(head: Head, subject: Subject, rng: np.random.Generator) -> SkinPa
     flush = subject.ruddiness + 0.7 * subject.makeup * spot((0.72, -0.5), 0.25, 0.2)
     tone *= 1.0 - (flush * red)[:, None] * np.array([0.03, 0.24, 0.20])
     # thin skin under and around the eyes is darker and bluer or browner
-    shadow = spot((0.46, -0.24), 0.24, 0.1) + 0.7 * spot((0.34, -0.06), 0.12, 0.14) + 0.5 * spot((0.52, 0.12), 0.26, 0.09)
+    shadow = (
+        spot((0.46, -0.24), 0.24, 0.1) + 0.7 * spot((0.34, -0.06), 0.12, 0.14) + 0.5 * spot((0.52, 0.12), 0.26, 0.09)
+    )
     tone *= 1.0 - (subject.eye_shadow * np.clip(shadow, 0, 1))[:, None] * np.array([0.26, 0.30, 0.24])
     # the forehead sees more sun, the neck less light of its own
     tone *= 1.0 + 0.04 * spot((0.0, 0.9), 0.9, 0.4)[:, None]
@@ -103,7 +105,9 @@ def paint_skin(head: Head, subject: Subject, rng: np.random.Generator) -> SkinPa
     tone *= 1.0 - 0.6 * nostril[:, None]
 
     shine = spot((0.0, 0.75), 0.5, 0.4) + spot((0.0, -0.4), 0.16, 0.4) + 0.5 * spot((0.6, -0.4), 0.25, 0.15)
-    furrow = 1.0 * spot((0.0, 0.75), 0.75, 0.3) + 0.9 * spot((0.98, -0.05), 0.18, 0.22) + 0.7 * spot((0.5, -0.3), 0.25, 0.1)
+    furrow = (
+        1.0 * spot((0.0, 0.75), 0.75, 0.3) + 0.9 * spot((0.98, -0.05), 0.18, 0.22) + 0.7 * spot((0.5, -0.3), 0.25, 0.1)
+    )
     freckle = spot((0.55, -0.45), 0.4, 0.28) + spot((0.0, -0.35), 0.3, 0.3) + 0.45 * spot((0.0, 0.6), 0.9, 0.5)
     freckle += 0.25 * (z < 0.5)
     return SkinPaint(
@@ -183,7 +187,9 @@ def _mole(shader: Shader, tone: Socket, head: Head, subject: Subject, rng: np.ra
     face &= (np.abs(places[:, 0]) > 0.15) & (np.abs(places[:, 0]) < 1.0)
     centre = head.triangle_centres[rng.choice(np.flatnonzero(face))]
     position = shader.node("TexCoord").outputs["Object"]
-    distance = shader.node("VectorMath", {0: position, 1: tuple(centre.tolist())}, operation="DISTANCE").outputs["Value"]
+    distance = shader.node("VectorMath", {0: position, 1: tuple(centre.tolist())}, operation="DISTANCE").outputs[
+        "Value"
+    ]
     radius = float(rng.uniform(0.0011, 0.0022))
     factor = shader.map_range(distance, 0.7 * radius, 1.3 * radius, 0.75, 0.0)
     r, g, b = subject.skin_color
