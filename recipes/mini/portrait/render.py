@@ -12,14 +12,29 @@ import numpy as np
 from PIL import Image
 
 from recipes.mini.portrait.backdrop import add_backdrop
+from recipes.mini.portrait.brows import add_brows, add_lashes, sample_brows, sample_lashes
 from recipes.mini.portrait.camera import add_camera, aim_camera
+from recipes.mini.portrait.clothes import add_clothes, sample_clothes
 from recipes.mini.portrait.eyes import add_eyes
+from recipes.mini.portrait.facial_hair import add_facial_hair, sample_facial_hair
+from recipes.mini.portrait.glasses import add_glasses, sample_glasses
+from recipes.mini.portrait.hair import add_hair, sample_hair
 from recipes.mini.portrait.head import Head, make_head
 from recipes.mini.portrait.lights import add_lights
 from recipes.mini.portrait.mouth import add_teeth
 from recipes.mini.portrait.skin import add_skin
 from recipes.mini.portrait.subject import Subject, part_rng, sample_subject
 from recipes.mini.portrait.words import Words
+
+_DRESSING: tuple[tuple[str, Callable, Callable], ...] = (
+    ("hair", sample_hair, add_hair),
+    ("brows", sample_brows, add_brows),
+    ("lashes", sample_lashes, add_lashes),
+    ("facial_hair", sample_facial_hair, add_facial_hair),
+    ("clothes", sample_clothes, add_clothes),
+    ("glasses", sample_glasses, add_glasses),
+)
+"""Parts that a subject wears: each draws its shape and its strands from generators of its own."""
 
 SIZE_PX = 192
 SAMPLES = 8
@@ -66,21 +81,8 @@ def build_scene(head: Head, subject: Subject) -> None:
     add_skin(head, subject, part_rng(seed, "skin texture"))
     add_eyes(head, subject, camera, part_rng(seed, "iris"))
     add_teeth(head, part_rng(seed, "teeth"))
-    for part in ("hair", "brows", "lashes", "facial_hair", "clothes", "glasses"):
-        _add_dressing(part, head, words, seed)
-
-
-def _add_dressing(part: str, head: Head, words: Words, seed: int) -> None:
-    import importlib
-
-    file = {"lashes": "brows"}.get(part, part)
-    try:
-        module = importlib.import_module(f"recipes.mini.portrait.{file}")
-    except ImportError:
-        return
-    sample: Callable = getattr(module, f"sample_{part}")
-    add: Callable = getattr(module, f"add_{part}")
-    add(head, sample(words, part_rng(seed, part)), part_rng(seed, f"{part} strands"))
+    for part, sample, add in _DRESSING:
+        add(head, sample(words, part_rng(seed, part)), part_rng(seed, f"{part} strands"))
 
 
 def _render(size_px: int) -> np.ndarray:
@@ -106,7 +108,7 @@ def _render(size_px: int) -> np.ndarray:
     scene.render.resolution_percentage = 100
     scene.view_settings.view_transform = "AgX"
     scene.view_settings.look = "AgX - Punchy"
-    scene.view_settings.exposure = 0.6
+    scene.view_settings.exposure = 0.75
     scene.render.threads_mode, scene.render.threads = "FIXED", 1
     scene.render.image_settings.file_format = "PNG"
     scene.render.image_settings.color_mode = "RGB"
