@@ -51,9 +51,10 @@ def _under_hair(tone: np.ndarray, head: Head, subject: Subject) -> np.ndarray:
     """Colours (V, 3) with the scalp and the skin below a beard darkened, so that no bare skin shows between strands."""
     hair = sample_hair(subject.words, part_rng(subject.seed, "hair"))
     beard = sample_facial_hair(subject.words, part_rng(subject.seed, "facial_hair"))
-    for mask, pigment in ((scalp_mask(head, hair), hair.pigment), (beard_mask(head, beard), beard.pigment)):
-        tone = tone * (1 - mask[:, None]) + 0.8 * mask[:, None] * np.array(pigment.mean)
-    return tone
+    scalp, jaw = scalp_mask(head, hair)[:, None], beard_mask(head, beard)[:, None]
+    tone = tone * (1 - scalp) + 0.8 * scalp * np.array(hair.pigment.mean)
+    # Grey stubble does not make dark skin paler.
+    return tone * (1 - jaw) + 0.8 * jaw * np.minimum(np.array(beard.pigment.mean), tone)
 
 
 def paint_skin(head: Head, subject: Subject, rng: np.random.Generator) -> SkinPaint:
@@ -137,10 +138,10 @@ def _skin_material(head: Head, subject: Subject, rng: np.random.Generator) -> bp
     mottle = shader.noise(place, 170.0, 4.0, 0.6)
     tone = shader.mix(0.22 + 0.2 * subject.blotchiness, tone, mottle, "OVERLAY")
     if subject.freckle_density > 0.0:
-        amount = shader.math("MULTIPLY", shader.attribute("freckle"), 0.75 * subject.freckle_density)
+        amount = shader.math("MULTIPLY", shader.attribute("freckle"), 0.5 * subject.freckle_density)
         tone = _spots(shader, tone, place, subject, amount, scale=260.0, size=0.40)
     if old > 0.3:
-        amount = shader.math("MULTIPLY", shader.attribute("freckle"), 0.5 * old)
+        amount = shader.math("MULTIPLY", shader.attribute("freckle"), 0.35 * old)
         tone = _spots(shader, tone, place, subject, amount, scale=75.0, size=0.22)
     for _ in range(int(rng.choice(4, p=[0.4, 0.3, 0.2, 0.1]))):
         tone = _mole(shader, tone, head, subject, rng)

@@ -254,7 +254,7 @@ def _curl(
     steps = np.linalg.norm(np.diff(points, axis=1), axis=2)
     arc = np.concatenate([np.zeros((len(points), 1)), np.cumsum(steps, axis=1)], axis=1)
     locks = int(lock.max()) + 1
-    phase = (2 * np.pi * rng.random(locks))[lock] + 0.5 * rng.normal(size=len(points))
+    phase = (2 * np.pi * rng.random(locks))[lock] + 0.8 * rng.normal(size=len(points))
     rate = np.exp(0.15 * rng.normal(size=locks))[lock]
     angle = phase[:, None] + 2 * np.pi * arc / wavelength * rate[:, None]
     tangent = unit(np.gradient(points, axis=1))
