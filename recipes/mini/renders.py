@@ -31,7 +31,7 @@ from safetensors.numpy import load_file, save_file
 from recipes.mini.portrait.words import Words, sample_words
 
 SHARD_RENDERS = 250
-KEPT_EVERY = 25
+KEPT_EVERY = 10
 """Portraits after which a shard in the making is kept on disk."""
 RENDERS_OF_A_PROCESS = 500
 """Portraits after which a process ends and a fresh one takes over, so that Blender's memory does not grow."""

