@@ -238,6 +238,8 @@ def _collar_curves(
     flat = unit_directions(signed, 0 * elevation)
     fold = foot + np.stack([0 * stand, 0 * stand, stand], axis=1) - flat * (0.16 * stand)[:, None]
     width = np.interp(from_front, [0.0, 0.35, 0.9, np.pi], [0.50, 0.42, 0.26, 0.24])
+    if tucked:
+        width = width * np.interp(from_front, [0.2, 0.6], [0.95, 0.55])
     lower = (
         torso.chest.centre
         + unit_directions(signed, elevation - width / radius) * (radius + (0.10 if tucked else 0.17))[:, None]
@@ -321,7 +323,7 @@ def _add_tie(head: Head, torso: Torso, color: Color) -> None:
     silk = fabric("silk", color, 0.45, weave=0.2)
     elevation = np.linspace(1.03, 0.0, 16)
     down = np.arange(16)
-    half = np.interp(down, [0, 3, 4, 15], [0.20, 0.15, 0.17, 0.45])
+    half = np.interp(down, [0, 1, 3, 4, 15], [0.26, 0.25, 0.15, 0.18, 0.48])
     lift = np.interp(down, [0, 1, 3, 4, 15], [0.15, 0.23, 0.21, 0.17, 0.19])
     radius = torso.chest.toward(0 * elevation, elevation)
     shares = np.linspace(-1, 1, 5)
