@@ -33,7 +33,7 @@ from recipes.mini.portrait.words import Words, sample_words
 SHARD_RENDERS = 250
 KEPT_EVERY = 10
 """Portraits after which a shard in the making is kept on disk."""
-RENDERS_OF_A_PROCESS = 500
+RENDERS_OF_A_PROCESS = 250
 """Portraits after which a process ends and a fresh one takes over, so that Blender's memory does not grow."""
 WORDS_SEED = 20
 SIZE_PX = 192
@@ -233,6 +233,13 @@ def make_renders(folder: Path, count: int, processes: int, size_px: int = SIZE_P
     _check_tools()
     folder.mkdir(parents=True, exist_ok=True)
     every = list(shards(folder, count))
+    for left in folder.glob(".*.tmp"):
+        # what a killed process was writing; nobody writes for an hour
+        if time.time() - left.stat().st_mtime > 3600:
+            left.unlink(missing_ok=True)
+    for name in (signal.SIGINT, signal.SIGTERM):
+        # also where a shell that starts jobs in the background has interrupts ignored
+        signal.signal(name, _stop)
     started, before = time.monotonic(), _count_done(every)
     print(f"{before} of {count} portraits are there", flush=True)
     context = multiprocessing.get_context("spawn")
@@ -273,6 +280,10 @@ def make_renders(folder: Path, count: int, processes: int, size_px: int = SIZE_P
     _report(_count_done(every), before, count, time.monotonic() - started)
 
 
+def _stop(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
 def _report(done: int, before: int, count: int, seconds: float) -> None:
     rate = (done - before) / max(seconds, 1e-9)
     left = f", {(count - done) / rate / 3600:.1f} h to go" if rate > 0 else ""
@@ -285,6 +296,7 @@ _FATAL = 3
 def _work(shard: Shard, size_px: int) -> None:
     """A worker process: render one shard, politely, with one thread."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with contextlib.suppress(OSError):
         os.nice(19)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -292,8 +304,15 @@ def _work(shard: Shard, size_px: int) -> None:
     _silence_blender()
     from recipes.mini.portrait.render import render_portrait
 
+    parent = multiprocessing.parent_process()
+
+    def render(words: Words, seed: int, size_px: int) -> Rendered:
+        if parent is not None and not parent.is_alive():
+            sys.exit("the process that wanted this shard is gone")
+        return render_portrait(words, seed, size_px)
+
     try:
-        render_shard(shard, render_portrait, size_px, RENDERS_OF_A_PROCESS)
+        render_shard(shard, render, size_px, RENDERS_OF_A_PROCESS)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

@@ -68,7 +68,7 @@ def render_portrait(words: Words, seed: int, size_px: int = SIZE_PX) -> Portrait
     bpy.ops.wm.read_factory_settings(use_empty=True)
     build_scene(head, subject)
     landmarks = aim_camera(head, subject).project(head.landmarks(), size_px).astype(np.float32)
-    return Portrait(image=_render(size_px), landmarks=landmarks, subject=subject)
+    return Portrait(image=_render(size_px, seed), landmarks=landmarks, subject=subject)
 
 
 def build_scene(head: Head, subject: Subject) -> None:
@@ -85,8 +85,8 @@ def build_scene(head: Head, subject: Subject) -> None:
         add(head, sample(words, part_rng(seed, part)), part_rng(seed, f"{part} strands"))
 
 
-def _render(size_px: int) -> np.ndarray:
-    """The current scene's picture, (H, W, 3) uint8."""
+def _render(size_px: int, seed: int) -> np.ndarray:
+    """The current scene's picture, (H, W, 3) uint8; ``seed`` is that of the sampling noise."""
     scene = bpy.context.scene
     scene.render.engine = "CYCLES"
     cycles = scene.cycles
@@ -103,7 +103,7 @@ def _render(size_px: int) -> np.ndarray:
     cycles.caustics_reflective = cycles.caustics_refractive = False
     cycles.sample_clamp_indirect = 4.0
     cycles.sample_clamp_direct = 12.0
-    cycles.seed = 0
+    cycles.seed = seed % 2**31
     scene.render.resolution_x = scene.render.resolution_y = size_px
     scene.render.resolution_percentage = 100
     scene.view_settings.view_transform = "AgX"
