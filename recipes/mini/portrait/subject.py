@@ -346,8 +346,8 @@ def _sample_action(words: Words, rng: np.random.Generator) -> dict[str, float]:
 
 
 _SKIN_COLORS: Mapping[str, Color] = {
-    "pale": (0.66, 0.395, 0.30),
-    "fair": (0.58, 0.31, 0.205),
+    "pale": (0.60, 0.35, 0.26),
+    "fair": (0.54, 0.29, 0.19),
     "olive": (0.50, 0.275, 0.155),
     "tan": (0.40, 0.195, 0.10),
     "brown": (0.235, 0.10, 0.048),
