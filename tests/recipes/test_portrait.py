@@ -173,7 +173,7 @@ def test_renders_come_back_with_words_and_smaller_pictures(tmp_path: Path) -> No
 
 
 def test_no_renders_are_said_in_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="no renders in .*; run"):
+    with pytest.raises(SystemExit, match=r"no renders in .*; run"):
         load_renders(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Eyeballs with a bulging cornea: sclera, limbal ring, an iris of fibres, a pupil, and a wet coat that takes catchlights."""
+"""Eyeballs with a bulging cornea: sclera, limbal ring, iris fibres, pupil, and a wet coat that takes catchlights."""
 
 from __future__ import annotations
 
