@@ -213,8 +213,8 @@ def _add_turtleneck(head: Head, torso: Torso, clothes: Clothes) -> None:
     rib = fabric("rib", clothes.color, 0.92, ribs=0.55)
     azimuth = azimuths()
     top = around(azimuth, 0.30, 0.52, 0.66)
-    _add_sheet(head, torso, "collar", neck_tube(torso, around(azimuth, -0.5, -0.08, 0.0), top - 0.04, 0.06), rib)
-    _add_sheet(head, torso, "fold", neck_tube(torso, around(azimuth, -0.22, 0.14, 0.22), top, 0.11, 6), rib)
+    _add_sheet(head, torso, "collar", neck_tube(torso, around(azimuth, -0.35, 0.05, 0.10), top - 0.04, 0.06), rib)
+    _add_sheet(head, torso, "fold", neck_tube(torso, around(azimuth, -0.04, 0.30, 0.38), top, 0.12, 6), rib)
 
 
 def _collar_curves(

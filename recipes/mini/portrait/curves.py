@@ -35,7 +35,7 @@ class Pigment:
 _COLORS: dict[str, tuple[Color, Color]] = {
     "black": ((0.010, 0.008, 0.007), (0.026, 0.019, 0.015)),
     "brown": ((0.040, 0.021, 0.012), (0.150, 0.085, 0.048)),
-    "blond": ((0.280, 0.170, 0.080), (0.560, 0.410, 0.240)),
+    "blond": ((0.300, 0.170, 0.080), (0.580, 0.395, 0.220)),
     "red": ((0.150, 0.042, 0.014), (0.360, 0.125, 0.040)),
     "grey": ((0.150, 0.145, 0.140), (0.360, 0.350, 0.340)),
     "white": ((0.520, 0.500, 0.470), (0.680, 0.660, 0.630)),
@@ -47,7 +47,7 @@ _STRAND_SPREAD: dict[str, float] = {"grey": 0.65, "white": 0.15, "blond": 0.30}
 def sample_pigment(color: str, rng: np.random.Generator) -> Pigment:
     """Draw the pigment of a named hair colour."""
     low, high = (np.array(end) for end in _COLORS[color])
-    tint = np.exp((0.012 if color in ("grey", "white") else 0.04) * rng.normal(size=3))
+    tint = np.exp((0.012 if color in ("grey", "white") else 0.025) * rng.normal(size=3))
     base = low * (high / low) ** rng.random() * tint
     spread = _STRAND_SPREAD.get(color, 0.25)
     dark, light = base * (1 - spread), np.minimum(base * (1 + spread), 0.8)
