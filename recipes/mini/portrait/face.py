@@ -194,8 +194,8 @@ def sample_action(words: Words, rng: np.random.Generator) -> dict[str, float]:
         case "broad smile":
             smile = 0.92 * strength
             action = _both("mouthSmile", smile) | _both("cheekSquint", 0.6 * smile) | _both("eyeSquint", 0.35 * smile)
-            action |= _both("mouthUpperUp", 0.4 * strength) | _both("mouthLowerDown", float(rng.uniform(0.0, 0.3)))
-            action |= {"jawOpen": float(rng.uniform(0.04, 0.14))}
+            action |= _both("mouthUpperUp", 0.8 * strength) | _both("mouthLowerDown", float(rng.uniform(0.15, 0.5)))
+            action |= {"jawOpen": float(rng.uniform(0.05, 0.16))}
         case "serious expression":
             action = _both("browDown", 0.5 * strength) | _both("mouthPress", 0.3 * strength)
             action |= _both("mouthFrown", 0.14 * strength) | _both("eyeSquint", 0.15 * strength)
