@@ -26,7 +26,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from recipes.mini.portrait.words import Words, sample_words
 
@@ -35,6 +35,8 @@ KEPT_EVERY = 10
 """Portraits after which a shard in the making is kept on disk."""
 RENDERS_OF_A_PROCESS = 250
 """Portraits after which a process ends and a fresh one takes over, so that Blender's memory does not grow."""
+FAILURES_IN_A_ROW = 8
+"""Portraits that may fail one after the other before rendering stops."""
 WORDS_SEED = 20
 SIZE_PX = 192
 
@@ -141,10 +143,11 @@ def _area_average(images: np.ndarray, size_px: int) -> np.ndarray:
 def render_shard(shard: Shard, render: RenderFunction, size_px: int, budget: int) -> int:
     """Render what is missing of ``shard``, at most ``budget`` portraits; return how many were tried.
 
-    A portrait that fails is tried once more, then named and left out of its shard.
+    A portrait that fails is tried once more, then named and left out of its shard. Where many fail in a row it is not
+    the portraits that are broken: `SystemExit` says so, and none of them is left out.
     """
     done, failed = _load_partial(shard)
-    tried = 0
+    tried, in_a_row = 0, []
     for index in range(shard.first, shard.first + shard.count):
         if index in done or index in failed:
             continue
@@ -154,15 +157,20 @@ def render_shard(shard: Shard, render: RenderFunction, size_px: int, budget: int
         words = sample_words(index, WORDS_SEED)
         entry = _render_one(words, index, render, size_px)
         if entry is None:
-            failed.add(index)
+            in_a_row.append(index)
+            if len(in_a_row) == FAILURES_IN_A_ROW:
+                raise SystemExit(f"{FAILURES_IN_A_ROW} portraits in a row cannot be rendered, for the reasons above")
         else:
+            failed.update(in_a_row)
+            in_a_row.clear()
             done[index] = entry
-        if tried % KEPT_EVERY == 0:
+        if tried % KEPT_EVERY == 0 and done:
             _save(shard.partial, done, failed)
+    failed.update(in_a_row)
     if len(done) + len(failed) == shard.count:
         _save(shard.path, done, failed)
         shard.partial.unlink(missing_ok=True)
-    elif tried:
+    elif tried and done:
         _save(shard.partial, done, failed)
     return tried
 
@@ -191,14 +199,14 @@ def _render_one(words: Words, index: int, render: RenderFunction, size_px: int) 
 def _save(path: Path, done: Mapping[int, Mapping[str, np.ndarray]], failed: set[int]) -> None:
     """Write the portraits to ``path``, at once or not at all."""
     if not done:
-        return
+        raise ValueError(f"{path} would hold no portrait")
     order = sorted(done)
     arrays = {key: np.stack([done[index][key] for index in order]) for key in done[order[0]]}
     arrays["index"] = np.array(order, np.int64)
     words = [vars(sample_words(index, WORDS_SEED)) for index in order]
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(arrays, temporary, {"words": json.dumps(words), "failed": json.dumps(sorted(failed))})
+        temporary.write_bytes(save(arrays, {"words": json.dumps(words), "failed": json.dumps(sorted(failed))}))
         os.replace(temporary, path)
     finally:
         with contextlib.suppress(OSError):
@@ -228,11 +236,23 @@ def _count_done(every: list[Shard]) -> int:
     return total
 
 
+def _reopen(shard: Shard) -> None:
+    """Make a finished shard one in the making where a larger count now asks more of it."""
+    if not shard.path.exists():
+        return
+    with safe_open(shard.path, "numpy") as file:
+        held = len(file.get_tensor("index")) + len(json.loads(file.metadata()["failed"]))
+    if held < shard.count:
+        os.replace(shard.path, shard.partial)
+
+
 def make_renders(folder: Path, count: int, processes: int, size_px: int = SIZE_PX) -> None:
     """Render every missing shard of ``count`` portraits with so many processes of one thread each."""
     _check_tools()
     folder.mkdir(parents=True, exist_ok=True)
     every = list(shards(folder, count))
+    for shard in every:
+        _reopen(shard)
     for left in folder.glob(".*.tmp"):
         # what a killed process was writing; nobody writes for an hour
         if time.time() - left.stat().st_mtime > 3600:
@@ -313,6 +333,9 @@ def _work(shard: Shard, size_px: int) -> None:
 
     try:
         render_shard(shard, render, size_px, RENDERS_OF_A_PROCESS)
+    except SystemExit as error:
+        print(error, file=sys.stderr, flush=True)
+        sys.exit(_FATAL)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import errno
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -146,6 +147,14 @@ def test_pieces_make_the_same_shard_as_one_go(tmp_path: Path) -> None:
     assert one.words == other.words
 
 
+def test_a_short_shard_is_continued_when_more_portraits_are_wanted(tmp_path: Path) -> None:
+    render_shard(Shard(tmp_path, 0, 4), stand_in, 16, budget=99)
+    longer = Shard(tmp_path, 0, 6)
+    renders._reopen(longer)
+    assert render_shard(longer, stand_in, 16, budget=99) == 2
+    assert load_renders(tmp_path).index.tolist() == [0, 1, 2, 3, 4, 5]
+
+
 def test_a_portrait_that_fails_twice_is_named_and_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     attempts = collections.Counter[int]()
 
@@ -160,6 +169,28 @@ def test_a_portrait_that_fails_twice_is_named_and_left_out(tmp_path: Path, capsy
     loaded = load_renders(tmp_path)
     assert loaded.index.tolist() == [0, 1, 2, 4, 5, 6, 7]
     assert "portrait 3 is left out: RuntimeError: no mesh" in capsys.readouterr().err
+
+
+def test_rendering_stops_where_nothing_can_be_rendered(tmp_path: Path) -> None:
+    def broken(words: Words, seed: int, size_px: int) -> SimpleNamespace:
+        if seed >= 4:
+            raise RuntimeError("no room for the picture")
+        return stand_in(words, seed, size_px)
+
+    shard = Shard(tmp_path, 0, 60)
+    with pytest.raises(SystemExit, match="8 portraits in a row cannot be rendered"):
+        render_shard(shard, broken, 16, budget=99)
+    assert not shard.path.exists()
+
+
+def test_a_full_disk_leaves_no_half_written_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Path, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        render_shard(Shard(tmp_path, 0, 4), stand_in, 16, budget=99)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_renders_come_back_with_words_and_smaller_pictures(tmp_path: Path) -> None:
