@@ -1,10 +1,8 @@
 """Stage 1: render the portraits that everything else learns from.
 
 ``python -m recipes.mini.renders --work build/mini --count 20000 --processes 2`` writes shards of 250 portraits, and the
-same command goes on where it stopped. A shard is a safetensors file with ``images`` uint8 (n, 3, H, W), ``identity``
-and ``scene`` float32 (n, ...), ``landmarks`` float32 (n, 68, 2) in pixels and ``index`` int64 (n,); its metadata hold
-the words of every portrait as JSON. Portrait ``i`` depends on ``i`` alone, so shards may be made in any order, by any
-number of processes, and again.
+same command goes on where it stopped; `recipes.mini.portrait.shards` says what a shard holds. Portrait ``i`` depends
+on ``i`` alone, so shards may be made in any order, by any number of processes, and again.
 """
 
 from __future__ import annotations
@@ -12,32 +10,39 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
-import json
 import multiprocessing
 import os
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from safetensors import safe_open
-from safetensors.numpy import load_file, save
 
+from recipes.mini.portrait.shards import (
+    WORDS_SEED,
+    Renders,
+    Shard,
+    count_done,
+    load_partial,
+    load_renders,
+    reopen,
+    save_portraits,
+    shards,
+)
 from recipes.mini.portrait.words import Words, sample_words
 
-SHARD_RENDERS = 250
+__all__ = ["Renders", "load_renders", "make_renders", "render_shard"]
+
 KEPT_EVERY = 10
 """Portraits after which a shard in the making is kept on disk."""
 RENDERS_OF_A_PROCESS = 250
 """Portraits after which a process ends and a fresh one takes over, so that Blender's memory does not grow."""
 FAILURES_IN_A_ROW = 8
 """Portraits that may fail one after the other before rendering stops."""
-WORDS_SEED = 20
 SIZE_PX = 192
 
 
@@ -54,99 +59,13 @@ RenderFunction = Callable[[Words, int, int], Rendered]
 """(words, seed, pixels) -> portrait."""
 
 
-@dataclass(frozen=True)
-class Renders:
-    """Portraits in memory: ``images`` uint8 (N, 3, H, W), vectors (N, ...), ``landmarks`` (N, 68, 2) in pixels."""
-
-    images: np.ndarray
-    identity: np.ndarray
-    scene: np.ndarray
-    landmarks: np.ndarray
-    index: np.ndarray
-    words: list[Words]
-
-    @property
-    def prompts(self) -> list[str]:
-        """The words of each portrait as a sentence."""
-        return [words.sentence() for words in self.words]
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Portraits ``first`` to ``first + count - 1`` and where they are written."""
-
-    folder: Path
-    first: int
-    count: int
-
-    @property
-    def path(self) -> Path:
-        """The finished shard."""
-        return self.folder / f"{self.first // SHARD_RENDERS:05d}.safetensors"
-
-    @property
-    def partial(self) -> Path:
-        """What is there of a shard in the making."""
-        return self.path.with_suffix(".part")
-
-
-def shards(folder: Path, count: int) -> Iterator[Shard]:
-    """All shards of ``count`` portraits, the last one perhaps shorter."""
-    for first in range(0, count, SHARD_RENDERS):
-        yield Shard(folder, first, min(SHARD_RENDERS, count - first))
-
-
-def load_renders(folder: Path, count: int | None = None, size_px: int | None = None) -> Renders:
-    """Every finished shard in ``folder`` up to portrait ``count``; more may still be on their way.
-
-    ``size_px`` takes the area average of the pictures; it must divide their size, or three quarters of it must be
-    (192 px to 128 px goes by doubling first).
-    """
-    paths = sorted(folder.glob("*.safetensors"))
-    if count is not None:
-        paths = [path for path in paths if int(path.stem) * SHARD_RENDERS < count]
-    if not paths:
-        raise SystemExit(f"no renders in {folder}; run `python -m recipes.mini.renders` first")
-    arrays: dict[str, list[np.ndarray]] = {}
-    words: list[Words] = []
-    for path in paths:
-        shard = load_file(path)
-        scale = 1.0
-        if size_px is not None:
-            scale = size_px / shard["images"].shape[-1]
-            shard["images"] = _area_average(shard["images"], size_px)
-        shard["landmarks"] = shard["landmarks"] * np.float32(scale)
-        for key, value in shard.items():
-            arrays.setdefault(key, []).append(value)
-        with safe_open(path, "numpy") as file:
-            words += [Words(**entry) for entry in json.loads(file.metadata()["words"])]
-    joined = {key: np.concatenate(values)[:count] for key, values in arrays.items()}
-    return Renders(words=words[:count], **joined)
-
-
-def _area_average(images: np.ndarray, size_px: int) -> np.ndarray:
-    """``images`` uint8 (N, 3, H, H) reduced to ``size_px``, each new pixel the mean of what it covers."""
-    size = images.shape[-1]
-    if size == size_px:
-        return images
-    # the share of each old pixel in each new one, along one axis
-    edges = np.arange(size_px + 1) * (size / size_px)
-    old = np.arange(size)
-    cover = np.minimum(edges[1:, None], old + 1) - np.maximum(edges[:-1, None], old)
-    share = (np.clip(cover, 0.0, 1.0) * size_px / size).astype(np.float32)
-    result = np.empty((*images.shape[:2], size_px, size_px), np.uint8)
-    for number, image in enumerate(images):
-        result[number] = np.rint(share @ image.astype(np.float32) @ share.T)
-    return result
-
-
 def render_shard(shard: Shard, render: RenderFunction, size_px: int, budget: int) -> int:
     """Render what is missing of ``shard``, at most ``budget`` portraits; return how many were tried.
 
     A portrait that fails is tried once more, then named and left out of its shard. Where many fail in a row it is not
     the portraits that are broken: `SystemExit` says so, and none of them is left out.
     """
-    done, failed = _load_partial(shard)
+    done, failed = load_partial(shard)
     tried, in_a_row = 0, []
     for index in range(shard.first, shard.first + shard.count):
         if index in done or index in failed:
@@ -165,13 +84,13 @@ def render_shard(shard: Shard, render: RenderFunction, size_px: int, budget: int
             in_a_row.clear()
             done[index] = entry
         if tried % KEPT_EVERY == 0 and done:
-            _save(shard.partial, done, failed)
+            save_portraits(shard.partial, done, failed)
     failed.update(in_a_row)
     if len(done) + len(failed) == shard.count:
-        _save(shard.path, done, failed)
+        save_portraits(shard.path, done, failed)
         shard.partial.unlink(missing_ok=True)
     elif tried and done:
-        _save(shard.partial, done, failed)
+        save_portraits(shard.partial, done, failed)
     return tried
 
 
@@ -196,63 +115,13 @@ def _render_one(words: Words, index: int, render: RenderFunction, size_px: int) 
     return None
 
 
-def _save(path: Path, done: Mapping[int, Mapping[str, np.ndarray]], failed: set[int]) -> None:
-    """Write the portraits to ``path``, at once or not at all."""
-    if not done:
-        raise ValueError(f"{path} would hold no portrait")
-    order = sorted(done)
-    arrays = {key: np.stack([done[index][key] for index in order]) for key in done[order[0]]}
-    arrays["index"] = np.array(order, np.int64)
-    words = [vars(sample_words(index, WORDS_SEED)) for index in order]
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(save(arrays, {"words": json.dumps(words), "failed": json.dumps(sorted(failed))}))
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def _load_partial(shard: Shard) -> tuple[dict[int, dict[str, np.ndarray]], set[int]]:
-    """Portraits of ``shard`` that were kept, by index, and those that failed."""
-    if not shard.partial.exists():
-        return {}, set()
-    arrays = load_file(shard.partial)
-    with safe_open(shard.partial, "numpy") as file:
-        failed = set(json.loads(file.metadata()["failed"]))
-    index = arrays.pop("index")
-    return {int(i): {key: value[n] for key, value in arrays.items()} for n, i in enumerate(index)}, failed
-
-
-def _count_done(every: list[Shard]) -> int:
-    """Portraits on disk, those of unfinished shards included."""
-    total = 0
-    for shard in every:
-        if shard.path.exists():
-            total += shard.count
-        elif shard.partial.exists():
-            with contextlib.suppress(Exception), safe_open(shard.partial, "numpy") as file:
-                total += len(file.get_tensor("index"))
-    return total
-
-
-def _reopen(shard: Shard) -> None:
-    """Make a finished shard one in the making where a larger count now asks more of it."""
-    if not shard.path.exists():
-        return
-    with safe_open(shard.path, "numpy") as file:
-        held = len(file.get_tensor("index")) + len(json.loads(file.metadata()["failed"]))
-    if held < shard.count:
-        os.replace(shard.path, shard.partial)
-
-
 def make_renders(folder: Path, count: int, processes: int, size_px: int = SIZE_PX) -> None:
     """Render every missing shard of ``count`` portraits with so many processes of one thread each."""
     _check_tools()
     folder.mkdir(parents=True, exist_ok=True)
     every = list(shards(folder, count))
     for shard in every:
-        _reopen(shard)
+        reopen(shard)
     for left in folder.glob(".*.tmp"):
         # what a killed process was writing; nobody writes for an hour
         if time.time() - left.stat().st_mtime > 3600:
@@ -260,7 +129,7 @@ def make_renders(folder: Path, count: int, processes: int, size_px: int = SIZE_P
     for name in (signal.SIGINT, signal.SIGTERM):
         # also where a shell that starts jobs in the background has interrupts ignored
         signal.signal(name, _stop)
-    started, before = time.monotonic(), _count_done(every)
+    started, before = time.monotonic(), count_done(every)
     print(f"{before} of {count} portraits are there", flush=True)
     context = multiprocessing.get_context("spawn")
     waiting = [shard for shard in every if not shard.path.exists()]
@@ -289,7 +158,7 @@ def make_renders(folder: Path, count: int, processes: int, size_px: int = SIZE_P
                         waiting.insert(0, shard)
             if time.monotonic() - last_report > 60:
                 last_report = time.monotonic()
-                _report(_count_done(every), before, count, last_report - started)
+                _report(count_done(every), before, count, last_report - started)
     except KeyboardInterrupt:
         raise SystemExit("stopped; the same command goes on") from None
     finally:
@@ -297,7 +166,7 @@ def make_renders(folder: Path, count: int, processes: int, size_px: int = SIZE_P
             worker.terminate()
         for worker in running:
             worker.join(10)
-    _report(_count_done(every), before, count, time.monotonic() - started)
+    _report(count_done(every), before, count, time.monotonic() - started)
 
 
 def _stop(number: int, frame: object) -> None:

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from recipes.mini import renders
+from recipes.mini.portrait.shards import WORDS_SEED, Shard, count_done, reopen, shards
 from recipes.mini.portrait.subject import part_rng, sample_subject
 from recipes.mini.portrait.words import PORTRAIT_VOCABULARY, Words, sample_words
-from recipes.mini.renders import Shard, load_renders, render_shard, shards
+from recipes.mini.renders import load_renders, render_shard
 
 WORDS = [sample_words(index) for index in range(600)]
 
@@ -122,7 +123,7 @@ def test_a_killed_shard_goes_on_where_it_was_kept(tmp_path: Path, monkeypatch: p
 
     with pytest.raises(KeyboardInterrupt):
         render_shard(shard, killed, 16, budget=99)
-    assert renders._count_done([shard]) == 8
+    assert count_done([shard]) == 8
     assert not shard.path.exists()
 
     def going_on(words: Words, seed: int, size_px: int) -> SimpleNamespace:
@@ -150,7 +151,7 @@ def test_pieces_make_the_same_shard_as_one_go(tmp_path: Path) -> None:
 def test_a_short_shard_is_continued_when_more_portraits_are_wanted(tmp_path: Path) -> None:
     render_shard(Shard(tmp_path, 0, 4), stand_in, 16, budget=99)
     longer = Shard(tmp_path, 0, 6)
-    renders._reopen(longer)
+    reopen(longer)
     assert render_shard(longer, stand_in, 16, budget=99) == 2
     assert load_renders(tmp_path).index.tolist() == [0, 1, 2, 3, 4, 5]
 
@@ -198,7 +199,7 @@ def test_renders_come_back_with_words_and_smaller_pictures(tmp_path: Path) -> No
     full, small = load_renders(tmp_path), load_renders(tmp_path, count=5, size_px=16)
     assert full.images.shape == (6, 3, 24, 24)
     assert small.images.shape == (5, 3, 16, 16)
-    assert full.words[2] == sample_words(2, renders.WORDS_SEED)
+    assert full.words[2] == sample_words(2, WORDS_SEED)
     assert full.prompts[2] == full.words[2].sentence()
     np.testing.assert_allclose(small.landmarks, full.landmarks[:5] * 2 / 3)
     # the area average keeps the mean
