@@ -12,7 +12,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransfo
 from recipes.mini.autoencoder import load_autoencoder
 from recipes.mini.distillation import baseline_folder
 from recipes.mini.feature_nets import ARCHITECTURES
-from recipes.mini.recipe import Recipe, Workshop
+from recipes.mini.recipe import Recipe, WorkFolder
 from recipes.mini.text_encoders import TextEncoders
 from topcoat.embedded import MINI
 from topcoat.features import FeatureNet
@@ -22,35 +22,35 @@ STAGES_WITH_FIGURES = ("features/loss", "features/eval", "vae", "text", "baselin
 LICENCE = {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"}
 
 
-def assemble(recipe: Recipe, shop: Workshop) -> None:
+def assemble(recipe: Recipe, work: WorkFolder) -> None:
     """Write `assets/mini` (all but the heads, which the study makes) and the digests of every weight file."""
     scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0, use_dynamic_shifting=False)
-    text: Any = TextEncoders.load(shop.text)
+    text: Any = TextEncoders.load(work.text)
     pipeline: Any = FluxPipeline(
         scheduler=scheduler,
-        vae=_half(load_autoencoder(shop)),
+        vae=_half(load_autoencoder(work)),
         text_encoder=_half(text.clip),
         tokenizer=text.clip_tokenizer,
         text_encoder_2=_half(text.t5),
         tokenizer_2=text.t5_tokenizer,
-        transformer=_half(FluxTransformer2DModel.from_pretrained(baseline_folder(shop))),
+        transformer=_half(FluxTransformer2DModel.from_pretrained(baseline_folder(work))),
     )
     _fresh(MINI / "pipeline")
     pipeline.save_pretrained(MINI / "pipeline")
     _name_tokenizers_plainly(MINI / "pipeline")
     _fresh(MINI / "distilled")
-    _half(FluxTransformer2DModel.from_pretrained(shop.distilled / "transformer")).save_pretrained(
+    _half(FluxTransformer2DModel.from_pretrained(work.distilled / "transformer")).save_pretrained(
         MINI / "distilled" / "transformer"
     )
     scheduler.save_pretrained(MINI / "distilled" / "scheduler")
     for name in ARCHITECTURES:
         _fresh(MINI / "features" / name)
-        FeatureNet.load(shop.features / name).save(MINI / "features" / name)
+        FeatureNet.load(work.features / name).save(MINI / "features" / name)
     for path in MINI.glob("*/*/config.json"):
         # diffusers notes the folder that a part was loaded from: of no use elsewhere, and different on every machine.
         write_json(path, {key: value for key, value in read_json(path).items() if key != "_name_or_path"})
     write_json(MINI / "pair.json", _pair(recipe))
-    write_card(recipe, shop)
+    write_card(recipe, work)
 
 
 def _name_tokenizers_plainly(folder: Path) -> None:
@@ -63,7 +63,7 @@ def _name_tokenizers_plainly(folder: Path) -> None:
     write_json(folder / "model_index.json", index)
 
 
-def write_card(recipe: Recipe, shop: Workshop) -> None:
+def write_card(recipe: Recipe, work: WorkFolder) -> None:
     """`card.json`: the recipe's numbers, every stage's figures and the digest of every weight file.
 
     Stages that have no figures in the work folder, as after `restore`, keep those that the card has of them.
@@ -71,7 +71,7 @@ def write_card(recipe: Recipe, shop: Workshop) -> None:
     earlier = read_json(MINI / "card.json")["figures"] if (MINI / "card.json").exists() else {}
     figures = {}
     for stage in STAGES_WITH_FIGURES:
-        path = shop.root / stage / "figures.json"
+        path = work.root / stage / "figures.json"
         if path.exists():
             figures[stage] = read_json(path)
         elif stage in earlier:

@@ -2,8 +2,8 @@
 
 The class is diffusers' own `AutoencoderDC`, chosen because it enlarges by pixel shuffle: at this budget the stock
 `AutoencoderKL` and `AutoencoderTiny`, which enlarge by nearest neighbour, cannot place detail inside an 8x8 cell.
-Training starts from patch PCA (`autoencoder_start`) and adds what a linear code cannot do, with pixel, gradient and
-perceptual terms, and noise on the latents so that the decoder forgives a diffusion model's small errors.
+Training starts from patch PCA (`autoencoder_start`) and adds what a linear code cannot do, with pixel, gradient,
+perceptual and, later, adversarial terms, and noise on the latents so that the decoder forgives a diffusion model's small errors.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from torch.nn import functional as F
 from recipes.mini.autoencoder_start import start_from_components
 from recipes.mini.checkpoint import load_state, save_state
 from recipes.mini.meter import Meter
-from recipes.mini.recipe import Recipe, Workshop
+from recipes.mini.recipe import Recipe, WorkFolder
 from recipes.mini.renders import load_renders
 from topcoat.features import FeatureNet
 from topcoat.files import write_json
+from topcoat.training.adversarial import discriminator_loss, generator_loss
+from topcoat.training.discriminator import DiscriminatorConfig, PatchDiscriminator
 from topcoat.training.ema import Ema, ema_decay
 
 CROP_PX = 64
@@ -32,6 +34,9 @@ HELD_OUT = 500
 CHECKPOINT_SECONDS = 120
 EMA_HALFLIFE_IMAGES = 20_000
 START_IMAGES = 2_000
+PEAK_RATE = 1e-3
+ADVERSARIAL_WEIGHT = 0.002
+ADVERSARIAL_WARM_UP_IMAGES = 20_000
 
 
 def build_autoencoder(recipe: Recipe) -> Any:
@@ -51,46 +56,65 @@ def build_autoencoder(recipe: Recipe) -> Any:
     )
 
 
-def train_autoencoder(recipe: Recipe, shop: Workshop) -> None:
+def train_autoencoder(recipe: Recipe, work: WorkFolder) -> None:
     """Train, print the held-out figures and save a diffusers folder with scaling and shift set from data."""
-    images = load_renders(recipe, shop).images
+    images = load_renders(recipe, work).images
     train, held_out = images[:-HELD_OUT], images[-HELD_OUT:]
     torch.manual_seed(31)
     autoencoder = build_autoencoder(recipe)
     start_from_components(autoencoder, _to_model(train[:START_IMAGES]))
     print(f"patch PCA start: {_psnr(autoencoder, held_out):.2f} dB")
-    net = FeatureNet.load(shop.features / "loss")
-    optimizer = torch.optim.AdamW(autoencoder.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0)
+    net = FeatureNet.load(work.features / "loss")
+    discriminator = PatchDiscriminator(DiscriminatorConfig())
     ema = Ema(autoencoder)
-    modules: dict[str, nn.Module] = {"net": autoencoder, "average": ema.network}
-    optimizers: dict[str, torch.optim.Optimizer] = {"optimizer": optimizer}
-    counters = load_state(shop.autoencoder, modules, optimizers)
-    seen = int(counters.get("images", 0))
+    modules: dict[str, nn.Module] = {"net": autoencoder, "average": ema.network, "discriminator": discriminator}
+    optimizers: dict[str, torch.optim.Optimizer] = {
+        "optimizer": torch.optim.AdamW(autoencoder.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.0),
+        "discriminator": torch.optim.AdamW(discriminator.parameters(), lr=PEAK_RATE / 4, betas=(0.5, 0.98)),
+    }
+    seen = int(load_state(work.autoencoder, modules, optimizers).get("images", 0))
+    adversarial_after = recipe.autoencoder_adversarial_after * recipe.autoencoder_images
     saved = time.monotonic()
     with Meter("autoencoder", recipe.autoencoder_images, seen) as meter:
         while seen < recipe.autoencoder_images:
             generator = torch.Generator().manual_seed(37 * 1_000_003 + seen)
             batch = _crops(train, generator)
-            for group in optimizer.param_groups:
-                group["lr"] = 1e-3 * min(1.0, (seen + 1) / 3_000) * (1 - seen / recipe.autoencoder_images) ** 0.5
-            loss = _loss(autoencoder, net, batch, recipe.latent_noise, generator)
-            optimizer.zero_grad()
+            rate = min(1.0, (seen + 1) / 3_000) * (1 - seen / recipe.autoencoder_images) ** 0.5
+            for name, optimizer in optimizers.items():
+                for group in optimizer.param_groups:
+                    group["lr"] = PEAK_RATE * rate * (1.0 if name == "optimizer" else 0.25)
+            loss, decoded = _loss(autoencoder, net, batch, recipe.latent_noise, generator)
+            adversarial = min(1.0, (seen - adversarial_after) / ADVERSARIAL_WARM_UP_IMAGES)
+            if adversarial > 0:
+                _train_discriminator(discriminator, optimizers["discriminator"], batch, decoded.detach())
+                fake = discriminator((decoded / 2 + 0.5,)).scores
+                loss = loss + ADVERSARIAL_WEIGHT * adversarial * generator_loss(fake, "hinge")
+            optimizers["optimizer"].zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(autoencoder.parameters(), 0.5)
-            optimizer.step()
+            optimizers["optimizer"].step()
             seen += len(batch)
             ema.update(autoencoder, ema_decay(seen, len(batch), EMA_HALFLIFE_IMAGES))
             meter.update(seen, f"loss {loss.item():.4f}")
-            if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                save_state(shop.autoencoder, modules, optimizers, {"images": seen})
+            if time.monotonic() - saved > CHECKPOINT_SECONDS or seen >= recipe.autoencoder_images:
+                save_state(work.autoencoder, modules, optimizers, {"images": seen})
                 saved = time.monotonic()
     autoencoder.load_state_dict(ema.network.state_dict())
-    _finish(autoencoder, train, held_out, shop.autoencoder, seen)
+    _finish(autoencoder, train, held_out, work.autoencoder, seen)
 
 
-def load_autoencoder(shop: Workshop) -> Any:
+def _train_discriminator(
+    discriminator: PatchDiscriminator, optimizer: torch.optim.Optimizer, real: Tensor, decoded: Tensor
+) -> None:
+    scores = [discriminator((images / 2 + 0.5,)).scores for images in (real, decoded)]
+    optimizer.zero_grad()
+    discriminator_loss(scores[0], scores[1], "hinge").backward()
+    optimizer.step()
+
+
+def load_autoencoder(work: WorkFolder) -> Any:
     """The trained autoencoder, frozen."""
-    return AutoencoderDC.from_pretrained(shop.autoencoder).eval().requires_grad_(False)
+    return AutoencoderDC.from_pretrained(work.autoencoder).eval().requires_grad_(False)
 
 
 @torch.no_grad()
@@ -123,10 +147,14 @@ def _crops(images: Tensor, generator: torch.Generator) -> Tensor:
         images[index, :, top : top + CROP_PX, left : left + CROP_PX]
         for index, (top, left) in zip(chosen.tolist(), corners.tolist(), strict=True)
     ]
-    return _to_model(torch.stack(crops))
+    mirrored = torch.rand(BATCH_IMAGES, generator=generator) < 0.5
+    return _to_model(torch.stack([crop.flip(-1) if flip else crop for crop, flip in zip(crops, mirrored, strict=True)]))
 
 
-def _loss(autoencoder: Any, net: FeatureNet, images: Tensor, latent_noise: float, generator: torch.Generator) -> Tensor:
+def _loss(
+    autoencoder: Any, net: FeatureNet, images: Tensor, latent_noise: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """The loss without its adversarial term, and the decoded images (N, 3, H, W) in about [-1, 1]."""
     latents = autoencoder.encode(images).latent
     noisy = latents + torch.randn(latents.shape, generator=generator) * latent_noise
     decoded = autoencoder.decode(noisy).sample
@@ -141,7 +169,7 @@ def _loss(autoencoder: Any, net: FeatureNet, images: Tensor, latent_noise: float
     )
     # Keeps the code near the PCA start's scale: without it latents drift to where noise costs nothing.
     anchor = (latents.mean(dim=(0, 2, 3)).square() + (latents.square().mean() - 1).square()).mean()
-    return pixels + 0.25 * gradients + 0.1 * perceptual + 0.05 * anchor
+    return pixels + 0.25 * gradients + 0.1 * perceptual + 0.05 * anchor, decoded
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ the loss net's features of the clean portrait, which shortens the training sever
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,46 +19,42 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recipes.mini.autoencoder import encode, load_autoencoder
-from recipes.mini.flow import Condition, build_transformer, load_transformer, pack, velocity
-from recipes.mini.recipe import Recipe, Workshop
+from recipes.mini.flow import Condition, build_transformer, pack, velocity
+from recipes.mini.meter import Meter
+from recipes.mini.portrait.words import Words
+from recipes.mini.recipe import Recipe, WorkFolder
 from recipes.mini.renders import load_renders
 from recipes.mini.text_encoders import TextEncoders, loosened
 from recipes.mini.trainer import Plan, Trainee, train_transformer
 from topcoat.features import FeatureNet
-from topcoat.files import atomic_path, read_json, write_json
-from topcoat.prompts import Prompt
+from topcoat.files import atomic_path, sha256_of, write_json
 
 WARM_UP_IMAGES = 6_400
 DECAY_SHARE = 0.4
 ALIGNMENT_WEIGHT = 0.5
+LEVEL_SHIFT = 0.3
 UNPROMPTED_SHARE = 0.1
 """Share of training images whose prompt is emptied, so that classifier-free guidance is possible."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Latent tokens (N, T, 64), aligned features (N, T, C) and prompts of every render."""
+    """Latent tokens (N, T, 64) and aligned features (N, T, C), float16, and the words of every render, mirrored ones
+    behind the others."""
 
     tokens: Tensor
     features: Tensor
-    prompts: list[Prompt]
+    words: list[Words]
 
 
-def train_baseline(recipe: Recipe, shop: Workshop) -> None:
-    """Train (or go on training) the baseline and save its averaged weights as a diffusers folder.
-
-    It starts from the weights that the stage `restore` has put into the work folder, or from none.
-    """
-    corpus = load_corpus(recipe, shop)
-    text = TextEncoders.load(shop.text)
+def train_baseline(recipe: Recipe, work: WorkFolder) -> None:
+    """Train (or go on training) the baseline and save its averaged weights as a diffusers folder."""
+    corpus = load_corpus(recipe, work)
+    text = TextEncoders.load(work.text)
     torch.manual_seed(53)
     transformer = build_transformer(recipe)
     width = recipe.heads * recipe.head_dim
     projector = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, corpus.features.shape[-1]))
-    first = 0
-    if shop.baseline_start.exists():
-        transformer.load_state_dict(load_transformer(shop.baseline_start / "transformer").state_dict())
-        first = int(read_json(shop.baseline_start / "figures.json")["images_seen"])
     hidden = watch_image_tokens(transformer)
     compiled = torch.compile(transformer)  # the same weights, an eighth faster
 
@@ -68,37 +64,48 @@ def train_baseline(recipe: Recipe, shop: Workshop) -> None:
 
     plan = Plan(
         stage="baseline",
-        first=first,
         last=recipe.baseline_images,
         batch_size=recipe.batch_size,
         peak_share=1.0,
         warm_up=WARM_UP_IMAGES,
         decay_share=DECAY_SHARE,
         ema_halflife=recipe.ema_halflife_images,
+        snapshot_at=recipe.snapshot_images,
     )
-    figures = train_transformer(plan, Trainee(transformer, shop.baseline, {"projector": projector}), loss_at)
-    write_json(shop.baseline / "figures.json", {"images_seen": figures["images_seen"], "flow_loss": figures["loss"]})
+    figures = train_transformer(plan, Trainee(transformer, work.baseline, {"projector": projector}), loss_at)
+    write_json(work.baseline / "figures.json", {"images_seen": figures["images_seen"], "flow_loss": figures["loss"]})
 
 
-def load_corpus(recipe: Recipe, shop: Workshop) -> Corpus:
-    """Latents and features of the renders, computed once and kept beside them."""
-    renders = load_renders(recipe, shop)
-    path = shop.latents / f"{len(renders.images):06d}.safetensors"
+def load_corpus(recipe: Recipe, work: WorkFolder) -> Corpus:
+    """Latents and features of the renders and their mirror images, computed once and kept beside them."""
+    renders = load_renders(recipe, work)
+    digest = sha256_of(work.autoencoder / "diffusion_pytorch_model.safetensors")[:8]
+    path = work.latents / f"{len(renders.images):06d}-{digest}.safetensors"
     if not path.exists():
-        latents = encode(load_autoencoder(shop), renders.images)
-        net = FeatureNet.load(shop.features / "loss")
-        with torch.no_grad():
-            maps = [net(batch.float() / 255).stages[-1] for batch in renders.images.split(64)]
-        features = torch.cat(maps)
-        side = latents.shape[-1] // 2
-        if features.shape[-1] != side:
-            features = F.interpolate(features, size=(side, side), mode="area")
+        autoencoder, net = load_autoencoder(work), FeatureNet.load(work.features / "loss")
+        tokens: list[Tensor] = []
+        features: list[Tensor] = []
+        with Meter("latents", 2 * len(renders.images)) as meter:
+            for images in (renders.images, renders.images.flip(-1)):
+                for batch in images.split(64):
+                    latents = encode(autoencoder, batch)
+                    tokens.append(pack(latents).half())
+                    features.append(_aligned(net, batch, latents.shape[-1] // 2))
+                    meter.update(sum(map(len, tokens)), "encoded")
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
-            aligned = features.flatten(2).transpose(1, 2).half().contiguous()
-            save_file({"tokens": pack(latents).contiguous(), "features": aligned}, temporary)
+            save_file({"tokens": torch.cat(tokens), "features": torch.cat(features)}, temporary)
     tensors = load_file(path)
-    return Corpus(tensors["tokens"], tensors["features"], renders.prompts)
+    return Corpus(tensors["tokens"], tensors["features"], renders.words + [one.mirrored() for one in renders.words])
+
+
+@torch.no_grad()
+def _aligned(net: FeatureNet, images: Tensor, side: int) -> Tensor:
+    """Features (N, side * side, C) float16 of the loss net's last stage, one for each image token."""
+    features = net(images.float() / 255).stages[-1]
+    if features.shape[-1] != side:
+        features = F.interpolate(features, size=(side, side), mode="area")
+    return features.flatten(2).transpose(1, 2).half().contiguous()
 
 
 def watch_image_tokens(transformer: FluxTransformer2DModel) -> dict[str, Tensor]:
@@ -112,12 +119,14 @@ def watch_image_tokens(transformer: FluxTransformer2DModel) -> dict[str, Tensor]
     return seen
 
 
-def prompt_batches(prompts: list[Prompt], rows: Tensor, rng: random.Random) -> Iterator[str]:
+def prompt_batch(words: list[Words], rows: Tensor, rng: random.Random) -> list[str]:
     """A loosened text for each row; one in ten is empty."""
-    for row in rows.tolist():
-        words = prompts[row].words
-        assert words is not None
-        yield "" if rng.random() < UNPROMPTED_SHARE else loosened(words, rng)[0]
+    return ["" if rng.random() < UNPROMPTED_SHARE else loosened(words[row], rng)[0] for row in rows.tolist()]
+
+
+def noise_levels(count: int, generator: torch.Generator) -> Tensor:
+    """Logit-normal noise levels (N) in (0, 1), a little to the noisy side (arXiv 2403.03206, eq. 19)."""
+    return (torch.randn(count, generator=generator) + LEVEL_SHIFT).sigmoid()
 
 
 def _losses(
@@ -131,12 +140,12 @@ def _losses(
 ) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(59 * 1_000_003 + seen)
     rows = torch.randint(len(corpus.tokens), (recipe.batch_size,), generator=generator)
-    clean = corpus.tokens[rows]
+    clean = corpus.tokens[rows].float()
     noise = torch.randn(clean.shape, generator=generator)
-    level = torch.randn(len(rows), generator=generator).sigmoid()
+    level = noise_levels(len(rows), generator)
     noisy = torch.lerp(clean, noise, level.view(-1, 1, 1))
     with torch.no_grad():
-        texts = list(prompt_batches(corpus.prompts, rows, random.Random(61 * 1_000_003 + seen)))
+        texts = prompt_batch(corpus.words, rows, random.Random(61 * 1_000_003 + seen))
         condition = Condition(*text.embed(texts, recipe.text_tokens))
     with torch.autocast("cpu", torch.bfloat16):
         predicted = velocity(transformer, noisy, level, condition)

@@ -23,12 +23,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recipes.mini.flow import Condition, build_transformer, load_transformer, noise_of, pack, sample, velocity
+from recipes.mini.guidance import baseline_guide
 from recipes.mini.meter import Meter
-from recipes.mini.recipe import PROMPT_SEED, Recipe, Workshop
+from recipes.mini.portrait.words import sample_words
+from recipes.mini.recipe import PROMPT_SEED, Recipe, WorkFolder
 from recipes.mini.text_encoders import TextEncoders, loosened
 from recipes.mini.trainer import Plan, Trainee, train_transformer
 from topcoat.files import atomic_path, write_json
-from topcoat.prompts import sample_prompts
 
 SHARD_TRAJECTORIES = 500
 PEAK_SHARE = 0.5
@@ -39,15 +40,15 @@ FIRST_SEED = 10_000_000
 """Seeds of the trajectories; far from the small numbers that people use, so theirs stay unseen."""
 
 
-def distill_steps(recipe: Recipe, shop: Workshop) -> None:
+def distill_steps(recipe: Recipe, work: WorkFolder) -> None:
     """Draw the baseline's trajectories, train the student and save it as a transformer folder."""
-    text = TextEncoders.load(shop.text)
-    prompts = sample_prompts(recipe.trajectories, PROMPT_SEED + 2)
-    texts = [loosened(p.words, random.Random(79 * 1_000_003 + i))[0] for i, p in enumerate(prompts) if p.words]
+    text = TextEncoders.load(work.text)
+    portraits = [sample_words(index, PROMPT_SEED + 2) for index in range(recipe.trajectories)]
+    texts = [loosened(words, random.Random(79 * 1_000_003 + i))[0] for i, words in enumerate(portraits)]
     conditions = _conditions(text, texts, recipe)
-    noise, portraits = _trajectories(recipe, shop, conditions)
+    noise, portraits = _trajectories(recipe, work, conditions)
     student = build_transformer(recipe)
-    student.load_state_dict(load_transformer(baseline_folder(shop)).state_dict())
+    student.load_state_dict(load_transformer(baseline_folder(work)).state_dict())
 
     def loss_at(seen: int) -> tuple[Tensor, Tensor]:
         generator = torch.Generator().manual_seed(73 * 1_000_003 + seen)
@@ -63,7 +64,6 @@ def distill_steps(recipe: Recipe, shop: Workshop) -> None:
 
     plan = Plan(
         stage="reflow",
-        first=0,
         last=recipe.distilled_images,
         batch_size=recipe.batch_size,
         peak_share=PEAK_SHARE,
@@ -71,14 +71,14 @@ def distill_steps(recipe: Recipe, shop: Workshop) -> None:
         decay_share=DECAY_SHARE,
         ema_halflife=EMA_HALFLIFE_IMAGES,
     )
-    figures = train_transformer(plan, Trainee(student, shop.distilled), loss_at)
-    write_json(shop.distilled / "figures.json", {**figures, "trajectories": len(noise)})
+    figures = train_transformer(plan, Trainee(student, work.distilled), loss_at)
+    write_json(work.distilled / "figures.json", {**figures, "trajectories": len(noise)})
 
 
-def baseline_folder(shop: Workshop) -> Path:
+def baseline_folder(work: WorkFolder) -> Path:
     """The transformer that is the mini baseline: the guided one where it was made."""
-    guided = shop.guided / "transformer"
-    return guided if guided.exists() else shop.baseline / "transformer"
+    guided = work.guided / "transformer"
+    return guided if guided.exists() else work.baseline / "transformer"
 
 
 @torch.no_grad()
@@ -88,12 +88,12 @@ def _conditions(text: TextEncoders, texts: list[str], recipe: Recipe) -> Conditi
     return Condition(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
-def _trajectories(recipe: Recipe, shop: Workshop, conditions: Condition) -> tuple[Tensor, Tensor]:
+def _trajectories(recipe: Recipe, work: WorkFolder, conditions: Condition) -> tuple[Tensor, Tensor]:
     """Noise and portrait tokens (M, T, 64) of the baseline; missing shards are drawn."""
-    folder = shop.distilled / "trajectories"
+    folder = work.distilled / "trajectories"
     folder.mkdir(parents=True, exist_ok=True)
-    teacher = load_transformer(shop.baseline / "transformer")
-    nothing = Condition(*TextEncoders.load(shop.text).embed([""], recipe.text_tokens))
+    teacher = load_transformer(work.baseline / "transformer")
+    guide = baseline_guide(recipe, work, TextEncoders.load(work.text), recipe.distilled_guidance)
     side = recipe.size_px // 8
     noises, portraits = [], []
     with Meter("drawing trajectories", recipe.trajectories) as meter:
@@ -107,8 +107,7 @@ def _trajectories(recipe: Recipe, shop: Workshop, conditions: Condition) -> tupl
                     noise,
                     conditions.take(slice(first, last)),
                     recipe.trajectory_steps,
-                    unconditional=nothing,
-                    guidance=recipe.distilled_guidance,
+                    guide=guide,
                 )
                 with atomic_path(path) as temporary:
                     save_file({"portraits": pack(drawn).contiguous()}, temporary)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from recipes.mini.checkpoint import load_state, save_state
 from recipes.mini.meter import Meter
-from recipes.mini.recipe import Recipe, Workshop
+from recipes.mini.recipe import Recipe, WorkFolder
 from recipes.mini.renders import Renders, load_renders
 from topcoat.features import FeatureNet, FeatureNetConfig
 from topcoat.files import write_json
@@ -42,10 +42,17 @@ class Targets:
     scene_dims: int
 
 
-def train_feature_net(name: str, recipe: Recipe, shop: Workshop) -> None:
+def train_feature_nets(recipe: Recipe, work: WorkFolder) -> None:
+    """Train both nets, one after the other; a finished one is left alone."""
+    for name in ARCHITECTURES:
+        if not (work.features / name / "figures.json").exists():
+            train_feature_net(name, recipe, work)
+
+
+def train_feature_net(name: str, recipe: Recipe, work: WorkFolder) -> None:
     """Train net ``name`` (``loss`` or ``eval``), print its held-out R² and save it."""
     kind, channels, seed = ARCHITECTURES[name]
-    renders = load_renders(recipe, shop)
+    renders = load_renders(recipe, work)
     targets = _targets(renders)
     torch.manual_seed(seed)
     config = FeatureNetConfig.model_validate(
@@ -60,7 +67,7 @@ def train_feature_net(name: str, recipe: Recipe, shop: Workshop) -> None:
     net = FeatureNet(config)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=0.02)
-    folder = shop.features / name
+    folder = work.features / name
     seen = int(load_state(folder, {"net": net}, {"optimizer": optimizer}).get("images", 0))
     parity = 0 if name == "loss" else 1
     usable = torch.arange(parity, len(renders.images) - HELD_OUT, 2)

@@ -93,6 +93,26 @@ def noise_of(seeds: Sequence[int], side: int) -> Tensor:
     return pack(torch.cat(noise))
 
 
+@dataclass(frozen=True)
+class Guide:
+    """A worse opinion to move away from: ``v_guide + scale * (v - v_guide)``, two passes a step.
+
+    The same transformer with the empty prompt is classifier-free guidance (arXiv 2207.12598, eq. 6); a weaker
+    transformer with the same prompt is autoguidance (arXiv 2406.02507, eq. 3).
+    """
+
+    transformer: Any
+    condition: Condition | None
+    """One row, the empty prompt; None takes the image's own prompt."""
+    scale: float
+
+    def apply(self, predicted: Tensor, tokens: Tensor, level: Tensor, own: Condition) -> Tensor:
+        """The guided velocity (N, T, 64) from the transformer's own prediction."""
+        condition = own if self.condition is None else self.condition.take(torch.zeros(len(tokens), dtype=torch.long))
+        worse = velocity(self.transformer, tokens, level, condition).float()
+        return worse + self.scale * (predicted - worse)
+
+
 @torch.no_grad()
 def sample(
     transformer: Any,
@@ -100,15 +120,11 @@ def sample(
     condition: Condition,
     steps: int,
     *,
-    unconditional: Condition | None = None,
-    guidance: float = 1.0,
+    guide: Guide | None = None,
     batch_images: int = 64,
     precision: torch.dtype = torch.bfloat16,
 ) -> Tensor:
-    """Euler's method from noise tokens to latents (N, 16, h, w); with classifier-free guidance where asked.
-
-    Guidance (arXiv 2207.12598) follows ``v_u + guidance * (v_c - v_u)`` and costs two passes a step.
-    """
+    """Euler's method from noise tokens to latents (N, 16, h, w), guided where asked."""
     levels = [*torch.linspace(1, 1 / steps, steps).tolist(), 0.0]
     results = []
     for rows in torch.arange(len(noise)).split(batch_images):
@@ -116,10 +132,9 @@ def sample(
         for level, after in pairwise(levels):
             level_each = torch.full((len(rows),), level)
             with torch.autocast("cpu", precision, enabled=precision is not torch.float32):
-                step = velocity(transformer, tokens, level_each, own)
-                if unconditional is not None:
-                    free = velocity(transformer, tokens, level_each, unconditional.take(torch.zeros_like(rows)))
-                    step = free + guidance * (step - free)
-            tokens = tokens + (after - level) * step.float()
+                step = velocity(transformer, tokens, level_each, own).float()
+                if guide is not None:
+                    step = guide.apply(step, tokens, level_each, own)
+            tokens = tokens + (after - level) * step
         results.append(unpack(tokens))
     return torch.cat(results)

@@ -11,7 +11,7 @@ from pathlib import Path
 from recipes.mini.autoencoder import decode, load_autoencoder
 from recipes.mini.distillation import baseline_folder
 from recipes.mini.flow import Condition, load_transformer, noise_of, sample
-from recipes.mini.recipe import Recipe, Workshop
+from recipes.mini.recipe import Recipe, WorkFolder
 from recipes.mini.text_encoders import TextEncoders
 from topcoat.evaluation import Embeddings, GaussianStatistics, embed, frechet_distance, identity_pairs
 from topcoat.features import FeatureNet
@@ -25,12 +25,12 @@ BATCH_IMAGES = 64
 FEW_STEPS = (1, 2, 4)
 
 
-def measure_gap(recipe: Recipe, shop: Workshop) -> None:
+def measure_gap(recipe: Recipe, work: WorkFolder) -> None:
     """Print and keep, for each few-step setting: Fréchet distance to the baseline, and identity beside others'."""
-    text = TextEncoders.load(shop.text)
+    text = TextEncoders.load(work.text)
     condition = Condition(*text.embed([p.text for p in held_out_prompts(SUBJECTS, PROMPT_SEED)], recipe.text_tokens))
-    autoencoder = load_autoencoder(shop)
-    net = FeatureNet.load(shop.features / "eval")
+    autoencoder = load_autoencoder(work)
+    net = FeatureNet.load(work.features / "eval")
     side = recipe.size_px // 8
 
     def seen(folder: Path, steps: int, first_seed: int = FIRST_SEED) -> Embeddings:
@@ -38,7 +38,7 @@ def measure_gap(recipe: Recipe, shop: Workshop) -> None:
         latents = sample(load_transformer(folder), noise, condition, steps)
         return embed(decode(autoencoder, latents).split(BATCH_IMAGES), net)
 
-    slow, fast = baseline_folder(shop), shop.distilled / "transformer"
+    slow, fast = baseline_folder(work), work.distilled / "transformer"
     wanted = seen(slow, recipe.baseline_steps)
     other = seen(slow, recipe.baseline_steps, FIRST_SEED + SUBJECTS)
     target = GaussianStatistics.of(wanted.embedding)
@@ -57,4 +57,4 @@ def measure_gap(recipe: Recipe, shop: Workshop) -> None:
                 f"(95th {same.different_p95:.3f})",
                 flush=True,
             )
-    write_json(shop.distilled / "gap.json", {"subjects": SUBJECTS, "floor": floor, "settings": found})
+    write_json(work.distilled / "gap.json", {"subjects": SUBJECTS, "floor": floor, "settings": found})

@@ -1,7 +1,7 @@
-"""Stage 6: guidance distillation, as in FLUX.1-dev: one pass a step that looks like classifier-free guidance.
+"""Stage 6: guidance distillation, as in FLUX.1-dev: one pass a step that looks like a guided one.
 
-The student starts as the baseline and learns ``v_u + g * (v_c - v_u)`` of the frozen baseline at one guidance scale g
-(Meng et al., "On Distillation of Guided Diffusion Models", arXiv 2210.03142, first stage).
+The student starts as the baseline and learns the frozen baseline's guided velocity at one scale (Meng et al., "On
+Distillation of Guided Diffusion Models", arXiv 2210.03142, first stage).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recipes.mini.baseline import load_corpus
-from recipes.mini.flow import Condition, build_transformer, load_transformer, velocity
-from recipes.mini.recipe import Recipe, Workshop
+from recipes.mini.baseline import load_corpus, noise_levels
+from recipes.mini.flow import Condition, Guide, build_transformer, load_transformer, velocity
+from recipes.mini.recipe import Recipe, WorkFolder
 from recipes.mini.text_encoders import TextEncoders, loosened
 from recipes.mini.trainer import Plan, Trainee, train_transformer
 from topcoat.files import write_json
@@ -24,35 +24,41 @@ WARM_UP_IMAGES = 500
 EMA_HALFLIFE_IMAGES = 5_000
 
 
-def distill_guidance(recipe: Recipe, shop: Workshop) -> None:
+def baseline_guide(recipe: Recipe, work: WorkFolder, text: TextEncoders, scale: float) -> Guide:
+    """What the unguided baseline is guided by: its earlier copy, or itself without a prompt."""
+    if recipe.guidance_kind == "auto":
+        return Guide(load_transformer(work.baseline / "snapshot"), None, scale)
+    nothing = Condition(*text.embed([""], recipe.text_tokens))
+    return Guide(load_transformer(work.baseline / "transformer"), nothing, scale)
+
+
+def distill_guidance(recipe: Recipe, work: WorkFolder) -> None:
     """Train the guided baseline and save it as a transformer folder."""
-    corpus = load_corpus(recipe, shop)
-    text = TextEncoders.load(shop.text)
-    teacher = load_transformer(shop.baseline / "transformer")
+    corpus = load_corpus(recipe, work)
+    text = TextEncoders.load(work.text)
+    teacher = load_transformer(work.baseline / "transformer")
     student = build_transformer(recipe)
     student.load_state_dict(teacher.state_dict())
-    nothing = Condition(*text.embed([""], recipe.text_tokens))
+    guide = baseline_guide(recipe, work, text, recipe.guidance)
 
     def loss_at(seen: int) -> tuple[Tensor, Tensor]:
         generator = torch.Generator().manual_seed(67 * 1_000_003 + seen)
         rng = random.Random(71 * 1_000_003 + seen)
         rows = torch.randint(len(corpus.tokens), (recipe.batch_size,), generator=generator)
-        clean = corpus.tokens[rows]
-        level = torch.randn(len(rows), generator=generator).sigmoid()
+        clean = corpus.tokens[rows].float()
+        level = noise_levels(len(rows), generator)
         noisy = torch.lerp(clean, torch.randn(clean.shape, generator=generator), level.view(-1, 1, 1))
-        texts = [loosened(words, rng)[0] for row in rows.tolist() if (words := corpus.prompts[row].words)]
+        texts = [loosened(corpus.words[row], rng)[0] for row in rows.tolist()]
         condition = Condition(*text.embed(texts, recipe.text_tokens))
         with torch.autocast("cpu", torch.bfloat16):
             with torch.no_grad():
-                said = velocity(teacher, noisy, level, condition).float()
-                free = velocity(teacher, noisy, level, nothing.take(torch.zeros_like(rows))).float()
+                target = guide.apply(velocity(teacher, noisy, level, condition).float(), noisy, level, condition)
             predicted = velocity(student, noisy, level, condition)
-        loss = F.mse_loss(predicted.float(), free + recipe.guidance * (said - free))
+        loss = F.mse_loss(predicted.float(), target)
         return loss, loss.detach()
 
     plan = Plan(
         stage="guidance",
-        first=0,
         last=recipe.guidance_images,
         batch_size=recipe.batch_size,
         peak_share=PEAK_SHARE,
@@ -60,5 +66,5 @@ def distill_guidance(recipe: Recipe, shop: Workshop) -> None:
         decay_share=1.0,
         ema_halflife=EMA_HALFLIFE_IMAGES,
     )
-    figures = train_transformer(plan, Trainee(student, shop.guided), loss_at)
-    write_json(shop.guided / "figures.json", {**figures, "guidance": recipe.guidance})
+    figures = train_transformer(plan, Trainee(student, work.guided), loss_at)
+    write_json(work.guided / "figures.json", {**figures, "guidance": recipe.guidance})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pydantic
 
@@ -29,30 +30,35 @@ class Recipe(StrictModel):
     """The recipe's numbers. Times of the default on 2 cores are in README.md beside this file."""
 
     size_px: int = 128
-    supersampling: int = 2
-    renders: int = 16_000
-    feature_images: int = 36_000
+    renders: int = 24_000
+    feature_images: int = 120_000
 
     autoencoder_encoder_channels: tuple[int, ...] = (3, 12, 48, 192)
-    autoencoder_decoder_channels: tuple[int, ...] = (16, 16, 32, 64)
+    autoencoder_decoder_channels: tuple[int, ...] = (16, 24, 48, 96)
     autoencoder_decoder_blocks: tuple[int, ...] = (0, 1, 1, 2)
-    autoencoder_images: int = 48_000
+    autoencoder_images: int = 600_000
+    autoencoder_adversarial_after: float = 0.4
+    """Share of the images after which the discriminator joins in."""
     latent_noise: float = 0.05
 
     text_width: int = 128
     text_layers: int = 2
-    text_tokens: int = 32
-    text_prompts: int = 200_000
+    text_tokens: int = 40
+    text_prompts: int = 400_000
 
-    heads: int = 3
+    heads: int = 4
     head_dim: int = 64
     double_blocks: int = 2
-    single_blocks: int = 4
-    batch_size: int = 32
-    baseline_images: int = 640_000
+    single_blocks: int = 6
+    batch_size: int = 64
+    baseline_images: int = 4_000_000
     baseline_steps: int = 50
-    ema_halflife_images: int = 15_000
-    guidance: float = 1.7
+    ema_halflife_images: int = 40_000
+    snapshot_images: int = 400_000
+    """A copy of the baseline after so many images stays, to guide by (autoguidance)."""
+    guidance_kind: Literal["classifier-free", "auto"] = "classifier-free"
+    """Away from the baseline without a prompt, or from its earlier copy (`snapshot_images`)."""
+    guidance: float = 2.0
     guidance_images: int = 12_000
 
     distilled_guidance: float = 5.0
@@ -73,7 +79,7 @@ class Recipe(StrictModel):
     refiner_images: int = 32_000
 
 
-class Workshop:
+class WorkFolder:
     """Where the stages keep what they make; every stage reads the folders of the stages before it."""
 
     def __init__(self, root: Path) -> None:
@@ -84,6 +90,5 @@ class Workshop:
         self.text = root / "text"
         self.latents = root / "latents"
         self.baseline = root / "baseline"
-        self.baseline_start = root / "baseline_start"
         self.guided = root / "baseline" / "guided"
         self.distilled = root / "distilled"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from recipes.mini.assemble import write_card
 from recipes.mini.meter import Meter
-from recipes.mini.recipe import Recipe, Workshop
+from recipes.mini.recipe import Recipe, WorkFolder
 from topcoat.cli.options import HELD_OUT_FIRST_SEED
 from topcoat.embedded import HEAD_FOLDERS, MINI, EmbeddedHead
 from topcoat.errors import DataError
@@ -34,9 +34,9 @@ HELD_OUT_PROMPTS_SEED = 1
 _OF_IMAGES = ("unet", "nafnet", "cyclegan", "esa-cyclegan")
 
 
-def make_study(recipe: Recipe, shop: Workshop) -> None:
+def make_study(recipe: Recipe, work: WorkFolder) -> None:
     """Run the study of the assembled pair and put its best heads into the package."""
-    work = _studied(recipe, shop, "study", recipe.study_images, recipe.study_pairs)
+    work = _studied(recipe, work, "study", recipe.study_images, recipe.study_pairs)
     dataset, net = PairDataset.open(work.folder / "pairs"), load_feature_net("loss")
     write_calibration(MINI / "same-subject.json", calibrate(dataset, net))
     kinds: Mapping[EmbeddedHead, Collection[str]] = {"image": _OF_IMAGES, "decoder": ("decoder",)}
@@ -44,19 +44,19 @@ def make_study(recipe: Recipe, shop: Workshop) -> None:
         best = work.study.best_of(of_kind)
         if best is not None:
             _embed(work, which, best.run, dataset, net)
-    write_card(recipe, shop)
+    write_card(recipe, work)
 
 
-def make_latent_study(recipe: Recipe, shop: Workshop) -> None:
+def make_latent_study(recipe: Recipe, work: WorkFolder) -> None:
     """The same for heads that change the distilled model's latents, which the embedded head of images teaches first.
 
     A study of its own with fewer pairs, so that it fits by itself into two hours of a slow machine. The baseline images
     of the other study are used again. None of these heads is embedded.
     """
-    _studied(recipe, shop, "latent", recipe.latent_images, recipe.latent_pairs, heads={"finish-unet": Head.default()})
+    _studied(recipe, work, "latent", recipe.latent_images, recipe.latent_pairs, heads={"finish-unet": Head.default()})
 
 
-def make_refiner_study(recipe: Recipe, shop: Workshop) -> None:
+def make_refiner_study(recipe: Recipe, work: WorkFolder) -> None:
     """The same for the refiner, for which the embedded head of images paints; embeds it.
 
     It compares its latents with the baseline's own, so all its pairs are painted here: those of the other studies have
@@ -64,7 +64,7 @@ def make_refiner_study(recipe: Recipe, shop: Workshop) -> None:
     """
     work = _studied(
         recipe,
-        shop,
+        work,
         "refiner",
         {"refiner": recipe.refiner_images},
         recipe.refiner_pairs,
@@ -73,12 +73,12 @@ def make_refiner_study(recipe: Recipe, shop: Workshop) -> None:
     )
     dataset = PairDataset.open(work.folder / "pairs")
     _embed(work, "refiner", "refiner", dataset, load_feature_net("loss"))
-    write_card(recipe, shop)
+    write_card(recipe, work)
 
 
 def _studied(
     recipe: Recipe,
-    shop: Workshop,
+    work: WorkFolder,
     name: str,
     images: Mapping[str, int],
     pairs: int,
@@ -92,7 +92,7 @@ def _studied(
     """
     # Other weights are another study: each version of the mini pair has a folder of its own.
     weights = b"".join(path.read_bytes() for path in sorted(MINI.glob("*/transformer/*.safetensors")))
-    folder = shop.root / f"{name}-{hashlib.sha256(weights).hexdigest()[:8]}"
+    folder = work.root / f"{name}-{hashlib.sha256(weights).hexdigest()[:8]}"
     pair = model_pair("mini")
     runs = study_runs(list(images), pair, full_size=False, known=list(heads or ()))
     work = Reproduction(
@@ -103,7 +103,7 @@ def _studied(
         range(HELD_OUT_FIRST_SEED, HELD_OUT_FIRST_SEED + recipe.study_subjects),
         output=folder,
         pair_batch_size=recipe.pair_batch_size,
-        baseline_from=_earlier_pairs(shop, folder, pair) if reuse else None,
+        baseline_from=_earlier_pairs(work, folder, pair) if reuse else None,
         heads=heads,
     )
     for stage in work.stages():
@@ -136,9 +136,9 @@ def _embed(work: Reproduction, which: EmbeddedHead, run: str, dataset: PairDatas
     print(f"{folder.name}: {run}", flush=True)
 
 
-def _earlier_pairs(shop: Workshop, folder: Path, pair: ModelPair) -> Path | None:
+def _earlier_pairs(work: WorkFolder, folder: Path, pair: ModelPair) -> Path | None:
     """Pairs of another study, or of an earlier version of the distilled model: their baseline images are good still."""
-    for earlier in sorted([*shop.root.glob("study-*/pairs"), *shop.root.glob("latent-*/pairs")]):
+    for earlier in sorted([*work.root.glob("study-*/pairs"), *work.root.glob("latent-*/pairs")]):
         if earlier.parent == folder:
             continue
         try:

@@ -8,6 +8,7 @@ every attribute a prompt says, or that it leaves the attribute open, and are fro
 from __future__ import annotations
 
 import random
+import time
 from pathlib import Path
 
 import torch
@@ -16,13 +17,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
+from recipes.mini.checkpoint import load_state, save_state
 from recipes.mini.meter import Meter
-from recipes.mini.recipe import PROMPT_SEED, Recipe, Workshop
+from recipes.mini.portrait.words import PORTRAIT_VOCABULARY, Words, sample_words
+from recipes.mini.recipe import PROMPT_SEED, Recipe, WorkFolder
 from topcoat.files import write_json
-from topcoat.prompts import VOCABULARY, PortraitWords, sample_prompts
 
 CLIP_TOKENS = 77
 BATCH_PROMPTS = 128
+WARM_UP_PROMPTS = 12_800
+CHECKPOINT_SECONDS = 120
 FILLER = (
     "a an the of with and in portrait photo studio close-up picture head person skin hair eyes light from background"
 )
@@ -63,40 +67,48 @@ class TextEncoders(nn.Module):
         return cls(clip, t5, tokenizers).eval().requires_grad_(False)
 
 
-def train_text_encoders(recipe: Recipe, shop: Workshop) -> None:
+def train_text_encoders(recipe: Recipe, work: WorkFolder) -> None:
     """Train both encoders to read prompts; print how many attributes they read right."""
     torch.manual_seed(41)
     encoders = build_text_encoders(recipe)
-    sizes = [len(values) + 1 for values in VOCABULARY.values()]
+    sizes = [len(values) + 1 for values in PORTRAIT_VOCABULARY.values()]
     readers = nn.ModuleList([nn.Linear(recipe.text_width, sum(sizes)) for _ in range(2)])
     optimizer = torch.optim.AdamW([*encoders.parameters(), *readers.parameters()], lr=1.5e-3, weight_decay=0.01)
-    prompts = [prompt.words for prompt in sample_prompts(40_000, PROMPT_SEED + 1)]
-    steps = recipe.text_prompts // BATCH_PROMPTS
-    rng = random.Random(43)
-    with Meter("text encoders", recipe.text_prompts) as meter:
-        for step in range(steps):
+    portraits = [sample_words(index, PROMPT_SEED + 1) for index in range(40_000)]
+    modules: dict[str, nn.Module] = {"encoders": encoders, "readers": readers}
+    optimizers: dict[str, torch.optim.Optimizer] = {"optimizer": optimizer}
+    seen = int(load_state(work.text, modules, optimizers).get("prompts", 0))
+    saved = time.monotonic()
+    with Meter("text encoders", recipe.text_prompts, seen) as meter:
+        while seen < recipe.text_prompts:
+            progress = seen / recipe.text_prompts
             for group in optimizer.param_groups:
-                group["lr"] = 1.5e-3 * min(1.0, step / 100) * (1 - step / steps)
-            texts, labels = _batch(prompts, rng, BATCH_PROMPTS)
-            losses, right = _read(encoders, readers, texts, labels, sizes, recipe.text_tokens)
+                group["lr"] = 1.5e-3 * min(1.0, (seen + 1) / WARM_UP_PROMPTS) * (1 - progress)
+            texts, labels = _batch(portraits, random.Random(43 * 1_000_003 + seen), BATCH_PROMPTS)
+            loss, right = _read(encoders, readers, texts, labels, sizes, recipe.text_tokens)
             optimizer.zero_grad()
-            losses.backward()
+            loss.backward()
             nn.utils.clip_grad_norm_(encoders.parameters(), 1.0)
             optimizer.step()
-            meter.update((step + 1) * BATCH_PROMPTS, f"{right:.1%} read")
+            seen += BATCH_PROMPTS
+            meter.update(seen, f"{right:.1%} read")
+            if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                save_state(work.text, modules, optimizers, {"prompts": seen})
+                saved = time.monotonic()
     encoders.eval()
-    texts, labels = _batch(prompts, random.Random(47), 2_000)
+    texts, labels = _batch(portraits, random.Random(47), 2_000)
     with torch.no_grad():
         _, right = _read(encoders, readers, texts, labels, sizes, recipe.text_tokens)
-    encoders.save(shop.text)
-    write_json(shop.text / "figures.json", {"prompts_seen": steps * BATCH_PROMPTS, "attributes_read": right})
+    encoders.save(work.text)
+    write_json(work.text / "figures.json", {"prompts_seen": seen, "attributes_read": right})
     print(f"text encoders: {right:.2%} of the attributes of 2,000 prompts read right")
 
 
 def build_text_encoders(recipe: Recipe) -> TextEncoders:
     """Untrained encoders and tokenizers made from the prompt vocabulary."""
-    words = {word for values in VOCABULARY.values() for value in values for word in value.split() if value != "none"}
-    vocabulary = ["<pad>", "</s>", "<unk>", "<s>", *sorted(words | set(FILLER.split()))]
+    values = {value for values in PORTRAIT_VOCABULARY.values() for value in values if value != "none"}
+    words = {word for value in values for word in value.split()} | set(FILLER.split())
+    vocabulary = ["<pad>", "</s>", "<unk>", "<s>", *sorted(words)]
     clip_tokenizer = _tokenizer(vocabulary, start=True, max_tokens=CLIP_TOKENS)
     t5_tokenizer = _tokenizer(vocabulary, start=False, max_tokens=recipe.text_tokens)
     clip = CLIPTextModel(
@@ -132,57 +144,30 @@ def build_text_encoders(recipe: Recipe) -> TextEncoders:
     return TextEncoders(clip, t5, (clip_tokenizer, t5_tokenizer))
 
 
-def loosened(words: PortraitWords, rng: random.Random) -> tuple[str, list[bool]]:
-    """A prompt that may leave phrases out, change their order or name somebody, and which attributes it still says."""
-    phrases = _phrases(words)
-    keep = rng.choice((1.0, 1.0, 0.85, 0.6))
-    said = dict.fromkeys(VOCABULARY, False)
-    parts = []
-    for text, names in phrases[1:]:
-        if rng.random() < keep:
-            parts.append(text)
-            said |= dict.fromkeys(names, True)
+def loosened(words: Words, rng: random.Random) -> tuple[str, frozenset[str]]:
+    """A prompt that may leave phrases out, change their order or name somebody, and the attributes it still says."""
+    opening, *details = words.phrases(ancestry=rng.random() < 0.8)
+    share = rng.choice((1.0, 1.0, 0.85, 0.6, 0.2))
+    details = [phrase for phrase in details if rng.random() < share]
     if rng.random() < 0.25:
-        rng.shuffle(parts)
-    opening, names = phrases[0]
-    said |= dict.fromkeys(names, True)
-    if rng.random() < 0.3:
-        named = " ".join(rng.sample(NAME_PARTS, 2))
-        opening = opening.replace("portrait of", f"portrait of {named},")
-    return ", ".join([opening, *(part for part in parts if part)]), list(said.values())
+        rng.shuffle(details)
+    text = opening.text
+    if rng.random() < 0.2:
+        text = text.replace("portrait of", f"portrait of {' '.join(rng.sample(NAME_PARTS, 2))},")
+    said = frozenset(name for phrase in (opening, *details) for name in phrase.attributes)
+    return ", ".join([text, *(phrase.text for phrase in details)]), said
 
 
-def _phrases(words: PortraitWords) -> list[tuple[str, tuple[str, ...]]]:
-    """The sentence of ``words`` in phrases, each with the attributes it says; an unsaid extra is an empty phrase."""
-    hair = (
-        "bald" if words.hair_length == "bald" else f"{words.hair_length} {words.hair_texture} {words.hair_color} hair"
-    )
-    optional = [(getattr(words, name), (name,)) for name in ("facial_hair", "freckles", "glasses")]
-    return [
-        (words.sentence().split(",")[0], ("age", "gender")),
-        (f"{words.skin} skin", ("skin",)),
-        (hair, ("hair_length",) if words.hair_length == "bald" else ("hair_length", "hair_texture", "hair_color")),
-        (f"{words.eyes} eyes", ("eyes",)),
-        *[("", ()) if value == "none" else (value, names) for value, names in optional],
-        (words.expression, ("expression",)),
-        (f"{words.clothing_color} {words.garment}", ("clothing_color", "garment")),
-        (f"{words.light_tone} light from the {words.light_side}", ("light_tone", "light_side")),
-        (f"{words.background} background", ("background",)),
-    ]
-
-
-def _batch(prompts: list[PortraitWords | None], rng: random.Random, count: int) -> tuple[list[str], Tensor]:
+def _batch(portraits: list[Words], rng: random.Random, count: int) -> tuple[list[str], Tensor]:
     """Loosened prompts and, per attribute, the index of the value said (0 where nothing is said)."""
     texts, labels = [], []
-    for _ in range(count):
-        words = rng.choice(prompts)
-        assert words is not None
+    for words in rng.choices(portraits, k=count):
         text, said = loosened(words, rng)
         texts.append(text)
         labels.append(
             [
-                VOCABULARY[name].index(getattr(words, name)) + 1 if is_said else 0
-                for name, is_said in zip(VOCABULARY, said, strict=True)
+                values.index(getattr(words, name)) + 1 if name in said else 0
+                for name, values in PORTRAIT_VOCABULARY.items()
             ]
         )
     return texts, torch.tensor(labels)

@@ -25,8 +25,6 @@ class Plan:
     """How long and how fast a transformer is trained; all lengths in images."""
 
     stage: str
-    first: int
-    """Images that its starting weights have seen; the rates warm up and decay from there on."""
     last: int
     batch_size: int
     peak_share: float
@@ -35,11 +33,13 @@ class Plan:
     decay_share: float
     """The rate is flat at first and falls linearly to 0 over this last share of the run."""
     ema_halflife: int
+    snapshot_at: int = 0
+    """The average after so many images is kept as ``snapshot/``, a weaker copy to guide by; 0 keeps none."""
 
     def rate(self, seen: int) -> float:
         """Share of the full learning rates after ``seen`` images."""
-        done, length = seen - self.first, self.last - self.first
-        return self.peak_share * min(1.0, (done + 1) / self.warm_up, (length - done) / (self.decay_share * length))
+        decay = (self.last - seen) / (self.decay_share * self.last)
+        return self.peak_share * min(1.0, (seen + 1) / self.warm_up, decay)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def train_transformer(plan: Plan, trainee: Trainee, loss_at: Callable[[int], tup
     average: Any = ema.network
     modules = {"transformer": transformer, "average": average, **trainee.beside}
     counters = load_state(folder, modules, optimizers)
-    seen, shown = int(counters.get("images", plan.first)), counters.get("loss", 0.0)
+    seen, shown = int(counters.get("images", 0)), counters.get("loss", 0.0)
     saved = time.monotonic()
     with Meter(plan.stage, plan.last, seen) as meter:
         while seen < plan.last:
@@ -76,9 +76,11 @@ def train_transformer(plan: Plan, trainee: Trainee, loss_at: Callable[[int], tup
             for optimizer in optimizers.values():
                 optimizer.step()
             seen += plan.batch_size
-            ema.update(transformer, ema_decay(seen - plan.first, plan.batch_size, plan.ema_halflife))
+            ema.update(transformer, ema_decay(seen, plan.batch_size, plan.ema_halflife))
             shown = part.item() if shown == 0 else LOSS_MEMORY * shown + (1 - LOSS_MEMORY) * part.item()
             meter.update(seen, f"loss {shown:.4f}")
+            if plan.snapshot_at - plan.batch_size < seen <= plan.snapshot_at:
+                average.save_pretrained(folder / "snapshot")
             if time.monotonic() - saved > CHECKPOINT_SECONDS or seen >= plan.last:
                 save_state(folder, modules, optimizers, {"images": seen, "loss": shown})
                 average.save_pretrained(folder / "transformer")

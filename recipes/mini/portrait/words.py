@@ -42,6 +42,14 @@ PORTRAIT_VOCABULARY: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 
 @dataclass(frozen=True)
+class Phrase:
+    """A piece of a prompt's text and the attributes that it says."""
+
+    text: str
+    attributes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Words:
     """One word for each attribute of `PORTRAIT_VOCABULARY`; ``none`` says that something is absent."""
 
@@ -72,32 +80,49 @@ class Words:
                 known = ", ".join(PORTRAIT_VOCABULARY[name])
                 raise ValueError(f"{name} cannot be {value!r}; it is one of {known}")
 
-    def sentence(self) -> str:
-        """All words as one English sentence."""
-        extras = [self._hair()]
-        if self.facial_hair != "none":
-            extras.append(self.facial_hair if self.facial_hair == "stubble" else f"a {self.facial_hair}")
-        extras.append(f"{self.eyes} eyes")
-        if self.freckles != "none":
-            extras.append("freckles")
-        extras.append(f"{_article(self.expression)} {self.expression}")
-        wearing = f"{_article(self.clothing_color)} {self.clothing_color} {self.garment}"
-        if self.glasses != "none":
-            wearing = f"glasses and {wearing}"
-        side = "from the front" if self.light_side == "front" else f"from the {self.light_side}"
-        person = f"{self.age} {self.ancestry} {self.gender}"
-        return (
-            f"studio portrait of {_article(person)} {person} with {self.skin} skin, "
-            f"{_article(self.face_shape)} {self.face_shape} face, {', '.join(extras[:-1])} and {extras[-1]}, "
-            f"wearing {wearing}, {self.light_quality} {self.light_tone} light {side}, {self.background} background"
-        )
-
-    def _hair(self) -> str:
+    def phrases(self, *, ancestry: bool = True) -> list[Phrase]:
+        """What the words say, phrase by phrase; an absent extra has none. ``ancestry`` False leaves that word out."""
         if self.hair_style == "bald":
-            return "a bald head"
-        if self.hair_style == "afro":
-            return f"{_article(self.hair_color)} {self.hair_color} afro"
-        return f"{self.hair_style} {self.hair_texture} {self.hair_color} hair"
+            hair = Phrase("bald", ("hair_style",))
+        elif self.hair_style == "afro":
+            hair = Phrase(f"{self.hair_color} afro", ("hair_style", "hair_color"))
+        else:
+            hair = Phrase(
+                f"{self.hair_style} {self.hair_texture} {self.hair_color} hair",
+                ("hair_style", "hair_texture", "hair_color"),
+            )
+        person = f"{self.age} {self.ancestry} {self.gender}" if ancestry else f"{self.age} {self.gender}"
+        article = "an" if person[0] in "aeiou" else "a"
+        phrases = [
+            Phrase(
+                f"studio portrait of {article} {person}",
+                ("age", "ancestry", "gender") if ancestry else ("age", "gender"),
+            ),
+            Phrase(f"{self.skin} skin", ("skin",)),
+            Phrase(f"{self.face_shape} face", ("face_shape",)),
+            hair,
+            Phrase(self.facial_hair, ("facial_hair",)),
+            Phrase(f"{self.eyes} eyes", ("eyes",)),
+            Phrase(self.freckles, ("freckles",)),
+            Phrase(self.expression, ("expression",)),
+            Phrase(self.glasses, ("glasses",)),
+            Phrase(f"{self.clothing_color} {self.garment}", ("clothing_color", "garment")),
+            Phrase(
+                f"{self.light_quality} {self.light_tone} light from the {self.light_side}",
+                ("light_quality", "light_tone", "light_side"),
+            ),
+            Phrase(f"{self.background} background", ("background",)),
+        ]
+        return [phrase for phrase in phrases if phrase.text != "none"]
+
+    def sentence(self) -> str:
+        """The prompt's text: all phrases, for example ``studio portrait of a young latin woman, olive skin, ...``."""
+        return ", ".join(phrase.text for phrase in self.phrases())
+
+    def mirrored(self) -> Words:
+        """The words of the mirrored picture: the light comes from the other side."""
+        sides = {"left": "right", "right": "left", "front": "front"}
+        return dataclasses.replace(self, light_side=sides[self.light_side])
 
 
 def sample_words(index: int, seed: int = 0) -> Words:
@@ -148,10 +173,6 @@ def sample_words(index: int, seed: int = 0) -> Words:
         light_quality=even("light_quality"),
         background=even("background"),
     )
-
-
-def _article(text: str) -> str:
-    return "an" if text[0] in "aeiou" else "a"
 
 
 _SKIN_OF_ANCESTRY: Mapping[str, Mapping[str, float]] = {
