@@ -12,6 +12,7 @@ from topcoat.config import load_config
 
 STAGES: dict[str, str] = {
     "features": "feature_nets:train_feature_nets",
+    "reader": "reader:train_reader",
     "vae": "autoencoder:train_autoencoder",
     "text": "text_encoders:train_text_encoders",
     "baseline": "baseline:train_baseline",

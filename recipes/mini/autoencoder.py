@@ -3,7 +3,8 @@
 The class is diffusers' own `AutoencoderDC`, chosen because it enlarges by pixel shuffle: at this budget the stock
 `AutoencoderKL` and `AutoencoderTiny`, which enlarge by nearest neighbour, cannot place detail inside an 8x8 cell.
 Training starts from patch PCA (`autoencoder_start`) and adds what a linear code cannot do, with pixel, gradient,
-perceptual and, later, adversarial terms, and noise on the latents so that the decoder forgives a diffusion model's small errors.
+perceptual and, later, adversarial terms, and noise on the latents so that the decoder forgives a diffusion model's
+small errors.
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ class Recipe(StrictModel):
     size_px: int = 128
     renders: int = 24_000
     feature_images: int = 120_000
+    reader_images: int = 160_000
 
     autoencoder_encoder_channels: tuple[int, ...] = (3, 12, 48, 192)
     autoencoder_decoder_channels: tuple[int, ...] = (16, 24, 48, 96)
@@ -86,6 +87,7 @@ class WorkFolder:
         self.root = root
         self.renders = root / "renders"
         self.features = root / "features"
+        self.reader = root / "reader"
         self.autoencoder = root / "vae"
         self.text = root / "text"
         self.latents = root / "latents"
