@@ -25,7 +25,7 @@ STAGES: dict[str, str] = {
 }
 """Stage -> module and function, in their order; ``all`` runs every one, renders first."""
 
-OPTIONAL_STAGES: dict[str, str] = {"gap": "gap:measure_gap"}
+OPTIONAL_STAGES: dict[str, str] = {"check": "check:check"}
 
 
 def main() -> None:

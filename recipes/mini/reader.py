@@ -143,8 +143,7 @@ def train_reader(recipe: Recipe, work: WorkFolder) -> None:
             progress = seen / recipe.reader_images
             for group in optimizer.param_groups:
                 group["lr"] = PEAK_RATE * min(progress / 0.03 + 0.01, 1.0) * (1 - progress) ** 0.7
-            with torch.autocast("cpu", torch.bfloat16, enabled=False):
-                reading = reader(images.contiguous(memory_format=torch.channels_last))
+            reading = reader(images.contiguous(memory_format=torch.channels_last))
             loss = LANDMARK_WEIGHT * F.smooth_l1_loss(reading.landmarks, renders.landmarks[rows])
             for index, logits in enumerate(reading.logits):
                 loss = loss + F.cross_entropy(logits, labels[rows, index]) / len(reading.logits)
@@ -180,10 +179,10 @@ def read(reader: PortraitReader, images: Tensor) -> tuple[Tensor, Tensor]:
 def _finish(
     reader: PortraitReader, held_out: Tensor, landmarks: Tensor, labels: Tensor, folder: Path, seen: int
 ) -> None:
-    found, words = read(reader, held_out)
-    shapes = ShapeModel.of(landmarks[: -len(held_out)], found)
+    estimated, words = read(reader, held_out)
+    shapes = ShapeModel.of(landmarks[: -len(held_out)], estimated)
     shapes.save(folder)
-    distances = (found - landmarks[-len(held_out) :]).norm(dim=-1)
+    distances = (estimated - landmarks[-len(held_out) :]).norm(dim=-1)
     right = (words == labels[-len(held_out) :]).float().mean(dim=0)
     figures = {
         "images_seen": seen,

@@ -69,6 +69,8 @@ class Recipe(StrictModel):
     trajectory_steps: int = 16
     distilled_images: int = 40_000
 
+    check_subjects: int = 1_000
+
     study_pairs: int = 8_000
     study_subjects: int = 1_000
     study_images: dict[str, int] = pydantic.Field(default_factory=lambda: dict(STUDY_IMAGES))
@@ -94,3 +96,4 @@ class WorkFolder:
         self.baseline = root / "baseline"
         self.guided = root / "baseline" / "guided"
         self.distilled = root / "distilled"
+        self.check = root / "check"
