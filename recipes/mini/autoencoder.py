@@ -21,8 +21,8 @@ from torch.nn import functional as F
 from recipes.mini.autoencoder_start import start_from_components
 from recipes.mini.checkpoint import load_state, save_state
 from recipes.mini.meter import Meter
+from recipes.mini.portraits import load_portraits
 from recipes.mini.recipe import Recipe, WorkFolder
-from recipes.mini.renders import load_renders
 from topcoat.features import FeatureNet
 from topcoat.files import write_json
 from topcoat.training.adversarial import discriminator_loss, generator_loss
@@ -59,7 +59,7 @@ def build_autoencoder(recipe: Recipe) -> Any:
 
 def train_autoencoder(recipe: Recipe, work: WorkFolder) -> None:
     """Train, print the held-out figures and save a diffusers folder with scaling and shift set from data."""
-    images = load_renders(recipe, work).images
+    images = load_portraits(recipe, work).images
     train, held_out = images[:-HELD_OUT], images[-HELD_OUT:]
     torch.manual_seed(31)
     autoencoder = build_autoencoder(recipe)

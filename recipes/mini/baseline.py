@@ -9,25 +9,20 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from diffusers import FluxTransformer2DModel
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recipes.mini.autoencoder import encode, load_autoencoder
-from recipes.mini.flow import Condition, build_transformer, pack, velocity
-from recipes.mini.meter import Meter
+from recipes.mini.corpus import Corpus, load_corpus
+from recipes.mini.flow import Condition, build_transformer, velocity
 from recipes.mini.portrait.words import Words
 from recipes.mini.recipe import Recipe, WorkFolder
-from recipes.mini.renders import load_renders
 from recipes.mini.text_encoders import TextEncoders, loosened
 from recipes.mini.trainer import Plan, Trainee, train_transformer
-from topcoat.features import FeatureNet
-from topcoat.files import atomic_path, sha256_of, write_json
+from topcoat.files import write_json
 
 WARM_UP_IMAGES = 6_400
 DECAY_SHARE = 0.4
@@ -35,16 +30,6 @@ ALIGNMENT_WEIGHT = 0.5
 LEVEL_SHIFT = 0.3
 UNPROMPTED_SHARE = 0.1
 """Share of training images whose prompt is emptied, so that classifier-free guidance is possible."""
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Latent tokens (N, T, 64) and aligned features (N, T, C), float16, and the words of every render, mirrored ones
-    behind the others."""
-
-    tokens: Tensor
-    features: Tensor
-    words: list[Words]
 
 
 def train_baseline(recipe: Recipe, work: WorkFolder) -> None:
@@ -74,38 +59,6 @@ def train_baseline(recipe: Recipe, work: WorkFolder) -> None:
     )
     figures = train_transformer(plan, Trainee(transformer, work.baseline, {"projector": projector}), loss_at)
     write_json(work.baseline / "figures.json", {"images_seen": figures["images_seen"], "flow_loss": figures["loss"]})
-
-
-def load_corpus(recipe: Recipe, work: WorkFolder) -> Corpus:
-    """Latents and features of the renders and their mirror images, computed once and kept beside them."""
-    renders = load_renders(recipe, work)
-    digest = sha256_of(work.autoencoder / "diffusion_pytorch_model.safetensors")[:8]
-    path = work.latents / f"{len(renders.images):06d}-{digest}.safetensors"
-    if not path.exists():
-        autoencoder, net = load_autoencoder(work), FeatureNet.load(work.features / "loss")
-        tokens: list[Tensor] = []
-        features: list[Tensor] = []
-        with Meter("latents", 2 * len(renders.images)) as meter:
-            for images in (renders.images, renders.images.flip(-1)):
-                for batch in images.split(64):
-                    latents = encode(autoencoder, batch)
-                    tokens.append(pack(latents).half())
-                    features.append(_aligned(net, batch, latents.shape[-1] // 2))
-                    meter.update(sum(map(len, tokens)), "encoded")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary:
-            save_file({"tokens": torch.cat(tokens), "features": torch.cat(features)}, temporary)
-    tensors = load_file(path)
-    return Corpus(tensors["tokens"], tensors["features"], renders.words + [one.mirrored() for one in renders.words])
-
-
-@torch.no_grad()
-def _aligned(net: FeatureNet, images: Tensor, side: int) -> Tensor:
-    """Features (N, side * side, C) float16 of the loss net's last stage, one for each image token."""
-    features = net(images.float() / 255).stages[-1]
-    if features.shape[-1] != side:
-        features = F.interpolate(features, size=(side, side), mode="area")
-    return features.flatten(2).transpose(1, 2).half().contiguous()
 
 
 def watch_image_tokens(transformer: FluxTransformer2DModel) -> dict[str, Tensor]:

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from recipes.mini.checkpoint import load_state, save_state
 from recipes.mini.meter import Meter
+from recipes.mini.portraits import Portraits, load_portraits
 from recipes.mini.recipe import Recipe, WorkFolder
-from recipes.mini.renders import Renders, load_renders
 from topcoat.features import FeatureNet, FeatureNetConfig
 from topcoat.files import write_json
 
@@ -52,7 +52,7 @@ def train_feature_nets(recipe: Recipe, work: WorkFolder) -> None:
 def train_feature_net(name: str, recipe: Recipe, work: WorkFolder) -> None:
     """Train net ``name`` (``loss`` or ``eval``), print its held-out R² and save it."""
     kind, channels, seed = ARCHITECTURES[name]
-    renders = load_renders(recipe, work)
+    renders = load_portraits(recipe, work)
     targets = _targets(renders)
     torch.manual_seed(seed)
     config = FeatureNetConfig.model_validate(
@@ -111,7 +111,7 @@ def degraded(images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor
     return (mixed + grain).clamp(0, 1), torch.stack([blur, noise], dim=1)
 
 
-def _targets(renders: Renders) -> Targets:
+def _targets(renders: Portraits) -> Targets:
     def standardised(values: Tensor) -> Tensor:
         return (values - values.mean(dim=0)) / values.std(dim=0).clamp_min(1e-3)
 
@@ -124,7 +124,7 @@ def _one_cycle(progress: float) -> float:
 
 
 @torch.no_grad()
-def _explained(net: FeatureNet, renders: Renders, targets: Targets) -> dict[str, float]:
+def _explained(net: FeatureNet, renders: Portraits, targets: Targets) -> dict[str, float]:
     images = renders.images[-HELD_OUT:].float() / 255
     predicted = torch.cat([net.predictions(batch) for batch in images.split(50)])[:, : targets.values.shape[1]]
     truth = targets.values[-HELD_OUT:]

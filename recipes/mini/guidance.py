@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recipes.mini.baseline import load_corpus, noise_levels
+from recipes.mini.baseline import noise_levels
+from recipes.mini.corpus import load_corpus
 from recipes.mini.flow import Condition, Guide, build_transformer, load_transformer, velocity
 from recipes.mini.recipe import Recipe, WorkFolder
 from recipes.mini.text_encoders import TextEncoders, loosened

@@ -18,8 +18,8 @@ from torch.nn import functional as F
 from recipes.mini.checkpoint import load_state, save_state
 from recipes.mini.meter import Meter
 from recipes.mini.portrait.words import PORTRAIT_VOCABULARY, Words
+from recipes.mini.portraits import load_portraits
 from recipes.mini.recipe import Recipe, WorkFolder
-from recipes.mini.renders import load_renders
 from topcoat.files import atomic_path, write_json
 
 HELD_OUT = 1_000
@@ -126,7 +126,7 @@ class ShapeModel:
 
 def train_reader(recipe: Recipe, work: WorkFolder) -> None:
     """Train the reader, fit the shape model and print what both make of held-out renders."""
-    renders = load_renders(recipe, work)
+    renders = load_portraits(recipe, work)
     labels = word_indices(renders.words)
     usable = len(renders.images) - HELD_OUT
     torch.manual_seed(17)
