@@ -20,6 +20,7 @@ from torch import Tensor
 
 from topcoat.errors import UsageError
 from topcoat.evaluation.frechet import covariance_root, gaussian_distance, one_thread
+from topcoat.metrics.base import Interval
 
 RESAMPLES = 200
 LEVEL = 0.95
@@ -28,15 +29,6 @@ _BLOCK = 50
 
 _OUTER_NUMBERS = 2**22
 """Numbers of the subjects' outer products that are held at once (32 MiB)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A value with the interval that the bootstrap gives it (``LEVEL`` of the resamples lie inside)."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
