@@ -1,0 +1,44 @@
+"""Running out of memory: how to recognise it in every library's error, and one sentence that says what to lower."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from topcoat.errors import ModelError
+
+_PHRASES = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory", "alloc_failed")
+"""What torch's allocators and the libraries of CUDA write into a plain RuntimeError."""
+
+
+class OutOfMemoryError(ModelError):
+    """There is not enough memory; the message says what to lower."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` says that memory ran out, on any device and from any library."""
+    if isinstance(error, (OutOfMemoryError, torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(phrase in text for phrase in _PHRASES)
+
+
+@contextmanager
+def memory_advice(advice: str) -> Iterator[None]:
+    """Turn running out of memory into an `OutOfMemoryError` with the message ``advice``."""
+    try:
+        yield
+    except Exception as error:
+        if is_out_of_memory(error) and not isinstance(error, OutOfMemoryError):
+            raise OutOfMemoryError(advice) from error
+        raise
+
+
+def free_cached_memory() -> None:
+    """Return what Python and torch still hold of a failed attempt, so that a smaller one can use it."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
