@@ -128,7 +128,7 @@ def test_an_import_with_bad_items_goes_on_and_says_so(run: Any, run_json: Any, t
 def test_pushing_without_a_token(run: Any, pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
     result = run("pairs", "push", pairs, "me/noise", code=1)
-    assert result.stderr.strip().splitlines()[-1].startswith("error: there is no Hugging Face token on this machine")
+    assert result.stderr.strip().splitlines()[-1].startswith("error: no Hugging Face token on this machine")
 
 
 def test_pushing_tells_what_was_sent(run: Any, run_json: Any, pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,10 +132,10 @@ def test_a_damaged_folder_is_one_sentence(flux_pair: ModelPair, flux_folder: Pat
     shutil.copytree(flux_folder, tmp_path / "copy")
     weights = tmp_path / "copy" / "transformer" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
-    with pytest.raises(ModelError, match=r"damaged or incomplete$"):
+    with pytest.raises(ModelError, match=r"the folder is damaged, incomplete or of another kind: fetch it again"):
         load_generator(flux_pair.baseline.model_copy(update={"model": str(tmp_path / "copy")}))
     (tmp_path / "copy" / "model_index.json").unlink()
-    with pytest.raises(ModelError, match=r"damaged or incomplete$"):
+    with pytest.raises(ModelError, match=r"the folder is damaged, incomplete or of another kind: fetch it again"):
         load_generator(flux_pair.baseline.model_copy(update={"model": str(tmp_path / "copy")}))
 
 

@@ -209,11 +209,11 @@ def test_unusable_folders_are_refused(tmp_path: Path):
 
 def test_names_that_are_neither_folder_nor_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for name in ("missing", "./missing/folder", str(tmp_path / "missing"), "a/b/c", "bad//name"):
-        with pytest.raises(DataError, match="not a folder"):
+        with pytest.raises(ModelError, match=r"there is no folder|cannot be loaded"):
             Head.from_pretrained(name)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises((ModelError, DataError), match="nobody/nothing"):
+    with pytest.raises(ModelError, match=r"nobody/nothing is not on this machine .* or give a local folder"):
         Head.from_pretrained("nobody/nothing")
 
 
@@ -270,19 +270,28 @@ class FakeHub:
     pushed: tuple[str, dict[str, bytes], str] | None = None
     fails = False
 
-    def create_repo(self, name: str, *, private: bool, exist_ok: bool) -> str:
+    endpoint = "https://hub.example"
+
+    def __init__(self, *, token: str, endpoint: str | None) -> None:
+        assert token == "hf_test" and endpoint is None
+
+    def create_repo(self, name: str, *, repo_type: str, private: bool, exist_ok: bool) -> str:
         if FakeHub.fails:
-            raise OSError("no network")
-        assert exist_ok and private
+            raise ConnectionError("no network")
+        assert exist_ok and private and repo_type == "model"
         return f"https://hub.example/{name}"
 
-    def upload_folder(self, *, repo_id: str, folder_path: Path, commit_message: str) -> None:
+    def upload_folder(
+        self, *, repo_id: str, repo_type: str, folder_path: Path, allow_patterns: list[str] | None, commit_message: str
+    ) -> None:
+        assert repo_type == "model" and allow_patterns is None
         files = {path.name: path.read_bytes() for path in folder_path.iterdir()}
         FakeHub.pushed = repo_id, files, commit_message
 
 
 def test_a_head_is_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("huggingface_hub.HfApi", FakeHub)
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: "hf_test")
     head = make_head()
     assert head.push_to_hub("me/head") == "https://hub.example/me/head"
     assert FakeHub.pushed is not None
@@ -291,8 +300,11 @@ def test_a_head_is_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for file, content in files.items():
         (tmp_path / file).write_bytes(content)
     assert Head.from_pretrained(tmp_path).digest == head.digest
-    with pytest.raises(DataError, match="owner/name"):
+    with pytest.raises(UsageError, match="owner/name"):
         head.push_to_hub("./here")
     monkeypatch.setattr(FakeHub, "fails", True)
-    with pytest.raises(ModelError, match="cannot be written to me/head"):
+    with pytest.raises(ModelError, match=r"https://hub.example cannot be reached; check the network"):
+        head.push_to_hub("me/head")
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    with pytest.raises(ModelError, match="no Hugging Face token on this machine; set HF_TOKEN"):
         head.push_to_hub("me/head")

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from topcoat import hub
 from topcoat.errors import ModelError
 from topcoat.features.net import Features
 
@@ -33,7 +33,6 @@ _DINOV2_SIDE_PX = 224
 """DINOv2's configs name the size of its last training stage (518 px); features are customarily taken at 224."""
 PREPROCESSING = "antialiased bicubic to a square, 1"
 """Part of the digest: features made in another way must not be taken for these."""
-_UNREACHABLE = {"OfflineModeIsEnabled", "LocalEntryNotFoundError", "ConnectionError", "ConnectError", "Timeout"}
 
 
 class HubFeatureNet:
@@ -57,11 +56,12 @@ class HubFeatureNet:
         Raises `ModelError` where the weights cannot be had.
         """
         source = source or DEFAULT_MODELS[kind]
-        check_source(kind, source)
+        hub.check_source(source, f"the {kind} weights")
         try:
             model, side_px = _dinov2(source) if kind == "dinov2" else _clip(source)
         except Exception as error:  # hub, network, cache and model errors have no common base
-            raise ModelError(reason(kind, source, error, "use --features mini")) from error
+            reason = hub.load_error(error, f"the {kind} weights", source, otherwise="use --features mini")
+            raise ModelError(reason) from error
         return cls(model, kind, side_px)
 
     @torch.no_grad()
@@ -82,12 +82,6 @@ def prepared(images: Tensor, kind: HubKind, side_px: int) -> Tensor:
         images = functional.interpolate(images, size=(side_px, side_px), mode="bicubic", antialias=True).clamp(0, 1)
     mean, deviation = (torch.tensor(part, device=images.device).view(1, 3, 1, 1) for part in _MEAN_AND_DEVIATION[kind])
     return (images - mean) / deviation
-
-
-def check_source(kind: HubKind, source: str) -> None:
-    """Raise `ModelError` for what is neither a folder nor a hub id."""
-    if not Path(source).is_dir() and (source.startswith((".", "/", "~")) or source.count("/") != 1):
-        raise ModelError(f"there is no folder {source}; give a folder of a {kind} model, or a hub id owner/name")
 
 
 def weights_digest(weights: Mapping[str, Tensor], settings: str) -> str:
@@ -134,20 +128,3 @@ def check_kind(kind: HubKind, source: str) -> None:
     found = str(AutoConfig.from_pretrained(source).model_type)
     if found not in ((kind,) if kind == "dinov2" else ("clip", "clip_vision_model")):
         raise ValueError(f"it holds a {found} model")
-
-
-def reason(kind: HubKind, source: str, error: BaseException, otherwise: str) -> str:
-    """Why weights cannot be had, in a sentence that ends in what to do: ``otherwise`` is the way without them."""
-    names, chain = set(), error
-    while chain is not None:
-        names |= {one.__name__ for one in type(chain).__mro__}
-        chain = chain.__cause__ or chain.__context__
-    local = Path(source).is_dir()
-    if not local and names & _UNREACHABLE:
-        return (
-            f"the {kind} weights {source} are not on this machine and the Hugging Face hub cannot be reached; connect "
-            f"once to download them, give a folder that holds them, or {otherwise}"
-        )
-    lines = str(error).strip().splitlines()
-    detail = lines[0].rstrip(".")[:160] if lines else type(error).__name__
-    return f"the {kind} weights cannot be loaded from {source} ({detail}); give another folder or hub id"

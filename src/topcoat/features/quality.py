@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from topcoat import hub
 from topcoat.errors import ModelError
-from topcoat.features.hub import PREPROCESSING, check_kind, check_source, prepared, reason, side_of, weights_digest
+from topcoat.features.hub import PREPROCESSING, check_kind, prepared, side_of, weights_digest
 
 DEFAULT_MODEL = "openai/clip-vit-base-patch16"
 PROMPTS = ("Good photo.", "Bad photo.")
@@ -33,7 +34,7 @@ class ClipQuality:
     def load(cls, source: str | None = None) -> ClipQuality:
         """CLIP from a local folder or hub repository ``source``; raises `ModelError` where it cannot be had."""
         source = source or DEFAULT_MODEL
-        check_source("clip", source)
+        hub.check_source(source, "the clip weights")
         try:
             from transformers import AutoTokenizer, CLIPModel
 
@@ -42,7 +43,8 @@ class ClipQuality:
             texts = AutoTokenizer.from_pretrained(source)(list(PROMPTS), padding=True, return_tensors="pt")["input_ids"]
             side_px = side_of(model.config.vision_config.image_size)
         except Exception as error:  # hub, network, cache and model errors have no common base
-            raise ModelError(reason("clip", source, error, "leave --quality out")) from error
+            reason = hub.load_error(error, "the clip weights", source, otherwise="leave --quality out")
+            raise ModelError(reason) from error
         return cls(model, texts, side_px)
 
     @torch.no_grad()

@@ -9,19 +9,19 @@ from typing import Any
 
 import torch
 
+from topcoat import hub
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import GeneratorSpec, LoraSpec, SchedulerSpec
 from topcoat.generators.components import ComponentCache
 from topcoat.generators.families import FAMILIES, Family
-from topcoat.generators.hub_errors import check_folder, load_sentence
 
 
 def load_pipeline(spec: GeneratorSpec, cache: ComponentCache | None) -> tuple[Any, Family]:
     """The diffusers pipeline of ``spec``, not yet on a device, and its family; raises as `load_generator` says."""
     import diffusers
 
-    for source in (spec.model, spec.transformer):
-        check_folder(source, spec)
+    for source in _sources(spec):
+        hub.check_source(source, spec.name)
     _check_packages(spec)
     dtype = getattr(torch, spec.dtype)
     parts = {} if cache is None else cache.get(spec)
@@ -39,7 +39,7 @@ def load_pipeline(spec: GeneratorSpec, cache: ComponentCache | None) -> tuple[An
             **parts,
         )
     except Exception as error:  # diffusers, transformers and the hub raise a dozen types; each means "cannot be had"
-        raise ModelError(load_sentence(spec, error)) from error
+        raise ModelError(hub.load_error(error, spec.name, *_sources(spec), licence=spec.licence.name)) from error
     family = FAMILIES.get(type(pipeline).__name__)
     if family is None:
         kind, names = type(pipeline).__name__, ", ".join(FAMILIES)
@@ -50,6 +50,10 @@ def load_pipeline(spec: GeneratorSpec, cache: ComponentCache | None) -> tuple[An
     if spec.loras:
         _add_loras(spec, pipeline)
     return pipeline, family
+
+
+def _sources(spec: GeneratorSpec) -> list[str]:
+    return [source for source in (spec.model, spec.transformer) if source is not None]
 
 
 def _own_parts(spec: GeneratorSpec, dtype: torch.dtype) -> dict[str, Any]:
@@ -109,9 +113,9 @@ def _lora_source(lora: LoraSpec) -> tuple[str, str | None]:
 def _lora_sentence(spec: GeneratorSpec, error: BaseException) -> str:
     sources = ", ".join(lora.model for lora in spec.loras)
     if all(Path(lora.model).exists() for lora in spec.loras):
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:200]
+        reason = hub.first_line(error)
         return f"{spec.name}: the LoRA {sources} does not fit this model ({reason}); use one made for {spec.model}"
-    return load_sentence(spec.model_copy(update={"model": spec.loras[0].model, "transformer": None}), error)
+    return hub.load_error(error, f"the LoRA of {spec.name}", spec.loras[0].model, licence=spec.licence.name)
 
 
 def _check_packages(spec: GeneratorSpec) -> None:

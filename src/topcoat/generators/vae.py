@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from topcoat import hub
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import GeneratorSpec
-from topcoat.generators.hub_errors import check_folder, load_sentence
 from topcoat.generators.latents import encode, from_vae, to_vae
 from topcoat.generators.quiet import quiet_libraries
 
@@ -96,7 +96,7 @@ def load_vae(spec: GeneratorSpec) -> Vae:
     """
     import diffusers
 
-    check_folder(spec.model, spec)
+    hub.check_source(spec.model, spec.name)
     place: dict[str, Any] = {"subfolder": "vae", "revision": spec.revision}
     try:
         with quiet_libraries():
@@ -106,7 +106,7 @@ def load_vae(spec: GeneratorSpec) -> Vae:
     except UsageError:
         raise
     except Exception as error:  # as in load_pipeline: each of a dozen types means "cannot be had"
-        raise ModelError(load_sentence(spec, error)) from error
+        raise ModelError(hub.load_error(error, spec.name, spec.model, licence=spec.licence.name)) from error
     return Vae.of(vae)
 
 

@@ -18,13 +18,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from topcoat import hub
 from topcoat.embedded import HEAD_FOLDERS, MINI, EmbeddedHead
 from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.files import atomic_path, read_json, write_json, write_text
 from topcoat.heads.card import render_card
 from topcoat.heads.descriptor import HeadDescriptor
 from topcoat.heads.gates import GATES_NAME, GateRules, read_gates, write_gates
-from topcoat.heads.hub import download, upload
 from topcoat.heads.network import HeadConfig, LatentHeadConfig, channels_last
 from topcoat.heads.registry import build_network, parse_head_config
 from topcoat.images import check_images, crop_to, pad_to_multiple
@@ -146,12 +146,12 @@ class Head:
     def push_to_hub(self, name: str, *, private: bool = True, card: Mapping[str, Any] | None = None) -> str:
         """Put the head into the Hugging Face repository ``owner/name``, made if it is missing; returns its address.
 
-        ``card`` is as in `save_pretrained`. Raises `DataError` for a name that can be none, `ModelError` if the
-        repository cannot be written.
+        ``card`` is as in `save_pretrained`. Raises `UsageError` for a name that is not ``owner/name``, `ModelError` if
+        the repository cannot be written.
         """
         with TemporaryDirectory() as folder:
             self.save_pretrained(folder, card)
-            return upload(Path(folder), name, private=private, message=f"topcoat head {self.digest}")
+            return hub.upload(Path(folder), name, f"topcoat head {self.digest}", private=private)
 
     @classmethod
     def from_pretrained(cls, folder_or_id: str | Path, *, revision: str | None = None) -> Head:
@@ -162,7 +162,8 @@ class Head:
         """
         folder = Path(folder_or_id)
         if not folder.is_dir():
-            folder = download(str(folder_or_id), revision, [CONFIG_NAME, WEIGHTS_NAME, CARD_NAME, GATES_NAME])
+            files = (CONFIG_NAME, WEIGHTS_NAME, CARD_NAME, GATES_NAME)
+            folder = hub.download(str(folder_or_id), files, what="the head", revision=revision)
         config, facts = _read_config(folder)
         with torch.random.fork_rng(devices=[]):  # the fresh weights are replaced: leave the caller's generator alone
             network = build_network(config)
