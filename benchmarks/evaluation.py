@@ -30,10 +30,11 @@ from torch import Tensor
 
 from topcoat.cost import hardware
 from topcoat.errors import TopcoatError
-from topcoat.evaluation import Looked, evaluate, write_report
 from topcoat.features import FeatureNet, Features, load_feature_net
 from topcoat.files import write_json, write_section
 from topcoat.images import gaussian_blur
+from topcoat.metrics.evaluate import evaluate
+from topcoat.metrics.report import Looked, write_report
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- results evaluation: begin (benchmarks/evaluation.py) -->", "<!-- results evaluation: end -->"

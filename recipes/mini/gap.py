@@ -13,9 +13,11 @@ from recipes.mini.distillation import baseline_folder
 from recipes.mini.flow import Condition, load_transformer, noise_of, sample
 from recipes.mini.recipe import Recipe, Workshop
 from recipes.mini.text_encoders import TextEncoders
-from topcoat.evaluation import Embeddings, GaussianStatistics, embed, frechet_distance, identity_pairs
 from topcoat.features import FeatureNet
 from topcoat.files import write_json
+from topcoat.metrics.embed import Embeddings, embed
+from topcoat.metrics.frechet import GaussianStatistics, frechet_distance
+from topcoat.metrics.identity import identity_pairs
 from topcoat.prompts import held_out_prompts
 
 SUBJECTS = 256

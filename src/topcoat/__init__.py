@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from topcoat.errors import DataError, ModelError, TopcoatError, UsageError
-    from topcoat.evaluation.evaluate import Evaluation, evaluate
     from topcoat.generators.base import GeneratorSpec, ModelPair
     from topcoat.generators.diffusers import load_generator
     from topcoat.generators.presets import model_pair
     from topcoat.heads.base import Head
     from topcoat.images import read_image, write_image
+    from topcoat.metrics.evaluate import Evaluation, evaluate
     from topcoat.pairs.build import build_pairs
     from topcoat.pairs.dataset import PairDataset
     from topcoat.pipeline import Pipeline
@@ -57,7 +57,7 @@ __all__ = [
 
 _HOMES = {
     "DataError": "topcoat.errors",
-    "Evaluation": "topcoat.evaluation.evaluate",
+    "Evaluation": "topcoat.metrics.evaluate",
     "GeneratorSpec": "topcoat.generators.base",
     "Head": "topcoat.heads.base",
     "ModelError": "topcoat.errors",
@@ -68,7 +68,7 @@ _HOMES = {
     "TopcoatError": "topcoat.errors",
     "UsageError": "topcoat.errors",
     "build_pairs": "topcoat.pairs.build",
-    "evaluate": "topcoat.evaluation.evaluate",
+    "evaluate": "topcoat.metrics.evaluate",
     "load_generator": "topcoat.generators.diffusers",
     "model_pair": "topcoat.generators.presets",
     "prove": "topcoat.proof",

@@ -9,9 +9,9 @@ from torch.nn import functional
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, Dinov2Config, Dinov2Model
 
 from topcoat.errors import ModelError
-from topcoat.evaluation import evaluate
 from topcoat.features import feature_net
 from topcoat.features.hub import HubFeatureNet
+from topcoat.metrics.evaluate import evaluate
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ import transformers
 from torch import Tensor
 
 from topcoat.errors import ModelError, UsageError
-from topcoat.evaluation import evaluate
 from topcoat.features import FeatureNet, quality_net
 from topcoat.features.hub import prepared
 from topcoat.features.quality import PROMPTS, ClipQuality
+from topcoat.metrics.evaluate import evaluate
 
 
 @pytest.fixture(scope="module")

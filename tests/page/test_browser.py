@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from tests.page.browser import Browser, chromium, missing
-from topcoat.evaluation import Looked, evaluate, write_report
 from topcoat.features import FeatureNet
 from topcoat.images import gaussian_blur
+from topcoat.metrics.evaluate import evaluate
+from topcoat.metrics.report import Looked, write_report
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(bool(missing()), reason=missing() or "a browser is here")]
 

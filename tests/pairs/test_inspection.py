@@ -15,7 +15,7 @@ from topcoat.errors import UsageError
 from topcoat.features import FeatureNet
 from topcoat.generators.base import ModelPair
 from topcoat.images import decode_image
-from topcoat.measures.spectrum import radial_spectrum
+from topcoat.metrics.spectrum import radial_spectrum
 from topcoat.pairs import PairDataset, build_pairs, inspection
 from topcoat.pairs import dataset as module
 from topcoat.pairs.duplicates import near_duplicates

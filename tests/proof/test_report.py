@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from topcoat.charts import Bar, bars, histogram
-from topcoat.evaluation import FeatureRecord, Identity, IdentityPairs
 from topcoat.generators.base import Licence
+from topcoat.metrics.identity import Identity, IdentityPairs
+from topcoat.metrics.record import FeatureRecord
 from topcoat.proof import Distances, ExtrapolatedGap, PerImage, Proof, Saving, Share, Steps
 from topcoat.proof.report import Evidence, render
 

@@ -15,9 +15,10 @@ from PIL import Image
 from tests.reproduction.conftest import HELD_OUT, PAIRS, tiny
 from topcoat.cost import pair_cost
 from topcoat.errors import DataError, ModelError, UsageError
-from topcoat.evaluation import TwoSample, gap_closed
 from topcoat.generators.base import ModelPair
 from topcoat.heads import Head, LatentUNetConfig, RefinerConfig
+from topcoat.metrics.c2st import TwoSample
+from topcoat.metrics.gap import gap_closed
 from topcoat.pairs import PairDataset
 from topcoat.prompts import held_out_prompts
 from topcoat.proof.store import to_bytes, to_floats

@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 from tests.heads.vaes import TINY_VAE
 from tests.training.conftest import FakeDataset, FakePair, make_pair, state, with_latents, without_validation
 from topcoat.errors import DataError, UsageError
-from topcoat.evaluation.frechet import GaussianStatistics, frechet_distance
 from topcoat.features import FeatureNet
 from topcoat.generators.vae import Vae, VaeDecoder
 from topcoat.heads import DecoderConfig, Head, LatentUNet, LatentUNetConfig
+from topcoat.metrics.frechet import GaussianStatistics, frechet_distance
 from topcoat.training import LatentConfig, LossWeights, TrainConfig, train
 from topcoat.training.batches import Batch, PairBatches, PairBytes
 from topcoat.training.latent import LatentTrainer

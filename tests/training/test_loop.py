@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from tests.training.conftest import FakeDataset, make_pair, state, with_latents, without_validation
 from topcoat.errors import DataError, UsageError
-from topcoat.evaluation import GaussianStatistics, frechet_distance
 from topcoat.features import FeatureNet
 from topcoat.heads import Decoder, DecoderConfig, Head, UNet, UNetConfig
+from topcoat.metrics.frechet import GaussianStatistics, frechet_distance
 from topcoat.training import LossWeights, TrainConfig, TrainRecord, train
 from topcoat.training.teacher import TaughtPairs
 

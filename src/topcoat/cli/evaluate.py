@@ -86,8 +86,8 @@ def evaluate(
     subject left out (exit code 1).
     """
     from topcoat.cli.evaluation_sources import from_folders, from_pairs, read_folder
-    from topcoat.evaluation import evaluate as measure
-    from topcoat.evaluation import write_report
+    from topcoat.metrics.evaluate import evaluate as measure
+    from topcoat.metrics.report import write_report
     from topcoat.pairs.manifest import versions
     from topcoat.pipeline import gates_for
 
@@ -144,7 +144,7 @@ def evaluate(
 
 
 def _metrics(text: str) -> Sequence[str]:
-    from topcoat.evaluation import METRICS
+    from topcoat.metrics.evaluate import METRICS
 
     return METRICS if text == _ALL else [name.strip() for name in text.split(",") if name.strip()]
 

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from topcoat.cli.console import Output
-    from topcoat.evaluation import Looked
     from topcoat.heads.base import Head
     from topcoat.heads.gates import Gates
+    from topcoat.metrics.report import Looked
     from topcoat.prompts import Split
 
 _NAME = "name"
@@ -59,7 +59,7 @@ class Source:
 
     def look_up(self, index: int) -> Looked:
         """The subject at a position of the streams, read once more; no image need be kept to be shown."""
-        from topcoat.evaluation import Looked
+        from topcoat.metrics.report import Looked
 
         number = self.good[index]
         return Looked(self.read(number), self.captions[number])

@@ -14,19 +14,13 @@ from torch import Tensor
 
 from topcoat.cost import Timing, hardware, pair_cost, summarise
 from topcoat.errors import UsageError
-from topcoat.evaluation import (
-    Embeddings,
-    FeatureNetLike,
-    GapClosed,
-    Identity,
-    embed,
-    gap_closed,
-    identity,
-)
 from topcoat.features import load_feature_net
 from topcoat.frontier.settings import Setting
 from topcoat.generators.base import Generator, ModelPair, check_request
 from topcoat.generators.diffusers import load_pair
+from topcoat.metrics.embed import Embeddings, FeatureNetLike, embed
+from topcoat.metrics.gap import GapClosed, gap_closed
+from topcoat.metrics.identity import Identity, identity
 from topcoat.pairs.manifest import pair_identity, versions
 from topcoat.pipeline import move_beside
 from topcoat.prompts import Prompt, as_prompts

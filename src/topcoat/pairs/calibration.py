@@ -16,7 +16,7 @@ from topcoat.embedded import MINI
 from topcoat.errors import DataError, UsageError
 from topcoat.features import FeatureNet
 from topcoat.files import read_json, write_json
-from topcoat.measures.structure import ssim
+from topcoat.metrics.structure import ssim
 from topcoat.pairs.dataset import PairDataset
 from topcoat.pairs.similarity import at_working_size, feature_vectors
 

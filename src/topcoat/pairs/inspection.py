@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from topcoat.features import FeatureNet
-from topcoat.measures.spectrum import RINGS, radial_spectrum, ring_middles
+from topcoat.metrics.spectrum import RINGS, radial_spectrum, ring_middles
 from topcoat.pairs.calibration import spread
 from topcoat.pairs.dataset import PairDataset, Side
 from topcoat.pairs.duplicates import DUPLICATE_SIMILARITY, check_threshold, nearest_earlier

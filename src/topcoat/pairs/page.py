@@ -11,7 +11,7 @@ from string import Template
 from topcoat import page
 from topcoat.charts import curves, histogram
 from topcoat.files import write_text
-from topcoat.measures.spectrum import ring_middles
+from topcoat.metrics.spectrum import ring_middles
 from topcoat.page import data_uri, safe
 from topcoat.pairs.inspection import SIDES, Balance, Inspection, Shown
 

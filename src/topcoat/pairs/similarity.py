@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from topcoat.features import FeatureNet
-from topcoat.measures.structure import ssim
+from topcoat.metrics.structure import ssim
 
 WORKING_PX = 128
 """Shorter side at which images are compared: the size that the embedded feature nets know."""

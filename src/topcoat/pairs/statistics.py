@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from topcoat.errors import UsageError
-from topcoat.measures.spectrum import luma
+from topcoat.metrics.spectrum import luma
 
 _LAPLACIAN = ((0.0, 1.0, 0.0), (1.0, -4.0, 1.0), (0.0, 1.0, 0.0))
 

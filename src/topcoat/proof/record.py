@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from topcoat.cost import BASELINE_STEPS_BESIDE, count_steps
-from topcoat.evaluation import FeatureRecord, Identity, IdentityPairs
-from topcoat.evaluation.evaluate import ENOUGH_IMAGES
+from topcoat.metrics.evaluate import ENOUGH_IMAGES
+from topcoat.metrics.identity import Identity, IdentityPairs
+from topcoat.metrics.record import FeatureRecord
 
 CONTROLS = ("unsharp", "colour")
 """What stands beside the head: an unsharp mask, and one colour matrix for all images."""
@@ -53,7 +54,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class ExtrapolatedGap:
-    """The gap at endlessly many subjects: `topcoat.evaluation.extrapolated_gap`."""
+    """The gap at endlessly many subjects: `topcoat.metrics.extrapolated_gap`."""
 
     share: Share
     distilled: float

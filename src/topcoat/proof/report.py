@@ -11,9 +11,9 @@ from string import Template
 from torch import Tensor
 
 from topcoat.cost import count_steps
-from topcoat.evaluation.evaluate import ENOUGH_IMAGES
 from topcoat.files import write_text
 from topcoat.generators.base import Licence
+from topcoat.metrics.evaluate import ENOUGH_IMAGES
 from topcoat.page import Subject, data_uri, document, gallery, prose, safe, settings, stage
 from topcoat.proof.figures import cards, distance_chart, figures_table, identity_chart, seconds_chart, tflop_chart
 from topcoat.proof.record import Proof

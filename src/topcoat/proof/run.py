@@ -17,28 +17,17 @@ from torch import Tensor
 from topcoat.contact import contact_sheet
 from topcoat.cost import BASELINE_STEPS_BESIDE, CostTable, Timing, hardware, pair_cost
 from topcoat.errors import UsageError
-from topcoat.evaluation import (
-    Embeddings,
-    FeatureNetLike,
-    FeatureRecord,
-    GapClosed,
-    cosine,
-    different_subjects,
-    embed,
-    extrapolated_gap,
-    fit_colour,
-    fit_unsharp,
-    gap_closed,
-    gradient_energy,
-    identity,
-    identity_pairs,
-)
-from topcoat.evaluation.controls import ColourMatrix, UnsharpMask
 from topcoat.features import load_feature_net
 from topcoat.files import atomic_path, write_json
 from topcoat.generators.base import Generator, ModelPair, check_request
 from topcoat.generators.diffusers import load_pair
 from topcoat.generators.presets import model_pair
+from topcoat.metrics.controls import ColourMatrix, UnsharpMask, fit_colour, fit_unsharp
+from topcoat.metrics.embed import Embeddings, FeatureNetLike, embed
+from topcoat.metrics.gap import GapClosed, extrapolated_gap, gap_closed
+from topcoat.metrics.identity import cosine, different_subjects, identity, identity_pairs
+from topcoat.metrics.paired import gradient_energy
+from topcoat.metrics.record import FeatureRecord
 from topcoat.pairs.manifest import pair_identity, versions
 from topcoat.prompts import Prompt, as_prompts
 from topcoat.proof.collect import FLOOR_SEED_OFFSET, Collected, Progress, collect

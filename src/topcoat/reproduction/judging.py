@@ -14,18 +14,13 @@ from topcoat import __version__
 from topcoat.config import StrictModel
 from topcoat.cost import hardware, summarise
 from topcoat.errors import UsageError
-from topcoat.evaluation import (
-    Evaluation,
-    FeatureNetLike,
-    FeatureRecord,
-    IdentityPairs,
-    TwoSample,
-    evaluate,
-    two_sample,
-)
-from topcoat.evaluation.two_sample import MOST_IMAGES
 from topcoat.generators.base import ModelPair
 from topcoat.heads.base import Head
+from topcoat.metrics.c2st import MOST_IMAGES, TwoSample, two_sample
+from topcoat.metrics.embed import FeatureNetLike
+from topcoat.metrics.evaluate import evaluate
+from topcoat.metrics.identity import IdentityPairs
+from topcoat.metrics.record import Evaluation, FeatureRecord
 from topcoat.pairs.manifest import pair_identity
 from topcoat.proof.store import to_bytes, to_floats
 from topcoat.reproduction.folder import StudyFolder

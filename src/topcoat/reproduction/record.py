@@ -7,7 +7,11 @@ from collections.abc import Collection
 from typing import Any
 
 from topcoat.config import StrictModel
-from topcoat.evaluation import FeatureRecord, GapClosed, Identity, IdentityPairs, Interval, TwoSample
+from topcoat.metrics.base import Interval
+from topcoat.metrics.c2st import TwoSample
+from topcoat.metrics.gap import GapClosed
+from topcoat.metrics.identity import Identity, IdentityPairs
+from topcoat.metrics.record import FeatureRecord
 from topcoat.proof.record import Saving, Steps
 
 
@@ -23,7 +27,7 @@ class Judged(StrictModel):
     two_sample: TwoSample | None
     """How well a fresh classifier tells these images from the baseline's; None where there are too few."""
     grid_db: float | None = None
-    """`topcoat.evaluation.Artefacts.grid_db`; None for the distilled images themselves, and for images under 32 px."""
+    """`topcoat.metrics.Artefacts.grid_db`; None for the distilled images themselves, and for images under 32 px."""
     flags: tuple[str, ...] = ()
     """Sentences on what is wrong with the images."""
 

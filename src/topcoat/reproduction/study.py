@@ -14,13 +14,13 @@ from torch import nn
 
 from topcoat.cost import BASELINE_STEPS_BESIDE, Timing, hardware, pair_cost
 from topcoat.errors import UsageError
-from topcoat.evaluation import FeatureNetLike
 from topcoat.features import load_feature_net
 from topcoat.generators.base import Generator, ModelPair, check_request
 from topcoat.generators.diffusers import load_pair
 from topcoat.generators.vae import load_vae
 from topcoat.heads.base import Head
 from topcoat.heads.refiner import latent_config
+from topcoat.metrics.embed import FeatureNetLike
 from topcoat.pairs.build import build_pairs
 from topcoat.pairs.dataset import PairDataset
 from topcoat.pairs.manifest import pair_identity, versions

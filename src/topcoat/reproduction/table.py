@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from topcoat.cost import count_steps, format_tflop
-from topcoat.evaluation import TwoSample
-from topcoat.evaluation.evaluate import ENOUGH_IMAGES
+from topcoat.metrics.c2st import TwoSample
+from topcoat.metrics.evaluate import ENOUGH_IMAGES
 from topcoat.proof.record import percent, saving_words
 from topcoat.reproduction.record import Costs, HeadResult, Judged, Study
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from topcoat.errors import UsageError
 from topcoat.images import gaussian_blur
-from topcoat.measures.spectrum import ROUNDING_POWER, cell_powers, windowed_power
+from topcoat.metrics.spectrum import ROUNDING_POWER, cell_powers, windowed_power
 
 _OPPONENTS = (
     (3**-0.5, 3**-0.5, 3**-0.5),

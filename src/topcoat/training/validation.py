@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from topcoat.contact import contact_sheet
-from topcoat.evaluation.frechet import GaussianStatistics, frechet_distance
 from topcoat.files import atomic_path
 from topcoat.heads.base import Head
 from topcoat.heads.network import HeadConfig, LatentHeadConfig
+from topcoat.metrics.frechet import GaussianStatistics, frechet_distance
 from topcoat.training.batches import Batch, PairSource, latents_of
 from topcoat.training.losses import HasStages, kernel_distance, perceptual_loss
 from topcoat.training.records import ValidationRecord
