@@ -74,7 +74,7 @@ class FakeGenerator:
                 rows[-1][0, 0, 0] = float("nan")
         return torch.stack(rows)
 
-    def rerender(
+    def img2img(
         self,
         images: Tensor,
         prompts: Sequence[str],

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from topcoat.cost import ARCHITECTURES, components_of, count_flops, head_tflop, pair_cost
+from topcoat.cost import components_of, count_flops, head_tflop, pair_cost
 from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.generators.base import GeneratorSpec, Licence, ModelPair
+from topcoat.generators.families import published_models
 from topcoat.generators.meta import Networks, build_on_meta, build_with_random_weights, weight_bytes
 from topcoat.generators.presets import model_pair
 from topcoat.heads import Head
@@ -49,7 +50,7 @@ def test_one_flux_step_by_hand(tiny_folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def dev() -> Networks:
-    return build_on_meta(ARCHITECTURES["black-forest-labs/FLUX.1-dev"].components)
+    return build_on_meta(published_models()["black-forest-labs/FLUX.1-dev"].components)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import torch
 
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import Generator, ModelPair
-from topcoat.generators.components import ComponentCache
 from topcoat.generators.diffusers import DiffusersGenerator, load_generator
+from topcoat.generators.loading import ComponentCache
 
 PROMPTS = ["studio portrait of a young woman", "old man", "red hair", "studio portrait of an old man, brown eyes"]
 SEEDS = [3, 1, 4, 2**40]

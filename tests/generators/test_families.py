@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from topcoat.errors import ModelError, UsageError
-from topcoat.generators.base import GeneratorSpec, LatentGenerator, ModelPair, Rerenderer, SchedulerSpec
+from topcoat.generators.base import GeneratorSpec, Img2ImgGenerator, LatentGenerator, ModelPair, SchedulerSpec
 from topcoat.generators.diffusers import DiffusersGenerator, load_generator
 from topcoat.generators.families import FAMILIES
 
@@ -34,7 +34,7 @@ def loaded(specs: dict[str, GeneratorSpec]) -> dict[str, DiffusersGenerator]:
 @pytest.mark.parametrize("name", NAMES)
 def test_images_are_those_of_the_pipeline(loaded: dict[str, DiffusersGenerator], name: str) -> None:
     generator = loaded[name]
-    assert isinstance(generator, LatentGenerator) and isinstance(generator, Rerenderer)
+    assert isinstance(generator, LatentGenerator) and isinstance(generator, Img2ImgGenerator)
     images = generator.generate(PROMPTS, SEEDS)
     latents = generator.generate_latents(PROMPTS, SEEDS)
     assert latents.shape == (3, CHANNELS[name], 4, 6) and latents.dtype == torch.float32
@@ -68,29 +68,29 @@ def test_an_image_depends_on_prompt_seed_and_steps_alone(loaded: dict[str, Diffu
 def test_painting_over_keeps_the_more_the_lower_the_strength(loaded: dict[str, DiffusersGenerator], name: str) -> None:
     generator = loaded[name]
     images = torch.rand(3, 3, 32, 48, generator=torch.Generator().manual_seed(0))
-    decoded = generator.rerender(images, PROMPTS, SEEDS, strength=0.34)  # one step of three
+    decoded = generator.img2img(images, PROMPTS, SEEDS, strength=0.34)  # one step of three
     assert decoded.shape == images.shape and 0 <= float(decoded.min()) < float(decoded.max()) <= 1
     alone = [
-        generator.rerender(image[None], [prompt], [seed], strength=0.34)
+        generator.img2img(image[None], [prompt], [seed], strength=0.34)
         for image, prompt, seed in zip(images, PROMPTS, SEEDS, strict=True)
     ]
     torch.testing.assert_close(decoded, torch.cat(alone), atol=1e-5, rtol=0)
     other = torch.rand(3, 3, 32, 48, generator=torch.Generator().manual_seed(1))
 
     def influence(strength: float) -> float:
-        one, two = (generator.rerender(given, PROMPTS, SEEDS, strength=strength) for given in (images, other))
+        one, two = (generator.img2img(given, PROMPTS, SEEDS, strength=strength) for given in (images, other))
         return float((one - two).abs().mean())
 
     weak, strong = influence(0.34), influence(1.0)
     assert weak > 2 * strong, (weak, strong)
-    assert (generator.rerender(images, PROMPTS, [9, 9, 9], strength=0.34) - decoded).abs().max() > 1e-4
+    assert (generator.img2img(images, PROMPTS, [9, 9, 9], strength=0.34) - decoded).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("name", ["flux1", "flux2-klein", "z-image"])
 def test_at_full_strength_a_flow_model_paints_as_from_noise(loaded: dict[str, DiffusersGenerator], name: str) -> None:
     generator = loaded[name]
     images = torch.rand(3, 3, 32, 48)
-    over = generator.rerender(images, PROMPTS, SEEDS, strength=1.0)
+    over = generator.img2img(images, PROMPTS, SEEDS, strength=1.0)
     torch.testing.assert_close(over, generator.generate(PROMPTS, SEEDS), atol=1e-5, rtol=0)
 
 
@@ -119,7 +119,7 @@ def test_painting_over_is_that_of_diffusers_image_to_image(
         output_type="pt",
         **family.arguments(spec, 3),
     ).images
-    mine = generator.rerender(images, PROMPTS, SEEDS, strength=0.67)
+    mine = generator.img2img(images, PROMPTS, SEEDS, strength=0.67)
     torch.testing.assert_close(mine, expected.float(), atol=1e-5, rtol=0)
 
 
@@ -144,7 +144,7 @@ def test_sdxl_paints_over_like_its_own_pipeline_on_the_encoded_image(
         generator=[torch.Generator().manual_seed(seed) for seed in SEEDS],
         output_type="pt",
     )
-    mine = generator.rerender(images, PROMPTS, SEEDS, strength=0.67)
+    mine = generator.img2img(images, PROMPTS, SEEDS, strength=0.67)
     torch.testing.assert_close(mine, expected.images.float(), atol=1e-5, rtol=0)
 
 
@@ -163,7 +163,7 @@ def test_what_cannot_be_painted_over(
     loaded: dict[str, DiffusersGenerator], shape: tuple[int, ...], strength: float, steps: int | None, words: str
 ) -> None:
     with pytest.raises(UsageError, match=words):
-        loaded["flux1"].rerender(torch.rand(shape), PROMPTS, SEEDS, strength=strength, steps=steps)
+        loaded["flux1"].img2img(torch.rand(shape), PROMPTS, SEEDS, strength=strength, steps=steps)
 
 
 @pytest.mark.parametrize("name", ["sdxl", "z-image", "flux1"])

@@ -161,7 +161,7 @@ def test_rerendering_starts_from_the_file_of_the_distilled_image(
     painting = Painting(pairing="rerender", strength=0.5)
     dataset = build(tmp_path, fake_pair, fake_generators, painting=painting)
     distilled = torch.stack(list(dataset.distilled))
-    wanted = fake_generators[1].rerender(distilled, TEXTS, SEEDS, strength=0.5)
+    wanted = fake_generators[1].img2img(distilled, TEXTS, SEEDS, strength=0.5)
     assert torch.equal(torch.stack(list(dataset.baseline)), rounded(wanted))
     assert dataset.manifest.identity["pairing"] == "rerender" and dataset.manifest.identity["strength"] == 0.5
     assert "re-rendered the fast one's image by image-to-image, at strength 0.5" in (tmp_path / "README.md").read_text()

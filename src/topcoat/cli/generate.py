@@ -78,8 +78,8 @@ def generate(
 
     Prompt number i (from 0) gets the seed SEED + i. The PNG says in its text chunks how it was made.
     """
-    from topcoat.generators.components import ComponentCache
     from topcoat.generators.diffusers import load_generator
+    from topcoat.generators.loading import ComponentCache
     from topcoat.generators.presets import model_pair
     from topcoat.images import write_image
     from topcoat.pipeline import Pipeline

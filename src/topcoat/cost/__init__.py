@@ -1,6 +1,5 @@
 """What an image costs: computed FLOP without weights, measured usage, and money as arithmetic on either."""
 
-from topcoat.cost.architectures import ARCHITECTURES, Architecture
 from topcoat.cost.flops import BASELINE_STEPS_BESIDE, components_of, count_flops, head_tflop, pair_cost
 from topcoat.cost.measure import Hardware, Timing, hardware, summarise, timed
 from topcoat.cost.money import UTILISATION, Price, Rate, gpu_seconds, price_of, rate_of
@@ -12,10 +11,8 @@ from topcoat.cost.table import CostRow, CostTable, PipelineCost, count_steps, fo
 from topcoat.cost.usage import Usage, measure_usage
 
 __all__ = [
-    "ARCHITECTURES",
     "BASELINE_STEPS_BESIDE",
     "UTILISATION",
-    "Architecture",
     "CostRow",
     "CostTable",
     "GpuPrice",

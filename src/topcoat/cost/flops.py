@@ -16,11 +16,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from topcoat.cost.architectures import ARCHITECTURES
 from topcoat.cost.table import DECODE_ROW, DENOISER_ROW, HEAD_ROW, CostRow, CostTable, PipelineCost
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import GeneratorSpec, ModelPair
-from topcoat.generators.meta import Configs, Networks, build_on_meta
+from topcoat.generators.families import Configs, published_models
+from topcoat.generators.meta import Networks, build_on_meta
 
 TERA = 1e12
 BASELINE_STEPS_BESIDE = 28
@@ -179,13 +179,12 @@ def network_source(spec: GeneratorSpec) -> Path | Configs:
     """Where the networks of ``spec`` are described: its folder, or the embedded facts; raises like `components_of`."""
     if Path(spec.model).is_dir():
         return Path(spec.model)
-    known = ARCHITECTURES.get(spec.model)
-    if known is None:
+    known = published_models()
+    if spec.model not in known:
         raise ModelError(
-            f"the sizes of {spec.model} are not known here; give a local folder of it or one of: "
-            + ", ".join(ARCHITECTURES)
+            f"the sizes of {spec.model} are not known here; give a local folder of it or one of: " + ", ".join(known)
         )
-    return known.components
+    return known[spec.model].components
 
 
 def _check_latents(head: HeadLike, networks: Networks, spec: GeneratorSpec) -> None:

@@ -129,4 +129,4 @@ def _generator(spec: dict[str, Any]) -> str:
 def _licence(side: str, spec: dict[str, Any]) -> str:
     licence = spec["licence"]
     line = f"{spec['name']} ({side}): [{licence['name']}]({licence['url']})"
-    return f"{line}. {licence['note']}" if licence["note"] else line
+    return f"{line}. {licence['note']}" if licence.get("note") else line

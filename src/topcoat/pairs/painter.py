@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from topcoat.errors import ModelError, UsageError
-from topcoat.generators.base import Generator, LatentGenerator, Rerenderer, check_strength
+from topcoat.generators.base import Generator, Img2ImgGenerator, LatentGenerator, check_strength
 from topcoat.images import check_images, encode_png, to_pil
 from topcoat.pairs.manifest import Dropped, Failure
 from topcoat.pairs.painting import Painting
@@ -72,7 +72,7 @@ class Painter:
             if kept and not isinstance(generator, LatentGenerator):
                 raise UsageError(f"{generator.spec.name} gives no latents; build without keeping its latents")
         if painting.pairing == "rerender":
-            if not isinstance(self._baseline, Rerenderer):
+            if not isinstance(self._baseline, Img2ImgGenerator):
                 raise UsageError(f"{self._baseline.spec.name} cannot re-render an image; use the pairing same-seed")
             check_strength(painting.strength or 0.0, self._baseline.spec.steps)
 
@@ -185,9 +185,9 @@ class Painter:
         generator, strength = self._baseline, self._painting.strength
 
         def stage(records: Sequence[PairRecord]) -> list[Columns]:
-            assert isinstance(generator, Rerenderer) and strength is not None
+            assert isinstance(generator, Img2ImgGenerator) and strength is not None
             sources = torch.stack([found[record.id]["distilled"] for record in records])
-            images = generator.rerender(sources, *_request(records), strength=strength)
+            images = generator.img2img(sources, *_request(records), strength=strength)
             return [{"baseline": image} for image in self._checked(images, generator, records)]
 
         return stage

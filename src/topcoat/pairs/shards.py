@@ -84,8 +84,8 @@ class Workshop:
         if self.generators is not None:
             distilled, baseline = self.generators
             return distilled, baseline if self.baseline_from is None else self._kept(pair, lambda: baseline)
-        from topcoat.generators.components import ComponentCache
         from topcoat.generators.diffusers import load_generator, load_pair
+        from topcoat.generators.loading import ComponentCache
 
         if self.baseline_from is None:
             return load_pair(pair)
