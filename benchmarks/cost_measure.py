@@ -26,7 +26,6 @@ from topcoat.generators.base import ModelPair
 from topcoat.generators.presets import model_pair
 from topcoat.heads import Head
 from topcoat.heads.decoder import DecoderConfig
-from topcoat.heads.registry import build_network
 
 ROOT = Path(__file__).parent.parent
 
@@ -119,7 +118,7 @@ def _decoder(pair: ModelPair) -> Head:
 
     channels = int(components_of(pair.distilled).configs["vae"]["latent_channels"])
     config = DecoderConfig(latent_channels=channels)
-    return Head(build_network(config), config)
+    return Head(config.build(), config)
 
 
 def _renamed(usage: Usage) -> Usage:

@@ -54,11 +54,11 @@ def main(arguments: list[str] | None = None) -> int:
 def run(chosen: argparse.Namespace) -> Frontier:
     """Sweep, print, and write the report and the section of the docs."""
     heads = (
-        {"head": Head.default(), "decoder": Head.default("decoder")}
+        {"head": Head.default(), "decoder": Head.load("embedded-decoder")}
         if chosen.heads is None
         else {Path(h).name: Head.from_pretrained(h) for h in chosen.heads}
     )
-    decoders = [name for name, head in heads.items() if head.descriptor.takes == "latent"]
+    decoders = [name for name, head in heads.items() if head.input == "latent"]
     pixel_heads = [name for name in heads if name not in decoders]
     settings = settings_of(chosen.distilled_steps, pixel_heads, chosen.strengths, chosen.baseline_steps, decoders)
     prompts = held_out(chosen.count)

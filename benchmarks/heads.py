@@ -32,9 +32,7 @@ from topcoat.heads import (
     Head,
     NAFNetConfig,
     UNetConfig,
-    build_network,
 )
-from topcoat.heads.descriptor import describe
 from topcoat.heads.network import HeadConfig
 from topcoat.training import run_config
 from topcoat.training.start import fitted
@@ -143,9 +141,9 @@ def pair_cost(pair: str, size_px: int) -> PairCost:
 
 def head_cost(name: str, config: HeadConfig, timed_px: Sequence[int], runs: int) -> HeadCost:
     """Counted and timed, one image at a time."""
-    described = describe(config)
+    described = config
     torch.manual_seed(0)
-    head = Head(build_network(config), config)
+    head = Head(config.build(), config)
     milliseconds: dict[int, Timing] = {}
     for size_px in timed_px:
         inputs = torch.rand(1, *config.input_shape(size_px, size_px))
@@ -153,7 +151,7 @@ def head_cost(name: str, config: HeadConfig, timed_px: Sequence[int], runs: int)
         taken = summarise([timed(lambda given=inputs: head(given)) for _ in range(runs)])
         milliseconds[size_px] = Timing(taken.median_seconds * 1e3, taken.low * 1e3, taken.high * 1e3, taken.runs)
     tflop = {size_px: described.flops(size_px, size_px) / 1e12 for size_px in SIZES_PX}
-    return HeadCost(name, described.takes, described.parameters, tflop, milliseconds)
+    return HeadCost(name, described.input, described.parameters(), tflop, milliseconds)
 
 
 def markdown(costs: Sequence[HeadCost], beside: Sequence[PairCost], timed_px: Sequence[int], runs: int) -> str:

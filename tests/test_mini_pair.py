@@ -33,8 +33,8 @@ def painted() -> dict[str, Tensor]:
     return {
         "x": x,
         "head": Head.default()(x),
-        "decoder": Head.default("decoder")(latents),
-        "refiner": Head.default("refiner")(x),
+        "decoder": Head.load("embedded-decoder")(latents),
+        "refiner": Head.load("embedded-refiner")(x),
         "y": baseline.generate(TEXTS, SEEDS),
     }
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.conftest import FakeHead
 from topcoat.errors import UsageError
 from topcoat.generators.base import ModelPair
 from topcoat.generators.diffusers import load_generator
@@ -19,15 +20,16 @@ from topcoat.training.start import starting_point
 PROMPTS = sample_prompts(7)
 
 
-class Brighter:
+class Brighter(FakeHead):
     """A head that adds a tenth, and remembers how it was called."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.calls: list[tuple[int, float]] = []
 
-    def __call__(self, images: Tensor, strength: float = 1.0) -> Tensor:
-        self.calls.append((len(images), strength))
-        return (images + 0.1 * strength).clamp(0, 1)
+    def __call__(self, inputs: Tensor, strength: float = 1.0) -> Tensor:
+        self.calls.append((len(inputs), strength))
+        return (inputs + 0.1 * strength).clamp(0, 1)
 
 
 def pipeline(generators: Any, head: Any = None) -> Pipeline:

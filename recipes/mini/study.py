@@ -16,12 +16,13 @@ from recipes.mini.assemble import write_card
 from recipes.mini.meter import Meter
 from recipes.mini.recipe import Recipe, Workshop
 from topcoat.cli.options import HELD_OUT_FIRST_SEED
-from topcoat.embedded import HEAD_FOLDERS, MINI, EmbeddedHead
+from topcoat.embedded import EMBEDDED_HEADS, MINI
 from topcoat.errors import DataError
 from topcoat.features import FeatureNet, load_feature_net
+from topcoat.gates import calibrate_gates
 from topcoat.generators.base import ModelPair
 from topcoat.generators.presets import model_pair
-from topcoat.heads import Head, calibrate_gates
+from topcoat.heads import Head
 from topcoat.pairs import PairDataset
 from topcoat.pairs.calibration import calibrate, write_calibration
 from topcoat.pairs.reuse import open_baseline_source
@@ -39,11 +40,11 @@ def make_study(recipe: Recipe, shop: Workshop) -> None:
     work = _studied(recipe, shop, "study", recipe.study_images, recipe.study_pairs)
     dataset, net = PairDataset.open(work.folder / "pairs"), load_feature_net("loss")
     write_calibration(MINI / "same-subject.json", calibrate(dataset, net))
-    kinds: Mapping[EmbeddedHead, Collection[str]] = {"image": _OF_IMAGES, "decoder": ("decoder",)}
-    for which, of_kind in kinds.items():
+    kinds: Mapping[str, Collection[str]] = {"embedded": _OF_IMAGES, "embedded-decoder": ("decoder",)}
+    for name, of_kind in kinds.items():
         best = work.study.best_of(of_kind)
         if best is not None:
-            _embed(work, which, best.run, dataset, net)
+            _embed(work, name, best.run, dataset, net)
     write_card(recipe, shop)
 
 
@@ -72,7 +73,7 @@ def make_refiner_study(recipe: Recipe, shop: Workshop) -> None:
         reuse=False,
     )
     dataset = PairDataset.open(work.folder / "pairs")
-    _embed(work, "refiner", "refiner", dataset, load_feature_net("loss"))
+    _embed(work, "embedded-refiner", "refiner", dataset, load_feature_net("loss"))
     write_card(recipe, shop)
 
 
@@ -125,12 +126,13 @@ def _metered(stage: Stage) -> StageResult:
         return stage.run(tell)
 
 
-def _embed(work: Reproduction, which: EmbeddedHead, run: str, dataset: PairDataset, net: FeatureNet) -> None:
+def _embed(work: Reproduction, name: str, run: str, dataset: PairDataset, net: FeatureNet) -> None:
     """The head of a run, with gates where it has a strength to lower."""
     head = Head.from_pretrained(work.folder / "runs" / run)
-    if head.descriptor.has_strength:
-        head.gates = calibrate_gates(dataset.split("train").batches(32), net, dataset_digest=dataset.digest)
-    folder = MINI / HEAD_FOLDERS[which]
+    if head.has_strength:
+        rules = calibrate_gates(dataset.split("train").batches(32), net, dataset_digest=dataset.digest)
+        head.gates = rules.model_dump(mode="json")
+    folder = MINI / EMBEDDED_HEADS[name]
     shutil.rmtree(folder, ignore_errors=True)
     head.save_pretrained(folder)
     print(f"{folder.name}: {run}", flush=True)

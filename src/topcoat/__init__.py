@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from topcoat.generators.base import GeneratorSpec, ModelPair
     from topcoat.generators.diffusers import load_generator
     from topcoat.generators.presets import model_pair
-    from topcoat.heads.base import Head
+    from topcoat.heads.head import Head
     from topcoat.images import read_image, write_image
     from topcoat.metrics.evaluate import Evaluation, evaluate
     from topcoat.pairs.build import build_pairs
@@ -59,7 +59,7 @@ _HOMES = {
     "DataError": "topcoat.errors",
     "Evaluation": "topcoat.metrics.evaluate",
     "GeneratorSpec": "topcoat.generators.base",
-    "Head": "topcoat.heads.base",
+    "Head": "topcoat.heads.head",
     "ModelError": "topcoat.errors",
     "ModelPair": "topcoat.generators.base",
     "PairDataset": "topcoat.pairs.dataset",

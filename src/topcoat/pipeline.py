@@ -6,19 +6,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
 from topcoat.errors import UsageError
-from topcoat.features import load_feature_net
+from topcoat.gates import GateDecision, gates_for
 from topcoat.generators.base import Generator, GeneratorSpec, LatentGenerator, check_request, check_steps
-from topcoat.heads.gates import GateDecision, Gates
 from topcoat.prompts import Prompt, as_prompts
 
 if TYPE_CHECKING:
-    from topcoat.heads.base import Head
+    from topcoat.heads.head import Head, HeadProtocol
 
 
 @dataclass(frozen=True)
@@ -45,34 +44,11 @@ class PortraitBatch:
         return self.show_distilled()
 
 
-class Movable(Protocol):
-    """A head that runs on a device and can be moved to another."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where it runs."""
-        ...
-
-    def to(self, device: torch.device) -> object:
-        """Move it to ``device``."""
-        ...
-
-
-def move_beside(head: Movable, generator: Generator) -> None:
+def move_to_generator(head: HeadProtocol, generator: Generator) -> None:
     """Move ``head`` to the generator's ``device``; a generator that has none (a fake, a service) leaves it in place."""
     device: torch.device | str | None = getattr(generator, "device", None)
     if device is not None and torch.device(device) != head.device:
         head.to(torch.device(device))
-
-
-def has_strength(head: object) -> bool:
-    """Whether the head's change can be scaled, 0 being the distilled image; True for anything without a descriptor."""
-    return getattr(getattr(head, "descriptor", None), "has_strength", True)
-
-
-def takes_latents(head: object) -> bool:
-    """Whether ``head`` decodes latents; a head that does not say so takes images."""
-    return getattr(getattr(head, "descriptor", None), "takes", "image") == "latent"
 
 
 class Pipeline:
@@ -80,7 +56,7 @@ class Pipeline:
 
     A head that decodes latents takes the place of the generator's decoder, which then does not run at all.
 
-    ``identity_floor`` and ``never_worse`` are the gates of `topcoat.heads.gates`: per image, the strength is lowered
+    ``identity_floor`` and ``never_worse`` are the gates of `topcoat.gates`: per image, the strength is lowered
     until the cosine of identity to the distilled image reaches the floor ("calibrated" takes the head's own), and the
     distilled image stays where the head's result is judged worse.
     """
@@ -107,7 +83,7 @@ class Pipeline:
             self._generator = generator
         self._head = head
         self._latents: LatentGenerator | None = None
-        if takes_latents(head):
+        if head is not None and head.input == "latent":
             if not isinstance(self._generator, LatentGenerator):
                 raise UsageError(
                     f"the head decodes latents, and the generator {self._generator.spec.name} gives none; use a head "
@@ -115,7 +91,7 @@ class Pipeline:
                 )
             self._latents = self._generator
         if head is not None:
-            move_beside(head, self._generator)
+            move_to_generator(head, self._generator)
 
     @property
     def generator(self) -> Generator:
@@ -159,7 +135,7 @@ class Pipeline:
         count = check_steps(steps, self._generator.spec)
         if batch_size < 1:
             raise UsageError(f"batch_size {batch_size} is not possible; use 1 or more")
-        if strength != 1 and not has_strength(self._head):
+        if strength != 1 and self._head is not None and not self._head.has_strength:
             raise UsageError(
                 f"strength {strength:g} is not possible with a head that decodes latents, which has no distilled image "
                 "to go back to; leave strength at 1, or use a head that takes images"
@@ -192,31 +168,6 @@ class Pipeline:
                 enhanced, decisions = gated.images, gated.decisions
             done = time.perf_counter()
             yield PortraitBatch(*batch, enhanced, painted - began, done - painted, show, decisions)
-
-
-def gates_for(
-    head: Head | None, identity_floor: float | Literal["calibrated"] | None, never_worse: bool
-) -> Gates | None:
-    """The gates of a head, by its own calibration where that is asked for; None where neither rule is.
-
-    Raises `UsageError` for gates that cannot work: without a head whose strength can be lowered, or not calibrated.
-    """
-    if identity_floor is None and not never_worse:
-        return None
-    if head is None or not has_strength(head):
-        given = "none" if head is None else "one that paints by itself"
-        raise UsageError(
-            f"gates weigh a head's result against the distilled image, and the head is {given}; leave the gates out, "
-            "or use a head that takes images"
-        )
-    if identity_floor == "calibrated":
-        if head.gates is None:
-            raise UsageError(
-                "the head has no calibrated identity floor; run topcoat calibrate --data PAIRS --head HEAD, or give a "
-                "number such as 0.9"
-            )
-        identity_floor = head.gates.identity_floor
-    return Gates(load_feature_net("loss"), identity_floor=identity_floor, never_worse=never_worse, rules=head.gates)
 
 
 def _itself(images: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ def test_the_chain(run: Any, run_json: Any, pairs: Path, tmp_path: Path, tiny_fe
     )
     trained = run_json("train", settings, "--data", pairs, "-o", tmp_path / "head", "--images", 16)
     assert trained["images"] == 16
-    assert Head.from_pretrained(tmp_path / "head").descriptor.name == "unet"
+    assert Head.from_pretrained(tmp_path / "head").kind == "unet"
 
     report = tmp_path / "report"
     run("evaluate", "--data", pairs, "--head", tmp_path / "head", "--split", "train", "-o", report)

@@ -16,7 +16,6 @@ from topcoat.generators.meta import Networks, build_on_meta, build_with_random_w
 from topcoat.generators.presets import model_pair
 from topcoat.heads import Head
 from topcoat.heads.decoder import DecoderConfig
-from topcoat.heads.registry import build_network
 
 TERA = 1e12
 
@@ -101,7 +100,7 @@ def test_flux1_pair_is_counted_without_weights() -> None:
     assert table.distilled.rows[2].tflop == pytest.approx(decode, rel=1e-3)
     assert (table.saving(28) > 0.86) and (table.saving(50) > 0.92)
     config = DecoderConfig()  # in place of the VAE it makes the pipeline cheaper than the distilled model alone
-    head = head_tflop(Head(build_network(config), config), 1024, 1024)
+    head = head_tflop(Head(config.build(), config), 1024, 1024)
     four, one = (table.at_distilled_steps(steps).distilled.tflop - decode + head for steps in (4, 1))
     assert four < table.distilled.tflop
     assert 1 - one / table.baseline.at_steps(28).tflop > 0.96
@@ -126,16 +125,16 @@ def test_the_head_is_counted_at_its_padded_size(fake_head: Any) -> None:
 
 def test_a_decoder_head_stands_in_for_the_vae(tiny_pair: ModelPair) -> None:
     config = DecoderConfig(channels=(8, 6, 4), blocks=(0, 0, 0))
-    head = Head(build_network(config), config)
+    head = Head(config.build(), config)
     table = pair_cost(tiny_pair, head)
     pieces = [row.piece for row in table.enhanced.rows]
     assert pieces == ["text encoders", "transformer", "head"]
-    assert table.head_tflop == pytest.approx(head.descriptor.flops(32, 32) / TERA) and table.head_tflop > 0
+    assert table.head_tflop == pytest.approx(head.config.flops(32, 32) / TERA) and table.head_tflop > 0
     decode = table.distilled.rows[2].tflop
     assert table.enhanced.tflop == pytest.approx(table.distilled.tflop - decode + table.head_tflop)
     other = DecoderConfig(latent_channels=4, channels=(8, 6, 4), blocks=(0, 0, 0))
     with pytest.raises(UsageError, match="latents of 4 channels, but the VAE of tiny distilled has 16"):
-        pair_cost(tiny_pair, Head(build_network(other), other))
+        pair_cost(tiny_pair, Head(other.build(), other))
 
 
 def test_refusals(tiny_pair: ModelPair, tiny_folder: Path, tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import ModelPair
 from topcoat.heads import Head
 from topcoat.heads.decoder import DecoderConfig
-from topcoat.heads.registry import build_network
 
 CPU = torch.device("cpu")
 
@@ -103,7 +102,7 @@ def test_a_head_that_takes_latents_is_timed_without_the_vae(
     tiny_pair: ModelPair, fake_pair: ModelPair, fake_generators: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = DecoderConfig(channels=(8, 6, 4), blocks=(0, 0, 0))
-    head = Head(build_network(config), config)
+    head = Head(config.build(), config)
     decoded: list[int] = []
     plastic = fake_generators[0]
     decode = plastic.decode

@@ -1,36 +1,20 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.conftest import FakeHead
 from topcoat.features import FeatureNet
 from topcoat.generators.base import Generator, ModelPair
 
 
-@dataclass(frozen=True)
-class SharpenDescriptor:
-    size_multiple: int = 4
-
-
-class SharpenHead:
+class SharpenHead(FakeHead):
     """A stand-in for a trained head: gives back part of what the plastic generator's 3x3 mean took away."""
 
-    digest = "sharpen"
-
-    def __init__(self) -> None:
-        self.network: nn.Module = nn.Conv2d(3, 3, 3, padding=1, bias=False)
-        self.descriptor = SharpenDescriptor()
-        self.device = torch.device("cpu")
-
-    def to(self, device: torch.device) -> None:
-        self.device = device
-
-    def __call__(self, images: Tensor, strength: float = 1.0) -> Tensor:
-        blurred = nn.functional.avg_pool2d(nn.functional.pad(images, (1, 1, 1, 1), mode="reflect"), 3, stride=1)
-        return (images + 0.8 * strength * (images - blurred)).clamp(0, 1)
+    def __call__(self, inputs: Tensor, /, strength: float = 1.0) -> Tensor:
+        blurred = nn.functional.avg_pool2d(nn.functional.pad(inputs, (1, 1, 1, 1), mode="reflect"), 3, stride=1)
+        return (inputs + 0.8 * strength * (inputs - blurred)).clamp(0, 1)
 
 
 @pytest.fixture(scope="session")

@@ -161,7 +161,7 @@ def test_the_head_runs_where_the_distilled_model_does(
     events: list[str] = []
 
     class Watched(SharpenHead):
-        def to(self, device: torch.device) -> None:
+        def to(self, device: str | torch.device, /) -> None:
             events.append(str(device))
             super().to(device)
 

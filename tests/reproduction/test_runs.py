@@ -13,7 +13,6 @@ from topcoat.generators.base import ModelPair
 from topcoat.generators.presets import model_pair
 from topcoat.generators.vae import load_vae
 from topcoat.heads import CycleGANConfig, UNetConfig
-from topcoat.heads.descriptor import describe
 from topcoat.reproduction import STUDY_RUNS, study_runs
 from topcoat.reproduction.plan import plan_study, training_tflop
 from topcoat.training import RUNS, LossWeights, paper_cyclegan
@@ -105,9 +104,9 @@ def test_the_plan_adds_up(flux_pair: ModelPair) -> None:
     ]  # fmt: skip
     table = pair_cost(flux_pair)
     assert stages["pairs"].tflop == pytest.approx(100 * (table.distilled.tflop + table.baseline.tflop))
-    forward = describe(paired.head).flops(16, 16) / 1e12
+    forward = paired.head.flops(16, 16) / 1e12
     assert stages["train paired"].tflop == pytest.approx(16 * 3 * forward)
-    assert training_tflop(narrow, flux_pair) == pytest.approx(3 * 6 * describe(narrow.head).flops(24, 24) / 1e12)
+    assert training_tflop(narrow, flux_pair) == pytest.approx(3 * 6 * narrow.head.flops(24, 24) / 1e12)
     beside = next(cost.tflop for cost in table.baseline_at if cost.steps == 28)
     assert stages["paint"].tflop == pytest.approx(10 * (table.distilled.tflop + 2 * table.baseline.tflop) + 10 * beside)
-    assert stages["evaluate paired"].tflop == pytest.approx(10 * describe(paired.head).flops(48, 32) / 1e12)
+    assert stages["evaluate paired"].tflop == pytest.approx(10 * paired.head.flops(48, 32) / 1e12)

@@ -150,7 +150,7 @@ def test_esa_heads_train_too(features: FeatureNet, tmp_path: Path):
     )
     records = list(train(config, pairs, tmp_path / "run", features=features))
     assert len(records) == 2 and math.isfinite(records[-1].loss)
-    assert Head.from_pretrained(tmp_path / "run").descriptor.name == "esa-cyclegan"
+    assert Head.from_pretrained(tmp_path / "run").kind == "esa-cyclegan"
 
 
 def test_a_bad_step_leaves_pool_and_weights_alone(cycle_config: TrainConfig, pairs: FakeDataset):

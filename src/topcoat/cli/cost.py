@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from topcoat.cli.console import Output, command
-from topcoat.cli.options import BatchSizeOption, PairOption, named_head
+from topcoat.cli.options import NO_HEAD, BatchSizeOption, PairOption
+from topcoat.embedded import DEFAULT_HEAD
 from topcoat.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from topcoat.cost.table import CostTable, PipelineCost
     from topcoat.cost.usage import Usage
     from topcoat.generators.base import ModelPair
-    from topcoat.heads.base import Head
+    from topcoat.heads.head import Head
 
 app = typer.Typer()
 
@@ -81,6 +82,7 @@ def cost(
     from topcoat.cost.flops import pair_cost
     from topcoat.cost.prices import find_gpu, load_prices
     from topcoat.generators.presets import model_pair
+    from topcoat.heads.head import Head
 
     baseline_counts = step_counts(baseline_steps, "--baseline-steps")
     distilled_counts = step_counts(distilled_steps, "--distilled-steps")
@@ -90,7 +92,7 @@ def cost(
         raise UsageError("--tco needs a GPU to compute seconds for; add --price, such as --price h100")
     gpu = None if price is None else find_gpu(price, load_prices(prices))
     chosen = model_pair(pair)
-    opened = named_head(head)
+    opened = None if head == NO_HEAD else Head.load(head or DEFAULT_HEAD)
     table = pair_cost(chosen, opened, size, baseline_steps=baseline_counts)
     tables = [table.at_distilled_steps(count) for count in distilled_counts or [table.distilled.steps]]
     for number, item in enumerate(tables):

@@ -22,8 +22,8 @@ from topcoat.cli.options import (
 from topcoat.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from topcoat.heads.base import Head
-    from topcoat.heads.gates import GateDecision, Gates
+    from topcoat.gates import GateDecision, Gates
+    from topcoat.heads.head import Head
 
 app = typer.Typer()
 
@@ -50,11 +50,11 @@ def enhance(
 
     With gates a picture that would lose its person, or get worse, gets less of the head or stays as it is.
     """
-    from topcoat.pipeline import gates_for
+    from topcoat.gates import gates_for
 
     jobs = _jobs(inputs, output)
     opened = need_head(head, "mini")
-    if opened.descriptor.takes == "latent":
+    if opened.input == "latent":
         raise UsageError(
             f"the head {head} decodes the distilled model's latents, which a picture does not have; give topcoat "
             "generate this head, or enhance with one that takes images"

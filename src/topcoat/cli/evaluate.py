@@ -86,10 +86,10 @@ def evaluate(
     subject left out (exit code 1).
     """
     from topcoat.cli.evaluation_sources import from_folders, from_pairs, read_folder
+    from topcoat.gates import gates_for
     from topcoat.metrics.evaluate import evaluate as measure
     from topcoat.metrics.report import write_report
     from topcoat.pairs.manifest import versions
-    from topcoat.pipeline import gates_for
 
     chosen = _metrics(metrics)
     gated = identity_floor is not None or never_worse
@@ -100,7 +100,7 @@ def evaluate(
         gates = gates_for(opened, identity_floor_of(identity_floor), never_worse)
         source = from_pairs(data, split, opened, strength, gates)
         if gated:
-            rules = None if opened.gates is None else opened.gates.model_dump(mode="json", exclude={"direction"})
+            rules = None if opened.gates is None else {k: v for k, v in opened.gates.items() if k != "direction"}
             source.inputs["gates"] = {
                 "identity_floor": identity_floor, "never_worse": never_worse, "calibration": rules
             }  # fmt: skip

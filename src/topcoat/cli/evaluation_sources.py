@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from topcoat.cli.console import Output
-    from topcoat.heads.base import Head
-    from topcoat.heads.gates import Gates
+    from topcoat.gates import Gates
+    from topcoat.heads.head import Head
     from topcoat.metrics.report import Looked
     from topcoat.prompts import Split
 
@@ -119,7 +119,7 @@ def from_pairs(folder: Path, split: Split, head: Head, strength: float, gates: G
     from topcoat.pairs.dataset import PairDataset
 
     dataset = PairDataset.open(folder).split(split)
-    decodes = head.descriptor.takes == "latent"
+    decodes = head.input == "latent"
     if decodes and not dataset.painting.latents:
         raise UsageError(
             f"the head decodes latents, and the pairs in {folder} hold none; build them with --latents, or use a head "

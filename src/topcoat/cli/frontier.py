@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from topcoat.cli.console import Output, command
-from topcoat.cli.options import EMBEDDED_HEAD, HELD_OUT_FIRST_SEED, BatchSizeOption, DryRunOption, PairOption, need_head
+from topcoat.cli.options import HELD_OUT_FIRST_SEED, BatchSizeOption, DryRunOption, PairOption, need_head
+from topcoat.embedded import DEFAULT_HEAD
 from topcoat.errors import UsageError
 
 app = typer.Typer()
@@ -60,12 +61,12 @@ def frontier(
 
         choose((), target_gap=target_gap, max_tflop=max_cost)  # a wish that cannot be met fails before the work
     chosen_pair = model_pair(pair)
-    folders = heads or ([EMBEDDED_HEAD] if chosen_pair.name == "mini" else [])
+    folders = heads or ([DEFAULT_HEAD] if chosen_pair.name == "mini" else [])
     if not folders:
         raise UsageError(f"no head is shipped for the pair {chosen_pair.name}; give --heads DIR")
     sources = dict(zip(_names(folders), folders, strict=True))
     opened = {name: need_head(folder, chosen_pair.name) for name, folder in sources.items()}
-    decoders = [name for name, head in opened.items() if head.descriptor.takes == "latent"]
+    decoders = [name for name, head in opened.items() if head.input == "latent"]
     settings = settings_of(
         _whole_numbers(distilled_steps, "--distilled-steps"),
         [name for name in opened if name not in decoders],

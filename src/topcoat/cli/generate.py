@@ -32,7 +32,7 @@ from topcoat.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from topcoat.heads.gates import GateDecision
+    from topcoat.gates import GateDecision
     from topcoat.prompts import Prompt
 
 app = typer.Typer()

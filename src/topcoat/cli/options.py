@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from topcoat.embedded import DEFAULT_HEAD, EMBEDDED_HEADS
 from topcoat.errors import UsageError
 
 if TYPE_CHECKING:
     from topcoat.cli.console import Output
-    from topcoat.embedded import EmbeddedHead
+    from topcoat.gates import GateDecision
     from topcoat.generators.base import GeneratorSpec, ModelPair
-    from topcoat.heads.base import Head
-    from topcoat.heads.gates import GateDecision
+    from topcoat.heads.head import Head
     from topcoat.prompts import Prompt
 
 NO_HEAD = "none"
 HELD_OUT_FIRST_SEED = 9_000_000
 """Noise seed of the first held-out subject; far from the seeds that pairs are built with."""
-EMBEDDED_HEAD = "embedded"
-"""The head in the package, by name; what ``--head`` means for the mini pair where it is left out."""
-_SHIPPED: Mapping[str | None, EmbeddedHead] = {
-    None: "image",
-    EMBEDDED_HEAD: "image",
-    "embedded-decoder": "decoder",
-    "embedded-refiner": "refiner",
-}
-
 PairOption = Annotated[
     str, typer.Option("--pair", help="Model pair: mini, flux1, flux2-klein, sdxl, z-image, or a spec file (YAML).")
 ]
@@ -74,38 +65,30 @@ PromptColumnOption = Annotated[
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and what it costs, then stop.")]
 
 
-def named_head(head: str | None) -> Head | None:
-    """The head that ``--head`` names: a folder or hub id, none at all, or an embedded one (by default that which takes
-    images).
-    """
-    from topcoat.heads.base import Head
-
-    if head == NO_HEAD:
-        return None
-    if head is None or head in _SHIPPED:
-        return Head.default(_SHIPPED[head])
-    return Head.from_pretrained(head)
-
-
 def open_head(head: str | None, pair_name: str) -> Head | None:
-    """`named_head`, where the embedded ones are for the mini pair alone.
+    """The head that ``--head`` names, where the embedded ones are for the mini pair alone; None for ``none``.
 
     Raises `UsageError` where no head is named and none is shipped for the pair.
     """
-    if head in _SHIPPED and pair_name != "mini":
+    from topcoat.heads.head import Head
+
+    if head == NO_HEAD:
+        return None
+    name = DEFAULT_HEAD if head is None else head
+    if name in EMBEDDED_HEADS and pair_name != "mini":
         raise UsageError(
             f"no head is shipped for the pair {pair_name}; give --head DIR (see topcoat train --help), "
             f"or --head {NO_HEAD} for the distilled images alone"
         )
-    return named_head(head)
+    return Head.load(name)
 
 
 def need_head(head: str | None, pair_name: str) -> Head:
     """`open_head` for a command that is about the head; raises `UsageError` for ``--head none``."""
-    found = open_head(head, pair_name)
-    if found is None:
+    opened = open_head(head, pair_name)
+    if opened is None:
         raise UsageError(f"--head {NO_HEAD} leaves nothing to do here; give a head folder, or leave --head out")
-    return found
+    return opened
 
 
 def read_prompts_file(path: Path, column: str | None = None) -> list[Prompt]:
@@ -127,7 +110,7 @@ def identity_floor_of(text: str | None) -> float | Literal["calibrated"] | None:
 
 def gate_line(decisions: Sequence[GateDecision]) -> str:
     """What gates did with some images, in a line for a person."""
-    from topcoat.heads.gates import summarise_decisions
+    from topcoat.gates import summarise_decisions
 
     counts = summarise_decisions(decisions)
     return "gates: " + ", ".join(f"{count} {kept}" for kept, count in counts.items())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from topcoat.cli.console import Output, command, terminated_like_interrupted
-from topcoat.cli.options import DryRunOption, named_head
+from topcoat.cli.options import DryRunOption
 
 if TYPE_CHECKING:
     from topcoat.pairs.dataset import PairDataset
@@ -77,7 +77,7 @@ def train(
     """Train a head on pairs; the run folder is then a head folder for every other command."""
     from topcoat.generators.presets import model_pair
     from topcoat.generators.vae import load_vae
-    from topcoat.heads.refiner import latent_config
+    from topcoat.heads.head import Head
     from topcoat.pairs.dataset import PairDataset
     from topcoat.training import train as train_head
     from topcoat.training.runs import run_config, with_settings
@@ -86,7 +86,7 @@ def train(
     config = with_settings(
         run_config(run), [*(changes or ()), *(f"{name}={value}" for name, value in flags.items() if value is not None)]
     )
-    start, taught_by = (None if name is None else named_head(name) for name in (init_from, teacher))
+    start, taught_by = (None if name is None else Head.load(name) for name in (init_from, teacher))
     dataset = PairDataset.open(data)
     total = images or config.images
     first = _is_first_process()  # which reports for all
@@ -97,7 +97,7 @@ def train(
             _tell_plan(out, config, total, dataset, output)
         return
     vae = None
-    if latent_config(config.head) is not None:
+    if config.head.latent_part is not None:
         vae = load_vae(model_pair(pair or dataset.manifest.pair).distilled)
     if not first:
         for _ in train_head(config, dataset, output, images=images, init_from=start, teacher=taught_by, vae=vae):

@@ -10,10 +10,8 @@ import copy
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from topcoat.cost.table import DECODE_ROW, DENOISER_ROW, HEAD_ROW, CostRow, CostTable, PipelineCost
@@ -21,31 +19,11 @@ from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import GeneratorSpec, ModelPair
 from topcoat.generators.families import Configs, published_models
 from topcoat.generators.meta import Networks, build_on_meta
+from topcoat.heads.head import HeadProtocol
 
 TERA = 1e12
 BASELINE_STEPS_BESIDE = 28
 """The step count shown beside a baseline's default: FLUX.1-dev's users run 28 as often as the card's 50."""
-
-
-class _Described(Protocol):
-    @property
-    def size_multiple(self) -> int:
-        """The granularity in pixels to which images are padded."""
-        ...
-
-
-class HeadLike(Protocol):
-    """What costing asks of a head; `topcoat.heads.Head` is one."""
-
-    @property
-    def network(self) -> nn.Module:
-        """Maps ``(N, 3, H, W)`` to a change of the same shape."""
-        ...
-
-    @property
-    def descriptor(self) -> _Described:
-        """What a caller may know of it."""
-        ...
 
 
 def count_flops(run: Callable[[], object]) -> int:
@@ -63,28 +41,14 @@ def _attention_flop(query: torch.Size, key: torch.Size, value: torch.Size, *_: o
     return 2 * count * heads * tokens * key[2] * (channels + value[3])
 
 
-def takes_latents(head: HeadLike) -> bool:
-    """Whether a head decodes latents in place of the VAE, instead of changing an image."""
-    return getattr(head.descriptor, "takes", "image") == "latent"
-
-
-def head_tflop(head: HeadLike, width_px: int, height_px: int) -> float:
+def head_tflop(head: HeadProtocol, width_px: int, height_px: int) -> float:
     """TFLOP of a head on one image of ``width_px`` x ``height_px``, padded as the head pads it.
 
     Of a head that takes latents: of the decoding of such an image's latents.
     """
     network = copy.deepcopy(head.network).to("meta").eval()
-    inputs = torch.empty(1, *head_input_shape(head, width_px, height_px), device="meta")
+    inputs = torch.empty(1, *head.input_shape(width_px, height_px), device="meta")
     return count_flops(lambda: network(inputs)) / TERA
-
-
-def head_input_shape(head: HeadLike, width_px: int, height_px: int) -> tuple[int, int, int]:
-    """``(C, H, W)`` of what a head's network is given for one image, padded; of latents where it takes those."""
-    if takes_latents(head):
-        config: Any = getattr(head.descriptor, "config")  # noqa: B009 - only such a head's descriptor has one
-        return config.input_shape(width_px, height_px)
-    multiple = head.descriptor.size_multiple
-    return 3, _up(height_px, multiple), _up(width_px, multiple)
 
 
 def pipeline_rows(spec: GeneratorSpec, networks: Networks, width_px: int, height_px: int) -> list[CostRow]:
@@ -112,7 +76,7 @@ def _runs(spec: GeneratorSpec, networks: Networks) -> list[tuple[int | None, int
 
 def pair_cost(
     pair: ModelPair,
-    head: HeadLike | None = None,
+    head: HeadProtocol | None = None,
     size_px: int | tuple[int, int] | None = None,
     *,
     baseline_steps: Sequence[int] = (BASELINE_STEPS_BESIDE,),
@@ -143,7 +107,7 @@ def pair_cost(
         baseline = pipeline_rows(pair.baseline, baseline_networks, width_px, height_px)
     enhanced = distilled
     if head is not None:
-        latents = takes_latents(head)
+        latents = head.input == "latent"
         if latents:
             _check_latents(head, distilled_networks, pair.distilled)
         kept = [row for row in distilled if not (latents and row.piece == DECODE_ROW)]
@@ -187,9 +151,9 @@ def network_source(spec: GeneratorSpec) -> Path | Configs:
     return known[spec.model].components
 
 
-def _check_latents(head: HeadLike, networks: Networks, spec: GeneratorSpec) -> None:
+def _check_latents(head: HeadProtocol, networks: Networks, spec: GeneratorSpec) -> None:
     """Raise `UsageError` where a head's latents are not those of the VAE that it would replace."""
-    given, wanted = networks.configs["vae"]["latent_channels"], getattr(head.descriptor, "latent_channels", None)
+    given, wanted = networks.configs["vae"]["latent_channels"], head.latent_channels
     if given != wanted:
         raise UsageError(
             f"the head decodes latents of {wanted} channels, but the VAE of {spec.name} has {given}; use a head "
@@ -201,7 +165,3 @@ def _size(spec: GeneratorSpec, size_px: int | tuple[int, int] | None) -> tuple[i
     if size_px is None:
         return spec.width_px, spec.height_px
     return (size_px, size_px) if isinstance(size_px, int) else size_px
-
-
-def _up(side_px: int, multiple: int) -> int:
-    return -(-side_px // multiple) * multiple

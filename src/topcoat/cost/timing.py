@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from topcoat.cost.flops import HeadLike, components_of, head_input_shape, network_source, takes_latents
+from topcoat.cost.flops import components_of, network_source
 from topcoat.cost.usage import Usage, free_memory_bytes, measure_usage
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import Generator, GeneratorSpec, LatentGenerator, ModelPair, check_steps
 from topcoat.generators.meta import Networks, build_with_random_weights, weight_bytes
+from topcoat.heads.head import HeadProtocol
 
 ACTIVATION_SHARE = 0.1
 ACTIVATION_BYTES = 1 << 30
@@ -58,7 +59,7 @@ def time_generators(
 
             yield _measured(spec.name, steps, paint, device, plan)
             if side == 0 and head is not None:
-                if takes_latents(head):
+                if head.input == "latent":
                     enhanced = _decoding(generator, head, prompts, seeds, steps)
                 else:
                     enhanced = _enhancing(head, paint)
@@ -66,7 +67,7 @@ def time_generators(
 
 
 def time_random_weights(
-    pair: ModelPair, head: HeadLike | None, size_px: tuple[int, int] | None, device: torch.device, plan: TimingPlan
+    pair: ModelPair, head: HeadProtocol | None, size_px: tuple[int, int] | None, device: torch.device, plan: TimingPlan
 ) -> Iterator[Usage]:
     """Usage of the full-size networks with random weights, one model after the other.
 
@@ -89,7 +90,7 @@ def time_random_weights(
             paint = _painting(networks, spec, size, steps)
             yield _measured(spec.name, steps, paint, device, plan)
             if side == 0 and head is not None:
-                if takes_latents(head):
+                if head.input == "latent":
                     paint = _painting(networks, spec, size, steps, decode=False)
                 enhanced = _with_head(paint, head, size, device, dtype)
                 yield _measured(f"{spec.name} + head", steps, enhanced, device, plan)
@@ -157,11 +158,11 @@ def _painting(
 
 
 def _with_head(
-    paint: Callable[[], object], head: HeadLike, size_px: tuple[int, int], device: torch.device, dtype: torch.dtype
+    paint: Callable[[], object], head: HeadProtocol, size_px: tuple[int, int], device: torch.device, dtype: torch.dtype
 ) -> Callable[[], object]:
     """``paint`` and then a copy of the head on ``device``, on an input of the shape that it gets in use."""
     network = copy.deepcopy(head.network).to(device=device, dtype=dtype)
-    inputs = torch.zeros(1, *head_input_shape(head, *size_px), device=device, dtype=dtype)
+    inputs = torch.zeros(1, *head.input_shape(*size_px), device=device, dtype=dtype)
 
     def run() -> object:
         paint()

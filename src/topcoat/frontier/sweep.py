@@ -18,14 +18,15 @@ from topcoat.features import load_feature_net
 from topcoat.frontier.settings import Setting
 from topcoat.generators.base import Generator, ModelPair, check_request
 from topcoat.generators.diffusers import load_pair
+from topcoat.heads.head import HeadProtocol
 from topcoat.metrics.embed import Embeddings, FeatureNetLike, embed
 from topcoat.metrics.gap import GapClosed, gap_closed
 from topcoat.metrics.identity import Identity, identity
 from topcoat.pairs.manifest import pair_identity, versions
-from topcoat.pipeline import move_beside
+from topcoat.pipeline import move_to_generator
 from topcoat.prompts import Prompt, as_prompts
 from topcoat.proof.collect import FLOOR_SEED_OFFSET
-from topcoat.proof.enhancing import Enhancer, ProofHead
+from topcoat.proof.enhancing import Enhancer
 from topcoat.proof.painter import Painter
 from topcoat.proof.store import ShardStore, to_floats
 
@@ -113,7 +114,7 @@ class Frontier:
 
 def sweep(
     pair: ModelPair,
-    heads: Mapping[str, ProofHead],
+    heads: Mapping[str, HeadProtocol],
     settings: Sequence[Setting],
     prompts: Sequence[str | Prompt],
     seeds: Sequence[int],
@@ -144,7 +145,7 @@ def sweep(
     net = load_feature_net("eval") if features is None else features
     distilled, baseline = generators or load_pair(pair)
     for head in heads.values():
-        move_beside(head, distilled)
+        move_to_generator(head, distilled)
     store = ShardStore(None if cache is None else Path(cache))
     size = min(batch_size, len(texts))
     painters = {"distilled": Painter(distilled, store, size), "baseline": Painter(baseline, store, size)}
@@ -184,7 +185,7 @@ def sweep(
     return Frontier(pair.name, len(texts), width, height, own, own.gap.floor.value, points, facts)
 
 
-def _costs(pair: ModelPair, heads: Mapping[str, ProofHead], settings: Sequence[Setting]) -> dict[Setting, float]:
+def _costs(pair: ModelPair, heads: Mapping[str, HeadProtocol], settings: Sequence[Setting]) -> dict[Setting, float]:
     """TFLOP per image of every setting and of both models at their own steps."""
     steps = sorted({one.steps for one in settings if one.model == "baseline"})
     table = pair_cost(pair, baseline_steps=steps or (pair.baseline.steps,))
@@ -214,7 +215,7 @@ class _Run:
     def __init__(
         self,
         painters: Mapping[str, Painter],
-        heads: Mapping[str, ProofHead],
+        heads: Mapping[str, HeadProtocol],
         prompts: list[str],
         seeds: list[int],
         batch_size: int,

@@ -14,14 +14,14 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from topcoat.errors import UsageError
 from topcoat.generators.vae import VaeEncoder
 from topcoat.heads.latent_unet import LatentUNet, LatentUNetConfig
-from topcoat.heads.nafnet import NAFNet, NAFNetConfig
-from topcoat.heads.network import HeadConfig
-from topcoat.heads.unet import UNet, UNetConfig
+from topcoat.heads.nafnet import NAFNetConfig
+from topcoat.heads.network import HeadConfig, ImageNetwork
+from topcoat.heads.unet import UNetConfig
 from topcoat.images import crop_to, pad_to_multiple
 
 
@@ -31,9 +31,14 @@ class RefinerConfig(HeadConfig):
     Of the default 0.99 M parameters are trained; the 1.00 M of the head that paints and both halves of the VAE are not.
     """
 
-    kind: Literal["refiner"] = "refiner"  # pyright: ignore[reportIncompatibleVariableOverride] - it is frozen
+    kind: Literal["refiner"] = "refiner"
     painter: Annotated[UNetConfig | NAFNetConfig, Field(discriminator="kind")] = UNetConfig()
     latent: LatentUNetConfig = LatentUNetConfig()
+
+    @property
+    def latent_part(self) -> LatentUNetConfig:
+        """What changes the latents."""
+        return self.latent
 
     @property
     def size_multiple(self) -> int:
@@ -45,8 +50,12 @@ class RefinerConfig(HeadConfig):
         """What the painter needs, in whole latents."""
         return -(-self.painter.smallest_px // self.size_multiple) * self.size_multiple
 
+    def build(self) -> Refiner:
+        """See `HeadConfig.build`."""
+        return Refiner(self)
 
-class Refiner(nn.Module):
+
+class Refiner(ImageNetwork):
     """Maps images ``(N, 3, H, W)`` in [0, 1] to the change to add to them, of the same shape and without bounds.
 
     H and W are multiples of ``config.size_multiple``. Strength 0 is the image itself, not the VAE's idea of it.
@@ -59,9 +68,14 @@ class Refiner(nn.Module):
                 "this refiner does not say which VAE it works with; train it with that VAE, or give head.latent.vae"
             )
         self.config = config
-        self.painter = UNet(config.painter) if isinstance(config.painter, UNetConfig) else NAFNet(config.painter)
+        self.painter = config.painter.build()
         self.encoder = VaeEncoder(config.latent.vae)
         self.latent = LatentUNet(config.latent)
+
+    @property
+    def latent_part(self) -> LatentUNet:
+        """What changes the latents, and decodes them."""
+        return self.latent
 
     def forward(self, images: Tensor) -> Tensor:
         """The change to add to ``images`` ``(N, 3, H, W)``, of the same shape."""
@@ -71,17 +85,3 @@ class Refiner(nn.Module):
         """The latents ``(N, C, H / scale, W / scale)`` of what the painter makes of ``images``; these are changed."""
         padded, size = pad_to_multiple(images, self.config.painter.size_multiple)
         return self.encoder((images + crop_to(self.painter(padded), size)).clamp(0, 1))
-
-
-def latent_config(head: HeadConfig) -> LatentUNetConfig | None:
-    """The settings of what changes latents in a head; None for a head that does not."""
-    if isinstance(head, RefinerConfig):
-        return head.latent
-    return head if isinstance(head, LatentUNetConfig) else None
-
-
-def latent_part(network: nn.Module) -> LatentUNet:
-    """The network in a head that changes latents, and decodes them."""
-    part = network.latent if isinstance(network, Refiner) else network
-    assert isinstance(part, LatentUNet)
-    return part

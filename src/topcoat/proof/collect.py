@@ -10,8 +10,9 @@ from torch import Tensor
 
 from topcoat.cost import BASELINE_STEPS_BESIDE, Timing, summarise
 from topcoat.generators.base import Generator
-from topcoat.pipeline import move_beside, takes_latents
-from topcoat.proof.enhancing import Enhancer, ProofHead
+from topcoat.heads.head import HeadProtocol
+from topcoat.pipeline import move_to_generator
+from topcoat.proof.enhancing import Enhancer
 from topcoat.proof.painter import Painter
 from topcoat.proof.store import Shard, ShardStore
 
@@ -45,7 +46,7 @@ class Collected:
 def collect(
     distilled: Generator,
     baseline: Generator,
-    head: ProofHead,
+    head: HeadProtocol,
     prompts: Sequence[str],
     seeds: Sequence[int],
     *,
@@ -58,8 +59,8 @@ def collect(
     The head is moved to the device of the distilled model. Stages are warmed up first on a batch of full size; times
     are those of full batches alone.
     """
-    move_beside(head, distilled)
-    total = _total(len(prompts), batch_size, baseline, latents=takes_latents(head))
+    move_to_generator(head, distilled)
+    total = _total(len(prompts), batch_size, baseline, latents=head.input == "latent")
     run = _Run(distilled, baseline, head, batch_size, store, on_progress, total)
     for start in range(0, len(prompts), batch_size):
         stop = start + batch_size
@@ -79,7 +80,7 @@ class _Run:
         self,
         distilled: Generator,
         baseline: Generator,
-        head: ProofHead,
+        head: HeadProtocol,
         batch_size: int,
         store: ShardStore,
         on_progress: Progress | None,

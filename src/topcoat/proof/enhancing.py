@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from torch import Tensor
 
 from topcoat.cost import timed
-from topcoat.cost.flops import HeadLike
-from topcoat.pipeline import Movable, takes_latents
+from topcoat.heads.head import HeadProtocol
 from topcoat.proof.painter import Painter
 from topcoat.proof.store import Shard, to_bytes, to_floats
-
-
-class ProofHead(HeadLike, Movable, Protocol):
-    """What a proof asks of a head; `topcoat.heads.Head` is one."""
-
-    @property
-    def digest(self) -> str:
-        """Changes with any weight."""
-        ...
-
-    def __call__(self, images: Tensor, /, strength: float = 1.0) -> Tensor:
-        """Enhanced images ``(N, 3, H, W)`` in [0, 1], on the device that ``images`` (or latents) came from."""
-        ...
 
 
 class Enhancer:
@@ -33,9 +17,9 @@ class Enhancer:
     what takes long, and a head is what changes.
     """
 
-    def __init__(self, head: ProofHead) -> None:
+    def __init__(self, head: HeadProtocol) -> None:
         self._head = head
-        self.takes_latents = takes_latents(head)
+        self.takes_latents = head.input == "latent"
         self._warm = False
 
     def given(

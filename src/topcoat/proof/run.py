@@ -22,6 +22,7 @@ from topcoat.files import atomic_path, write_json
 from topcoat.generators.base import Generator, ModelPair, check_request
 from topcoat.generators.diffusers import load_pair
 from topcoat.generators.presets import model_pair
+from topcoat.heads.head import HeadProtocol
 from topcoat.metrics.controls import ColourMatrix, UnsharpMask, fit_colour, fit_unsharp
 from topcoat.metrics.embed import Embeddings, FeatureNetLike, embed
 from topcoat.metrics.gap import GapClosed, extrapolated_gap, gap_closed
@@ -31,7 +32,6 @@ from topcoat.metrics.record import FeatureRecord
 from topcoat.pairs.manifest import pair_identity, versions
 from topcoat.prompts import Prompt, as_prompts
 from topcoat.proof.collect import FLOOR_SEED_OFFSET, Collected, Progress, collect
-from topcoat.proof.enhancing import ProofHead
 from topcoat.proof.record import CONTROLS, Distances, ExtrapolatedGap, PerImage, Proof, Saving, Share, Steps
 from topcoat.proof.report import Evidence, write_report
 from topcoat.proof.store import ShardStore, to_bytes, to_floats
@@ -45,7 +45,7 @@ FEATURE_BATCH = 32
 
 def prove(
     pair: ModelPair | str,
-    head: ProofHead,
+    head: HeadProtocol,
     prompts: Sequence[str | Prompt],
     seeds: Sequence[int],
     *,
@@ -146,7 +146,7 @@ def _controlled(control: UnsharpMask | ColourMatrix, images: Tensor) -> Tensor:
 
 def _proof(
     pair: ModelPair,
-    head: ProofHead,
+    head: HeadProtocol,
     images: Collected,
     judged: Judged,
     table: CostTable,
@@ -192,7 +192,7 @@ def _proof(
 
 def _settings(
     pair: ModelPair,
-    head: ProofHead,
+    head: HeadProtocol,
     images: Collected,
     judged: Judged,
     table: CostTable,

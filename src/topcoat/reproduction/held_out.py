@@ -11,9 +11,10 @@ from torch import Tensor
 
 from topcoat.cost import BASELINE_STEPS_BESIDE, Timing, summarise
 from topcoat.generators.base import Generator
-from topcoat.pipeline import move_beside
+from topcoat.heads.head import HeadProtocol
+from topcoat.pipeline import move_to_generator
 from topcoat.proof.collect import FLOOR_SEED_OFFSET, TIMED_BATCHES_BESIDE
-from topcoat.proof.enhancing import Enhancer, ProofHead
+from topcoat.proof.enhancing import Enhancer
 from topcoat.proof.painter import Painter
 from topcoat.proof.store import Shard, ShardStore, to_floats
 
@@ -75,9 +76,9 @@ class HeldOut:
         for start in range(0, len(self), self._size):
             yield to_floats(self._shard(stage, start).images)
 
-    def enhanced(self, head: ProofHead, seconds: list[float] | None = None) -> Iterator[Tensor]:
+    def enhanced(self, head: HeadProtocol, seconds: list[float] | None = None) -> Iterator[Tensor]:
         """The head's images batch by batch, uint8; its seconds per image of full batches are added to ``seconds``."""
-        move_beside(head, self._distilled.generator)
+        move_to_generator(head, self._distilled.generator)
         enhancer = Enhancer(head)
         for start in range(0, len(self), self._size):
             made = enhancer.enhance(self._shard("latents" if enhancer.takes_latents else "distilled", start))

@@ -15,7 +15,7 @@ from topcoat.config import StrictModel
 from topcoat.cost import hardware, summarise
 from topcoat.errors import UsageError
 from topcoat.generators.base import ModelPair
-from topcoat.heads.base import Head
+from topcoat.heads.head import Head
 from topcoat.metrics.c2st import MOST_IMAGES, TwoSample, two_sample
 from topcoat.metrics.embed import FeatureNetLike
 from topcoat.metrics.evaluate import evaluate

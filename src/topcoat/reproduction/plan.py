@@ -10,9 +10,7 @@ from topcoat.cost import BASELINE_STEPS_BESIDE, pair_cost
 from topcoat.cost.ownership import TRAINING_PASSES
 from topcoat.cost.table import DECODE_ROW
 from topcoat.generators.base import ModelPair
-from topcoat.heads.descriptor import describe
 from topcoat.heads.latent_unet import change_flops
-from topcoat.heads.refiner import latent_config
 from topcoat.proof.collect import TIMED_BATCHES_BESIDE
 from topcoat.training.config import TrainConfig
 
@@ -65,13 +63,13 @@ def plan_study(
     ]
     for run in runs:
         config = run.config
-        parameters = describe(config.head).parameters
-        words = f"{config.images:,} images seen, {config.head.kind} of {parameters:,} parameters"
+        parameters = config.head.parameters()
+        words = f"{config.images:,} images seen, {config.head.name()} of {parameters:,} parameters"
         stages.append(PlannedStage(f"train {run.name}", words, config.images * training_tflop(config, pair)))
     painted = held_out * (table.distilled.tflop + 2 * table.baseline.tflop + latents * undecoded) + timed * beside
     stages.append(PlannedStage("paint", f"{held_out:,} held-out subjects, the baseline twice", painted))
     for run in runs:
-        each = describe(run.config.head).flops(width, height) / TERA
+        each = run.config.head.flops(width, height) / TERA
         stages.append(PlannedStage(f"evaluate {run.name}", f"{held_out:,} subjects", held_out * each))
     stages.append(PlannedStage("report", "table, page and contact sheets", 0.0))
     return stages
@@ -88,9 +86,9 @@ def training_tflop(config: TrainConfig, pair: ModelPair) -> float:
     passes = 1
     if config.cycle is not None:  # there and back, and each again for the cycle and for the identity
         passes = 2 + 2 * (config.cycle.cycle > 0) + 2 * (config.cycle.identity > 0)
-    changed = latent_config(config.head)
+    changed = config.head.latent_part
     if config.latent is not None and changed is not None:
         change = change_flops(changed, width, height)
-        decoding = describe(changed).flops(width, height) - change if config.latent.transport else 0
+        decoding = changed.flops(width, height) - change if config.latent.transport else 0
         return (TRAINING_PASSES * (change + decoding) + decoding) / TERA
-    return TRAINING_PASSES * passes * describe(config.head).flops(width, height) / TERA
+    return TRAINING_PASSES * passes * config.head.flops(width, height) / TERA

@@ -14,7 +14,7 @@ from topcoat.charts import Bar, bars
 from topcoat.contact import contact_sheet
 from topcoat.cost import count_steps
 from topcoat.files import atomic_path, write_json, write_text
-from topcoat.heads.base import Head
+from topcoat.heads.head import Head
 from topcoat.proof.record import percent, saving_words
 from topcoat.proof.store import to_floats
 from topcoat.reproduction.held_out import HeldOut, first_images

@@ -9,9 +9,8 @@ from topcoat.config import StrictModel
 from topcoat.cost import components_of
 from topcoat.errors import UsageError
 from topcoat.generators.base import ModelPair
-from topcoat.heads.cyclegan import ResNetSettings
 from topcoat.heads.network import LatentHeadConfig
-from topcoat.heads.refiner import latent_config
+from topcoat.heads.resnet import ResNetSettings
 from topcoat.reproduction.plan import training_tflop
 from topcoat.training import RUNS, TrainConfig, run_config, with_settings
 from topcoat.training.start import fitted
@@ -83,7 +82,7 @@ def study_runs(
             changes |= _narrower(config, train_images)
             tflop = training_tflop(config, pair)
             reasons.append(f"no GPU, and at the paper's size training takes {tflop:.2g} TFLOP for each image seen")
-        latent = latent_config(head)
+        latent = head.latent_part
         if latent is not None and latent.vae is None:
             config = fitted(config, components_of(pair.distilled).configs["vae"])
         elif named and isinstance(head, LatentHeadConfig):

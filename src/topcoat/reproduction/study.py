@@ -18,8 +18,7 @@ from topcoat.features import load_feature_net
 from topcoat.generators.base import Generator, ModelPair, check_request
 from topcoat.generators.diffusers import load_pair
 from topcoat.generators.vae import load_vae
-from topcoat.heads.base import Head
-from topcoat.heads.refiner import latent_config
+from topcoat.heads.head import Head
 from topcoat.metrics.embed import FeatureNetLike
 from topcoat.pairs.build import build_pairs
 from topcoat.pairs.dataset import PairDataset
@@ -176,7 +175,7 @@ class Reproduction:
     def _train(self, run: StudyRun, progress: Progress) -> StageResult:
         if self._dataset is not None:
             start, teacher = (self._head_of(name) for name in (run.config.starts_from, run.config.teacher))
-            vae = load_vae(self.pair.distilled) if latent_config(run.config.head) is not None else None
+            vae = load_vae(self.pair.distilled) if run.config.head.latent_part is not None else None
             steps = train(
                 run.config,
                 self._dataset,
@@ -293,15 +292,15 @@ class Reproduction:
         slow, beside = (self._seconds[stage].median_seconds for stage in ("baseline", "beside"))
         return HeadResult(
             run=run.name,
-            kind=head.descriptor.name,
-            takes=head.descriptor.takes,
+            kind=head.kind,
+            takes=head.input,
             images_seen=head.facts["images_seen"],
             starts_from=run.config.starts_from,
             teacher=run.config.teacher,
             changed=run.changed,
             reason=run.reason,
             digest=head.digest,
-            parameters=head.descriptor.parameters,
+            parameters=head.parameters,
             judged=measured.judged,
             head_tflop=table.head_tflop,
             pipeline_tflop=table.enhanced.tflop,

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from topcoat.config import StrictModel
-from topcoat.heads.registry import AnyHeadConfig
+from topcoat.heads.kinds import AnyHeadConfig
 from topcoat.heads.unet import UNetConfig
 from topcoat.training.discriminator import SMALLEST_PX_70, DiscriminatorConfig
 from topcoat.training.losses import GradientKind
@@ -155,7 +155,7 @@ class TrainConfig(StrictModel):
     @property
     def takes_latents(self) -> bool:
         """Whether the head decodes latents."""
-        return self.head.takes == "latent"
+        return self.head.input == "latent"
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> TrainConfig:
@@ -166,9 +166,9 @@ class TrainConfig(StrictModel):
             raise ValueError("latent compares latents, losses and cycle compare images; leave the others out")
         if self.latent is not None and not self.latent.l1:
             raise ValueError("l1 of latent is 0, which is all that ties an output to its own image; give it above 0")
-        if self.latent is not None and self.head.kind not in ("latent-unet", "refiner"):
-            raise ValueError(f"latent trains heads that change latents, not {self.head.kind}; use losses instead")
-        if self.latent is None and self.head.kind == "refiner":
+        if self.latent is not None and self.head.name() not in ("latent-unet", "refiner"):
+            raise ValueError(f"latent trains heads that change latents, not {self.head.name()}; use losses instead")
+        if self.latent is None and self.head.name() == "refiner":
             raise ValueError("a refiner is trained on latents alone; give latent in place of losses and cycle")
         if self.cycle is not None and any(weights.values()):
             raise ValueError("losses are for paired training and cycle is for unpaired; leave one of them out")
@@ -182,10 +182,10 @@ class TrainConfig(StrictModel):
     def _latents_are_paired(self) -> TrainConfig:
         if self.takes_latents and self.cycle is not None:
             raise ValueError(
-                f"the head {self.head.kind} decodes latents, which cycle cannot train; give losses instead"
+                f"the head {self.head.name()} decodes latents, which cycle cannot train; give losses instead"
             )
         if (self.takes_latents or self.latent is not None) and self.flip:
-            raise ValueError(f"the head {self.head.kind} works on latents, which do not mirror; set flip to false")
+            raise ValueError(f"the head {self.head.name()} works on latents, which do not mirror; set flip to false")
         return self
 
     @model_validator(mode="after")

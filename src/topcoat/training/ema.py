@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +21,14 @@ def ema_decay(images_seen: int, step_images: int, halflife_images: float) -> flo
     return 0.5 ** (step_images / max(halflife, 1e-8))
 
 
-class Ema:
+N = TypeVar("N", bound=nn.Module)
+
+
+class Ema(Generic[N]):
     """Keeps ``network``, a frozen copy whose weights trail those of the trained network."""
 
-    def __init__(self, network: nn.Module) -> None:
-        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+    def __init__(self, network: N) -> None:
+        self.network: N = copy.deepcopy(network).eval().requires_grad_(False)
 
     @torch.no_grad()
     def update(self, network: nn.Module, decay: float) -> None:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from topcoat.errors import DataError, TopcoatError
 from topcoat.files import atomic_path, read_json, write_json, write_text
-from topcoat.heads.base import Head
+from topcoat.heads.head import Head
 from topcoat.training.config import TrainConfig
 from topcoat.training.records import TrainRecord
 from topcoat.training.trainer import Trainer

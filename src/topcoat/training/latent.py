@@ -14,8 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from topcoat.heads.base import Head
-from topcoat.heads.refiner import latent_part
+from topcoat.heads.head import Head
 from topcoat.training import losses
 from topcoat.training.adversarial import discriminator_loss, generator_loss
 from topcoat.training.batches import Batch
@@ -59,7 +58,9 @@ class LatentTrainer:
     ) -> None:
         self._config, self._weights, self._features, self._processes = config, weights, features, processes
         self._network = copy.deepcopy(start.network).requires_grad_(False)
-        self._part = latent_part(self._network)
+        part = self._network.latent_part
+        assert part is not None
+        self._part = part
         self._part.change.requires_grad_(True)
         self._learners = {"head": new_learner(self._network, config, processes)}
         self._ema = Ema(self._network)

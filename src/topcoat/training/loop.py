@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from topcoat.config import parse_config
 from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.generators.vae import Vae
-from topcoat.heads.base import Head
+from topcoat.heads.head import Head
 from topcoat.heads.network import LatentHeadConfig, channels_last
-from topcoat.heads.refiner import Refiner, latent_config
+from topcoat.heads.refiner import Refiner
 from topcoat.training.batches import PairBatches, PairBytes, PairSource, UnpairedBatches
 from topcoat.training.config import TrainConfig
 from topcoat.training.folder import Progress, RunFolder
@@ -93,7 +93,7 @@ def train(
         )
     config, start = starting_point(config, init_from, vae)
     net = _feature_net(features)
-    latents = config.head if isinstance(config.head, LatentHeadConfig) else latent_config(config.head)
+    latents = config.head if isinstance(config.head, LatentHeadConfig) else config.head.latent_part
     identity = {
         "config": config.identity(),
         "dataset_digest": dataset.digest,

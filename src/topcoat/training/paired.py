@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from topcoat.heads.base import Head
-from topcoat.heads.registry import build_network
+from topcoat.heads.head import Head
 from topcoat.training import losses
 from topcoat.training.adversarial import discriminator_loss, feature_matching_loss, generator_loss, r1_penalty
 from topcoat.training.batches import Batch
@@ -47,7 +46,7 @@ class PairedTrainer:
         self._critic = config.discriminator
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            network = build_network(config.head)
+            network = config.head.build()
             discriminator = None
             if config.losses.adversarial > 0:
                 discriminator = build_discriminator(self._critic, features, processes.device)
@@ -55,7 +54,7 @@ class PairedTrainer:
             network.load_state_dict(start.network.state_dict())
         self._learners = {"head": new_learner(network, config, processes)}
         self._head = self._learners["head"]
-        self._ema = Ema(self._head.network)
+        self._ema = Ema(network)
         self._discriminator: nn.Module | None = None
         if discriminator is not None:
             self._learners["discriminator"] = new_learner(discriminator, config, processes)

@@ -8,11 +8,10 @@ from typing import Any
 
 from topcoat.config import SUFFIXES, load_config, parse_config
 from topcoat.errors import UsageError
-from topcoat.heads.cyclegan import CycleGANConfig
 from topcoat.heads.decoder import DecoderConfig
-from topcoat.heads.esa_cyclegan import ESACycleGANConfig
 from topcoat.heads.latent_unet import LatentUNetConfig
 from topcoat.heads.refiner import RefinerConfig
+from topcoat.heads.resnet import CycleGANConfig, ESACycleGANConfig
 from topcoat.heads.unet import UNetConfig
 from topcoat.training.config import CycleConfig, LatentConfig, LossWeights, TrainConfig
 from topcoat.training.discriminator import DiscriminatorConfig
@@ -178,7 +177,7 @@ def finish_decoder() -> TrainConfig:
 def _finish(first: TrainConfig, learning_rate: float) -> TrainConfig:
     return first.model_copy(
         update={
-            "name": f"finish-{first.head.kind}",
+            "name": f"finish-{first.head.name()}",
             "starts_from": first.name,
             "losses": first.losses.model_copy(update={"transport": 10.0, "spectrum": 0.2}),
             "images": 20_000,

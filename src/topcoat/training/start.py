@@ -9,10 +9,9 @@ import torch
 
 from topcoat.errors import UsageError
 from topcoat.generators.vae import Vae, VaeDecoder
-from topcoat.heads.base import Head
+from topcoat.heads.head import Head
 from topcoat.heads.latent_unet import LatentUNetConfig
-from topcoat.heads.refiner import Refiner, RefinerConfig, latent_config, latent_part
-from topcoat.heads.registry import build_network
+from topcoat.heads.refiner import Refiner, RefinerConfig
 from topcoat.training.config import TrainConfig
 
 
@@ -45,17 +44,17 @@ def starting_point(config: TrainConfig, init_from: Head | None, vae: Vae | None)
             f"the run {config.name} goes on from a head of {config.starts_from}; train that first and give its folder "
             "(--init-from, or init_from in Python)"
         )
-    changed = latent_config(config.head)
+    changed = config.head.latent_part
     if changed is not None:
         if init_from is None and vae is None:
             raise UsageError(
-                f"the head {config.head.kind} decodes with the distilled model's own VAE; give it (--pair, or vae in "
+                f"the head {config.head.name()} decodes with the distilled model's own VAE; give it (--pair, or vae in "
                 "Python)"
             )
-        goes_on = init_from is not None and latent_config(init_from.config) is not None
-        if init_from is not None and goes_on and changed.vae is None:
-            config = with_vae(config, latent_part(init_from.network).decoder)
-        elif not goes_on and vae is not None:
+        part = None if init_from is None else init_from.network.latent_part
+        if part is not None and changed.vae is None:
+            config = with_vae(config, part.decoder)
+        elif part is None and vae is not None:
             config = with_vae(config, vae.decoder)
         head = config.head
         if isinstance(head, RefinerConfig):
@@ -64,7 +63,7 @@ def starting_point(config: TrainConfig, init_from: Head | None, vae: Vae | None)
             init_from = _undecided(config, vae)
     if init_from is not None and init_from.config != config.head:
         raise UsageError(
-            f"the head to start from is a {init_from.config.kind} of other settings than the run's {config.head.kind}; "
+            f"the head to start from is a {init_from.kind} of other settings than the run's {config.head.name()}; "
             "give the run the settings in that head's config.json"
         )
     return config, init_from
@@ -74,8 +73,10 @@ def _undecided(config: TrainConfig, vae: Vae) -> Head:
     """A head that changes no latents yet."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        network = build_network(config.head)
-    latent_part(network).decoder.load_state_dict(vae.decoder.state_dict())
+        network = config.head.build()
+    part = network.latent_part
+    assert part is not None
+    part.decoder.load_state_dict(vae.decoder.state_dict())
     return Head(network, config.head)
 
 
@@ -90,7 +91,7 @@ def _with_painter(config: TrainConfig, head: RefinerConfig, init_from: Head | No
         return init_from
     if init_from.config != head.painter:
         raise UsageError(
-            f"the head to start from is a {init_from.config.kind} of other settings than the run's head.painter; give "
+            f"the head to start from is a {init_from.kind} of other settings than the run's head.painter; give "
             "head.painter the settings in that head's config.json"
         )
     start = _undecided(config, vae)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from topcoat.heads.base import Head
+from topcoat.heads.head import Head
 from topcoat.heads.network import LatentHeadConfig
 from topcoat.training.batches import ChangedPairs, ImagePair, PairSource, latents_of
 

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from topcoat.heads.base import Head
+from topcoat.heads.head import Head
 from topcoat.training.batches import Batch
 from topcoat.training.config import TrainConfig
 from topcoat.training.ema import Ema, ema_decay

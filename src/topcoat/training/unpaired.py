@@ -13,8 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from topcoat.heads.base import Head
-from topcoat.heads.registry import build_network
+from topcoat.heads.head import Head
 from topcoat.training.adversarial import lsgan_discriminator_loss, lsgan_generator_loss
 from topcoat.training.batches import Batch
 from topcoat.training.config import CycleConfig, TrainConfig
@@ -44,17 +43,18 @@ class CycleTrainer:
         self._processes = processes
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            generators = nn.ModuleDict({"forth": build_network(config.head), "back": build_network(config.head)})
+            forth, back = config.head.build(), config.head.build()
+            generators = nn.ModuleDict({"forth": forth, "back": back})
             judges = nn.ModuleDict({name: PatchGAN70(cycle.discriminator_channels) for name in ("forth", "back")})
         if start is not None:
-            generators["forth"].load_state_dict(start.network.state_dict())
+            forth.load_state_dict(start.network.state_dict())
         self._learners = {
             "generators": new_learner(generators, config, processes),
             "discriminators": new_learner(judges, config, processes),
         }
-        self._forth, self._back = generators["forth"], generators["back"]
+        self._forth, self._back = forth, back
         self._judges = judges
-        self._ema = Ema(self._forth)
+        self._ema = Ema(forth)
         self._pools = {
             name: ImagePool(cycle.pool_images, config.seed, stream) for name, stream in _POOL_STREAMS.items()
         }

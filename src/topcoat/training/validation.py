@@ -11,7 +11,7 @@ from torch import Tensor
 
 from topcoat.contact import contact_sheet
 from topcoat.files import atomic_path
-from topcoat.heads.base import Head
+from topcoat.heads.head import Head
 from topcoat.heads.network import HeadConfig, LatentHeadConfig
 from topcoat.metrics.frechet import GaussianStatistics, frechet_distance
 from topcoat.training.batches import Batch, PairSource, latents_of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from torch.nn import functional
 from topcoat.errors import DataError, UsageError
 from topcoat.features import FeatureNet
 from topcoat.features.net import Features
+from topcoat.gates import GateRules, Gates, calibrate_gates, discriminant, rules_of, write_gates
 from topcoat.heads import Head, UNet, UNetConfig
-from topcoat.heads.gates import GateRules, Gates, calibrate_gates, discriminant, read_gates, write_gates
 
 
 class MeanColour:
@@ -94,12 +95,18 @@ def _pairs(count: int) -> list[tuple[Tensor, Tensor]]:
     return list(zip(x.split(16), y.split(16), strict=True))
 
 
+def saved_head(folder: Path, gates: Mapping[str, Any] | None = None) -> None:
+    config = UNetConfig(channels=(4, 8))
+    Head(UNet(config), config, gates=gates).save_pretrained(folder)
+
+
 def test_calibrated_rules_tell_the_baseline_from_the_distilled(tmp_path: Path) -> None:
     rules = calibrate_gates(_pairs(120), MeanColour(), dataset_digest="data")
     assert rules.pairs == 120 and rules.pairs_told_apart == 1.0 and rules.identity_floor > 0.99
-    assert read_gates(tmp_path) is None
+    saved_head(tmp_path)
+    assert rules_of(Head.from_pretrained(tmp_path)) is None
     write_gates(tmp_path, rules)
-    assert read_gates(tmp_path) == rules
+    assert rules_of(Head.from_pretrained(tmp_path)) == rules
 
 
 def test_rules_must_fit() -> None:
@@ -122,14 +129,14 @@ def test_rules_must_fit() -> None:
 
 
 def test_damaged_rules_are_one_sentence(tmp_path: Path) -> None:
+    saved_head(tmp_path)
     (tmp_path / "gates.json").write_text('{"format": "topcoat-gates", "pairs": 0}')
     with pytest.raises(DataError, match="calibrate the gates again"):
-        read_gates(tmp_path)
+        rules_of(Head.from_pretrained(tmp_path))
 
 
 def test_rules_travel_with_their_head(tmp_path: Path) -> None:
-    config = UNetConfig(channels=(4, 8))
-    Head(UNet(config), config, gates=RULES).save_pretrained(tmp_path)
-    assert Head.from_pretrained(tmp_path).gates == RULES
-    Head(UNet(config), config).save_pretrained(tmp_path)
+    saved_head(tmp_path, gates=RULES.model_dump(mode="json"))
+    assert rules_of(Head.from_pretrained(tmp_path)) == RULES
+    saved_head(tmp_path)
     assert Head.from_pretrained(tmp_path).gates is None

@@ -25,10 +25,11 @@ from torch import Tensor, nn
 
 from topcoat.config import StrictModel, parse_config
 from topcoat.errors import DataError, UsageError
+from topcoat.features import load_feature_net
 from topcoat.features.net import Features
-from topcoat.files import read_json, write_json
+from topcoat.files import write_json
+from topcoat.heads.head import GATES_NAME, Head
 
-GATES_NAME = "gates.json"
 WEAKER = (1.0, 0.75, 0.5, 0.25)
 """Shares of the asked strength that are tried, in this order; after the last one the distilled image stays."""
 FEWEST_PAIRS = 100
@@ -160,6 +161,32 @@ class Gates:
         return share, cosines, embeddings
 
 
+def gates_for(
+    head: Head | None, identity_floor: float | Literal["calibrated"] | None, never_worse: bool
+) -> Gates | None:
+    """The gates of a head, by its own calibration where that is asked for; None where neither rule is.
+
+    Raises `UsageError` for gates that cannot work: without a head whose strength can be lowered, or not calibrated.
+    """
+    if identity_floor is None and not never_worse:
+        return None
+    if head is None or not head.has_strength:
+        given = "none" if head is None else "one that decodes latents by itself"
+        raise UsageError(
+            f"gates weigh a head's result against the distilled image, and the head is {given}; leave the gates out, "
+            "or use a head that takes images"
+        )
+    rules = rules_of(head)
+    if identity_floor == "calibrated":
+        if rules is None:
+            raise UsageError(
+                "the head has no calibrated identity floor; run topcoat calibrate --data PAIRS --head HEAD, or give a "
+                "number such as 0.9"
+            )
+        identity_floor = rules.identity_floor
+    return Gates(load_feature_net("loss"), identity_floor=identity_floor, never_worse=never_worse, rules=rules)
+
+
 @torch.no_grad()
 def calibrate_gates(batches: Iterable[tuple[Tensor, Tensor]], net: GateNet, *, dataset_digest: str) -> GateRules:
     """Rules from batches of distilled and baseline images ``(N, 3, H, W)`` of the same subjects.
@@ -204,13 +231,12 @@ def discriminant(distilled: Tensor, baseline: Tensor) -> Tensor:
     return direction / length
 
 
-def read_gates(folder: Path) -> GateRules | None:
-    """The rules beside a head's weights, None where there are none; raises `DataError` for a damaged file."""
-    path = folder / GATES_NAME
-    if not path.exists():
+def rules_of(head: Head) -> GateRules | None:
+    """The rules that were calibrated for ``head``, None where there are none; raises `DataError` for damaged ones."""
+    if head.gates is None:
         return None
     try:
-        return parse_config(read_json(path), GateRules, source=str(path))
+        return parse_config(head.gates, GateRules, source=GATES_NAME)
     except UsageError as error:
         raise DataError(f"{error}; calibrate the gates again with topcoat calibrate") from None
 

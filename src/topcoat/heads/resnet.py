@@ -1,12 +1,16 @@
-"""CycleGAN's generator: the ResNet with instance normalisation (arXiv 1703.10593, appendix 7.2).
+"""CycleGAN's generator: the ResNet with instance normalisation (arXiv 1703.10593, appendix 7.2), also with ESA.
 
 The default is that of the authors' published code: 64 filters, 9 residual blocks, reflection padding, biases,
-instance normalisation without learned scales, 11.38 M parameters. It paints the whole image, not a change; here the
+instance normalisation without learned scales, 11.38 M parameters. It gives the whole image, not a change; here the
 change is that image minus the input, so that strength works as for every head. Two things to know of it:
 
 - The authors enlarge with transposed convolutions, which tend to leave a checkerboard. ``upsampling="resize"`` takes
   bilinear enlargement and a 3x3 convolution instead, with the same number of parameters.
 - Instance normalisation takes its statistics from the whole image, so a crop is not treated as the image is.
+
+ESA-CycleGAN has an ESA block at the end of every residual branch, before the skip is added. arXiv 2505.02255 names its
+third head so, "CycleGAN with Enhanced Spatial Attention", without a reference. Here that is the block of RFANet (CVPR
+2020). A method of 2022 with the same name (edge features and self-attention) is another one.
 """
 
 from __future__ import annotations
@@ -17,7 +21,8 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from topcoat.heads.network import HeadConfig
+from topcoat.heads.layers import ESA, ESA_SMALLEST_SIDE
+from topcoat.heads.network import HeadConfig, ImageNetwork
 
 Upsampling = Literal["transposed", "resize"]
 
@@ -38,15 +43,34 @@ class ResNetSettings(HeadConfig):
 class CycleGANConfig(ResNetSettings):
     """Shape of a `ResNetGenerator`; the default has 11.38 M parameters and 24.8 GFLOP per 128x128 image."""
 
-    kind: Literal["cyclegan"] = "cyclegan"  # pyright: ignore[reportIncompatibleVariableOverride] - it is frozen
+    kind: Literal["cyclegan"] = "cyclegan"
 
     @property
     def smallest_px(self) -> int:
-        """Reflection needs more than 1 place at a quarter of the size, and normalisation more than one value."""
+        """Reflection needs more than 1 position at a quarter of the size, and normalisation more than one value."""
         return 8
 
+    def build(self) -> ResNetGenerator:
+        """See `HeadConfig.build`."""
+        return ResNetGenerator(self)
 
-class ResNetGenerator(nn.Module):
+
+class ESACycleGANConfig(ResNetSettings):
+    """Shape of a `ResNetGenerator` with `ESA`; the default has 13.04 M parameters and 25.6 GFLOP per 128x128 image."""
+
+    kind: Literal["esa-cyclegan"] = "esa-cyclegan"
+
+    @property
+    def smallest_px(self) -> int:
+        """The ESA blocks work at a quarter of the size."""
+        return 4 * ESA_SMALLEST_SIDE
+
+    def build(self) -> ResNetGenerator:
+        """See `HeadConfig.build`."""
+        return ResNetGenerator(self, attention=ESA)
+
+
+class ResNetGenerator(ImageNetwork):
     """Maps images ``(N, 3, H, W)`` in [0, 1] to the change to add to them; H and W are multiples of 4.
 
     ``attention`` makes the module that ends every residual branch, from its number of channels.
@@ -79,7 +103,7 @@ class ResNetGenerator(nn.Module):
         return self.translate(images) - images
 
     def translate(self, images: Tensor) -> Tensor:
-        """The painted images ``(N, 3, H, W)`` in [0, 1]."""
+        """The generated images ``(N, 3, H, W)`` in [0, 1]."""
         return (self.layers(images * 2 - 1) + 1) / 2
 
 

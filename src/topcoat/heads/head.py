@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -19,51 +19,118 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from topcoat import hub
-from topcoat.embedded import HEAD_FOLDERS, MINI, EmbeddedHead
+from topcoat.embedded import DEFAULT_HEAD, EMBEDDED_HEADS, MINI
 from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.files import atomic_path, read_json, write_json, write_text
 from topcoat.heads.card import render_card
-from topcoat.heads.descriptor import HeadDescriptor
-from topcoat.heads.gates import GATES_NAME, GateRules, read_gates, write_gates
-from topcoat.heads.network import HeadConfig, LatentHeadConfig, channels_last
-from topcoat.heads.registry import build_network, parse_head_config
-from topcoat.images import check_images, crop_to, pad_to_multiple
+from topcoat.heads.kinds import parse_head_config
+from topcoat.heads.network import HeadConfig, Input, LatentHeadConfig, Network, channels_last
 
 FORMAT = "topcoat-head"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 CARD_NAME = "README.md"
+GATES_NAME = "gates.json"
 PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 MAX_STRENGTH = 2.0
 
 
+class HeadProtocol(Protocol):
+    """What callers ask of a head; `Head` is one."""
+
+    @property
+    def input(self) -> Input:
+        """Images, or latents in place of the VAE decoder."""
+        ...
+
+    @property
+    def has_strength(self) -> bool:
+        """Whether the change can be scaled, 0 being the distilled image."""
+        ...
+
+    @property
+    def latent_channels(self) -> int | None:
+        """Channels of the latents that it is given; None for images."""
+        ...
+
+    @property
+    def network(self) -> nn.Module:
+        """Called with what `input_shape` says, in batches."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Changes with any weight or setting."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        ...
+
+    def to(self, device: str | torch.device, /) -> object:
+        """Move it to ``device``."""
+        ...
+
+    def input_shape(self, width_px: int, height_px: int) -> tuple[int, int, int]:
+        """``(C, H, W)`` of what ``network`` is given for one image, padded."""
+        ...
+
+    def __call__(self, inputs: Tensor, /, strength: float = 1.0) -> Tensor:
+        """Enhanced images ``(N, 3, H, W)`` in [0, 1] on the device of ``inputs``."""
+        ...
+
+
 class Head:
-    """Enhances images, ``z = clamp(x + strength * network(x))``, or decodes latents, ``z = clamp(network(latents))``.
+    """Enhances images, ``z = clamp(x + strength * network(x))``, or decodes latents, as ``network.enhance`` says.
 
-    A head of latents whose change can be scaled is ``network(latents, strength)``.
-
-    ``network`` maps ``(N, 3, H, W)`` in [0, 1] to a change of the same shape, or latents to images, as ``config``
-    says, which is what it was built from. ``facts`` (JSON values) says how it was trained and goes into the model card.
+    ``config`` is what ``network`` was built from. ``facts`` (JSON values) says how it was trained and goes into the
+    model card. ``gates`` (JSON values) are the calibrated thresholds of `topcoat.gates`, where `topcoat calibrate` made
+    them for this head.
     """
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Network,
         config: HeadConfig,
         facts: Mapping[str, Any] | None = None,
-        gates: GateRules | None = None,
+        gates: Mapping[str, Any] | None = None,
     ) -> None:
-        self.network = channels_last(network.eval())
+        self.network: Network = network.eval()
+        channels_last(network)
         self.config = config
         self.facts: Mapping[str, Any] = dict(facts or {})
         self.gates = gates
-        """Calibrated thresholds of the gates, where `topcoat calibrate` made them for this head."""
 
     @property
-    def descriptor(self) -> HeadDescriptor:
-        """Kind, settings, input, size granularity, parameters and FLOP."""
-        return HeadDescriptor(self.config, sum(parameter.numel() for parameter in self.network.parameters()))
+    def kind(self) -> str:
+        """Its kind, as in `topcoat.heads.KINDS`."""
+        return self.config.name()
+
+    @property
+    def input(self) -> Input:
+        """Images, or latents in place of the VAE decoder."""
+        return self.config.input
+
+    @property
+    def has_strength(self) -> bool:
+        """Whether the change can be scaled, 0 being the distilled image."""
+        return self.config.has_strength
+
+    @property
+    def latent_channels(self) -> int | None:
+        """Channels of the latents that it is given; None for images."""
+        return self.config.latent_channels if isinstance(self.config, LatentHeadConfig) else None
+
+    @property
+    def parameters(self) -> int:
+        """How many the network has, frozen ones included."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+    def input_shape(self, width_px: int, height_px: int) -> tuple[int, int, int]:
+        """``(C, H, W)`` of what the network is given for one image, padded."""
+        return self.config.input_shape(width_px, height_px)
 
     @property
     def device(self) -> torch.device:
@@ -79,38 +146,24 @@ class Head:
     def __call__(self, inputs: Tensor, strength: float = 1.0) -> Tensor:
         """Enhance images ``(N, 3, H, W)``, RGB in [0, 1], of any height and width; or decode latents ``(N, C, h, w)``.
 
-        `descriptor` says which of the two a head takes. ``strength`` scales the change: 0 returns the images, 1 is what
+        `input` says which of the two a head is given. ``strength`` scales the change: 0 returns the images, 1 is what
         was trained, at most 2. The result is float32 ``(N, 3, H, W)`` in [0, 1] on the device that the inputs came
         from. Raises `UsageError` for inputs or a strength outside this, and for a strength other than 1 where
-        `descriptor` has none; `ModelError` if the result is not finite.
+        `has_strength` is False; `ModelError` if the result is not finite.
         """
         if not 0 <= strength <= MAX_STRENGTH:
             raise UsageError(f"strength is {strength}; give a number from 0 (no change) to {MAX_STRENGTH:g}")
-        if isinstance(self.config, LatentHeadConfig):
-            enhanced = self._decode(check_latents(inputs, self.config), strength)
-        else:
-            enhanced = self._enhance(check_images(inputs), strength)
-        if not bool(torch.isfinite(enhanced).all()):
-            raise ModelError("the head gave values that are not finite; its weights are damaged, load or train another")
-        return enhanced.contiguous().to(inputs.device)
-
-    def _enhance(self, images: Tensor, strength: float) -> Tensor:
-        pixels = images.to(self.device, torch.float32)
-        small = min(pixels.shape[-2:]) < self.config.smallest_px
-        padded, size = pad_to_multiple(pixels, self.config.smallest_px if small else self.config.size_multiple)
-        delta = crop_to(self.network(padded.contiguous(memory_format=torch.channels_last)), size)
-        return (pixels + strength * delta).clamp(0, 1)
-
-    def _decode(self, latents: Tensor, strength: float) -> Tensor:
-        latents = latents.to(self.device, torch.float32).contiguous(memory_format=torch.channels_last)
-        if self.config.has_strength:
-            return self.network(latents, strength).clamp(0, 1)
-        if strength != 1:
+        self.config.checked(inputs)
+        if strength != 1 and not self.has_strength:
             raise UsageError(
                 f"strength is {strength}, but this head decodes latents and has no distilled image to go back to; "
                 "leave strength at 1, or use a head that takes images"
             )
-        return self.network(latents).clamp(0, 1)
+        given = inputs.to(self.device, torch.float32).contiguous(memory_format=torch.channels_last)
+        enhanced = self.network.enhance(given, strength).clamp(0, 1)
+        if not bool(torch.isfinite(enhanced).all()):
+            raise ModelError("the head gave values that are not finite; its weights are damaged, load or train another")
+        return enhanced.contiguous().to(inputs.device)
 
     @property
     def digest(self) -> str:
@@ -137,9 +190,11 @@ class Head:
                 "facts": facts,
             },
         )
-        write_text(folder / CARD_NAME, render_card(self.descriptor, digest=self.digest, facts=facts))
+        write_text(
+            folder / CARD_NAME, render_card(self.config, parameters=self.parameters, digest=self.digest, facts=facts)
+        )
         if self.gates is not None:
-            write_gates(folder, self.gates)
+            write_json(folder / GATES_NAME, self.gates)
         else:  # those of another head that lay here before
             (folder / GATES_NAME).unlink(missing_ok=True)
 
@@ -166,42 +221,27 @@ class Head:
             folder = hub.download(str(folder_or_id), files, what="the head", revision=revision)
         config, facts = _read_config(folder)
         with torch.random.fork_rng(devices=[]):  # the fresh weights are replaced: leave the caller's generator alone
-            network = build_network(config)
+            network = config.build()
         _load_weights(network, folder)
-        return cls(network, config, facts, read_gates(folder))
+        gates = folder / GATES_NAME
+        return cls(network, config, facts, read_json(gates) if gates.exists() else None)
 
     @classmethod
-    def default(cls, which: EmbeddedHead = "image") -> Head:
-        """One of the mini pair's embedded heads: by default that which takes images.
-
-        Raises `DataError` if the installation lacks it.
-        """
-        folder = MINI / HEAD_FOLDERS[which]
+    def load(cls, name: str | Path) -> Head:
+        """An embedded head by its name in `topcoat.embedded.EMBEDDED_HEADS`, or else as `from_pretrained`."""
+        if str(name) not in EMBEDDED_HEADS:
+            return cls.from_pretrained(name)
+        folder = MINI / EMBEDDED_HEADS[str(name)]
         if not (folder / WEIGHTS_NAME).is_file():
             raise DataError(
                 f"this installation lacks the embedded {folder.name}; reinstall topcoat or name a head folder"
             )
         return cls.from_pretrained(folder)
 
-
-def check_latents(latents: Tensor, config: LatentHeadConfig) -> Tensor:
-    """Return ``latents`` unchanged if they are finite floats ``(N, C, h, w)`` with the channels that the head takes.
-
-    Raises `UsageError` saying what they are instead.
-    """
-    wanted = f"(N, {config.latent_channels}, h, w)"
-    if not isinstance(latents, Tensor) or not latents.is_floating_point():
-        kind = latents.dtype if isinstance(latents, Tensor) else type(latents).__name__
-        raise UsageError(f"this head decodes latents, not {kind}; give floats {wanted}")
-    shape = tuple(latents.shape)
-    if len(shape) != 4 or 0 in shape:
-        raise UsageError(f"this head decodes latents, but was given the shape {shape}; give {wanted}")
-    if shape[1] != config.latent_channels:
-        hint = "; these may be images, use a head that takes them" if shape[1] == 3 else ""
-        raise UsageError(f"this head decodes latents of {config.latent_channels} channels, not {shape[1]}{hint}")
-    if not bool(torch.isfinite(latents).all()):
-        raise UsageError("the latents hold NaN or infinite values; give finite ones, as the denoiser leaves them")
-    return latents
+    @classmethod
+    def default(cls) -> Head:
+        """The mini pair's embedded head that changes images. Raises `DataError` if the installation lacks it."""
+        return cls.load(DEFAULT_HEAD)
 
 
 def _read_config(folder: Path) -> tuple[HeadConfig, Mapping[str, Any]]:
@@ -213,9 +253,9 @@ def _read_config(folder: Path) -> tuple[HeadConfig, Mapping[str, Any]]:
     if not isinstance(data, dict) or data.get("format") != FORMAT or not isinstance(data.get("head"), dict):
         raise DataError(f"{path} does not describe a topcoat head; give a folder that topcoat train wrote")
     if data.get("format_version") != FORMAT_VERSION:
-        found = data.get("format_version")
         raise DataError(
-            f"{path} has format version {found}, this topcoat reads {FORMAT_VERSION}; use the version that wrote it"
+            f"{path} has format version {data.get('format_version')}, this topcoat reads {FORMAT_VERSION}; use the "
+            "topcoat that wrote it, or train the head again"
         )
     try:
         config = parse_head_config(data["head"], source=str(path))
@@ -234,10 +274,10 @@ def _load_weights(network: nn.Module, folder: Path) -> None:
         weights = load_file(path)
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path} is damaged or not a safetensors file ({error}); fetch or train it again") from error
-    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in weights.items()}
-    if wanted != found:
-        odd = sorted(set(wanted.items()) ^ set(found.items()))[0][0]
+    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    given = {name: tuple(value.shape) for name, value in weights.items()}
+    if expected != given:
+        odd = sorted(set(expected.items()) ^ set(given.items()))[0][0]
         raise DataError(
             f"{path} does not fit its {CONFIG_NAME} (see {odd}); the two files are of different heads, fetch both again"
         )

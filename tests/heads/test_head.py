@@ -10,9 +10,10 @@ from safetensors.torch import load_file, save_file
 
 from tests.heads.vaes import settings_of
 from topcoat.errors import DataError, ModelError, UsageError
-from topcoat.heads import KINDS, Head, UNet, UNetConfig, build_network
-from topcoat.heads import base as heads_base
-from topcoat.heads.registry import parse_head_config
+from topcoat.heads import KINDS, Head, UNet, UNetConfig
+from topcoat.heads import head as heads_head
+from topcoat.heads.kinds import parse_head_config
+from topcoat.heads.network import Network
 
 CONFIG = UNetConfig(channels=(4, 8))
 
@@ -90,12 +91,12 @@ def test_results_that_are_not_finite_are_an_error():
         head(torch.rand(1, 3, 16, 16))
 
 
-def test_descriptor_and_digest():
+def test_facts_and_digest():
     head = make_head(seed=1)
-    assert head.descriptor.name == "unet"
-    assert head.descriptor.takes == "image"
-    assert head.descriptor.size_multiple == 4
-    assert head.descriptor.parameters == sum(weight.numel() for weight in head.network.parameters())
+    assert head.kind == "unet"
+    assert head.input == "image"
+    assert head.config.size_multiple == 4
+    assert head.parameters == sum(weight.numel() for weight in head.network.parameters())
     assert head.digest == make_head(seed=1).digest != make_head(seed=2).digest
     assert head.device == torch.device("cpu")
     assert head.to("cpu") is head
@@ -232,22 +233,22 @@ def test_repository_is_fetched_without_pickles(tmp_path: Path, monkeypatch: pyte
 
 
 def test_embedded_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(heads_base, "MINI", tmp_path)
+    monkeypatch.setattr(heads_head, "MINI", tmp_path)
     with pytest.raises(DataError, match="reinstall"):
         Head.default()
     make_head().save_pretrained(tmp_path / "head")
     assert Head.default().digest == make_head().digest
     with pytest.raises(DataError, match="lacks the embedded decoder"):
-        Head.default("decoder")
+        Head.load("embedded-decoder")
     make_head(seed=1).save_pretrained(tmp_path / "decoder")
-    assert Head.default("decoder").digest == make_head(seed=1).digest
+    assert Head.load("embedded-decoder").digest == make_head(seed=1).digest
 
 
 def test_registry_builds_what_it_lists():
-    for kind, entry in KINDS.items():
+    for kind, settings in KINDS.items():
         config = parse_head_config(settings_of(kind), source="test")
-        assert isinstance(config, entry.config)
-        assert isinstance(build_network(config), torch.nn.Module)
+        assert isinstance(config, settings)
+        assert isinstance(config.build(), Network)
     with pytest.raises(UsageError, match="one of: cyclegan, decoder, esa-cyclegan, latent-unet, nafnet, refiner, unet"):
         parse_head_config({"kind": "nope"}, source="test")
 

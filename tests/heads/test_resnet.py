@@ -6,13 +6,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from topcoat.errors import UsageError
-from topcoat.heads import CycleGANConfig, ESACycleGANConfig, ESAResNetGenerator, Head, ResNetGenerator
-from topcoat.heads.cyclegan import ResNetBlock
-from topcoat.heads.descriptor import describe
-from topcoat.heads.esa import ESA, SMALLEST_SIDE
+from topcoat.heads import CycleGANConfig, ESACycleGANConfig, Head, ResNetGenerator
+from topcoat.heads.layers import ESA, ESA_SMALLEST_SIDE
+from topcoat.heads.network import Network
+from topcoat.heads.resnet import ResNetBlock
 
 
-def moved(network: nn.Module, seed: int = 0) -> nn.Module:
+def moved(network: Network, seed: int = 0) -> Network:
     """With weights large enough that every layer matters to the output."""
     torch.manual_seed(seed)
     for weight in network.parameters():
@@ -21,8 +21,8 @@ def moved(network: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def test_default_is_the_authors_generator():
-    assert describe(CycleGANConfig()).parameters == 11_378_179
-    assert describe(CycleGANConfig(upsampling="resize")).parameters == 11_378_179
+    assert CycleGANConfig().parameters() == 11_378_179
+    assert CycleGANConfig(upsampling="resize").parameters() == 11_378_179
     torch.manual_seed(0)
     weights = [value for name, value in ResNetGenerator(CycleGANConfig()).named_parameters() if "weight" in name]
     assert all(0.018 < float(weight.detach().std()) < 0.022 for weight in weights)
@@ -97,7 +97,7 @@ def independent(weights: dict[str, Tensor], images: Tensor, blocks: int, attenti
 @pytest.mark.parametrize("attention", [False, True])
 def test_equal_to_an_independent_formulation(attention: bool):
     if attention:
-        network = ESAResNetGenerator(ESACycleGANConfig(base_channels=4, blocks=2))
+        network = ESACycleGANConfig(base_channels=4, blocks=2).build()
     else:
         network = ResNetGenerator(CycleGANConfig(base_channels=4, blocks=2))
     network = moved(network).double()
@@ -119,7 +119,7 @@ def test_every_weight_learns_and_sizes_are_true(kind: str, upsampling: str):
         network: nn.Module = ResNetGenerator(config)
     else:
         config = ESACycleGANConfig.model_validate(settings)
-        network = ESAResNetGenerator(config)
+        network = config.build()
     side = config.smallest_px
     images = torch.rand(1, 3, side, side + 4)
     change = network(images)
@@ -131,7 +131,7 @@ def test_every_weight_learns_and_sizes_are_true(kind: str, upsampling: str):
 @pytest.mark.parametrize("size", [(1, 1), (9, 70), (61, 64)])
 @pytest.mark.parametrize("config", [CycleGANConfig(base_channels=4), ESACycleGANConfig(base_channels=4, blocks=1)])
 def test_any_size_goes_through_the_head(config: CycleGANConfig, size: tuple[int, int]):
-    network = ESAResNetGenerator(config) if isinstance(config, ESACycleGANConfig) else ResNetGenerator(config)
+    network = config.build()
     head = Head(moved(network), config)
     images = torch.rand(1, 3, *size)
     enhanced = head(images)
@@ -164,9 +164,9 @@ def test_attention_ends_the_branch_before_the_skip():
 
 
 def test_esa_needs_fifteen_places():
-    assert ESA(8)(torch.randn(1, 8, SMALLEST_SIDE, SMALLEST_SIDE)).shape == (1, 8, 15, 15)
+    assert ESA(8)(torch.randn(1, 8, ESA_SMALLEST_SIDE, ESA_SMALLEST_SIDE)).shape == (1, 8, 15, 15)
     with pytest.raises(RuntimeError):
-        ESA(8)(torch.randn(1, 8, SMALLEST_SIDE - 1, SMALLEST_SIDE))
+        ESA(8)(torch.randn(1, 8, ESA_SMALLEST_SIDE - 1, ESA_SMALLEST_SIDE))
     assert ESA(2).squeeze.out_channels == 1
 
 
