@@ -26,7 +26,7 @@ from recipes.mini.text_encoders import TextEncoders, loosened
 from recipes.mini.trainer import Plan, Trainee, train_transformer
 from topcoat.features import FeatureNet
 from topcoat.files import atomic_path, read_json, write_json
-from topcoat.prompts import Prompt
+from topcoat.prompts import Prompt, words_of
 
 WARM_UP_IMAGES = 6_400
 DECAY_SHARE = 0.4
@@ -115,7 +115,7 @@ def watch_image_tokens(transformer: FluxTransformer2DModel) -> dict[str, Tensor]
 def prompt_batches(prompts: list[Prompt], rows: Tensor, rng: random.Random) -> Iterator[str]:
     """A loosened text for each row; one in ten is empty."""
     for row in rows.tolist():
-        words = prompts[row].words
+        words = words_of(prompts[row])
         assert words is not None
         yield "" if rng.random() < UNPROMPTED_SHARE else loosened(words, rng)[0]
 

@@ -28,7 +28,7 @@ from recipes.mini.recipe import PROMPT_SEED, Recipe, Workshop
 from recipes.mini.text_encoders import TextEncoders, loosened
 from recipes.mini.trainer import Plan, Trainee, train_transformer
 from topcoat.files import atomic_path, write_json
-from topcoat.prompts import sample_prompts
+from topcoat.prompts import sample_prompts, words_of
 
 SHARD_TRAJECTORIES = 500
 PEAK_SHARE = 0.5
@@ -43,7 +43,9 @@ def distill_steps(recipe: Recipe, shop: Workshop) -> None:
     """Draw the baseline's trajectories, train the student and save it as a transformer folder."""
     text = TextEncoders.load(shop.text)
     prompts = sample_prompts(recipe.trajectories, PROMPT_SEED + 2)
-    texts = [loosened(p.words, random.Random(79 * 1_000_003 + i))[0] for i, p in enumerate(prompts) if p.words]
+    texts = [
+        loosened(words, random.Random(79 * 1_000_003 + i))[0] for i, p in enumerate(prompts) if (words := words_of(p))
+    ]
     conditions = _conditions(text, texts, recipe)
     noise, portraits = _trajectories(recipe, shop, conditions)
     student = build_transformer(recipe)

@@ -18,6 +18,7 @@ from recipes.mini.recipe import Recipe, Workshop
 from recipes.mini.text_encoders import TextEncoders, loosened
 from recipes.mini.trainer import Plan, Trainee, train_transformer
 from topcoat.files import write_json
+from topcoat.prompts import words_of
 
 PEAK_SHARE = 0.25
 WARM_UP_IMAGES = 500
@@ -40,7 +41,7 @@ def distill_guidance(recipe: Recipe, shop: Workshop) -> None:
         clean = corpus.tokens[rows]
         level = torch.randn(len(rows), generator=generator).sigmoid()
         noisy = torch.lerp(clean, torch.randn(clean.shape, generator=generator), level.view(-1, 1, 1))
-        texts = [loosened(words, rng)[0] for row in rows.tolist() if (words := corpus.prompts[row].words)]
+        texts = [loosened(words, rng)[0] for row in rows.tolist() if (words := words_of(corpus.prompts[row]))]
         condition = Condition(*text.embed(texts, recipe.text_tokens))
         with torch.autocast("cpu", torch.bfloat16):
             with torch.no_grad():

@@ -21,7 +21,7 @@ from recipes.mini.portrait.render import render_portrait
 from recipes.mini.portrait.subject import IDENTITY_FIELDS, SCENE_FIELDS, sample_subject
 from recipes.mini.recipe import PROMPT_SEED, Recipe, Workshop
 from topcoat.files import atomic_path
-from topcoat.prompts import Prompt, sample_prompts
+from topcoat.prompts import Prompt, sample_prompts, words_of
 
 SHARD_RENDERS = 250
 
@@ -80,8 +80,9 @@ def _render_shard(job: tuple[Recipe, Path]) -> None:
     prompts = sample_prompts(first + SHARD_RENDERS, PROMPT_SEED)[first:]
     images, identity, scene = [], [], []
     for index, prompt in enumerate(prompts, start=first):
-        assert prompt.words is not None
-        subject = sample_subject(prompt.words, index)
+        words = words_of(prompt)
+        assert words is not None
+        subject = sample_subject(words, index)
         image = render_portrait(subject, index, recipe.size_px, recipe.supersampling)
         images.append((image * 255).round().to(torch.uint8))
         identity.append(subject.vector(IDENTITY_FIELDS))

@@ -19,7 +19,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast,
 from recipes.mini.meter import Meter
 from recipes.mini.recipe import PROMPT_SEED, Recipe, Workshop
 from topcoat.files import write_json
-from topcoat.prompts import VOCABULARY, PortraitWords, sample_prompts
+from topcoat.prompts import VOCABULARY, PortraitWords, sample_prompts, words_of
 
 CLIP_TOKENS = 77
 BATCH_PROMPTS = 128
@@ -70,7 +70,7 @@ def train_text_encoders(recipe: Recipe, shop: Workshop) -> None:
     sizes = [len(values) + 1 for values in VOCABULARY.values()]
     readers = nn.ModuleList([nn.Linear(recipe.text_width, sum(sizes)) for _ in range(2)])
     optimizer = torch.optim.AdamW([*encoders.parameters(), *readers.parameters()], lr=1.5e-3, weight_decay=0.01)
-    prompts = [prompt.words for prompt in sample_prompts(40_000, PROMPT_SEED + 1)]
+    prompts = [words_of(prompt) for prompt in sample_prompts(40_000, PROMPT_SEED + 1)]
     steps = recipe.text_prompts // BATCH_PROMPTS
     rng = random.Random(43)
     with Meter("text encoders", recipe.text_prompts) as meter:

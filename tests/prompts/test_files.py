@@ -19,6 +19,7 @@ from topcoat.prompts import (
     sample_prompts,
     sample_style,
     split_of_id,
+    words_of,
     write_prompts,
 )
 
@@ -32,7 +33,7 @@ def test_a_table_is_read_back_equal(tmp_path: Path, suffix: str, style: Style, s
     write_prompts(path, prompts)
     found = read_prompts(path)
     assert found == prompts
-    assert [prompt.words for prompt in found] == [prompt.words for prompt in prompts]
+    assert [words_of(prompt) for prompt in found] == [words_of(prompt) for prompt in prompts]
     assert [prompt.split for prompt in found] == [prompt.split for prompt in prompts]
     first = path.read_bytes()
     write_prompts(path, found)
@@ -124,7 +125,7 @@ def test_the_same_text_twice_is_allowed_where_ids_follow_from_texts(tmp_path: Pa
 WRONG: list[tuple[str, bytes, str]] = [
     ("a.csv", b"id,prompt\nx,old\ny,new\nx,other\n", "a.csv line 4: the id 'x' is also that of line 2; give each"),
     ("a.jsonl", b'{"id":1,"text":"a"}\n\n{"id":1,"text":"b"}\n', "line 3: the id '1' is also that of line 1"),
-    ("a.csv", b'prompt,age\n"two\nlines",1\n"",2\n', "a.csv line 4: the prompt is empty; say what to paint"),
+    ("a.csv", b'prompt,age\n"two\nlines",1\n"",2\n', "a.csv line 4: the prompt is empty; describe a picture"),
     ("a.jsonl", b'{"prompt": null}\n', "line 1: the prompt is empty"),
     ("a.jsonl", b'{"prompt": ["a"]}\n', "line 1: the prompt is a list, not text; put it in quotes"),
     ("a.jsonl", b'{"prompt": "a"}\n{"promt": "b"}\n', "line 2: there is no column prompt, text or caption; of its"),

@@ -8,7 +8,7 @@ import torch
 
 from recipes.mini.recipe import Recipe
 from recipes.mini.text_encoders import build_text_encoders, loosened
-from topcoat.prompts import VOCABULARY, sample_prompts
+from topcoat.prompts import VOCABULARY, sample_prompts, words_of
 
 TINY = Recipe(text_width=16, text_layers=1)
 
@@ -41,8 +41,9 @@ def test_leaving_clip_padding_away_changes_nothing() -> None:
 def test_a_loosened_prompt_says_what_it_claims_to_say() -> None:
     rng = random.Random(4)
     for prompt in sample_prompts(100, seed=10):
-        assert prompt.words is not None
-        text, said = loosened(prompt.words, rng)
+        words = words_of(prompt)
+        assert words is not None
+        text, said = loosened(words, rng)
         for name, is_said in zip(VOCABULARY, said, strict=True):
             value = prompt.attributes[name]
             if is_said and value != "none" and name != "hair_length":

@@ -10,7 +10,7 @@ from PIL import Image
 
 from recipes.mini.portrait.render import render_portrait
 from recipes.mini.portrait.subject import sample_subject
-from topcoat.prompts import sample_prompts
+from topcoat.prompts import sample_prompts, words_of
 
 
 def main() -> None:
@@ -30,9 +30,10 @@ def main() -> None:
     seconds = []
     for number, prompt in enumerate(sample_prompts(arguments.count, arguments.seed)):
         seed = arguments.seed * 100_000 + number
-        assert prompt.words is not None
+        words = words_of(prompt)
+        assert words is not None
         started = time.perf_counter()
-        portrait = render_portrait(sample_subject(prompt.words, seed), seed, size)
+        portrait = render_portrait(sample_subject(words, seed), seed, size)
         seconds.append(time.perf_counter() - started)
         top, left = number // columns * size, number % columns * size
         sheet[:, top : top + size, left : left + size] = portrait

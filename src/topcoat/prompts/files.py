@@ -1,21 +1,24 @@
-"""Prompts from a user's file: text, CSV, JSON lines or Parquet, each mistake named with its line."""
+"""Prompts to files and back: Parquet, CSV, JSON lines or text; a mistake is named with its line."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from topcoat.errors import DataError, TopcoatError, UsageError
+from topcoat.files import atomic_path, write_text
+from topcoat.prompts.mini import words_of
 from topcoat.prompts.prompt import Prompt, Split, prompt_from_text, split_of_id
-from topcoat.prompts.words import VOCABULARY, PortraitWords
-from topcoat.prompts.writing import FORMATS
 
-PROMPT_COLUMNS = ("prompt", "text", "caption")
+FORMATS = (".parquet", ".csv", ".jsonl", ".txt")
+"""File types that prompts are written to and read from."""
+
+TEXT_COLUMNS = ("prompt", "text", "caption")
 """Names by which the column of texts is known; the first that is there is read."""
 
 _SPLITS: Mapping[str, Split] = {
@@ -26,15 +29,59 @@ _SPLITS: Mapping[str, Split] = {
     "dev": "val",
     "test": "test",
 }
-
 _Row = tuple[str, dict[str, Any]]  # where it stands ("line 3"), and its cells by column name
+
+
+def prompt_record(prompt: Prompt) -> dict[str, str]:
+    """A prompt as one flat row: id, prompt, split and every attribute."""
+    own = {"id": prompt.id, "prompt": prompt.text, "split": prompt.split}
+    return own | {name: word for name, word in prompt.attributes.items() if name not in own}
+
+
+def check_format(path: Path) -> str:
+    """The file type by which ``path`` is written; raises `UsageError` if it is none of `FORMATS`."""
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        raise UsageError(f"{path} has no type that is written here; end it in one of: {', '.join(FORMATS)}")
+    return suffix
+
+
+def write_prompts(path: str | Path, prompts: Sequence[Prompt]) -> None:
+    """Write prompts to ``path`` in the format of its suffix, atomically.
+
+    ``.parquet``, ``.csv`` and ``.jsonl`` keep everything; an attribute that a prompt does not have is null, empty or
+    left out. ``.txt`` keeps the texts alone, one a line: ids follow from the texts when it is read.
+
+    Raises `UsageError` for another suffix, `DataError` where the file cannot be written.
+    """
+    path = Path(path)
+    suffix = check_format(path)
+    rows = [prompt_record(prompt) for prompt in prompts]
+    columns = list(dict.fromkeys(("id", "prompt", "split", *(name for row in rows for name in row))))
+    if suffix == ".txt":
+        write_text(path, "".join(f"{prompt.text}\n" for prompt in prompts))
+    elif suffix == ".jsonl":
+        write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    elif suffix == ".csv":
+        text = io.StringIO()
+        table = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+        write_text(path, text.getvalue())
+    else:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        values = {name: pa.array([row.get(name) for row in rows], pa.string()) for name in columns}
+        with atomic_path(path) as temporary:
+            pq.write_table(pa.table(values), temporary)
 
 
 def read_prompts(path: str | Path, column: str | None = None) -> list[Prompt]:
     """The prompts in a file, in order, of one of these types by its suffix.
 
     ``.txt`` (or no suffix): one prompt a line, empty lines are left out. ``.csv``, ``.jsonl`` and ``.parquet``: the
-    texts are in ``column``, by default the first of `PROMPT_COLUMNS` that is there; a column ``id`` gives ids (else
+    texts are in ``column``, by default the first of `TEXT_COLUMNS` that is there; a column ``id`` gives ids (else
     they follow from the texts), ``split`` gives splits (else they follow from the ids), and every other column with
     plain values is an attribute. What `write_prompts` wrote to a table is read back equal.
 
@@ -66,31 +113,29 @@ def read_prompts(path: str | Path, column: str | None = None) -> list[Prompt]:
 
 def _prompt_from_row(row: dict[str, Any], column: str | None) -> Prompt:
     name = _text_column(row, column)
-    value = row[name]
-    if value is not None and not isinstance(value, str):
-        raise UsageError(f"the prompt is {_kind(value)}, not text; put it in quotes")
-    checked = prompt_from_text(value or "")
-    own = row.get("id")
-    prompt_id = checked.id if own in (None, "") else str(own)
-    attributes = _attributes(row, name)
-    words = PortraitWords(**attributes) if attributes.keys() == VOCABULARY.keys() else None
-    prompt = Prompt(id=prompt_id, text=checked.text, words=words, attributes=attributes)
-    split = row.get("split")
+    text, own_id, split = row[name], row.get("id"), row.get("split")
+    if text is not None and not isinstance(text, str):
+        raise UsageError(f"the prompt is {_kind(text)}, not text; put it in quotes")
+    prompt = replace(prompt_from_text(text or ""), attributes=_attributes(row, name))
+    words_of(prompt)  # refuses an unknown word of the mini vocabulary
+    if own_id not in (None, ""):
+        prompt = replace(prompt, id=str(own_id))
     if split in (None, ""):
         return prompt
     if str(split).lower() not in _SPLITS:
         raise UsageError(f"the split {split!r} is unknown; use train, val or test, or leave the column out")
     assigned = _SPLITS[str(split).lower()]
-    return prompt if assigned == split_of_id(prompt_id) else replace(prompt, assigned_split=assigned)
+    return prompt if assigned == split_of_id(prompt.id) else replace(prompt, assigned_split=assigned)
 
 
-def _text_column(row: Mapping[str, Any], column: str | None) -> str:
+def _text_column(names: Iterable[str], column: str | None) -> str:
     """The name of the column that holds the texts."""
-    for name in PROMPT_COLUMNS if column is None else (column,):
-        if name in row:
+    names = list(names)
+    for name in TEXT_COLUMNS if column is None else (column,):
+        if name in names:
             return name
-    wanted = repr(column) if column is not None else f"{', '.join(PROMPT_COLUMNS[:-1])} or {PROMPT_COLUMNS[-1]}"
-    there = ", ".join(str(name) for name in row) or "none at all"
+    wanted = repr(column) if column is not None else f"{', '.join(TEXT_COLUMNS[:-1])} or {TEXT_COLUMNS[-1]}"
+    there = ", ".join(str(name) for name in names) or "none at all"
     raise UsageError(f"there is no column {wanted}; of its columns ({there}) name one with --prompt-column")
 
 
@@ -128,18 +173,18 @@ def _rows(path: Path, suffix: str, column: str | None) -> Iterator[_Row]:
 
 def _csv_rows(path: Path, text: str, column: str | None) -> Iterator[_Row]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    header: list[str] | None = None
+    header: list[str] = []
     while True:
         where = f"line {reader.line_num + 1}"
         try:
-            cells = next(reader)
-        except StopIteration:
-            return
+            cells = next(reader, None)
         except csv.Error as error:
             raise UsageError(f"{path} {where}: is not valid CSV ({error}); correct that line") from None
+        if cells is None:
+            return
         if not cells:
             continue
-        if header is None:
+        if not header:
             header = [cell.strip() for cell in cells]
             _check_header(path, header, column)
         elif len(cells) != len(header):
@@ -171,14 +216,13 @@ def _parquet_rows(path: Path, column: str | None) -> Iterator[_Row]:
             schema = file.schema_arrow
             _check_header(path, schema.names, column)
             plain = [
-                field.name for field in schema if not (pa.types.is_nested(field.type) or pa.types.is_binary(field.type))
+                field.name
+                for field in schema
+                if field.name == "attributes" or not (pa.types.is_nested(field.type) or pa.types.is_binary(field.type))
             ]
-            plain += [name for name in ("attributes",) if name in schema.names and name not in plain]
-            number = 0
-            for batch in file.iter_batches(batch_size=1024, columns=plain):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield f"row {number}", row
+            batches = file.iter_batches(batch_size=1024, columns=plain)
+            for number, row in enumerate((row for batch in batches for row in batch.to_pylist()), start=1):
+                yield f"row {number}", row
     except TopcoatError:
         raise
     except FileNotFoundError:
@@ -193,11 +237,11 @@ def _parquet_rows(path: Path, column: str | None) -> Iterator[_Row]:
 
 def _check_header(path: Path, names: list[str], column: str | None) -> None:
     """Name a missing or doubled column once, not at every row."""
-    doubled = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-    if doubled:
-        raise UsageError(f"{path} has two columns of the name {doubled[0]!r}; give each column its own")
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"{path} has two columns of the name {name!r}; give each column its own")
     try:
-        _text_column(dict.fromkeys(names), column)
+        _text_column(names, column)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
 
