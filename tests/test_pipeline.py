@@ -62,10 +62,11 @@ def test_a_stream_says_what_each_batch_is(fake_generators: Any) -> None:
     assert [text for batch in batches for text in batch.prompts] == [prompt.text for prompt in PROMPTS]
     for batch in batches:
         assert batch.generator_seconds > 0 and batch.head_seconds > 0
+        assert batch.distilled is not None
         assert torch.allclose(batch.enhanced, (batch.distilled + 0.1).clamp(0, 1))
 
 
-def test_a_stream_paints_only_when_asked(fake_generators: Any) -> None:
+def test_a_stream_generates_only_when_asked(fake_generators: Any) -> None:
     stream = pipeline(fake_generators).stream(PROMPTS, range(7), batch_size=2)
     assert fake_generators[0].calls == []
     next(stream)
@@ -82,7 +83,7 @@ def test_a_stream_paints_only_when_asked(fake_generators: Any) -> None:
         ({"batch_size": 0}, "batch_size 0"),
     ],
 )
-def test_wrong_use_is_told_before_anything_is_painted(
+def test_wrong_use_is_refused_before_anything_is_generated(
     fake_generators: Any, changes: dict[str, Any], words: str
 ) -> None:
     settings: dict[str, Any] = {"prompts": PROMPTS, "seeds": range(7)} | changes
@@ -128,10 +129,11 @@ def test_a_latent_head_takes_the_decoders_place(fake_generators: Any, monkeypatc
     pipe = Pipeline(generator, head)
     batches = list(pipe.stream(PROMPTS, range(7), batch_size=3))
     assert torch.equal(torch.cat([batch.enhanced for batch in batches]), expected)
-    assert decoded == []
+    assert decoded == [] and all(batch.distilled is None for batch in batches)
+    batches = list(pipe.stream(PROMPTS, range(7), batch_size=3, with_distilled=True))
+    assert decoded == [3, 3, 1]
+    assert batches[1].distilled is not None
     assert torch.equal(batches[1].distilled, generator.generate(texts[3:6], range(3, 6)))
-    assert torch.equal(batches[1].distilled, batches[1].distilled)
-    assert decoded == [3, 3]  # generate itself decodes too; the second look is free
 
 
 def test_a_latent_head_with_the_real_adapter(flux_pair: ModelPair) -> None:
@@ -172,4 +174,5 @@ def test_a_head_that_changes_latents_has_a_strength_and_gates(flux_pair: ModelPa
     gated = Pipeline(generator, head, identity_floor=1.0)
     (batch,) = gated.stream(["studio portrait"], [0])
     assert [decision.kept for decision in batch.decisions] == ["distilled"]
+    assert batch.distilled is not None
     assert torch.equal(batch.enhanced, batch.distilled) and torch.equal(batch.distilled, plain)

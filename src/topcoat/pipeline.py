@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from topcoat.heads.head import Head, HeadProtocol
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PortraitBatch:
     """One batch as it leaves the pipeline: images ``(N, 3, H, W)`` in [0, 1] on the CPU, times of the wall clock.
 
@@ -33,15 +32,11 @@ class PortraitBatch:
     enhanced: Tensor
     generator_seconds: float
     head_seconds: float
-    show_distilled: Callable[[], Tensor]
-    """Gives `distilled`; with a head that decodes latents, by the generator's own decoder."""
+    distilled: Tensor | None
+    """The generator's own images. With a head that decodes latents they are None unless ``with_distilled`` or gates
+    asked for them, because they need a decoding of their own."""
     decisions: tuple[GateDecision, ...] = ()
     """What the gates did with each image; empty without gates. Their time is in ``head_seconds``."""
-
-    @cached_property
-    def distilled(self) -> Tensor:
-        """What the generator paints by itself. Where a head takes its latents, it is decoded only now."""
-        return self.show_distilled()
 
 
 def move_to_generator(head: HeadProtocol, generator: Generator) -> None:
@@ -71,8 +66,8 @@ class Pipeline:
     ) -> None:
         """Load the generator if a spec is given, and move the head to its device.
 
-        Raises `ModelError` if the generator cannot be had, `UsageError` if it gives no latents and the head needs them,
-        and for gates that cannot work: without a head that takes images, or not calibrated.
+        Raises `ModelError` if the generator cannot be loaded, `UsageError` if it gives no latents and the head needs
+        them, and for gates without a head that takes images or without its calibration.
         """
         self._gates = gates_for(head, identity_floor, never_worse)
         if isinstance(generator, GeneratorSpec):
@@ -95,12 +90,12 @@ class Pipeline:
 
     @property
     def generator(self) -> Generator:
-        """What paints."""
+        """The distilled model."""
         return self._generator
 
     @property
     def head(self) -> Head | None:
-        """What enhances."""
+        """The head behind it."""
         return self._head
 
     def __call__(
@@ -124,12 +119,14 @@ class Pipeline:
         steps: int | None = None,
         strength: float = 1.0,
         batch_size: int = 16,
+        with_distilled: bool = False,
     ) -> Iterator[PortraitBatch]:
         """Batches as they are ready, so that any number of images needs the memory of one batch.
 
-        ``strength`` scales what the head adds (0 leaves the distilled image). Raises `UsageError` at once for a
-        request that cannot be painted and for a strength other than 1 with a head that has none; while painting
-        `ModelError`, and `UsageError` for latents with other channels than the head takes.
+        ``strength`` scales what the head adds (0 leaves the distilled image); ``with_distilled`` gives the distilled
+        images of a head that decodes latents too. Raises `UsageError` at once for an invalid request and for a strength
+        other than 1 with a head that has none; while it generates `ModelError`, and `UsageError` for latents with
+        other channels than the head takes.
         """
         texts, numbers = check_request([prompt.text for prompt in as_prompts(prompts)], seeds)
         count = check_steps(steps, self._generator.spec)
@@ -140,35 +137,34 @@ class Pipeline:
                 f"strength {strength:g} is not possible with a head that decodes latents, which has no distilled image "
                 "to go back to; leave strength at 1, or use a head that takes images"
             )
-        return self._batches(texts, numbers, count, strength, batch_size)
+        return self._batches(texts, numbers, count, strength, batch_size, with_distilled)
 
     def _batches(
-        self, texts: list[str], seeds: list[int], steps: int, strength: float, batch_size: int
+        self, texts: list[str], seeds: list[int], steps: int, strength: float, batch_size: int, with_distilled: bool
     ) -> Iterator[PortraitBatch]:
         for start in range(0, len(texts), batch_size):
-            part = slice(start, start + batch_size)
-            began = time.perf_counter()
-            batch = tuple(texts[part]), tuple(seeds[part])
+            prompts, own_seeds = texts[start : start + batch_size], seeds[start : start + batch_size]
+            distilled: Tensor | None = None
             decisions: tuple[GateDecision, ...] = ()
+            began = time.perf_counter()
             if self._latents is not None and self._head is not None:
-                latents = self._latents.generate_latents(texts[part], seeds[part], steps=steps)
-                painted = time.perf_counter()
+                latents = self._latents.generate_latents(prompts, own_seeds, steps=steps)
+                generated = time.perf_counter()
                 enhanced = self._head(latents, strength=strength).cpu()
-                show = partial(self._latents.decode, latents)
                 if self._gates is not None:
-                    show = partial(_itself, show())
+                    distilled = self._latents.decode(latents)
             else:
-                distilled = self._generator.generate(texts[part], seeds[part], steps=steps)
-                painted = time.perf_counter()
+                latents = None
+                distilled = self._generator.generate(prompts, own_seeds, steps=steps)
+                generated = time.perf_counter()
                 # moving to the CPU waits for the device, so the head's time is all of its work
                 enhanced = distilled if self._head is None else self._head(distilled, strength=strength).cpu()
-                show = partial(_itself, distilled)
-            if self._gates is not None:
-                gated = self._gates(show(), enhanced, strength)
+            if self._gates is not None and distilled is not None:
+                gated = self._gates(distilled, enhanced, strength)
                 enhanced, decisions = gated.images, gated.decisions
             done = time.perf_counter()
-            yield PortraitBatch(*batch, enhanced, painted - began, done - painted, show, decisions)
-
-
-def _itself(images: Tensor) -> Tensor:
-    return images
+            if with_distilled and distilled is None and self._latents is not None and latents is not None:
+                distilled = self._latents.decode(latents)
+            yield PortraitBatch(
+                tuple(prompts), tuple(own_seeds), enhanced, generated - began, done - generated, distilled, decisions
+            )

@@ -31,7 +31,7 @@ def test_generate_decodes_with_the_head(run: Any, pair_file: Path, decoder_folde
     assert read_image(tmp_path / "a.png").shape == (3, 32, 48)
     assert (tmp_path / "a-compare.png").is_file()
     assert "leave strength at 1" in run(*options, "--strength", 0.5, code=2).stderr
-    assert "paints by itself" in run(*options, "--never-worse", code=2).stderr
+    assert "decodes latents by itself" in run(*options, "--never-worse", code=2).stderr
 
 
 def test_evaluate_gives_the_head_the_latents_of_the_pairs(
