@@ -29,13 +29,14 @@ from recipes.mini.text_encoders import TextEncoders, loosened
 from recipes.mini.trainer import Plan, Trainee, train_transformer
 from topcoat.files import atomic_path, write_json
 from topcoat.prompts import sample_prompts, words_of
+from topcoat.seeds import FIRST_SEED as FIRST_SEEDS
 
 SHARD_TRAJECTORIES = 500
 PEAK_SHARE = 0.5
 WARM_UP_IMAGES = 3_000
 DECAY_SHARE = 0.7
 EMA_HALFLIFE_IMAGES = 8_000
-FIRST_SEED = 10_000_000
+FIRST_SEED = FIRST_SEEDS["distillation"]
 """Seeds of the trajectories; far from the small numbers that people use, so theirs stay unseen."""
 
 

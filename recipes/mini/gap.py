@@ -19,10 +19,11 @@ from topcoat.metrics.embed import Embeddings, embed
 from topcoat.metrics.frechet import GaussianStatistics, frechet_distance
 from topcoat.metrics.identity import identity_pairs
 from topcoat.prompts import held_out_prompts
+from topcoat.seeds import FIRST_SEED as FIRST_SEEDS
 
 SUBJECTS = 256
 PROMPT_SEED = 78
-FIRST_SEED = 70_000_000
+FIRST_SEED = FIRST_SEEDS["gap"]
 BATCH_IMAGES = 64
 FEW_STEPS = (1, 2, 4)
 

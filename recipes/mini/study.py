@@ -15,7 +15,8 @@ from pathlib import Path
 from recipes.mini.assemble import write_card
 from recipes.mini.meter import Meter
 from recipes.mini.recipe import Recipe, Workshop
-from topcoat.cli.options import HELD_OUT_FIRST_SEED
+from topcoat.benchmark.study import Stage, StageResult, Study, best_head
+from topcoat.benchmark.study_runs import study_runs
 from topcoat.embedded import EMBEDDED_HEADS, MINI
 from topcoat.errors import DataError
 from topcoat.features import FeatureNet, load_feature_net
@@ -27,7 +28,8 @@ from topcoat.pairs import PairDataset
 from topcoat.pairs.calibration import calibrate, write_calibration
 from topcoat.pairs.reuse import open_baseline_source
 from topcoat.prompts import held_out_prompts, sample_prompts
-from topcoat.reproduction import Reproduction, Stage, StageResult, study_runs
+from topcoat.reports.benchmark import write_benchmark
+from topcoat.seeds import noise_seeds
 
 PAIR_PROMPTS_SEED = 0
 """What `topcoat pairs build` and `topcoat reproduce` use; the held-out prompts are of another seed and split."""
@@ -42,9 +44,9 @@ def make_study(recipe: Recipe, shop: Workshop) -> None:
     write_calibration(MINI / "same-subject.json", calibrate(dataset, net))
     kinds: Mapping[str, Collection[str]] = {"embedded": _OF_IMAGES, "embedded-decoder": ("decoder",)}
     for name, of_kind in kinds.items():
-        best = work.study.best_of(of_kind)
+        best = best_head(work.result, of_kind)
         if best is not None:
-            _embed(work, name, best.run, dataset, net)
+            _embed(work, name, best, dataset, net)
     write_card(recipe, shop)
 
 
@@ -86,7 +88,7 @@ def _studied(
     *,
     heads: Mapping[str, Head] | None = None,
     reuse: bool = True,
-) -> Reproduction:
+) -> Study:
     """A study in a folder of ``name``, of runs that see so many ``images``; goes on where it stopped.
 
     ``reuse`` takes the baseline images of other studies where they are the same.
@@ -96,12 +98,12 @@ def _studied(
     folder = shop.root / f"{name}-{hashlib.sha256(weights).hexdigest()[:8]}"
     pair = model_pair("mini")
     runs = study_runs(list(images), pair, full_size=False, known=list(heads or ()))
-    work = Reproduction(
+    work = Study(
         pair,
         [run.with_images(images[run.name]) for run in runs],
         sample_prompts(pairs, PAIR_PROMPTS_SEED),
         held_out_prompts(recipe.study_subjects, HELD_OUT_PROMPTS_SEED),
-        range(HELD_OUT_FIRST_SEED, HELD_OUT_FIRST_SEED + recipe.study_subjects),
+        noise_seeds("held-out", recipe.study_subjects),
         output=folder,
         pair_batch_size=recipe.pair_batch_size,
         baseline_from=_earlier_pairs(shop, folder, pair) if reuse else None,
@@ -109,6 +111,7 @@ def _studied(
     )
     for stage in work.stages():
         print(f"{stage.name}: {_metered(stage).sentence}", flush=True)
+    write_benchmark(folder, work.result)
     return work
 
 
@@ -126,7 +129,7 @@ def _metered(stage: Stage) -> StageResult:
         return stage.run(tell)
 
 
-def _embed(work: Reproduction, name: str, run: str, dataset: PairDataset, net: FeatureNet) -> None:
+def _embed(work: Study, name: str, run: str, dataset: PairDataset, net: FeatureNet) -> None:
     """The head of a run, with gates where it has a strength to lower."""
     head = Head.from_pretrained(work.folder / "runs" / run)
     if head.has_strength:

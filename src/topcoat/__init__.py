@@ -15,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from topcoat.benchmark.demo import run_benchmark
     from topcoat.errors import DataError, ModelError, TopcoatError, UsageError
     from topcoat.generators.base import GeneratorSpec, ModelPair
     from topcoat.generators.diffusers import load_generator
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from topcoat.pairs.dataset import PairDataset
     from topcoat.pipeline import Pipeline
     from topcoat.prompts import Prompt, sample_prompts
-    from topcoat.proof import prove
+    from topcoat.reports.benchmark import write_benchmark
     from topcoat.training import train
 
 __version__ = "0.1.0"
@@ -48,10 +49,11 @@ __all__ = [
     "evaluate",
     "load_generator",
     "model_pair",
-    "prove",
     "read_image",
+    "run_benchmark",
     "sample_prompts",
     "train",
+    "write_benchmark",
     "write_image",
 ]
 
@@ -71,10 +73,11 @@ _HOMES = {
     "evaluate": "topcoat.metrics.evaluate",
     "load_generator": "topcoat.generators.diffusers",
     "model_pair": "topcoat.generators.presets",
-    "prove": "topcoat.proof",
     "read_image": "topcoat.images",
+    "run_benchmark": "topcoat.benchmark.demo",
     "sample_prompts": "topcoat.prompts",
     "train": "topcoat.training",
+    "write_benchmark": "topcoat.reports.benchmark",
     "write_image": "topcoat.images",
 }
 

@@ -29,7 +29,7 @@ def runs(tmp_path: Path) -> str:
 
 @pytest.fixture(autouse=True)
 def tiny_nets(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("topcoat.features", "topcoat.reproduction.study"):
+    for module in ("topcoat.features", "topcoat.benchmark.study"):
         monkeypatch.setattr(importlib.import_module(module), "load_feature_net", lambda name: FeatureNet.tiny(0))
 
 
@@ -37,10 +37,15 @@ def test_the_whole_study(run: Any, run_json: Any, pair_file: Path, runs: str, tm
     folder = tmp_path / "study"
     options = ("reproduce", "--pair", pair_file, "-o", folder, "--runs", runs, "--pairs", 30, "--held-out", 8)
     found = run(*options, "--batch-size", 4)
-    for words in ("pairs: 30 pairs", "train latent: 8 images seen", "paint: 8 subjects", "evaluate small: gap closed"):
+    for words in (
+        "pairs: 30 pairs",
+        "train latent: 8 images seen",
+        "generate: 8 subjects",
+        "evaluate small: gap closed",
+    ):
         assert words in found.stdout
     record = run_json(*options, "--batch-size", 4)  # the same command: all of it is there
-    assert [head["run"] for head in record["heads"]] == ["small", "latent"]
+    assert list(record["heads"]) == ["small", "latent"]
     assert record == json.loads((folder / "study.json").read_text())
     before = (folder / "study.json").read_bytes()
     refused = run(*options, "--batch-size", 5, code=1).stderr

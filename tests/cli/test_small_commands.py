@@ -83,24 +83,26 @@ def test_doctor_names_the_line_that_installs_what_is_missing(run: Any, monkeypat
     assert "pip install 'topcoat[dev]'" in run("doctor").stdout
 
 
-def test_demo_proves_on_held_out_prompts(
+def test_demo_is_on_held_out_prompts(
     run: Any, run_json: Any, pair_file: Path, head_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[Any] = []
 
-    def prove(pair: Any, head: Any, prompts: Any, seeds: Any, *, output: Path, on_progress: Any) -> Any:
-        calls.append((pair, head, list(prompts), list(seeds), output))
-        return SimpleNamespace(summary=lambda: "It is good.", as_dict=lambda: {"n": len(prompts)})
+    def run_benchmark(pair: Any, head: Any, prompts: Any, seeds: Any, *, on_progress: Any) -> Any:
+        calls.append((list(prompts), list(seeds)))
+        return SimpleNamespace(as_dict=lambda: {"n": len(prompts)})
 
-    monkeypatch.setattr("topcoat.proof.prove", prove)
+    monkeypatch.setattr("topcoat.benchmark.demo.run_benchmark", run_benchmark)
+    monkeypatch.setattr("topcoat.reports.benchmark.write_benchmark", lambda folder, result: calls.append(folder))
+    monkeypatch.setattr("topcoat.reports.benchmark_tables.summary", lambda result: "It is good.")
     arguments = ("demo", "--count", 12, "-o", tmp_path, "--pair", pair_file, "--head", head_folder)
     text = run(*arguments).stdout
     assert "It is good." in text
     assert str(tmp_path / "report.html") in text
     assert run_json(*arguments) == {"n": 12}
-    _, _, prompts, seeds, _ = calls[0]
+    (prompts, seeds), folder = calls[:2]
     assert {prompt.split for prompt in prompts} == {"test"}
-    assert len(set(seeds)) == len(prompts) == 12
+    assert len(set(seeds)) == len(prompts) == 12 and folder == tmp_path
 
 
 def test_ctrl_c_says_how_to_go_on(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,44 +2,68 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from tests.oracles.golden import Golden, fields
+from tests.oracles.golden import Golden
+from topcoat.benchmark.demo import run_benchmark
 from topcoat.generators.presets import model_pair
 from topcoat.heads import Head
 from topcoat.prompts import held_out_prompts
-from topcoat.proof import prove
 
 # Adapters: change these with the library, never the golden values.
 
 
-def demo(folder: Path) -> dict[str, Any]:
+def demo() -> dict[str, Any]:
     """16 held-out subjects with the baseline at 28 steps, so that no further step count is timed."""
     pair = model_pair("mini")
     pair = pair.model_copy(update={"baseline": pair.baseline.model_copy(update={"steps": 28})})
     seeds = range(9_000_000, 9_000_016)
-    report = prove(pair, Head.default(), held_out_prompts(16, 1, "mini"), seeds, output=folder)
-    settings = report.settings
+    result = run_benchmark(pair, Head.default(), held_out_prompts(16, 1, "mini"), seeds)
+    settings, value = result.settings, result.value
+    sets = {"distilled": "distilled", "enhanced": "enhanced", "unsharp": "unsharp", "colour": "colour"}
+    sets["baseline_floor"] = "floor"
+
+    def share(arm: str) -> dict[str, float | None]:
+        score = result.score("gap_closed", arm)
+        return {end: None if score is None else getattr(score, end) for end in ("value", "low", "high")}
+
+    def interval(arm: str) -> dict[str, float | None]:
+        score = result.score("frechet", arm)
+        assert score is not None
+        return {"low": score.low, "high": score.high}
+
+    distilled, floor = value("frechet", "distilled"), value("frechet", "floor")
+    assert distilled is not None and floor is not None
     return {
-        "subjects": report.n,
-        "steps": fields(report.steps, "distilled", "baseline"),
-        "size_px": [settings["width_px"], settings["height_px"]],
-        "frechet": fields(report.frechet, "distilled", "enhanced", "unsharp", "colour", floor="baseline_floor"),
-        "frechet_intervals": settings["frechet_intervals"],
-        "gap_closed": fields(report.gap_closed, "value", "low", "high"),
-        "gap_closed_by_unsharp": settings["gap_closed_by_unsharp"],
-        "gap_closed_by_colour": settings["gap_closed_by_colour"],
-        "gap_in_floors": settings["gap_in_floors"],
-        "identity": fields(report.identity, "mean", "p05"),
-        "identity_pairs": fields(report.identity_pairs, "same_mean", "same_p05", "different_mean", "different_p95"),
-        "gradient_energy": settings["gradient_energy"],
-        "unsharp_control": settings["control"],
-        "colour_control": settings["colour_control"],
-        "tflop": fields(report.tflop_per_image, "distilled", "head", "baseline", "enhanced"),
-        "tflop_saving": report.saving.tflop,
+        "subjects": result.n,
+        "steps": {model: settings["models"][model]["steps"] for model in ("distilled", "baseline")},
+        "size_px": [result.width_px, result.height_px],
+        "frechet": {arm: value("frechet", arm) for arm in sets.values()},
+        "frechet_intervals": {name: interval(arm) for name, arm in sets.items()},
+        "gap_closed": share("enhanced"),
+        "gap_closed_by_unsharp": share("unsharp"),
+        "gap_closed_by_colour": share("colour"),
+        "gap_in_floors": distilled / floor,
+        "identity": {end: value(f"identity_{end}", "enhanced") for end in ("mean", "p05")},
+        "identity_pairs": {
+            **{f"same_{end}": value(f"identity_{end}", "baseline") for end in ("mean", "p05")},
+            **{f"different_{end}": value(f"identity_different_{end}", "baseline") for end in ("mean", "p95")},
+        },
+        "gradient_energy": {
+            arm: value("gradient_energy", arm)
+            for arm in ("distilled", "enhanced", "unsharp", "colour", "baseline", "floor")
+        },
+        "unsharp_control": settings["controls"]["unsharp"],
+        "colour_control": settings["controls"]["colour"],
+        "tflop": {
+            "distilled": value("tflop", "distilled"),
+            "head": value("head_tflop", "enhanced"),
+            "baseline": value("tflop", "baseline"),
+            "enhanced": value("tflop", "enhanced"),
+        },
+        "tflop_saving": value("tflop_saving", "enhanced"),
         "subjects_sha256": settings["subjects_sha256"],
-        "feature_dimensions": report.features.dimensions,
+        "feature_dimensions": settings["features"]["dimensions"],
     }
 
 
@@ -48,8 +72,8 @@ def demo(folder: Path) -> dict[str, Any]:
 EXACT = ("subjects", "steps", "size_px", "subjects_sha256", "feature_dimensions")
 
 
-def test_demo(golden: Golden, tmp_path: Path) -> None:
-    found = demo(tmp_path)
+def test_demo(golden: Golden) -> None:
+    found = demo()
     for name in EXACT:
         golden.exact(name, found[name])
     golden.close("tflop", [found["tflop"], found["tflop_saving"]], rel=1e-9, abs=0)

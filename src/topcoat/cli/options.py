@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from topcoat.prompts import Prompt
 
 NO_HEAD = "none"
-HELD_OUT_FIRST_SEED = 9_000_000
-"""Noise seed of the first held-out subject; far from the seeds that pairs are built with."""
 PairOption = Annotated[
     str, typer.Option("--pair", help="Model pair: mini, flux1, flux2-klein, sdxl, z-image, or a spec file (YAML).")
 ]

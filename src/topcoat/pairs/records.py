@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from topcoat.errors import DataError, UsageError
 from topcoat.generators.base import check_request
 from topcoat.prompts import Prompt, Split, as_prompts
+from topcoat.seeds import FIRST_SEED
 
 _TEXT_COLUMNS = ("id", "prompt", "seed", "split", "attributes")
 IMAGE_COLUMNS = ("distilled", "baseline")
@@ -43,7 +44,7 @@ class PairRecord:
 
 def default_seed(position: int) -> int:
     """The seed of the prompt at ``position`` where none is given; far from the small seeds that people pick by hand."""
-    return 1_000_000 + position
+    return FIRST_SEED["pairs"] + position
 
 
 def plan_records(prompts: Iterable[str | Prompt], seeds: Sequence[int] | None) -> list[PairRecord]:

@@ -6,6 +6,7 @@ import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import resources
 
 from markupsafe import Markup
 from torch import Tensor
@@ -95,6 +96,18 @@ class _Drawing:
     def svg(self, height: float) -> Markup:
         head = f'<svg class="drawn" viewBox="0 0 {self._width} {height:g}" role="img" aria-label="{self._title}">'
         return Markup(head + "".join(self._parts) + "</svg>")
+
+
+def standalone(drawing: Markup) -> str:
+    """A drawing as an SVG file of its own, in the light colours of the pages, on white."""
+    css = (resources.files("topcoat.reports") / "templates" / "page.css").read_text("utf-8")
+    colours = css[css.index("{") + 1 : css.index("}")]
+    style = (
+        f"svg {{ {' '.join(colours.split())} font: 13px system-ui, sans-serif; background: #fff; }} "
+        "text { fill: var(--ink); } .small { font-size: 12px; fill: var(--muted); } .figure { font-weight: 600; }"
+    )
+    head, body = drawing.split(">", 1)
+    return f'{head} xmlns="http://www.w3.org/2000/svg"><style>{style}</style>{body}'
 
 
 def bars(rows: Sequence[Bar], *, title: str, marker: Tick | None = None) -> Markup:

@@ -1,0 +1,95 @@
+"""What a study will do and what it costs, computed before anything is done; no weights are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from topcoat.benchmark.run import TIMED_BATCHES
+from topcoat.cost import BASELINE_STEPS_BESIDE as EXTRA_STEPS
+from topcoat.cost import pair_cost
+from topcoat.cost.ownership import TRAINING_PASSES
+from topcoat.cost.table import DECODE_ROW
+from topcoat.generators.base import ModelPair
+from topcoat.heads.latent_unet import change_flops
+from topcoat.training.config import TrainConfig
+
+TERA = 1e12
+
+
+class NamedConfig(Protocol):
+    """A run of a study, as far as a plan reads it."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the study."""
+        ...
+
+    @property
+    def config(self) -> TrainConfig:
+        """Its settings."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStage:
+    """One stage: its name, what it does in words, and its computed TFLOP."""
+
+    name: str
+    what: str
+    tflop: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return asdict(self)
+
+
+def plan_study(
+    pair: ModelPair, runs: Sequence[NamedConfig], *, pairs: int, held_out: int, batch_size: int
+) -> list[PlannedStage]:
+    """Every stage of a study in its order.
+
+    Training counts passes of the networks that make images, not loss nets, discriminators or evaluation. Raises
+    `ModelError` for a pair whose sizes are not known.
+    """
+    table = pair_cost(pair)
+    width, height = table.width_px, table.height_px
+    latents = any(run.config.takes_latents for run in runs)
+    undecoded = sum(row.tflop for row in table.distilled.rows if row.piece != DECODE_ROW)
+    (extra,) = (cost.tflop for cost in table.baseline_at if cost.steps == EXTRA_STEPS)
+    timed = 0 if pair.baseline.steps == EXTRA_STEPS else min(held_out, TIMED_BATCHES * batch_size)
+    stages = [
+        PlannedStage("pairs", f"{pairs:,} pairs", pairs * (table.distilled.tflop + table.baseline.tflop)),
+    ]
+    for run in runs:
+        config = run.config
+        parameters = config.head.parameters()
+        words = f"{config.images:,} images seen, {config.head.name()} of {parameters:,} parameters"
+        stages.append(PlannedStage(f"train {run.name}", words, config.images * training_tflop(config, pair)))
+    generated = held_out * (table.distilled.tflop + 2 * table.baseline.tflop + latents * undecoded) + timed * extra
+    stages.append(PlannedStage("generate", f"{held_out:,} held-out subjects, the baseline twice", generated))
+    for run in runs:
+        each = run.config.head.flops(width, height) / TERA
+        stages.append(PlannedStage(f"evaluate {run.name}", f"{held_out:,} subjects", held_out * each))
+    stages.append(PlannedStage("report", "table, page and contact sheets", 0.0))
+    return stages
+
+
+def training_tflop(config: TrainConfig, pair: ModelPair) -> float:
+    """TFLOP of one image seen in training: forward and backward of the networks that make images.
+
+    Where latents are compared nothing is decoded but for the loss ``transport``, which decodes those of the head and of
+    the baseline. That the baseline image of a pair is encoded once is left out.
+    """
+    side = config.crop_px
+    width, height = (pair.distilled.width_px, pair.distilled.height_px) if side is None else (side, side)
+    passes = 1
+    if config.cycle is not None:  # there and back, and each again for the cycle and for the identity
+        passes = 2 + 2 * (config.cycle.cycle > 0) + 2 * (config.cycle.identity > 0)
+    changed = config.head.latent_part
+    if config.latent is not None and changed is not None:
+        change = change_flops(changed, width, height)
+        decoding = changed.flops(width, height) - change if config.latent.transport else 0
+        return (TRAINING_PASSES * (change + decoding) + decoding) / TERA
+    return TRAINING_PASSES * passes * config.head.flops(width, height) / TERA
