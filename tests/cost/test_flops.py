@@ -49,7 +49,7 @@ def test_one_flux_step_by_hand(tiny_folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def dev() -> Networks:
-    return build_on_meta(published_models()["black-forest-labs/FLUX.1-dev"].components)
+    return build_on_meta(published_models()["black-forest-labs/FLUX.1-dev"])
 
 
 @pytest.mark.parametrize(

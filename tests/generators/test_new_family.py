@@ -16,7 +16,7 @@ from topcoat.cost.table import DENOISER_ROW
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import GeneratorSpec, Img2ImgGenerator, Licence, ModelPair
 from topcoat.generators.diffusers import load_generator
-from topcoat.generators.families import FAMILIES, Configs, Family, Published, published_models
+from topcoat.generators.families import FAMILIES, Configs, Family, published_models
 
 
 class ToyPipeline(diffusers.DiffusionPipeline):
@@ -77,7 +77,7 @@ class Toy(Family):
     packing = 1
     has_negative_prompt = False
     has_sequence_length = False
-    published: ClassVar = {"toys/toy": Published(source="this test", components={"unet": UNET, "vae": VAE})}
+    published: ClassVar = {"toys/toy": {"unet": UNET, "vae": VAE}}
 
     def arguments(self, spec: GeneratorSpec, count: int) -> dict[str, Any]:
         return {**super().arguments(spec, count), "steps_of_toy": spec.steps}

@@ -148,7 +148,7 @@ def network_source(spec: GeneratorSpec) -> Path | Configs:
         raise ModelError(
             f"the sizes of {spec.model} are not known here; give a local folder of it or one of: " + ", ".join(known)
         )
-    return known[spec.model].components
+    return known[spec.model]
 
 
 def _check_latents(head: HeadProtocol, networks: Networks, spec: GeneratorSpec) -> None:

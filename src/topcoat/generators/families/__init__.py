@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from topcoat.errors import ModelError
-from topcoat.generators.families.base import Configs, Family, FlowFamily, Published
+from topcoat.generators.families.base import Configs, Family, FlowFamily
 from topcoat.generators.families.flux import Flux
 from topcoat.generators.families.flux2 import Flux2Klein
 from topcoat.generators.families.sdxl import StableDiffusionXL
 from topcoat.generators.families.z_image import ZImage
 
-__all__ = ["FAMILIES", "Configs", "Family", "FlowFamily", "Published", "family_of", "published_models"]
+__all__ = ["FAMILIES", "Configs", "Family", "FlowFamily", "family_of", "published_models"]
 
 FAMILIES: dict[str, Family] = {
     family.pipeline: family for family in (Flux(), Flux2Klein(), StableDiffusionXL(), ZImage())
@@ -30,6 +30,6 @@ def family_of(configs: Configs) -> Family:
     raise ModelError(f"the {folder} is a {name}, which cannot be counted yet; these can: {known}")
 
 
-def published_models() -> Mapping[str, Published]:
-    """Every model that can be counted by its hub id alone; any other one is counted from its local folder."""
-    return {name: model for family in FAMILIES.values() for name, model in family.published.items()}
+def published_models() -> Mapping[str, Configs]:
+    """The models that can be counted by their hub ids alone; any other one is counted from its local folder."""
+    return {name: configs for family in FAMILIES.values() for name, configs in family.published.items()}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -15,17 +17,6 @@ from topcoat.generators.base import GeneratorSpec
 
 Configs = Mapping[str, Mapping[str, Any]]
 """The parts of a pipeline by folder name (transformer or unet, vae, text_encoder, ...), each with its config.json."""
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """A published model as its public ``config.json`` files describe it, and where the numbers come from.
-
-    With it a cost is computed without the hub, a licence click or a download. The numbers are configuration facts.
-    """
-
-    source: str
-    components: Configs
 
 
 class Family:
@@ -44,8 +35,17 @@ class Family:
     has_true_cfg: ClassVar[bool] = False
     has_sequence_length: ClassVar[bool] = True
     """Whether the number of text tokens is a setting."""
-    published: ClassVar[Mapping[str, Published]] = {}
-    """Hub id -> the parts of that model."""
+
+    @property
+    def published(self) -> Mapping[str, Configs]:
+        """Hub id -> the parts of that model, from the JSON file beside the family's own file.
+
+        With it a cost is computed without the hub, a licence click or a download. Each entry says where its numbers,
+        which are configuration facts, come from.
+        """
+        path = Path(inspect.getfile(type(self))).with_suffix(".json")
+        entries = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        return {name: entry["components"] for entry in entries for name in entry["models"]}
 
     def guided(self, spec: GeneratorSpec) -> bool:
         """Whether classifier-free guidance runs."""

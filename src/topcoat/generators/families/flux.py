@@ -2,59 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 
 from topcoat.generators.base import GeneratorSpec
-from topcoat.generators.families.base import Configs, FlowFamily, Published
-from topcoat.generators.families.text_encoders import CLIP_L, T5_XXL
+from topcoat.generators.families.base import Configs, FlowFamily
 from topcoat.generators.latents import pack, unpack
-
-FLUX1_VAE: Mapping[str, Any] = {
-    "_class_name": "AutoencoderKL",
-    "in_channels": 3,
-    "out_channels": 3,
-    "down_block_types": ["DownEncoderBlock2D"] * 4,
-    "up_block_types": ["UpDecoderBlock2D"] * 4,
-    "block_out_channels": [128, 256, 512, 512],
-    "layers_per_block": 2,
-    "latent_channels": 16,
-    "norm_num_groups": 32,
-    "sample_size": 1024,
-    "scaling_factor": 0.3611,
-    "shift_factor": 0.1159,
-    "use_quant_conv": False,
-    "use_post_quant_conv": False,
-}
-
-
-def _published(repository: str, *, guidance_embeds: bool) -> Published:
-    """FLUX.1 of 11.9 B weights; dev has a guidance embedding, schnell has none."""
-    return Published(
-        source=(
-            f"config.json files of huggingface.co/{repository}: transformer, vae, text_encoder (CLIP ViT-L/14 text), "
-            "text_encoder_2 (T5 v1.1 XXL encoder)"
-        ),
-        components={
-            "transformer": {
-                "_class_name": "FluxTransformer2DModel",
-                "patch_size": 1,
-                "in_channels": 64,
-                "num_layers": 19,
-                "num_single_layers": 38,
-                "attention_head_dim": 128,
-                "num_attention_heads": 24,
-                "joint_attention_dim": 4096,
-                "pooled_projection_dim": 768,
-                "guidance_embeds": guidance_embeds,
-            },
-            "vae": FLUX1_VAE,
-            "text_encoder": CLIP_L,
-            "text_encoder_2": T5_XXL,
-        },
-    )
 
 
 class Flux(FlowFamily):
@@ -63,10 +18,6 @@ class Flux(FlowFamily):
     pipeline = "FluxPipeline"
     denoiser_class = "FluxTransformer2DModel"
     has_true_cfg = True
-    published: ClassVar = {
-        name: _published(name, guidance_embeds=name.endswith("dev"))
-        for name in ("black-forest-labs/FLUX.1-dev", "black-forest-labs/FLUX.1-schnell")
-    }
 
     def guided(self, spec: GeneratorSpec) -> bool:
         """Whether classifier-free guidance runs; `guidance_scale` is an input of the network."""

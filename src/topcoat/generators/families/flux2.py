@@ -3,52 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor
 from torch.nn import functional
 
 from topcoat.generators.base import GeneratorSpec
-from topcoat.generators.families.base import Configs, FlowFamily, Published
-from topcoat.generators.families.text_encoders import qwen3_4b
+from topcoat.generators.families.base import Configs, FlowFamily
 from topcoat.generators.latents import from_vae
-
-
-def _published(repository: str) -> Published:
-    """FLUX.2 klein 4B and its base, which have one shape."""
-    return Published(
-        source=(
-            "transformer: klein-4b in huggingface/diffusers scripts/convert_flux2_to_diffusers.py; vae: defaults of "
-            "diffusers AutoencoderKLFlux2; text_encoder: model_index.json and text_encoder/config.json (Qwen3 4B) of "
-            f"huggingface.co/{repository}"
-        ),
-        components={
-            "transformer": {
-                "_class_name": "Flux2Transformer2DModel",
-                "patch_size": 1,
-                "in_channels": 128,
-                "num_layers": 5,
-                "num_single_layers": 20,
-                "attention_head_dim": 128,
-                "num_attention_heads": 24,
-                "joint_attention_dim": 7680,
-                "timestep_guidance_channels": 256,
-                "mlp_ratio": 3.0,
-                "axes_dims_rope": [32, 32, 32, 32],
-                "rope_theta": 2000,
-                "guidance_embeds": False,
-            },
-            "vae": {
-                "_class_name": "AutoencoderKLFlux2",
-                "block_out_channels": [128, 256, 512, 512],
-                "layers_per_block": 2,
-                "latent_channels": 32,
-                "norm_num_groups": 32,
-                "sample_size": 1024,
-            },
-            "text_encoder": qwen3_4b("Qwen3ForCausalLM"),
-        },
-    )
 
 
 class Flux2Klein(FlowFamily):
@@ -58,10 +20,6 @@ class Flux2Klein(FlowFamily):
     denoiser_class = "Flux2Transformer2DModel"
     vae_class = "AutoencoderKLFlux2"
     has_negative_prompt = False
-    published: ClassVar = {
-        name: _published(name)
-        for name in ("black-forest-labs/FLUX.2-klein-4B", "black-forest-labs/FLUX.2-klein-base-4B")
-    }
 
     def normalised(self, output: Tensor, pipeline: Any, spec: GeneratorSpec) -> Tensor:
         """The latents normalised again: the pipeline has already undone its VAE's batch norm."""

@@ -1,4 +1,4 @@
-"""Text encoders that families share: how each class is built and called, and the published sizes."""
+"""The text encoders of all families: how each class is built and called."""
 
 from __future__ import annotations
 
@@ -47,56 +47,3 @@ TEXT_ENCODERS: Mapping[str, TextEncoder] = {
     "Qwen3ForCausalLM": TextEncoder("Qwen3Config", _qwen3_inputs),
 }
 """Name of the class in transformers -> how it is built and called."""
-
-CLIP_L: Mapping[str, Any] = {
-    "architectures": ["CLIPTextModel"],
-    "model_type": "clip_text_model",
-    "vocab_size": 49408,
-    "hidden_size": 768,
-    "intermediate_size": 3072,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "max_position_embeddings": 77,
-    "projection_dim": 768,
-}
-CLIP_BIG_G: Mapping[str, Any] = {
-    "architectures": ["CLIPTextModelWithProjection"],
-    "model_type": "clip_text_model",
-    "vocab_size": 49408,
-    "hidden_size": 1280,
-    "intermediate_size": 5120,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 20,
-    "max_position_embeddings": 77,
-    "projection_dim": 1280,
-    "hidden_act": "gelu",
-}
-T5_XXL: Mapping[str, Any] = {
-    "architectures": ["T5EncoderModel"],
-    "model_type": "t5",
-    "vocab_size": 32128,
-    "d_model": 4096,
-    "d_kv": 64,
-    "d_ff": 10240,
-    "num_layers": 24,
-    "num_heads": 64,
-    "feed_forward_proj": "gated-gelu",
-    "tie_word_embeddings": False,
-}
-
-
-def qwen3_4b(name: str) -> Mapping[str, Any]:
-    """Qwen3 4B as the class ``name``: FLUX.2 runs it with its language head, Z-Image without."""
-    return {
-        "architectures": [name],
-        "model_type": "qwen3",
-        "vocab_size": 151936,
-        "hidden_size": 2560,
-        "intermediate_size": 9728,
-        "num_hidden_layers": 36,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "head_dim": 128,
-        "max_position_embeddings": 40960,
-        "tie_word_embeddings": True,
-    }
