@@ -30,9 +30,9 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_held_out_prompts_are_of_the_test_split_and_stable(script: ModuleType) -> None:
-    found = script.held_out(30)
-    assert len(found) == 30 and {prompt.split for prompt in found} == {"test"}
-    assert script.held_out(10) == found[:10]
+    prompts = script.held_out(30)
+    assert len(prompts) == 30 and {prompt.split for prompt in prompts} == {"test"}
+    assert script.held_out(10) == prompts[:10]
 
 
 def test_a_section_is_replaced_and_the_rest_is_kept(script: ModuleType, tmp_path: Path) -> None:
@@ -41,11 +41,11 @@ def test_a_section_is_replaced_and_the_rest_is_kept(script: ModuleType, tmp_path
     picture = tmp_path / "sheet.png"
     picture.write_bytes(b"sheet")
     script.publish(path, "mini", "results.py", "first", picture, "a.png")
-    script.publish(path, "other", "results.py", "beside", picture, "b.png")
+    script.publish(path, "other", "results.py", "others", picture, "b.png")
     script.publish(path, "mini", "results.py", "second", picture, "c.png")
     text = path.read_text()
-    assert "first" not in text and text.count("second") == 1 and "Words before." in text and "beside" in text
-    assert text.index("second") < text.index("beside")
+    assert "first" not in text and text.count("second") == 1 and "Words before." in text and "others" in text
+    assert text.index("second") < text.index("others")
     assert (tmp_path / "images" / "c.png").read_bytes() == b"sheet"
 
 

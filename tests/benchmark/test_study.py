@@ -36,8 +36,8 @@ Made = Callable[..., Study]
 
 def run(work: Study) -> tuple[BenchmarkResult, dict[str, str]]:
     """All stages; the result and the sentence that each stage ended in."""
-    said = {stage.name: stage.run(lambda done, total, note: None).sentence for stage in work.stages()}
-    return work.result, said
+    sentences = {stage.name: stage.run(lambda done, total, note: None).sentence for stage in work.stages()}
+    return work.result, sentences
 
 
 def score(result: BenchmarkResult, metric: str, arm: str) -> float:
@@ -59,13 +59,13 @@ def timeless(result: BenchmarkResult) -> dict[str, Any]:
 
 def test_a_whole_study(study: Made, flux_pair: ModelPair, net: Any, generated: Any) -> None:
     work = study()
-    result, said = run(work)
+    result, sentences = run(work)
     names = list(result.heads)
     assert names == ["paired", "unpaired", "latents"] and result.n == HELD_OUT
-    assert list(said) == [
+    assert list(sentences) == [
         "pairs", *(f"train {n}" for n in names), "generate", *(f"evaluate {n}" for n in names), "report",
     ]  # fmt: skip
-    assert said["pairs"].startswith(f"{PAIRS} pairs") and "16 images seen" in said["train paired"]
+    assert sentences["pairs"].startswith(f"{PAIRS} pairs") and "16 images seen" in sentences["train paired"]
     assert json.loads((work.folder / "study.json").read_text()) == json.loads(json.dumps(result.as_dict()))
     assert BenchmarkResult.load(work.folder / "study.json").scores == result.scores
 
@@ -200,8 +200,8 @@ def test_finished_runs_need_no_pairs(study: Made, runs: list[Any]) -> None:
     work = study()
     shutil.rmtree(work.folder / "pairs")
     (work.folder / "study.json").unlink()
-    again, said = run(work)
-    assert said["pairs"] == "not needed any more, all runs are finished"
+    again, sentences = run(work)
+    assert sentences["pairs"] == "not needed any more, all runs are finished"
     assert timeless(again) == timeless(result)
     assert not (work.folder / "pairs").exists()
     folder = work.folder / "runs" / "paired"

@@ -21,10 +21,10 @@ from topcoat.training.start import with_vae
 
 def test_with_a_gpu_every_run_is_the_named_one(flux_pair: ModelPair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.accelerator.is_available", lambda: True)
-    found = study_runs(STUDY_RUNS, flux_pair)
+    runs = study_runs(STUDY_RUNS, flux_pair)
     decoder = load_vae(flux_pair.distilled).decoder
-    assert [run.config for run in found] == [with_vae(RUNS[name](), decoder) for name in STUDY_RUNS]
-    assert all(run.changed == () and run.reason == "" for run in found)
+    assert [run.config for run in runs] == [with_vae(RUNS[name](), decoder) for name in STUDY_RUNS]
+    assert all(run.changed == () and run.reason == "" for run in runs)
 
 
 def test_without_one_the_cyclegans_are_narrower_and_say_so(

@@ -1,4 +1,4 @@
-"""One comparison: every arm on the same subjects, beside two controls and the noise floor, as a `BenchmarkResult`."""
+"""One comparison: every arm, two controls and the noise floor on the same subjects, as a `BenchmarkResult`."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ Kind = Literal["demo", "frontier", "study"]
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a page shows beside the scores and no JSON file holds."""
+    """What a page shows and no JSON file holds."""
 
     pictures: Mapping[str, Tensor]
     """The first images of each arm, ``(N, 3, H, W)`` uint8."""

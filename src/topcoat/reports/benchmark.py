@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from markupsafe import Markup
@@ -188,7 +189,7 @@ def _distance_chart(result: BenchmarkResult) -> Markup:
 
 
 def _short(result: BenchmarkResult, name: str) -> str:
-    """A label that fits beside a bar."""
+    """A label that is short enough for a bar."""
     return {FLOOR: "other seeds", **{control: f"+ {control}" for control in CONTROLS}}.get(name, label(result, name))
 
 
@@ -203,20 +204,9 @@ def _cost_chart(result: BenchmarkResult, metric: str) -> Markup:
 
 
 def _frontier_chart(result: BenchmarkResult, chosen: str | None) -> Markup:
-    numbers = {name: str(number) for number, name in enumerate(arm_order(result), start=1)}
-    drawn: list[Point] = []
-    for point in points_of(result):
-        score = result.score("frechet", point.name)
-        assert score is not None
-        drawn.append(
-            Point(
-                point.tflop, point.distance, _colour(result, point.name), numbers[point.name],
-                score.low, score.high, point.name == chosen,
-            )
-        )  # fmt: skip
     floor = result.value("frechet", FLOOR)
     return scatter(
-        drawn,
+        _numbered_points(result, chosen),
         title=f"{result.pair}, {result.width_px}x{result.height_px} px, N = {result.n:,}",
         x_label="TFLOP per image, whole pipeline (computed, logarithmic)",
         y_label="Fréchet distance to the baseline (measured)",
@@ -225,3 +215,25 @@ def _frontier_chart(result: BenchmarkResult, chosen: str | None) -> Markup:
         level=None if floor is None else (floor, "noise floor: the baseline at other seeds"),
         log_x=True,
     )
+
+
+def _numbered_points(result: BenchmarkResult, chosen: str | None) -> list[Point]:
+    """The points of the frontier with the numbers of the table; those that nearly coincide share one label."""
+    numbers = {name: str(number) for number, name in enumerate(arm_order(result), start=1)}
+    near = 0.03 * max(point.distance for point in points_of(result))
+    drawn: list[Point] = []
+    for point in sorted(points_of(result), key=lambda one: int(numbers[one.name])):
+        score, text = result.score("frechet", point.name), numbers[point.name]
+        assert score is not None
+        for place, other in enumerate(drawn):
+            if other.label and abs(other.x / point.tflop - 1) < 0.02 and abs(other.y - point.distance) < near:
+                drawn[place] = dataclasses.replace(other, label=f"{other.label}, {text}")
+                text = ""
+                break
+        drawn.append(
+            Point(
+                point.tflop, point.distance, _colour(result, point.name), text,
+                score.low, score.high, point.name == chosen,
+            )
+        )  # fmt: skip
+    return drawn
