@@ -157,7 +157,7 @@ def measure_overhead(root: Path, pair_name: str, pairs: int, batch_size: int, re
     from topcoat.generators.presets import model_pair
     from topcoat.pairs import build_pairs
     from topcoat.pairs.build import DEFAULT_SHARD_SIZE
-    from topcoat.pairs.records import plan_records
+    from topcoat.pairs.schema import plan_records
     from topcoat.prompts import sample_prompts
 
     pair = model_pair(pair_name)
@@ -209,7 +209,7 @@ def measure_rounding(pair_name: str, images: int, batch_size: int) -> Rounding:
 
     from topcoat.generators.diffusers import load_pair
     from topcoat.generators.presets import model_pair
-    from topcoat.pairs.records import plan_records
+    from topcoat.pairs.schema import plan_records
     from topcoat.prompts import sample_prompts
 
     records = plan_records(sample_prompts(images), None)

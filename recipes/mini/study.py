@@ -25,8 +25,8 @@ from topcoat.generators.base import ModelPair
 from topcoat.generators.presets import model_pair
 from topcoat.heads import Head
 from topcoat.pairs import PairDataset
-from topcoat.pairs.calibration import calibrate, write_calibration
 from topcoat.pairs.reuse import open_baseline_source
+from topcoat.pairs.similarity import calibrate, write_calibration
 from topcoat.prompts import held_out_prompts, sample_prompts
 from topcoat.reports.benchmark import write_benchmark
 from topcoat.seeds import noise_seeds

@@ -49,9 +49,6 @@ def test_a_target_that_nothing_meets_is_a_failure(run: Any, pair_file: Path, hea
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--distilled-steps", "1,x"), "no list of numbers"),
-        (("--distilled-steps", "1.5"), "whole numbers"),
-        (("--distilled-steps", "0"), "0 steps"),
         (("--strengths", "0"), "strength 0"),
         (("--target-gap", "90"), "0.9 means 90 %"),
         (("--max-cost", "0"), "more than 0"),

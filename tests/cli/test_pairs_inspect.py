@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from topcoat.images import write_image
-from topcoat.pairs.calibration import read_calibration
 from topcoat.pairs.dataset import PairDataset
+from topcoat.pairs.similarity import read_calibration
 
 SENTENCE = "error: "
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from topcoat import __version__
+from topcoat.cli.options import number_list, step_list
 
 COMMANDS = (
     ("demo",),
@@ -59,9 +60,19 @@ def test_cost_shows_every_pair_of_step_counts(run: Any, run_json: Any, pair_file
     assert "computed" in run(*arguments).stdout
 
 
-@pytest.mark.parametrize("steps", ["a", "0", "4,-1"])
-def test_wrong_step_counts(run: Any, steps: str) -> None:
-    assert "--baseline-steps" in run("cost", "--baseline-steps", steps, code=2).stderr
+@pytest.mark.parametrize("command", [("cost",), ("frontier",), ("pairs", "build", "pairs")])
+@pytest.mark.parametrize(
+    ("steps", "says"),
+    [("a", "is not a list of numbers"), ("0", "from 1 on"), ("4,-1", "from 1 on"), ("1.5", "from 1 on")],
+)
+def test_wrong_step_counts(run: Any, command: tuple[str, ...], steps: str, says: str) -> None:
+    error = " ".join(run(*command, "--distilled-steps", steps, code=2).stderr.replace("│", " ").split())
+    assert "--distilled-steps" in error and says in error and "write it like 1,2,4" in error
+
+
+def test_step_lists() -> None:
+    assert step_list("1, 2,4") == [1, 2, 4] and step_list("") == [] and step_list((28,)) == [28]
+    assert number_list("0.5,1") == [0.5, 1.0]
 
 
 def test_doctor_finds_everything_here(run_json: Any) -> None:

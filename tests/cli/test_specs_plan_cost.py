@@ -71,7 +71,7 @@ def test_plan_is_arithmetic_on_the_count(run: Any, run_json: Any, pair_file: Pat
 def test_plan_measures_here(run: Any, run_json: Any, pair_file: Path) -> None:
     found = run_json("pairs", "plan", "--pair", pair_file, "--measure", 3, "--usd-per-hour", 1.0, "--count", 10)
     assert found["gpu_hours"]["kind"] == found["disk_bytes"]["kind"] == "measured"
-    assert found["gpu_hours"]["source"].startswith("3 pairs painted here")
+    assert found["gpu_hours"]["source"].startswith("3 pairs generated here")
     assert found["gpu_hours"]["value"] > 0
     assert 10 * 2 * 100 < found["disk_bytes"]["value"] < 10 * 2 * 48 * 32 * 4
     assert found["usd"]["value"] == pytest.approx(found["gpu_hours"]["value"])
@@ -83,7 +83,7 @@ def test_plan_measures_here(run: Any, run_json: Any, pair_file: Path) -> None:
         (("--gpu", "h9000:8"), "no GPU is called 'h9000'"),
         (("--gpu", "h100:x"), "write a name and a number such as h100:8"),
         (("--gpu", "h100:0"), "write a name and a number such as h100:8"),
-        (("--usd-per-hour", 2), "how fast it goes is not known"),
+        (("--usd-per-hour", 2), "the speed is unknown; name a GPU"),
         (("--gpu", "h100", "--utilisation", 1.5), "utilisation 1.5 is not possible"),
         (("--gpu", "h100", "--count", 0), "0 pairs cannot be planned"),
         (("--gpu", "h100", "--usd-per-hour", 0), "0 USD per hour is not a price"),
@@ -148,7 +148,6 @@ def test_cost_of_random_weights(run: Any, run_json: Any, pair_file: Path) -> Non
         (("--usd-per-hour", 2), "add --price with a GPU of the table, or --measure"),
         (("--size", 40), "use a multiple of 16"),
         (("--measure", "--size", 64), "leave --size out"),
-        (("--distilled-steps", "0"), "count below 1"),
         (("--measure", "--random-weights", "--batch-size", 2), "one image at a time"),
     ],
 )

@@ -15,7 +15,7 @@ from tests.conftest import FakeGenerator, fake_spec
 from tests.oracles.golden import Golden, digest_of
 from topcoat.generators.base import ModelPair
 from topcoat.generators.presets import model_pair
-from topcoat.pairs import Painting, build_pairs
+from topcoat.pairs import PairingConfig, build_pairs
 from topcoat.prompts import sample_prompts
 
 # Adapters: change these with the library, never the golden values.
@@ -30,14 +30,14 @@ def build_fakes(folder: Path) -> None:
 
 def build_mini(folder: Path) -> None:
     """3 pairs of the mini pair with latents of both sides and a second step count, in shards of 2."""
-    painting = Painting(distilled_steps=(2,), latents=True, baseline_latents=True)
-    build_pairs(folder, sample_prompts(3), _short_mini(), batch_size=2, shard_size=2, painting=painting)
+    pairing = PairingConfig(distilled_steps=(2,), latents=True, baseline_latents=True)
+    build_pairs(folder, sample_prompts(3), _short_mini(), batch_size=2, shard_size=2, pairing=pairing)
 
 
 def build_img2img(folder: Path) -> None:
     """2 pairs whose baseline starts from the distilled image."""
-    painting = Painting(pairing="rerender", strength=0.5)
-    build_pairs(folder, sample_prompts(2), _short_mini(), batch_size=2, painting=painting)
+    pairing = PairingConfig(method="img2img", strength=0.5)
+    build_pairs(folder, sample_prompts(2), _short_mini(), batch_size=2, pairing=pairing)
 
 
 def _short_mini() -> ModelPair:

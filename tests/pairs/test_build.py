@@ -12,7 +12,7 @@ from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.generators.base import ModelPair
 from topcoat.images import decode_image
 from topcoat.pairs import PairDataset, build_pairs
-from topcoat.pairs.records import default_seed
+from topcoat.pairs.schema import default_seed
 from topcoat.prompts import sample_prompts
 
 PROMPTS = sample_prompts(11)
@@ -79,11 +79,13 @@ def test_a_crash_at_any_batch_resumes_to_the_same_bytes(
         folder, calls = tmp_path / f"crash-{crash_at}", [0]
         original = fake_generators[1].generate
 
-        def generate(*arguments: Any, at: int = crash_at, count: list[int] = calls, run: Any = original) -> Any:
+        def generate(
+            *given: Any, at: int = crash_at, count: list[int] = calls, run: Any = original, **named: Any
+        ) -> Any:
             count[0] += 1
             if count[0] == at:
                 raise Crash
-            return run(*arguments)
+            return run(*given, **named)
 
         with monkeypatch.context() as patch:
             patch.setattr(fake_generators[1], "generate", generate)
@@ -191,11 +193,11 @@ def test_a_failing_pair_is_listed_and_the_rest_goes_on(
 def test_a_failure_that_passes_leaves_no_trace(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:
     original, calls = fake_generators[0].generate, []
 
-    def flaky(prompts: Any, seeds: Any) -> Any:
+    def flaky(prompts: Any, seeds: Any, **named: Any) -> Any:
         calls.append(len(seeds))
         if len(calls) == 1:
             return torch.full((len(seeds), 3, 32, 32), float("nan"))
-        return original(prompts, seeds)
+        return original(prompts, seeds, **named)
 
     fake_generators[0].generate = flaky
     dataset = build(tmp_path, fake_pair, fake_generators)
@@ -204,7 +206,7 @@ def test_a_failure_that_passes_leaves_no_trace(tmp_path: Path, fake_pair: ModelP
 
 
 def test_a_model_that_always_fails_stops_the_build(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:
-    def broken(*_: Any) -> Any:
+    def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("kernel image is invalid")
 
     fake_generators[0].generate = broken
@@ -239,7 +241,7 @@ def test_the_card_names_both_licences(tmp_path: Path, fake_pair: ModelPair, fake
     pair = fake_pair.model_copy(update={"baseline": fake_pair.baseline.model_copy(update={"licence": noted})})
     build(tmp_path, pair, fake_generators)
     card = (tmp_path / "README.md").read_text()
-    assert card.startswith("---\npretty_name: fake portrait pairs\nlicense: other\n")
+    assert card.startswith("---\nlicense: other\n") and "\npretty_name: fake portrait pairs\n" in card
     assert "[plastic licence](https://example.org/plastic)" in card
     assert "[good licence](https://example.org/good). For looking at only." in card
     assert "2 steps" in card and "8 steps" in card and "11 portrait pairs" in card
@@ -256,5 +258,5 @@ def test_real_pipelines_build_pairs_that_resume_to_the_same_bytes(
     assert whole[0].baseline.shape == (3, 32, 48)
     manifest = (tmp_path / "a" / "manifest.json").read_text()
     assert str(Path(flux_pair.baseline.model).parent) not in manifest, "no path of this machine"
-    assert whole.manifest.identity["distilled"]["model"] == "pipeline"
-    assert whole.manifest.identity["distilled"]["transformer_digest"]
+    assert whole.manifest.distilled["model"] == "pipeline"
+    assert whole.manifest.distilled["transformer_digest"]

@@ -10,8 +10,8 @@ import torch
 
 from topcoat.errors import DataError, UsageError
 from topcoat.generators.base import ModelPair
-from topcoat.pairs import Painting, PairDataset, build_pairs
-from topcoat.pairs.reuse import KeptBaseline
+from topcoat.pairs import PairDataset, PairingConfig, build_pairs
+from topcoat.pairs.reuse import ReusedBaseline
 from topcoat.prompts import sample_prompts
 
 PROMPTS = sample_prompts(9)
@@ -50,7 +50,7 @@ def test_baseline_is_not_even_loaded_when_nothing_is_missing(
     def load() -> Any:
         raise AssertionError("loaded")
 
-    kept = KeptBaseline(dataset, fake_pair.baseline, load)
+    kept = ReusedBaseline(dataset, fake_pair.baseline, load)
     order = [4, 0, 7]
     images = kept.generate([dataset.records[row].prompt for row in order], [dataset.records[row].seed for row in order])
     assert torch.equal(images, torch.stack([dataset.baseline[row] for row in order]))
@@ -64,18 +64,18 @@ def test_other_baselines_are_refused_before_anything_is_written(
     tmp_path: Path, fake_pair: ModelPair, fake_generators: Any
 ) -> None:
     build(tmp_path / "first", fake_pair, fake_generators)
-    build(tmp_path / "moved", fake_pair, fake_generators, painting=Painting(pairing="rerender", strength=0.5))
+    build(tmp_path / "moved", fake_pair, fake_generators, pairing=PairingConfig(method="img2img", strength=0.5))
     other = fake_pair.model_copy(update={"baseline": fake_pair.baseline.model_copy(update={"steps": 9})})
     with pytest.raises(DataError, match=r"are of other settings \(baseline\.steps: 8, not 9\)"):
         build(tmp_path / "new", other, fake_generators, baseline_from=tmp_path / "first")
-    with pytest.raises(DataError, match="re-rendered its own distilled images"):
+    with pytest.raises(DataError, match="started from its own distilled images"):
         build(tmp_path / "new", fake_pair, fake_generators, baseline_from=tmp_path / "moved")
     with pytest.raises(UsageError, match="leave baseline_from out"):
         build(
             tmp_path / "new",
             fake_pair,
             fake_generators,
-            painting=Painting(pairing="rerender", strength=0.5),
+            pairing=PairingConfig(method="img2img", strength=0.5),
             baseline_from=tmp_path / "first",
         )
     with pytest.raises(DataError, match="holds no pairs"):

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from topcoat.errors import UsageError
 from topcoat.metrics.spectrum import luma, radial_spectrum
-from topcoat.pairs.statistics import brightness, colourfulness, contrast, sharpness
+from topcoat.pairs.inspect import brightness, colourfulness, contrast, sharpness
 
 IMAGES = torch.rand(3, 3, 40, 56, generator=torch.Generator().manual_seed(0))
 

@@ -36,7 +36,7 @@ from topcoat.metrics.embed import FeatureNetLike
 from topcoat.pairs.build import build_pairs
 from topcoat.pairs.dataset import PairDataset
 from topcoat.pairs.manifest import pair_identity
-from topcoat.pairs.painting import Painting
+from topcoat.pairs.schema import PairingConfig
 from topcoat.prompts import Prompt, as_prompts
 from topcoat.training import TrainRecord, train
 from topcoat.training.folder import finished_head
@@ -186,7 +186,7 @@ class Study:
             self._training_prompts,
             self.pair,
             batch_size=self._pair_batch_size,
-            painting=Painting(latents=True, baseline_latents=self._compares_latents()),
+            pairing=PairingConfig(latents=True, baseline_latents=self._compares_latents()),
             generators=self._generators,
             baseline_from=self._baseline_from,
             on_progress=lambda done, total: progress(done, total, ""),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from topcoat.cli.console import Output, command
-from topcoat.cli.options import NO_HEAD, BatchSizeOption, PairOption
+from topcoat.cli.options import NO_HEAD, BatchSizeOption, PairOption, step_list
 from topcoat.embedded import DEFAULT_HEAD
 from topcoat.errors import UsageError
 
@@ -55,8 +56,13 @@ def cost(
         ),
     ] = None,
     size: Annotated[int | None, typer.Option("--size", min=16, help="Side in px; the pair's own by default.")] = None,
-    baseline_steps: Annotated[str, typer.Option(help="Step counts of the baseline, with commas.")] = "28",
-    distilled_steps: Annotated[str, typer.Option(help="Step counts of the distilled model; its own by default.")] = "",
+    baseline_steps: Annotated[
+        Sequence[int], typer.Option(parser=step_list, metavar="N,N", help="Step counts of the baseline, with commas.")
+    ] = (28,),
+    distilled_steps: Annotated[
+        Sequence[int],
+        typer.Option(parser=step_list, metavar="N,N", help="Step counts of the distilled model; its own by default."),
+    ] = (),
     price: Annotated[str | None, typer.Option("--price", help="GPU of the price table, such as h100.")] = None,
     usd_per_hour: UsdOption = None,
     prices: PricesOption = None,
@@ -84,8 +90,6 @@ def cost(
     from topcoat.generators.presets import model_pair
     from topcoat.heads.head import Head
 
-    baseline_counts = step_counts(baseline_steps, "--baseline-steps")
-    distilled_counts = step_counts(distilled_steps, "--distilled-steps")
     if random_weights and not measure:
         raise UsageError("--random-weights is for timing; add --measure, or leave it out to count")
     if tco and price is None:
@@ -93,8 +97,8 @@ def cost(
     gpu = None if price is None else find_gpu(price, load_prices(prices))
     chosen = model_pair(pair)
     opened = None if head == NO_HEAD else Head.load(head or DEFAULT_HEAD)
-    table = pair_cost(chosen, opened, size, baseline_steps=baseline_counts)
-    tables = [table.at_distilled_steps(count) for count in distilled_counts or [table.distilled.steps]]
+    table = pair_cost(chosen, opened, size, baseline_steps=baseline_steps)
+    tables = [table.at_distilled_steps(count) for count in distilled_steps or [table.distilled.steps]]
     for number, item in enumerate(tables):
         if number:
             out.line("")
@@ -119,17 +123,6 @@ def cost(
             "--usd-per-hour alone does not say how fast the GPU is; add --price with a GPU of the table, or --measure"
         )
     out.result(record)
-
-
-def step_counts(text: str, option: str) -> list[int]:
-    """``"20,28"`` as ``[20, 28]``; raises `UsageError` for anything else or a count below 1."""
-    try:
-        counts = [int(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        raise UsageError(f"{option} {text!r} is not a list of numbers; write it like 20,28,50") from None
-    if any(count < 1 for count in counts):
-        raise UsageError(f"{option} {text!r} has a count below 1; use 1 or more")
-    return counts
 
 
 def _money(

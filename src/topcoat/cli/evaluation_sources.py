@@ -120,7 +120,7 @@ def from_pairs(folder: Path, split: Split, head: Head, strength: float, gates: G
 
     dataset = PairDataset.open(folder).split(split)
     decodes = head.input == "latent"
-    if decodes and not dataset.painting.latents:
+    if decodes and not dataset.pairing.latents:
         raise UsageError(
             f"the head decodes latents, and the pairs in {folder} hold none; build them with --latents, or use a head "
             "that takes images"

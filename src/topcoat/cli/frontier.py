@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from topcoat.cli.console import Output, command
-from topcoat.cli.options import BatchSizeOption, DryRunOption, PairOption, need_head
+from topcoat.cli.options import BatchSizeOption, DryRunOption, PairOption, need_head, number_list, step_list
 from topcoat.embedded import DEFAULT_HEAD
 from topcoat.errors import UsageError
 
@@ -36,9 +36,16 @@ def frontier(
         list[str] | None, typer.Option("--heads", help="Head folders or hub ids; give it once for each.")
     ] = None,
     count: Annotated[int, typer.Option("--count", "-n", min=2, help="Subjects; 1,000 or more to quote it.")] = 256,
-    distilled_steps: Annotated[str, typer.Option("--distilled-steps", help="Comma-separated.")] = "1,2,4",
-    strengths: Annotated[str, typer.Option("--strengths", help="Comma-separated, above 0.")] = "0.5,0.75,1",
-    baseline_steps: Annotated[str, typer.Option("--baseline-steps", help="Comma-separated.")] = "4,8,14,28",
+    distilled_steps: Annotated[
+        Sequence[int], typer.Option("--distilled-steps", parser=step_list, metavar="N,N", help="Comma-separated.")
+    ] = (1, 2, 4),
+    strengths: Annotated[
+        Sequence[float],
+        typer.Option("--strengths", parser=number_list, metavar="X,X", help="Comma-separated, above 0."),
+    ] = (0.5, 0.75, 1.0),
+    baseline_steps: Annotated[
+        Sequence[int], typer.Option("--baseline-steps", parser=step_list, metavar="N,N", help="Comma-separated.")
+    ] = (4, 8, 14, 28),
     target_gap: Annotated[
         float | None, typer.Option("--target-gap", help="Choose the cheapest arm closing this share (0.9 = 90 %).")
     ] = None,
@@ -67,10 +74,10 @@ def frontier(
     opened = {name: need_head(folder, chosen_pair.name) for name, folder in sources.items()}
     decoders = [name for name, head in opened.items() if head.input == "latent"]
     arms = grid(
-        _whole_numbers(distilled_steps, "--distilled-steps"),
+        distilled_steps,
         [name for name in opened if name not in decoders],
-        _numbers(strengths, "--strengths"),
-        _whole_numbers(baseline_steps, "--baseline-steps"),
+        strengths,
+        baseline_steps,
         decoders,
     )
     prompts, seeds = _subjects(data, count, seed, chosen_pair.name)
@@ -127,17 +134,3 @@ def _subjects(data: Path | None, count: int, seed: int, pair_name: str) -> tuple
 def _names(folders: list[str]) -> list[str]:
     names = [Path(folder).name or folder for folder in folders]
     return names if len(set(names)) == len(names) else folders
-
-
-def _numbers(text: str, option: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        raise UsageError(f"{option} {text!r} is no list of numbers; write for example 1,2,4") from None
-
-
-def _whole_numbers(text: str, option: str) -> list[int]:
-    numbers = _numbers(text, option)
-    if any(number != int(number) for number in numbers):
-        raise UsageError(f"{option} {text!r} must be whole numbers; write for example 1,2,4")
-    return [int(number) for number in numbers]

@@ -63,6 +63,24 @@ PromptColumnOption = Annotated[
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and what it costs, then stop.")]
 
 
+def number_list(text: str | Sequence[float]) -> list[float]:
+    """``0.5,1`` as ``[0.5, 1.0]``: the parser of an option that takes comma-separated numbers."""
+    if not isinstance(text, str):  # a default
+        return list(text)
+    try:
+        return [float(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a list of numbers; write it like 1,2,4") from None
+
+
+def step_list(text: str | Sequence[int]) -> list[int]:
+    """``1,2,4`` as ``[1, 2, 4]``: the parser of an option that takes comma-separated step counts."""
+    counts = number_list(text)
+    if any(count != int(count) or count < 1 for count in counts):
+        raise typer.BadParameter(f"{text!r} has a count that is not a whole number from 1 on; write it like 1,2,4")
+    return [int(count) for count in counts]
+
+
 def open_head(head: str | None, pair_name: str) -> Head | None:
     """The head that ``--head`` names, where the embedded ones are for the mini pair alone; None for ``none``.
 

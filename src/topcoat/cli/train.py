@@ -140,8 +140,7 @@ def _is_first_process() -> bool:
 
 def _warn_of_licences(out: Output, dataset: PairDataset) -> None:
     """Say again what the generators' licences say of training on their images."""
-    for side in ("distilled", "baseline"):
-        about = dataset.manifest.identity.get(side, {})
-        note = about.get("licence", {}).get("note")
+    for settings in dataset.manifest.sides.values():
+        note = settings["licence"].get("note")
         if note:
-            out.warn(f"{about['name']}: {note}")
+            out.warn(f"{settings['name']}: {note}")

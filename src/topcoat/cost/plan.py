@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from topcoat.cost.money import HOUR_SECONDS, Kind, Rate
-from topcoat.errors import UsageError
+from topcoat.cost.flops import pair_cost
+from topcoat.cost.measure import hardware, timed
+from topcoat.cost.money import HOUR_SECONDS, UTILISATION, Kind, Rate, gpu_seconds
+from topcoat.cost.prices import GpuPrice
+from topcoat.errors import ModelError, UsageError
+from topcoat.generators.base import ModelPair
+from topcoat.images import encode_png
+from topcoat.prompts import sample_prompts
 
 PNG_BYTES_PER_PIXEL = 1.8
 """Assumed size of a lossless image, where none was measured: 60 % of the 3 bytes of a raw RGB pixel."""
@@ -41,7 +48,7 @@ class PairPlan:
 
     @property
     def images(self) -> int:
-        """Images painted: two for each pair."""
+        """Images: two for each pair."""
         return 2 * self.pairs
 
     @property
@@ -122,6 +129,71 @@ def plan_pairs(pair: str, pairs: int, usage: PairUsage, rate: Rate, gpu_name: st
     if pairs < 1:
         raise UsageError(f"{pairs} pairs cannot be planned; use 1 or more")
     return PairPlan(pair, pairs, gpus, gpu_name, usage, rate)
+
+
+def pair_tflop(pair: ModelPair, distilled_steps: Sequence[int] = ()) -> float | None:
+    """TFLOP of one pair with further step counts of the distilled model; None for a model of unknown sizes."""
+    distilled = pair.distilled
+    try:
+        table = pair_cost(pair)
+        further = [
+            pair_cost(pair.model_copy(update={"distilled": distilled.model_copy(update={"steps": steps})}))
+            for steps in distilled_steps
+            if steps != distilled.steps
+        ]
+    except ModelError:
+        return None
+    return table.distilled.tflop + table.baseline.tflop + sum(one.distilled.tflop for one in further)
+
+
+def computed_usage(pair: ModelPair, tflop: float, gpu: GpuPrice, utilisation: float | None = None) -> PairUsage:
+    """Usage by counting: seconds from ``tflop`` and a share of the GPU's peak, bytes from `PNG_BYTES_PER_PIXEL`."""
+    share = UTILISATION if utilisation is None else utilisation
+    spec = pair.distilled
+    return PairUsage(
+        tflop=tflop,
+        gpu_seconds=gpu_seconds(tflop, gpu, share),
+        seconds_kind="computed",
+        seconds_source=f"{share:.0%} (assumed) of {gpu.bf16_tflops:g} TFLOP/s dense bf16, cited: {gpu.bf16_source}",
+        disk_bytes=assumed_disk_bytes(spec.width_px, spec.height_px),
+        disk_kind="computed",
+        disk_source=f"{PNG_BYTES_PER_PIXEL:g} bytes a pixel (assumed), two lossless images a pair",
+    )
+
+
+def measured_usage(
+    pair: ModelPair, tflop: float, count: int, batch_size: int, on_progress: Callable[[int, int], None] | None = None
+) -> PairUsage:
+    """Usage of ``count`` pairs that are generated here as the builder does."""
+    from topcoat.generators.diffusers import load_pair
+
+    generators = load_pair(pair)
+    prompts = [prompt.text for prompt in sample_prompts(count, 0)]
+    for generator in generators:
+        generator.generate(prompts[:1], [0])  # the first image of a process also pays for what is set up once
+    sizes: list[int] = []
+    seconds = 0.0
+    for start in range(0, count, batch_size):
+        end = min(start + batch_size, count)
+
+        def generate(part: Sequence[str] = prompts[start:end], seeds: Sequence[int] = range(start, end)) -> None:
+            for generator in generators:
+                sizes.extend(len(encode_png(image)) for image in generator.generate(part, seeds))
+
+        seconds += timed(generate)
+        if on_progress is not None:
+            on_progress(end, count)
+    return PairUsage(
+        tflop=tflop,
+        gpu_seconds=seconds / count,
+        seconds_kind="measured",
+        seconds_source=(
+            f"{count} pairs generated here, {seconds / count:.3g} s each, batches of {batch_size}; {hardware()}"
+        ),
+        disk_bytes=2 * sum(sizes) / len(sizes),
+        disk_kind="measured",
+        disk_source=f"PNG images of these {count} pairs, {sum(sizes) / len(sizes):,.0f} bytes each",
+    )
 
 
 def assumed_disk_bytes(width_px: int, height_px: int) -> float:

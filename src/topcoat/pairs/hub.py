@@ -111,7 +111,7 @@ def _remote_manifest(api: HfApi, repo: str) -> Manifest:
 
 def _check_same(remote: Manifest, own: Manifest, repo: str) -> None:
     """Raise `DataError` if the repository holds pairs of other settings: one repository is one dataset."""
-    changed = differences(remote.identity, own.identity)
+    changed = differences(remote, own)
     if remote.pair != own.pair:
         changed = [f"pair: {remote.pair}, not {own.pair}"]
     if changed:

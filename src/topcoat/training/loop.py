@@ -276,9 +276,7 @@ def _origin(dataset: SplitSource) -> dict[str, Any]:
     manifest = getattr(dataset, "manifest", None)
     if manifest is None:
         return {}
-    sides: Mapping[str, Any] = manifest.identity
-    told = {side: about for side, about in sides.items() if isinstance(about, dict)}
-    licences = {side: about["licence"] for side, about in told.items() if "licence" in about}
+    licences = {side: settings["licence"] for side, settings in manifest.sides.items()}
     return {"pair": manifest.pair, "licences": licences}
 
 

@@ -150,8 +150,8 @@ def finish_latent_unet() -> TrainConfig:
 def refiner() -> TrainConfig:
     """Sends what a head of `finish_unet` paints through the VAE and corrects it there; needs no latents in the pairs.
 
-    Better with the baseline's own (`Painting.baseline_latents`): what a VAE makes of an image and decodes again is told
-    from that image by a classifier, and so would a head be that learnt it.
+    Better with the baseline's own (`PairingConfig.baseline_latents`): what a VAE makes of an image and decodes again is
+    told from that image by a classifier, and so would a head be that learnt it.
     """
     return finish_latent_unet().model_copy(
         update={"name": "refiner", "starts_from": "finish-unet", "head": RefinerConfig()}

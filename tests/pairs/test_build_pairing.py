@@ -17,10 +17,9 @@ from torch import Tensor
 from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.generators.base import ModelPair
 from topcoat.images import decode_image
-from topcoat.pairs import Painting, PairDataset, build_pairs, drop_pairs
-from topcoat.pairs.filters import Verdict
-from topcoat.pairs.painting import parse_steps
-from topcoat.pairs.records import default_seed, read_columns
+from topcoat.pairs import PairDataset, PairingConfig, build_pairs, drop_pairs
+from topcoat.pairs.filters import FilterResult
+from topcoat.pairs.schema import default_seed, read_ids
 from topcoat.prompts import sample_prompts
 
 PROMPTS = sample_prompts(11)
@@ -49,10 +48,12 @@ class Brighter:
     name: str = "brighter"
     judged: int = 0
 
-    def judge(self, distilled: Tensor, baseline: Tensor) -> list[Verdict]:
+    def check(self, distilled: Tensor, baseline: Tensor) -> list[FilterResult]:
         self.judged += len(baseline)
         means = baseline.mean(dim=(1, 2, 3)).tolist()
-        return [Verdict(mean > self.least, "" if mean > self.least else f"mean {mean:.3f}", mean) for mean in means]
+        return [
+            FilterResult(mean > self.least, "" if mean > self.least else f"mean {mean:.3f}", mean) for mean in means
+        ]
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def middle(fake_generators: Any) -> float:
 
 
 def test_several_step_counts_in_one_pass(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:
-    dataset = build(tmp_path, fake_pair, fake_generators, painting=Painting(distilled_steps=(4, 1, 2)))
+    dataset = build(tmp_path, fake_pair, fake_generators, pairing=PairingConfig(distilled_steps=(4, 1, 2)))
     assert dataset.steps == (2, 1, 4)
     for steps in (1, 2, 4):
         view = dataset.with_steps(steps)
@@ -80,13 +81,13 @@ def test_several_step_counts_in_one_pass(tmp_path: Path, fake_pair: ModelPair, f
     row = pq.read_table(tmp_path / "data" / "train-00000.parquet").to_pylist()[0]
     assert decode_image(row["distilled_steps_4"]["bytes"]).shape == (3, 32, 32)
     assert row["distilled_steps_1"]["path"].endswith("-distilled_steps_1.png")
-    assert "`distilled_steps_4` was decoded" not in (tmp_path / "README.md").read_text()
+    assert "`distilled_steps_4`, float16" not in (tmp_path / "README.md").read_text()
     assert "| distilled_steps_4 | the distilled image after 4 steps |" in (tmp_path / "README.md").read_text()
 
 
 def test_latents_and_image_are_of_one_generation(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:
-    painting = Painting(latents=True, distilled_steps=(1,))
-    dataset = build(tmp_path / "a", fake_pair, fake_generators, painting=painting)
+    pairing = PairingConfig(latents=True, distilled_steps=(1,))
+    dataset = build(tmp_path / "a", fake_pair, fake_generators, pairing=pairing)
     plain = build(tmp_path / "b", fake_pair, fake_generators)
     for steps in (2, 1):
         view = dataset.with_steps(steps)
@@ -104,13 +105,13 @@ def test_latents_and_image_are_of_one_generation(tmp_path: Path, fake_pair: Mode
     assert first.shape == (16, 4, 4) and kept is not None and torch.equal(first.float(), kept)
     calls = fake_generators[0].calls
     calls.clear()
-    build(tmp_path / "c", fake_pair, fake_generators, painting=Painting(latents=True))
+    build(tmp_path / "c", fake_pair, fake_generators, pairing=PairingConfig(latents=True))
     assert sum(calls) == 11, "one generation gives both"
 
 
 def test_baseline_latents_are_those_of_its_image(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:
-    painting = Painting(latents=True, baseline_latents=True)
-    dataset = build(tmp_path / "a", fake_pair, fake_generators, painting=painting)
+    pairing = PairingConfig(latents=True, baseline_latents=True)
+    dataset = build(tmp_path / "a", fake_pair, fake_generators, pairing=pairing)
     plain = build(tmp_path / "b", fake_pair, fake_generators)
     latents = fake_generators[1].generate_latents(TEXTS, SEEDS)
     ours = fake_generators[0].generate_latents(TEXTS, SEEDS)
@@ -121,12 +122,12 @@ def test_baseline_latents_are_those_of_its_image(tmp_path: Path, fake_pair: Mode
         assert torch.equal(pair.latents, ours[index].half().float())
     assert torch.equal(torch.stack(list(dataset.baseline)), torch.stack(list(plain.baseline)))
     assert plain[0].baseline_latents is None and plain.baseline_latents(0) is None
-    assert "| latents_baseline | what `baseline` was decoded from" in (tmp_path / "a" / "README.md").read_text()
-    with pytest.raises(DataError, match="baseline_latents: true, not false"):
-        build(tmp_path / "a", fake_pair, fake_generators, painting=Painting(latents=True))
+    assert "| latents_baseline | the latents of `baseline`" in (tmp_path / "a" / "README.md").read_text()
+    with pytest.raises(DataError, match=r"pairing\.baseline_latents: true, not false"):
+        build(tmp_path / "a", fake_pair, fake_generators, pairing=PairingConfig(latents=True))
     calls = fake_generators[1].calls
     calls.clear()
-    build(tmp_path / "c", fake_pair, fake_generators, painting=Painting(baseline_latents=True))
+    build(tmp_path / "c", fake_pair, fake_generators, pairing=PairingConfig(baseline_latents=True))
     assert sum(calls) == 11, "one generation gives both"
 
 
@@ -134,45 +135,47 @@ def test_baseline_latents_need_a_baseline_that_paints_here(
     tmp_path: Path, fake_pair: ModelPair, fake_generators: Any
 ) -> None:
     with pytest.raises(pydantic.ValidationError, match="belongs to the pairing same-seed"):
-        Painting(pairing="rerender", strength=0.5, baseline_latents=True)
+        PairingConfig(method="img2img", strength=0.5, baseline_latents=True)
     build(tmp_path / "a", fake_pair, fake_generators)
     with pytest.raises(UsageError, match="come without latents; leave out one of the two"):
         build(
             tmp_path / "b",
             fake_pair,
             fake_generators,
-            painting=Painting(baseline_latents=True),
+            pairing=PairingConfig(baseline_latents=True),
             baseline_from=tmp_path / "a",
         )
     assert not (tmp_path / "b").exists()
 
 
 def test_latents_survive_a_resume(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:
-    painting = Painting(latents=True, baseline_latents=True, distilled_steps=(1,))
-    build(tmp_path / "whole", fake_pair, fake_generators, painting=painting)
-    build(tmp_path / "grown", fake_pair, fake_generators, painting=painting, prompts=PROMPTS[:6])
-    build(tmp_path / "grown", fake_pair, fake_generators, painting=painting)
+    pairing = PairingConfig(latents=True, baseline_latents=True, distilled_steps=(1,))
+    build(tmp_path / "whole", fake_pair, fake_generators, pairing=pairing)
+    build(tmp_path / "grown", fake_pair, fake_generators, pairing=pairing, prompts=PROMPTS[:6])
+    build(tmp_path / "grown", fake_pair, fake_generators, pairing=pairing)
     assert all_bytes(tmp_path / "whole") == all_bytes(tmp_path / "grown")
 
 
 def test_rerendering_starts_from_the_file_of_the_distilled_image(
     tmp_path: Path, fake_pair: ModelPair, fake_generators: Any
 ) -> None:
-    painting = Painting(pairing="rerender", strength=0.5)
-    dataset = build(tmp_path, fake_pair, fake_generators, painting=painting)
+    pairing = PairingConfig(method="img2img", strength=0.5)
+    dataset = build(tmp_path, fake_pair, fake_generators, pairing=pairing)
     distilled = torch.stack(list(dataset.distilled))
     wanted = fake_generators[1].img2img(distilled, TEXTS, SEEDS, strength=0.5)
     assert torch.equal(torch.stack(list(dataset.baseline)), rounded(wanted))
-    assert dataset.manifest.identity["pairing"] == "rerender" and dataset.manifest.identity["strength"] == 0.5
-    assert "re-rendered the fast one's image by image-to-image, at strength 0.5" in (tmp_path / "README.md").read_text()
-    with pytest.raises(DataError, match=r'other settings \(pairing: "rerender", not "same-seed"; strength: 0.5'):
+    assert dataset.pairing == PairingConfig(method="img2img", strength=0.5)
+    assert "started from the fast one's image (image-to-image, strength 0.5)" in (tmp_path / "README.md").read_text()
+    with pytest.raises(
+        DataError, match=r'other settings \(pairing.method: "img2img", not "same-seed"; pairing.strength: 0.5'
+    ):
         build(tmp_path, fake_pair, fake_generators)
 
 
 def test_a_failed_distilled_image_is_not_rerendered(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:
     fake_generators[0].nan_on = default_seed(4)
-    painting = Painting(pairing="rerender", strength=0.5)
-    dataset = build(tmp_path, fake_pair, fake_generators, painting=painting)
+    pairing = PairingConfig(method="img2img", strength=0.5)
+    dataset = build(tmp_path, fake_pair, fake_generators, pairing=pairing)
     (failure,) = dataset.manifest.failures
     assert failure.seed == default_seed(4) and "NaN" in failure.error and len(dataset) == 10
 
@@ -180,22 +183,16 @@ def test_a_failed_distilled_image_is_not_rerendered(tmp_path: Path, fake_pair: M
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"pairing": "rerender"}, "needs a strength"),
-        ({"strength": 0.5}, "belongs to the pairing rerender"),
-        ({"pairing": "rerender", "strength": 1.5}, "less than or equal to 1"),
-        ({"pairing": "guess"}, "same-seed"),
+        ({"method": "img2img"}, "needs a strength"),
+        ({"strength": 0.5}, "belongs to the pairing img2img"),
+        ({"method": "img2img", "strength": 1.5}, "less than or equal to 1"),
+        ({"method": "guess"}, "same-seed"),
         ({"distilled_steps": (0,)}, "0 distilled steps"),
     ],
 )
 def test_paintings_that_cannot_be(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(pydantic.ValidationError, match=words):
-        Painting(**settings)
-
-
-def test_step_counts_from_a_command_line() -> None:
-    assert parse_steps("1, 2,4") == (1, 2, 4) and parse_steps("") == ()
-    with pytest.raises(UsageError, match="give them as in 1,2,4"):
-        parse_steps("1,two")
+        PairingConfig(**settings)
 
 
 class OnlyImages:
@@ -207,18 +204,18 @@ class OnlyImages:
 
 
 @pytest.mark.parametrize(
-    ("painting", "words"),
+    ("pairing", "words"),
     [
-        (Painting(latents=True), "plastic gives no latents"),
-        (Painting(pairing="rerender", strength=0.5), "good cannot re-render"),
+        (PairingConfig(latents=True), "plastic gives no latents"),
+        (PairingConfig(method="img2img", strength=0.5), "good cannot do image-to-image"),
     ],
 )
 def test_what_a_model_cannot_do_is_one_sentence(
-    tmp_path: Path, fake_pair: ModelPair, fake_generators: Any, painting: Painting, words: str
+    tmp_path: Path, fake_pair: ModelPair, fake_generators: Any, pairing: PairingConfig, words: str
 ) -> None:
     plain: Any = tuple(OnlyImages(generator) for generator in fake_generators)
     with pytest.raises(UsageError, match=words):
-        build(tmp_path, fake_pair, plain, painting=painting)
+        build(tmp_path, fake_pair, plain, pairing=pairing)
     assert len(build(tmp_path, fake_pair, plain)) == 11, "a build that made nothing holds nobody to its settings"
 
 
@@ -268,7 +265,7 @@ def test_filters_by_name_are_loaded_late_and_checked_early(
     tmp_path: Path, fake_pair: ModelPair, fake_generators: Any
 ) -> None:
     dataset = build(tmp_path / "a", fake_pair, fake_generators, filters=["blank", Brighter(0.0)])
-    assert dataset.manifest.identity["filters"] == ["blank", "brighter"] and len(dataset) == 11
+    assert dataset.manifest.filters == ("blank", "brighter") and len(dataset) == 11
     with pytest.raises(UsageError, match="no filter is called 'pretty'"):
         build(tmp_path / "b", fake_pair, fake_generators, filters=["pretty"])
     with pytest.raises(UsageError, match="given twice"):
@@ -277,13 +274,13 @@ def test_filters_by_name_are_loaded_late_and_checked_early(
 
 
 class Faulty(Brighter):
-    def judge(self, distilled: Tensor, baseline: Tensor) -> list[Verdict]:
+    def check(self, distilled: Tensor, baseline: Tensor) -> list[FilterResult]:
         if self.least:
-            return super().judge(distilled, baseline)[1:]
+            return super().check(distilled, baseline)[1:]
         raise ZeroDivisionError("no")
 
 
-@pytest.mark.parametrize(("least", "words"), [(0.0, r"filter brighter failed \(no\)"), (0.1, "gave 2 verdicts on 3")])
+@pytest.mark.parametrize(("least", "words"), [(0.0, r"filter brighter failed \(no\)"), (0.1, "gave 2 results for 3")])
 def test_a_faulty_filter_stops_the_build(
     tmp_path: Path, fake_pair: ModelPair, fake_generators: Any, least: float, words: str
 ) -> None:
@@ -293,12 +290,12 @@ def test_a_faulty_filter_stops_the_build(
 
 
 def test_pairs_of_a_finished_dataset_are_dropped(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:
-    painting = Painting(latents=True)
-    dataset = build(tmp_path, fake_pair, fake_generators, painting=painting)
+    pairing = PairingConfig(latents=True)
+    dataset = build(tmp_path, fake_pair, fake_generators, pairing=pairing)
     wanted = {record.id: dataset[index] for index, record in enumerate(dataset.records)}
     gone = [dataset.records[index].id for index in (1, 2, 9)]
-    verdicts = {name: Verdict(name not in gone, "double" if name in gone else "", float("nan")) for name in wanted}
-    smaller = drop_pairs(tmp_path, verdicts, "near-duplicate")
+    results = {name: FilterResult(name not in gone, "double" if name in gone else "", float("nan")) for name in wanted}
+    smaller = drop_pairs(tmp_path, results, "near-duplicate")
     assert [record.id for record in smaller.records] == [name for name in wanted if name not in gone]
     for pair in smaller:
         assert torch.equal(pair.baseline, wanted[pair.record.id].baseline)
@@ -309,11 +306,11 @@ def test_pairs_of_a_finished_dataset_are_dropped(tmp_path: Path, fake_pair: Mode
     ]
     smaller.verify()
     before, fake_generators[0].calls[:] = all_bytes(tmp_path), []
-    assert len(drop_pairs(tmp_path, verdicts, "near-duplicate")) == 8, "again changes nothing"
-    assert len(build(tmp_path, fake_pair, fake_generators, painting=painting)) == 8, "nor does building"
+    assert len(drop_pairs(tmp_path, results, "near-duplicate")) == 8, "again changes nothing"
+    assert len(build(tmp_path, fake_pair, fake_generators, pairing=pairing)) == 8, "nor does building"
     assert fake_generators[0].calls == [] and all_bytes(tmp_path) == before
     with pytest.raises(UsageError, match="has no pair someone-else"):
-        drop_pairs(tmp_path, {"someone-else": Verdict(False, "x", 0.0)}, "near-duplicate")
+        drop_pairs(tmp_path, {"someone-else": FilterResult(False, "x", 0.0)}, "near-duplicate")
 
 
 @pytest.mark.parametrize("go_on", ["drop", "build"])
@@ -329,8 +326,8 @@ def test_a_drop_that_is_killed_goes_on(
     """Killed before the n-th file takes its place: one manifest, then a shard and a manifest for each of two shards."""
     dataset = build(tmp_path / "whole", fake_pair, fake_generators)
     build(tmp_path / "cut", fake_pair, fake_generators)
-    verdicts = {dataset.records[index].id: Verdict(False, "double", 0.5) for index in (1, 9)}
-    drop_pairs(tmp_path / "whole", verdicts, "near-duplicate")
+    results = {dataset.records[index].id: FilterResult(False, "double", 0.5) for index in (1, 9)}
+    drop_pairs(tmp_path / "whole", results, "near-duplicate")
 
     class Kill(BaseException):
         pass
@@ -346,10 +343,10 @@ def test_a_drop_that_is_killed_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr("topcoat.files.os.replace", killed)
         with pytest.raises(Kill):
-            drop_pairs(tmp_path / "cut", verdicts, "near-duplicate")
+            drop_pairs(tmp_path / "cut", results, "near-duplicate")
     if go_on == "build":
         build(tmp_path / "cut", fake_pair, fake_generators)
-        ids = {row["id"] for path in (tmp_path / "cut").glob("data/*.parquet") for row in read_columns(path, ["id"])}
+        ids = {name for path in (tmp_path / "cut").glob("data/*.parquet") for name in read_ids(path)}
         assert len(ids) >= 9
-    drop_pairs(tmp_path / "cut", verdicts, "near-duplicate")
+    drop_pairs(tmp_path / "cut", results, "near-duplicate")
     assert all_bytes(tmp_path / "cut") == all_bytes(tmp_path / "whole")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from topcoat.errors import DataError, UsageError
-from topcoat.pairs.records import default_seed, plan_records, read_records, row_group_sizes, shard_schema
+from topcoat.pairs.schema import default_seed, plan_records, read_layout, read_records, shard_schema
 from topcoat.prompts import sample_prompts
 
 
@@ -44,7 +44,7 @@ def test_the_schema_tells_datasets_what_is_an_image() -> None:
 
 def test_bad_shards_are_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "x.parquet").write_bytes(b"PAR1 not really")
-    for read in (read_records, row_group_sizes):
+    for read in (read_records, read_layout):
         with pytest.raises(DataError, match="is damaged; delete it"):
             read(tmp_path / "x.parquet")
         with pytest.raises(DataError, match="is missing"):
