@@ -165,7 +165,7 @@ def test_a_head_on_a_dataset(
         (("--groups", "short.csv"), 2, "no line for the picture 01"),
         (("--head", "somewhere"), 2, "are for --data"),
         (("--never-worse",), 2, "are for --data"),
-        (("--quality", "niqe"), 2, "no judge of quality is called 'niqe'"),
+        (("--quality", "niqe"), 2, "no quality net is called 'niqe'"),
         (("--quality", "clip:./nowhere"), 1, "there is no folder ./nowhere"),
         (("--floor", "nowhere"), 1, "nowhere is not a folder"),
     ],

@@ -1,4 +1,4 @@
-"""Every family on a real diffusers pipeline of random weights: painting, decoding, painting over."""
+"""Every family on a real diffusers pipeline of random weights: generating, decoding, img2img."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def test_images_are_those_of_the_pipeline(loaded: dict[str, DiffusersGenerator],
     assert torch.equal(generator.decode(latents), images)
     spec = generator.spec
     family = FAMILIES[type(generator.pipeline).__name__]
-    theirs = generator.pipeline(
+    expected = generator.pipeline(
         prompt=list(PROMPTS),
         num_inference_steps=spec.steps,
         generator=[torch.Generator().manual_seed(seed) for seed in SEEDS],
         output_type="pt",
         **family.arguments(spec, len(PROMPTS)),
     ).images
-    torch.testing.assert_close(images, theirs.float(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(images, expected.float(), atol=1e-5, rtol=0)
     assert images.std() > 0.01
 
 
@@ -65,7 +65,7 @@ def test_an_image_depends_on_prompt_seed_and_steps_alone(loaded: dict[str, Diffu
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_painting_over_keeps_the_more_the_lower_the_strength(loaded: dict[str, DiffusersGenerator], name: str) -> None:
+def test_img2img_keeps_the_more_the_lower_the_strength(loaded: dict[str, DiffusersGenerator], name: str) -> None:
     generator = loaded[name]
     images = torch.rand(3, 3, 32, 48, generator=torch.Generator().manual_seed(0))
     decoded = generator.img2img(images, PROMPTS, SEEDS, strength=0.34)  # one step of three
@@ -87,7 +87,9 @@ def test_painting_over_keeps_the_more_the_lower_the_strength(loaded: dict[str, D
 
 
 @pytest.mark.parametrize("name", ["flux1", "flux2-klein", "z-image"])
-def test_at_full_strength_a_flow_model_paints_as_from_noise(loaded: dict[str, DiffusersGenerator], name: str) -> None:
+def test_img2img_of_a_flow_model_at_full_strength_is_generation_from_noise(
+    loaded: dict[str, DiffusersGenerator], name: str
+) -> None:
     generator = loaded[name]
     images = torch.rand(3, 3, 32, 48)
     over = generator.img2img(images, PROMPTS, SEEDS, strength=1.0)
@@ -95,7 +97,7 @@ def test_at_full_strength_a_flow_model_paints_as_from_noise(loaded: dict[str, Di
 
 
 @pytest.mark.parametrize(("name", "kind"), [("flux1", "FluxImg2ImgPipeline"), ("z-image", "ZImageImg2ImgPipeline")])
-def test_painting_over_is_that_of_diffusers_image_to_image(
+def test_img2img_is_that_of_diffusers(
     loaded: dict[str, DiffusersGenerator], name: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The VAE's noise is the one thing that differs, so the test takes the mode there too."""
@@ -106,11 +108,11 @@ def test_painting_over_is_that_of_diffusers_image_to_image(
     generator = loaded[name]
     spec, family = generator.spec, FAMILIES[type(generator.pipeline).__name__]
     images = torch.rand(3, 3, 32, 48, generator=torch.Generator().manual_seed(2))
-    theirs = getattr(diffusers, kind)(
+    pipeline = getattr(diffusers, kind)(
         **{part: value for part, value in generator.pipeline.components.items() if value is not None}
     )
-    theirs.set_progress_bar_config(disable=True)
-    expected = theirs(
+    pipeline.set_progress_bar_config(disable=True)
+    expected = pipeline(
         prompt=list(PROMPTS),
         image=images,
         strength=0.67,
@@ -119,11 +121,11 @@ def test_painting_over_is_that_of_diffusers_image_to_image(
         output_type="pt",
         **family.arguments(spec, 3),
     ).images
-    mine = generator.img2img(images, PROMPTS, SEEDS, strength=0.67)
-    torch.testing.assert_close(mine, expected.float(), atol=1e-5, rtol=0)
+    images_out = generator.img2img(images, PROMPTS, SEEDS, strength=0.67)
+    torch.testing.assert_close(images_out, expected.float(), atol=1e-5, rtol=0)
 
 
-def test_sdxl_paints_over_like_its_own_pipeline_on_the_encoded_image(
+def test_sdxl_img2img_is_that_of_its_own_pipeline_on_the_encoded_image(
     loaded: dict[str, DiffusersGenerator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import diffusers
@@ -133,9 +135,9 @@ def test_sdxl_paints_over_like_its_own_pipeline_on_the_encoded_image(
     generator = loaded["sdxl"]
     images = torch.rand(3, 3, 32, 48, generator=torch.Generator().manual_seed(2))
     parts = {part: value for part, value in generator.pipeline.components.items() if value is not None}
-    theirs = diffusers.StableDiffusionXLImg2ImgPipeline(**parts, add_watermarker=False)
-    theirs.set_progress_bar_config(disable=True)
-    expected: Any = theirs(
+    pipeline = diffusers.StableDiffusionXLImg2ImgPipeline(**parts, add_watermarker=False)
+    pipeline.set_progress_bar_config(disable=True)
+    expected: Any = pipeline(
         prompt=list(PROMPTS),
         image=images,
         strength=0.67,
@@ -144,8 +146,8 @@ def test_sdxl_paints_over_like_its_own_pipeline_on_the_encoded_image(
         generator=[torch.Generator().manual_seed(seed) for seed in SEEDS],
         output_type="pt",
     )
-    mine = generator.img2img(images, PROMPTS, SEEDS, strength=0.67)
-    torch.testing.assert_close(mine, expected.images.float(), atol=1e-5, rtol=0)
+    images_out = generator.img2img(images, PROMPTS, SEEDS, strength=0.67)
+    torch.testing.assert_close(images_out, expected.images.float(), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +161,7 @@ def test_sdxl_paints_over_like_its_own_pipeline_on_the_encoded_image(
         ((3, 3, 32, 48), 0.5, 0, "0 steps are not possible"),
     ],
 )
-def test_what_cannot_be_painted_over(
+def test_img2img_refuses(
     loaded: dict[str, DiffusersGenerator], shape: tuple[int, ...], strength: float, steps: int | None, words: str
 ) -> None:
     with pytest.raises(UsageError, match=words):

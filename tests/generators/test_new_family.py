@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import diffusers
 import pytest
@@ -77,7 +77,10 @@ class Toy(Family):
     packing = 1
     has_negative_prompt = False
     has_sequence_length = False
-    published: ClassVar = {"toys/toy": {"unet": UNET, "vae": VAE}}
+
+    @property
+    def published(self) -> Mapping[str, Configs]:
+        return {"toys/toy": {"unet": UNET, "vae": VAE}}
 
     def arguments(self, spec: GeneratorSpec, count: int) -> dict[str, Any]:
         return {**super().arguments(spec, count), "steps_of_toy": spec.steps}

@@ -86,7 +86,7 @@ def test_guidance_without_its_prompt_is_refused() -> None:
         GeneratorSpec.model_validate(data)
 
 
-def test_a_lora_beside_the_file_is_found(tmp_path: Path, fake_pair: ModelPair) -> None:
+def test_a_lora_next_to_the_file_is_resolved(tmp_path: Path, fake_pair: ModelPair) -> None:
     (tmp_path / "style.safetensors").write_bytes(b"")
     data = fake_pair.model_dump(mode="json")
     data["distilled"]["loras"] = [{"model": "style.safetensors", "scale": 0.5}, {"model": "owner/name"}]
