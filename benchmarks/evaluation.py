@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from topcoat.cost import hardware
+from topcoat.cost.machine import hardware
 from topcoat.errors import TopcoatError
 from topcoat.features import FeatureNet, Features, load_feature_net
 from topcoat.files import write_json, write_section

@@ -19,9 +19,10 @@ from typing import Any
 
 import torch
 
-from topcoat.cost import format_tflop
 from topcoat.cost.flops import components_of, generator_rows
-from topcoat.cost.measure import Timing, hardware, summarise, timed
+from topcoat.cost.machine import hardware
+from topcoat.cost.measure import Timing, summarise, timed
+from topcoat.cost.table import format_tflop
 from topcoat.errors import TopcoatError
 from topcoat.files import write_json, write_section
 from topcoat.generators.presets import model_pair

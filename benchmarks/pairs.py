@@ -128,7 +128,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(chosen: argparse.Namespace) -> dict[str, Any]:
     """Measure, print, and write JSON and the section of the docs."""
-    from topcoat.cost import hardware
+    from topcoat.cost.machine import hardware
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)

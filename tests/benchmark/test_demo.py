@@ -13,7 +13,7 @@ from tests.benchmark.conftest import SharpenHead
 from topcoat.benchmark.demo import run_benchmark
 from topcoat.benchmark.record import BenchmarkResult
 from topcoat.benchmark.store import to_bytes, to_floats
-from topcoat.cost import pair_cost
+from topcoat.cost.flops import pair_cost
 from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.features import FeatureNet
 from topcoat.generators.base import Generator, ModelPair

@@ -18,7 +18,7 @@ from topcoat.benchmark.record import BenchmarkResult
 from topcoat.benchmark.store import to_bytes, to_floats
 from topcoat.benchmark.study import Study, best_head
 from topcoat.benchmark.study_runs import study_runs
-from topcoat.cost import pair_cost
+from topcoat.cost.flops import pair_cost
 from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.generators.base import ModelPair
 from topcoat.heads import Head, LatentUNetConfig, RefinerConfig

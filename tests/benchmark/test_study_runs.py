@@ -9,7 +9,7 @@ import pytest
 from tests.benchmark.conftest import tiny
 from topcoat.benchmark.study_plan import plan_study, training_tflop
 from topcoat.benchmark.study_runs import STUDY_RUNS, study_runs
-from topcoat.cost import pair_cost
+from topcoat.cost.flops import pair_cost
 from topcoat.errors import UsageError
 from topcoat.generators.base import ModelPair
 from topcoat.generators.presets import model_pair

@@ -61,7 +61,7 @@ def test_wrong_use_is_one_sentence(
     result = run(
         "frontier", "--pair", pair_file, "--heads", head_folder, "-o", tmp_path / "out", *options, code=2
     )  # fmt: skip
-    assert words in " ".join(result.stderr.split())
+    assert words in " ".join(result.stderr.replace("│", " ").split())
     assert not (tmp_path / "out").exists()
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from topcoat.cost import components_of, count_flops, head_tflop, pair_cost
+from topcoat.cost.flops import components_of, count_flops, head_tflop, pair_cost
 from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.generators.base import GeneratorSpec, Licence, ModelPair
 from topcoat.generators.families import published_models

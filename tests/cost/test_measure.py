@@ -5,7 +5,8 @@ import time
 import pytest
 import torch
 
-from topcoat.cost import hardware, summarise, timed
+from topcoat.cost.machine import hardware
+from topcoat.cost.measure import summarise, timed
 from topcoat.errors import UsageError
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from topcoat.cost import pair_cost
+from topcoat.cost.flops import pair_cost
 from topcoat.cost.table import DENOISER_ROW
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import GeneratorSpec, Img2ImgGenerator, Licence, ModelPair

@@ -8,21 +8,21 @@ from typing import Any
 import pytest
 
 from tests.oracles.golden import Golden
-from topcoat.cost import (
-    CostTable,
+from topcoat.cost.alternatives import alternatives
+from topcoat.cost.flops import head_tflop, pair_cost
+from topcoat.cost.pricing import (
+    Bill,
+    Figure,
     PairUsage,
-    PipelineCost,
     Rate,
     find_gpu,
     gpu_seconds,
-    head_tflop,
     load_prices,
-    ownership,
-    pair_cost,
     plan_pairs,
     price_of,
-    rivals,
+    total_cost,
 )
+from topcoat.cost.table import CostTable, PipelineCost
 from topcoat.generators.presets import model_pair
 from topcoat.heads import Head
 
@@ -67,25 +67,34 @@ def money() -> dict[str, Any]:
     """FLUX.1 on an H100 at 2 dollars an hour: an image, a plan of pairs, total cost of ownership, alternatives."""
     table, gpu, rate = table_of("flux1"), find_gpu("h100", load_prices()), Rate(2.0, "given")
     seconds = gpu_seconds(table.enhanced.tflop, gpu, 0.4)
-    usage = PairUsage(table.distilled.tflop + table.baseline.tflop, 30.0, "computed", "", 4e6, "cited", "")
-    plan = plan_pairs("flux1", 10_000, usage, rate, gpu.name, 8)
-    owned = ownership(table, gpu, rate, 0.4, images_per_month=100_000, pairs=10_000, training_images=200_000)
+    usage = PairUsage(
+        table.distilled.tflop + table.baseline.tflop,
+        Figure("seconds", 30.0, "seconds", "computed"),
+        Figure("disk", 4e6, "bytes", "cited"),
+    )
+    plan = _values(plan_pairs(10_000, usage, rate, gpu.name, 8))
+    tco = _values(total_cost(table, gpu, rate, 0.4, images_per_month=100_000, pairs=10_000, training_images=200_000))
     return {
         "tflops": gpu.bf16_tflops,
         "image_seconds": seconds,
-        "image_usd": price_of(seconds, "computed", rate).usd,
-        "plan": [plan.tflop, plan.gpu_hours, plan.wall_hours, plan.usd, plan.disk_bytes],
+        "image_usd": price_of("", 4, seconds, "computed", rate).usd,
+        "plan": [plan[key] for key in ("tflop", "gpu_hours", "wall_hours", "usd", "disk_bytes")],
         "ownership": {
-            "pairs_usd": owned.pairs_usd,
-            "training_usd": owned.training_usd,
-            "image_usd": owned.image_usd,
-            "baseline_image_usd": owned.baseline_image_usd,
-            "payback_images": owned.payback_images,
+            "pairs_usd": tco["pairs_usd"],
+            "training_usd": tco["training_usd"],
+            "image_usd": tco["million_usd"] / 1e6,
+            "baseline_image_usd": tco["baseline_million_usd"] / 1e6,
+            "payback_images": tco["payback_images"],
         },
         "alternatives": [
-            [one.steps, one.tflop, one.against_steps, one.against_tflop] for one in rivals(model_pair("flux1"), table)
+            [one.steps, one.value, one.against_steps, one.against_value]
+            for one in alternatives(model_pair("flux1"), table)
         ],
     }
+
+
+def _values(bill: Bill) -> dict[str, Any]:
+    return {key: figure.value for key, figure in bill.items()}
 
 
 PAIRS = ("flux1", "flux2-klein", "sdxl", "z-image", "mini")

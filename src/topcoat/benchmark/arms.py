@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from topcoat.cost import count_steps
+from topcoat.cost.table import count_steps
 from topcoat.errors import UsageError
 from topcoat.generators.base import MAX_STEPS, check_request
 from topcoat.prompts import Prompt, as_prompts

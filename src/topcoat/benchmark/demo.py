@@ -9,7 +9,7 @@ from topcoat.benchmark.arms import Arm, Subjects
 from topcoat.benchmark.compare import compare
 from topcoat.benchmark.record import BASELINE, DISTILLED, ENHANCED, EXTRA, BenchmarkResult
 from topcoat.benchmark.run import BATCH_SIZE, Progress
-from topcoat.benchmark.scores import EXTRA_STEPS
+from topcoat.cost.flops import EXTRA_STEPS
 from topcoat.generators.base import Generator, ModelPair
 from topcoat.generators.presets import model_pair
 from topcoat.heads.head import HeadProtocol

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from topcoat.benchmark.arms import Arm, Subjects
-from topcoat.cost import hardware
+from topcoat.cost.machine import hardware
 from topcoat.errors import DataError
 from topcoat.files import read_json
 from topcoat.generators.base import Licence, ModelPair

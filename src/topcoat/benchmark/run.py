@@ -10,7 +10,7 @@ from torch import Tensor
 
 from topcoat.benchmark.arms import Arm, Model, Subjects
 from topcoat.benchmark.store import Batch, BatchStore, CachedGenerator, to_bytes, to_floats
-from topcoat.cost import Timing, summarise, timed
+from topcoat.cost.measure import Timing, summarise, timed
 from topcoat.errors import UsageError
 from topcoat.generators.base import Generator
 from topcoat.heads.head import HeadProtocol

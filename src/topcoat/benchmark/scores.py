@@ -8,7 +8,7 @@ from typing import Literal
 
 from topcoat.benchmark.arms import Arm
 from topcoat.benchmark.run import ArmSeconds, Measured
-from topcoat.cost import BASELINE_STEPS_BESIDE, pair_cost
+from topcoat.cost.flops import EXTRA_STEPS, pair_cost
 from topcoat.generators.base import ModelPair
 from topcoat.heads.head import HeadProtocol
 from topcoat.metrics.base import Score
@@ -16,9 +16,6 @@ from topcoat.metrics.embed import Embeddings
 from topcoat.metrics.gap import GapClosed, extrapolated_gap, gap_closed
 from topcoat.metrics.identity import different_subjects, identity
 from topcoat.metrics.record import FeatureRecord
-
-EXTRA_STEPS = BASELINE_STEPS_BESIDE
-"""Steps of the baseline that costs are also compared with, whatever its own count is."""
 
 
 @dataclass(frozen=True, slots=True)

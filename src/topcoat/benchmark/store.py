@@ -18,7 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from topcoat.cost import hardware, timed
+from topcoat.cost.machine import hardware
+from topcoat.cost.measure import timed
 from topcoat.errors import UsageError
 from topcoat.files import atomic_path
 from topcoat.generators.base import Generator, LatentGenerator

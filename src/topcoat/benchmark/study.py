@@ -19,12 +19,13 @@ from torch import nn
 from topcoat.benchmark.arms import Arm, Subjects
 from topcoat.benchmark.record import BASELINE, DISTILLED, EXTRA, FLOOR, BenchmarkResult, Evidence, common_settings
 from topcoat.benchmark.run import BATCH_SIZE, ArmSeconds, Benchmark, Progress
-from topcoat.benchmark.scores import EXTRA_STEPS, cost_scores, ordered, time_scores
+from topcoat.benchmark.scores import cost_scores, ordered, time_scores
 from topcoat.benchmark.store import BatchStore
 from topcoat.benchmark.study_folder import StudyFolder
 from topcoat.benchmark.study_plan import PlannedStage, plan_study
 from topcoat.benchmark.study_runs import StudyRun
 from topcoat.benchmark.study_scores import Evaluated, StudyEvaluator
+from topcoat.cost.flops import EXTRA_STEPS
 from topcoat.errors import UsageError
 from topcoat.features import load_feature_net
 from topcoat.files import write_json

@@ -7,9 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from topcoat.benchmark.run import TIMED_BATCHES
-from topcoat.cost import BASELINE_STEPS_BESIDE as EXTRA_STEPS
-from topcoat.cost import pair_cost
-from topcoat.cost.ownership import TRAINING_PASSES
+from topcoat.cost.flops import EXTRA_STEPS, pair_cost
+from topcoat.cost.pricing import TRAINING_PASSES
 from topcoat.cost.table import DECODE_ROW
 from topcoat.generators.base import ModelPair
 from topcoat.heads.latent_unet import change_flops

@@ -7,7 +7,7 @@ from typing import Any
 
 from topcoat.benchmark.study_plan import training_tflop
 from topcoat.config import StrictModel
-from topcoat.cost import components_of
+from topcoat.cost.flops import components_of
 from topcoat.errors import UsageError
 from topcoat.generators.base import ModelPair
 from topcoat.heads.network import LatentHeadConfig

@@ -18,7 +18,7 @@ from topcoat.benchmark.record import BASELINE, DISTILLED, FLOOR
 from topcoat.benchmark.run import ArmSeconds, Benchmark, Progress
 from topcoat.benchmark.store import to_floats
 from topcoat.benchmark.study_folder import StudyFolder
-from topcoat.cost import hardware
+from topcoat.cost.machine import hardware
 from topcoat.errors import UsageError
 from topcoat.generators.base import ModelPair
 from topcoat.metrics.base import Interval, Score

@@ -95,7 +95,7 @@ def _no_broken_torchvision() -> Check:
 
 def _device() -> Check:
     try:
-        from topcoat.cost.measure import hardware
+        from topcoat.cost.machine import hardware
 
         return Check("device", True, str(hardware()))
     except ImportError as error:

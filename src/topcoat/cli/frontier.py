@@ -9,7 +9,15 @@ from typing import Annotated
 import typer
 
 from topcoat.cli.console import Output, command
-from topcoat.cli.options import BatchSizeOption, DryRunOption, PairOption, need_head, number_list, step_list
+from topcoat.cli.options import (
+    BaselineStepsOption,
+    BatchSizeOption,
+    DistilledStepsOption,
+    DryRunOption,
+    PairOption,
+    need_head,
+    number_list,
+)
 from topcoat.embedded import DEFAULT_HEAD
 from topcoat.errors import UsageError
 
@@ -36,16 +44,12 @@ def frontier(
         list[str] | None, typer.Option("--heads", help="Head folders or hub ids; give it once for each.")
     ] = None,
     count: Annotated[int, typer.Option("--count", "-n", min=2, help="Subjects; 1,000 or more to quote it.")] = 256,
-    distilled_steps: Annotated[
-        Sequence[int], typer.Option("--distilled-steps", parser=step_list, metavar="N,N", help="Comma-separated.")
-    ] = (1, 2, 4),
+    distilled_steps: DistilledStepsOption = (1, 2, 4),
     strengths: Annotated[
         Sequence[float],
-        typer.Option("--strengths", parser=number_list, metavar="X,X", help="Comma-separated, above 0."),
-    ] = (0.5, 0.75, 1.0),
-    baseline_steps: Annotated[
-        Sequence[int], typer.Option("--baseline-steps", parser=step_list, metavar="N,N", help="Comma-separated.")
-    ] = (4, 8, 14, 28),
+        typer.Option("--strengths", parser=number_list, metavar="X,X", help="Strengths of heads above 0, with commas."),
+    ] = (0.5, 0.75, 1),
+    baseline_steps: BaselineStepsOption = (4, 8, 14, 28),
     target_gap: Annotated[
         float | None, typer.Option("--target-gap", help="Choose the cheapest arm closing this share (0.9 = 90 %).")
     ] = None,

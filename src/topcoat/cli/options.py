@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,10 +13,30 @@ from topcoat.errors import UsageError
 
 if TYPE_CHECKING:
     from topcoat.cli.console import Output
+    from topcoat.cost.pricing import Bill
     from topcoat.gates import GateDecision
     from topcoat.generators.base import GeneratorSpec, ModelPair
     from topcoat.heads.head import Head
     from topcoat.prompts import Prompt
+
+
+def number_list(text: str | Sequence[float]) -> list[float]:
+    """``0.5,1`` as ``[0.5, 1.0]``: the parser of an option that takes comma-separated numbers."""
+    if not isinstance(text, str):  # a default
+        return list(text)
+    try:
+        return [float(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a list of numbers; write it like 1,2,4") from None
+
+
+def step_list(text: str | Sequence[int]) -> list[int]:
+    """``1,2,4`` as ``[1, 2, 4]``: the parser of an option that takes comma-separated step counts."""
+    counts = number_list(text)
+    if any(count != int(count) or count < 1 for count in counts):
+        raise typer.BadParameter(f"{text!r} has a count that is not a whole number from 1 on; write it like 1,2,4")
+    return [int(count) for count in counts]
+
 
 NO_HEAD = "none"
 PairOption = Annotated[
@@ -60,25 +80,17 @@ PromptColumnOption = Annotated[
     str | None,
     typer.Option("--prompt-column", help="Column of the texts in --prompts; by default prompt, text or caption."),
 ]
+BaselineStepsOption = Annotated[
+    Sequence[int],
+    typer.Option("--baseline-steps", parser=step_list, metavar="N,N", help="Step counts of the baseline, with commas."),
+]
+DistilledStepsOption = Annotated[
+    Sequence[int],
+    typer.Option(
+        "--distilled-steps", parser=step_list, metavar="N,N", help="Step counts of the distilled model, with commas."
+    ),
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and what it costs, then stop.")]
-
-
-def number_list(text: str | Sequence[float]) -> list[float]:
-    """``0.5,1`` as ``[0.5, 1.0]``: the parser of an option that takes comma-separated numbers."""
-    if not isinstance(text, str):  # a default
-        return list(text)
-    try:
-        return [float(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a list of numbers; write it like 1,2,4") from None
-
-
-def step_list(text: str | Sequence[int]) -> list[int]:
-    """``1,2,4`` as ``[1, 2, 4]``: the parser of an option that takes comma-separated step counts."""
-    counts = number_list(text)
-    if any(count != int(count) or count < 1 for count in counts):
-        raise typer.BadParameter(f"{text!r} has a count that is not a whole number from 1 on; write it like 1,2,4")
-    return [int(count) for count in counts]
 
 
 def open_head(head: str | None, pair_name: str) -> Head | None:
@@ -150,6 +162,14 @@ def choose_prompts(
             "of topcoat prompts --style mini"
         )
     return prompts
+
+
+def show_bill(out: Output, title: str, bill: Bill) -> dict[str, Any]:
+    """Show figures with their kinds and sources; returns them as plain values for JSON."""
+    rows = {key: figure.as_dict() for key, figure in bill.items()}
+    out.records(title, {"what": "{label}", "how much": "{text}", "kind": "{kind}"}, list(rows.values()))
+    out.lines(f"{figure.label}, {figure.kind}: {figure.source}" for figure in bill.values() if figure.source)
+    return rows
 
 
 def describe_generator(spec: GeneratorSpec) -> str:

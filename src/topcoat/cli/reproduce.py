@@ -116,7 +116,7 @@ def reproduce(
 
 
 def _show_plan(out: Output, work: Study) -> None:
-    from topcoat.cost import format_tflop
+    from topcoat.cost.table import format_tflop
 
     stages = work.plan()
     out.table(

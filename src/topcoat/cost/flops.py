@@ -22,7 +22,7 @@ from topcoat.generators.meta import Networks, build_on_meta
 from topcoat.heads.head import HeadProtocol
 
 TERA = 1e12
-BASELINE_STEPS_BESIDE = 28
+EXTRA_STEPS = 28
 """The step count shown beside a baseline's default: FLUX.1-dev's users run 28 as often as the card's 50."""
 
 
@@ -79,7 +79,7 @@ def pair_cost(
     head: HeadProtocol | None = None,
     size_px: int | tuple[int, int] | None = None,
     *,
-    baseline_steps: Sequence[int] = (BASELINE_STEPS_BESIDE,),
+    baseline_steps: Sequence[int] = (EXTRA_STEPS,),
 ) -> CostTable:
     """Computed TFLOP per image of a model pair: distilled, distilled + head, and the baseline.
 

@@ -12,7 +12,7 @@ from topcoat.benchmark.record import BASELINE, CONTROLS, DISTILLED, ENHANCED, EX
 from topcoat.benchmark.store import to_floats
 from topcoat.benchmark.sweep import Target, pareto_front, points_of
 from topcoat.contact import contact_sheet
-from topcoat.cost import format_tflop
+from topcoat.cost.table import format_tflop
 from topcoat.files import atomic_path, write_json, write_text
 from topcoat.reports.benchmark_tables import (
     arm_order,

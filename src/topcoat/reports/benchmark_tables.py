@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from topcoat.benchmark.record import BASELINE, CONTROLS, DISTILLED, ENHANCED, FLOOR, BenchmarkResult
-from topcoat.benchmark.scores import EXTRA_STEPS
 from topcoat.benchmark.study import best_head
 from topcoat.benchmark.sweep import Target, pareto_front, points_of
-from topcoat.cost import count_steps, format_tflop
+from topcoat.cost.flops import EXTRA_STEPS
+from topcoat.cost.table import count_steps, format_tflop
 from topcoat.metrics.base import Score
 from topcoat.metrics.evaluate import ENOUGH_IMAGES
 from topcoat.reports.page import Table

@@ -113,7 +113,7 @@ def build(
     for line in licences:
         out.line(line)
     if dry_run:
-        from topcoat.cost.plan import pair_tflop
+        from topcoat.cost.pricing import pair_tflop
 
         tflop = pair_tflop(chosen, config.distilled_steps)
         total = None if tflop is None else len(prompts) * tflop

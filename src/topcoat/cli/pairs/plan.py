@@ -8,7 +8,7 @@ import typer
 
 from topcoat.cli.console import Output, command
 from topcoat.cli.cost import PricesOption, UsdOption, UtilisationOption
-from topcoat.cli.options import BatchSizeOption, PairOption, licence_lines
+from topcoat.cli.options import BatchSizeOption, PairOption, licence_lines, show_bill
 from topcoat.cli.pairs.app import app
 from topcoat.errors import UsageError
 
@@ -39,31 +39,40 @@ def plan(
 
     With --measure N, seconds and bytes are those of N pairs generated on this machine, and so are the hours.
     """
+    from dataclasses import asdict
+
     from topcoat.cost.flops import pair_cost
-    from topcoat.cost.money import rate_of
-    from topcoat.cost.plan import computed_usage, measured_usage, plan_pairs
-    from topcoat.cost.prices import find_gpu, gpus_from_text, load_prices
+    from topcoat.cost.measure import measured_usage
+    from topcoat.cost.pricing import (
+        computed_usage,
+        find_gpu,
+        gpus_from_text,
+        load_prices,
+        plan_pairs,
+        rate_of,
+    )
     from topcoat.generators.presets import model_pair
 
     if count < 1:
         raise UsageError(f"{count} pairs cannot be planned; use 1 or more")
     if measure is not None and utilisation is not None:
         raise UsageError("--measure times this machine, so --utilisation has no meaning; leave one of them out")
-    chosen = model_pair(pair)
+    models = model_pair(pair)
     name, gpus = ("this machine", 1) if gpu is None else gpus_from_text(gpu)
     known = None if gpu is None else find_gpu(name, load_prices(prices))
     rate = rate_of(known, usd_per_hour)
-    table = pair_cost(chosen)
+    table = pair_cost(models)
     tflop = table.distilled.tflop + table.baseline.tflop
     if measure is not None:
         with out.progress("generating to measure") as progress:
-            usage = measured_usage(chosen, tflop, measure, batch_size, progress)
+            usage = measured_usage(models, tflop, measure, batch_size, progress)
     elif known is not None:
-        usage = computed_usage(chosen, tflop, known, utilisation)
+        usage = computed_usage(models, tflop, known, utilisation)
     else:
         raise UsageError("the speed is unknown; name a GPU (--gpu h100:8), or generate a few pairs (--measure 8)")
-    found = plan_pairs(chosen.name, count, usage, rate, known.name if known else name, gpus)
-    out.table(f"{count:,} pairs of {chosen.name}", ("what", "how much", "kind"), found.rows())
-    for line in (*found.notes(), *licence_lines(chosen)):
-        out.line(line)
-    out.result({**found.as_dict(), "licences": licence_lines(chosen)})
+    bill = plan_pairs(count, usage, rate, known.name if known else name, gpus)
+    figures = show_bill(out, f"{count:,} pairs of {models.name}", bill)
+    out.lines(licence_lines(models))
+    out.result(
+        {"pair": models.name, "gpus": gpus, **figures, "per_pair": asdict(usage), "licences": licence_lines(models)}
+    )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from topcoat.cost import GpuPrice, find_gpu, gpu_seconds, gpus_from_text, load_prices, price_of, rate_of
+from topcoat.cost.pricing import GpuPrice, find_gpu, gpu_seconds, gpus_from_text, load_prices, price_of, rate_of
 from topcoat.errors import UsageError
 
 GPU = GpuPrice(
@@ -30,8 +30,8 @@ def test_every_embedded_price_has_its_sources_and_a_day() -> None:
 def test_arithmetic() -> None:
     seconds = gpu_seconds(200.0, GPU, 0.5)
     assert seconds == pytest.approx(4.0)
-    price = price_of(seconds, "computed", rate_of(GPU, None))
-    assert price.usd == pytest.approx(4 / 3600 * 3.6) and price.usd_per_million == pytest.approx(4000)
+    price = price_of("toy", 4, seconds, "computed", rate_of(GPU, None))
+    assert price.usd == pytest.approx(4 / 3600 * 3.6) and price.as_dict()["usd_per_million"] == pytest.approx(4000)
     assert rate_of(GPU, None).source == "cited: a list, 2026-01-02"
     assert (rate_of(GPU, 7.0).usd_per_hour, rate_of(GPU, 7.0).source) == (7.0, "given")
 
