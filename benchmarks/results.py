@@ -68,11 +68,15 @@ def held_out(count: int) -> list[Prompt]:
     return held_out_prompts(count, PROMPT_SEED)
 
 
-def publish(docs: Path, name: str, script: str, section: str, picture: Path, picture_name: str) -> None:
-    """Print a section and put it between its marker lines in ``docs``, and its picture into the folder of images."""
+def publish(
+    docs: Path, name: str, script: str, section: str, picture: Path | None = None, picture_name: str = ""
+) -> None:
+    """Print a section and put it between its marker lines in ``docs``, and its picture, if any, with the images."""
     print(f"\n{section}")
     begin, end = f"<!-- results {name}: begin (benchmarks/{script}) -->", f"<!-- results {name}: end -->"
     write_section(docs, begin, end, section, title="# Results")
+    if picture is None:
+        return
     images = docs.parent / "images"
     images.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(picture, images / picture_name)

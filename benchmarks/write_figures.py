@@ -11,7 +11,7 @@ from results import ROOT, ended
 
 from topcoat.benchmark.record import BenchmarkResult
 from topcoat.files import read_json, write_section
-from topcoat.reports.benchmark_tables import markdown_table, summary
+from topcoat.reports.benchmark_tables import summary, table
 
 BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
 COLUMNS = ("gap", "gap_extrapolated", "frechet", "p05", "tflop", "ms", "tflop_saving", "seconds_saving")
@@ -23,7 +23,7 @@ def render(result: BenchmarkResult) -> str:
     return (
         f"The {result.pair} pair at {result.n:,} held-out prompts and seeds, on {machine['gpu'] or machine['cpu']}, "
         f"{machine['cores']} cores, torch {machine['torch']} (TFLOP computed, everything else measured):\n\n"
-        f"{markdown_table(result, COLUMNS)}\n\n{summary(result)}"
+        f"{table(result, COLUMNS).markdown()}\n\n{summary(result)}"
     )
 
 

@@ -14,7 +14,7 @@ from topcoat.benchmark.record import BenchmarkResult
 from topcoat.benchmark.sweep import sweep
 from topcoat.features import FeatureNet
 from topcoat.generators.base import Generator, ModelPair
-from topcoat.reports.benchmark_tables import markdown_table
+from topcoat.reports.benchmark_tables import table
 
 ROOT = Path(__file__).parents[2]
 
@@ -102,6 +102,6 @@ def test_the_readme_holds_the_figures_of_the_results(script: ModuleType) -> None
     figures = load("write_figures")
     result = BenchmarkResult.from_dict(json.loads((ROOT / "benchmarks" / "results.json").read_text())["mini"])
     assert figures.render(result) in (ROOT / "README.md").read_text()
-    row = next(line for line in markdown_table(result).splitlines() if line.startswith("| distilled + head"))
+    row = next(line for line in table(result).markdown().splitlines() if line.startswith("| distilled + head"))
     seconds = result.value("seconds", "enhanced")
     assert seconds is not None and f"{seconds * 1e3:.4g}" in row  # of the record, not a sum of its parts

@@ -240,20 +240,11 @@ def markdown(
         "",
         f"{headline(result, chosen, target)}.",
         "",
-        markdown_table(result, keys, chosen=chosen),
+        table(result, keys, chosen=chosen).markdown(),
         "",
         *(f"- {note}" for note in notes(result)),
     ]
     return "\n".join(lines) + "\n"
-
-
-def markdown_table(result: BenchmarkResult, keys: Sequence[str] | None = None, *, chosen: str | None = None) -> str:
-    """The table as Markdown, marked rows in bold."""
-    rows = table(result, keys, chosen=chosen)
-    lines = [f"| {' | '.join(rows.columns)} |", f"|{'---|' + '---:|' * (len(rows.columns) - 1)}"]
-    for cells, mark in zip(rows.rows, rows.classes, strict=True):
-        lines.append(f"| {' | '.join([f'**{cells[0]}**' if mark else cells[0], *cells[1:]])} |")
-    return "\n".join(lines)
 
 
 def shown_gap(result: BenchmarkResult, arm: str) -> Score | None:

@@ -44,6 +44,14 @@ class Table:
     classes: Sequence[str] = ()
     """CSS classes of the rows, one for each row, or none."""
 
+    def markdown(self) -> str:
+        """The table as Markdown; the first cell of a row with a class is bold."""
+        lines = [self.columns, ["---", *["---:"] * (len(self.columns) - 1)]]
+        for place, row in enumerate(self.rows):
+            bold = bool(self.classes) and bool(self.classes[place])
+            lines.append([f"**{row[0]}**" if bold else row[0], *row[1:]])
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
 
 def render(template: str, **values: Any) -> str:
     """The page from ``templates/<template>``, which extends ``layout.html.j2``.
