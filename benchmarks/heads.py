@@ -117,7 +117,7 @@ def head_cost(name: str, config: HeadConfig, vae_of: str | None, timed_px: Seque
     for size_px in timed_px:
         inputs = torch.rand(1, *config.input_shape(size_px, size_px))
         head(inputs)
-        seconds[size_px] = summarise([timed(lambda given=inputs: head(given)) for _ in range(runs)])
+        seconds[size_px] = summarise([timed(lambda given=inputs: head(given))[1] for _ in range(runs)])
     tflop = {size_px: config.flops(size_px, size_px) / TERA for size_px in SIZES_PX}
     return HeadCost(name, config.input, config.parameters(), tflop, seconds, vae_of)
 

@@ -134,9 +134,8 @@ class Benchmark:
         if arm.head not in self._warm:
             head(*arguments)
             self._warm.add(arm.head)
-        made: list[Tensor] = []
-        seconds = timed(lambda: made.append(head(*arguments)))
-        return Made(to_bytes(made[0]), inputs.seconds, seconds)
+        images, seconds = timed(lambda: head(*arguments))
+        return Made(to_bytes(images), inputs.seconds, seconds)
 
     def images(self, arm: Arm, seconds: list[tuple[float, float | None]] | None = None) -> Iterator[Tensor]:
         """All images of an arm in batches ``(N, 3, H, W)`` uint8; ``seconds`` collects what `ArmSeconds.of` takes."""

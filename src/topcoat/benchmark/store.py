@@ -106,9 +106,8 @@ class CachedGenerator:
             if not self._warm and len(prompts) == self._batch_size:
                 make(prompts, seeds, steps=1)
                 self._warm = True
-            made: list[Tensor] = []
-            seconds = timed(lambda: made.append(make(prompts, seeds, steps=steps)))
-            batch = Batch(pack(made[0]), seconds)
+            made, seconds = timed(lambda: make(prompts, seeds, steps=steps))
+            batch = Batch(pack(made), seconds)
             self._store.put(key, batch)
         return batch
 

@@ -11,7 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -38,6 +38,8 @@ from topcoat.prompts import sample_prompts
 ACTIVATION_SHARE = 0.1
 ACTIVATION_BYTES = 1 << 30
 """Memory for a full-size image's activations: a tenth of the weights and 1 GiB."""
+
+Result = TypeVar("Result")
 
 _COMPILED = " (compiled)"
 _PROMPT = "studio portrait of a young woman"
@@ -94,13 +96,13 @@ class TimingPlan:
                 raise UsageError(f"{count} steps are not possible; use 1 or more")
 
 
-def timed(run: Callable[[], object]) -> float:
-    """Seconds that ``run()`` takes, GPU work included."""
+def timed(run: Callable[[], Result]) -> tuple[Result, float]:
+    """What ``run()`` gives, and the seconds that it takes, GPU work included."""
     _synchronise()
     start = time.perf_counter()
-    run()
+    result = run()
     _synchronise()
-    return time.perf_counter() - start
+    return result, time.perf_counter() - start
 
 
 def _synchronise() -> None:
@@ -139,7 +141,7 @@ def measure_usage(
     joules, note = energy_counter(device)
     reset_peak_memory(device)
     before = joules() if joules else 0.0
-    seconds = [timed(run) / batch_size for _ in range(repeats)]
+    seconds = [timed(run)[1] / batch_size for _ in range(repeats)]
     each = (joules() - before) / (repeats * batch_size) if joules else None
     return Usage(name, steps, summarise(seconds), batch_size, peak_memory_bytes(device), each, note)
 
@@ -332,7 +334,7 @@ def measured_usage(
             for generator in generators:
                 sizes.extend(len(encode_png(image)) for image in generator.generate(part, seeds))
 
-        seconds += timed(generate)
+        seconds += timed(generate)[1]
         if on_progress is not None:
             on_progress(end, count)
     each, size = seconds / count, sum(sizes) / len(sizes)
