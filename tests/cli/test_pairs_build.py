@@ -19,7 +19,7 @@ def build(pair_file: Path, tmp_path: Path) -> tuple[object, ...]:
     return ("pairs", "build", tmp_path / "pairs", "--pair", pair_file, "--count", 6, "--shard-size", 4)
 
 
-def test_everything_that_can_be_painted(run: Any, run_json: Any, build: tuple[object, ...], tmp_path: Path) -> None:
+def test_all_options(run: Any, run_json: Any, build: tuple[object, ...], tmp_path: Path) -> None:
     more = ("--distilled-steps", "2,1,3", "--latents", "--filter", "blank", "--batch-size", 2)
     record = run_json(*build, *more)
     dataset = PairDataset.open(tmp_path / "pairs")
@@ -61,7 +61,7 @@ def test_wrong_use(run: Any, build: tuple[object, ...], arguments: tuple[str, ..
 
 
 @pytest.mark.parametrize("by", ["Ctrl-C", "SIGTERM"])
-def test_stopping_drops_the_shard_and_says_how_to_go_on(
+def test_stopping_drops_the_shard_and_says_how_to_continue(
     run: Any, run_json: Any, build: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
     original, calls = DiffusersGenerator.generate, [0]

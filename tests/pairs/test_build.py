@@ -28,10 +28,10 @@ def build(folder: Path, pair: ModelPair, generators: Any, **changes: Any) -> Pai
 
 
 def test_what_is_built_can_be_read_back(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:
-    seen: list[tuple[int, int]] = []
-    dataset = build(tmp_path / "pairs", fake_pair, fake_generators, on_progress=lambda *at: seen.append(at))
+    reports: list[tuple[int, int]] = []
+    dataset = build(tmp_path / "pairs", fake_pair, fake_generators, on_progress=lambda *at: reports.append(at))
     assert len(dataset) == 11
-    assert seen[-1] == (11, 11) and seen == sorted(seen)
+    assert reports[-1] == (11, 11) and reports == sorted(reports)
     for index, generator in enumerate(fake_generators):
         wanted = generator.generate([p.text for p in PROMPTS], [default_seed(i) for i in range(11)])
         found = torch.stack(list((dataset.distilled, dataset.baseline)[index]))
@@ -109,7 +109,7 @@ def test_a_crash_between_shard_and_manifest_resumes_to_the_same_bytes(
     assert all_bytes(tmp_path / "cut") == all_bytes(tmp_path / "whole")
 
 
-def test_a_complete_folder_paints_nothing_again(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:
+def test_a_complete_folder_generates_nothing_again(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:
     build(tmp_path, fake_pair, fake_generators)
     before = all_bytes(tmp_path)
     for generator in fake_generators:
@@ -121,14 +121,14 @@ def test_a_complete_folder_paints_nothing_again(tmp_path: Path, fake_pair: Model
     assert all_bytes(tmp_path) == before
 
 
-def test_more_prompts_go_on_where_the_last_shard_ends(
+def test_more_prompts_continue_where_the_last_shard_ends(
     tmp_path: Path, fake_pair: ModelPair, fake_generators: Any
 ) -> None:
     build(tmp_path / "whole", fake_pair, fake_generators)
     build(tmp_path / "grown", fake_pair, fake_generators, prompts=PROMPTS[:6])
     fake_generators[0].calls.clear()
     build(tmp_path / "grown", fake_pair, fake_generators)
-    assert sum(fake_generators[0].calls) < 11, "what was there is not painted again"
+    assert sum(fake_generators[0].calls) < 11, "existing pairs are not generated again"
     assert all_bytes(tmp_path / "grown") == all_bytes(tmp_path / "whole")
 
 
@@ -172,7 +172,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path, fake_pair: ModelP
     assert all_bytes(tmp_path) == {"thesis.txt": b"mine"}
 
 
-def test_a_failing_pair_is_listed_and_the_rest_goes_on(
+def test_a_failing_pair_is_listed_and_the_rest_continues(
     tmp_path: Path, fake_pair: ModelPair, fake_generators: Any
 ) -> None:
     fake_generators[1].fails_on = default_seed(5)

@@ -1,4 +1,4 @@
-"""What can be painted beside the two images of the default: step counts, latents, re-rendering, filters."""
+"""What a build can add to the two images of the default: step counts, latents, image-to-image, filters."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def rounded(images: Tensor) -> Tensor:
 
 @dataclass
 class Brighter:
-    """Keeps pairs whose baseline is brighter than ``least``; counts what it judged."""
+    """Keeps pairs whose baseline is brighter than ``least``; counts what it checked."""
 
     least: float
     name: str = "brighter"
-    judged: int = 0
+    checked: int = 0
 
     def check(self, distilled: Tensor, baseline: Tensor) -> list[FilterResult]:
-        self.judged += len(baseline)
+        self.checked += len(baseline)
         means = baseline.mean(dim=(1, 2, 3)).tolist()
         return [
             FilterResult(mean > self.least, "" if mean > self.least else f"mean {mean:.3f}", mean) for mean in means
@@ -131,7 +131,7 @@ def test_baseline_latents_are_those_of_its_image(tmp_path: Path, fake_pair: Mode
     assert sum(calls) == 11, "one generation gives both"
 
 
-def test_baseline_latents_need_a_baseline_that_paints_here(
+def test_baseline_latents_need_a_baseline_that_generates_here(
     tmp_path: Path, fake_pair: ModelPair, fake_generators: Any
 ) -> None:
     with pytest.raises(pydantic.ValidationError, match="belongs to the pairing same-seed"):
@@ -156,7 +156,7 @@ def test_latents_survive_a_resume(tmp_path: Path, fake_pair: ModelPair, fake_gen
     assert all_bytes(tmp_path / "whole") == all_bytes(tmp_path / "grown")
 
 
-def test_rerendering_starts_from_the_file_of_the_distilled_image(
+def test_img2img_starts_from_the_file_of_the_distilled_image(
     tmp_path: Path, fake_pair: ModelPair, fake_generators: Any
 ) -> None:
     pairing = PairingConfig(method="img2img", strength=0.5)
@@ -172,7 +172,7 @@ def test_rerendering_starts_from_the_file_of_the_distilled_image(
         build(tmp_path, fake_pair, fake_generators)
 
 
-def test_a_failed_distilled_image_is_not_rerendered(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:
+def test_a_failed_distilled_image_gets_no_baseline(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:
     fake_generators[0].nan_on = default_seed(4)
     pairing = PairingConfig(method="img2img", strength=0.5)
     dataset = build(tmp_path, fake_pair, fake_generators, pairing=pairing)
@@ -190,7 +190,7 @@ def test_a_failed_distilled_image_is_not_rerendered(tmp_path: Path, fake_pair: M
         ({"distilled_steps": (0,)}, "0 distilled steps"),
     ],
 )
-def test_paintings_that_cannot_be(settings: dict[str, Any], words: str) -> None:
+def test_impossible_pairings(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(pydantic.ValidationError, match=words):
         PairingConfig(**settings)
 
@@ -216,14 +216,14 @@ def test_what_a_model_cannot_do_is_one_sentence(
     plain: Any = tuple(OnlyImages(generator) for generator in fake_generators)
     with pytest.raises(UsageError, match=words):
         build(tmp_path, fake_pair, plain, pairing=pairing)
-    assert len(build(tmp_path, fake_pair, plain)) == 11, "a build that made nothing holds nobody to its settings"
+    assert len(build(tmp_path, fake_pair, plain)) == 11, "a build that made nothing does not bind the next one"
 
 
 def test_filters_leave_pairs_out_with_reason_and_score(
     tmp_path: Path, fake_pair: ModelPair, fake_generators: Any, middle: float
 ) -> None:
-    judge = Brighter(middle)
-    dataset = build(tmp_path, fake_pair, fake_generators, filters=[judge])
+    bright_only = Brighter(middle)
+    dataset = build(tmp_path, fake_pair, fake_generators, filters=[bright_only])
     plain = build(tmp_path.with_name("plain"), fake_pair, fake_generators)
     means = {record.id: float(image.mean()) for record, image in zip(plain.records, plain.baseline, strict=True)}
     bright = [name for name, mean in means.items() if mean > middle]
@@ -234,9 +234,9 @@ def test_filters_leave_pairs_out_with_reason_and_score(
     assert gone[0].score == pytest.approx(means[gone[0].id])
     assert f"Filters left out {len(gone)} ({len(gone)} by brighter)" in (tmp_path / "README.md").read_text()
 
-    before, judge.judged = all_bytes(tmp_path), 0
-    assert len(build(tmp_path, fake_pair, fake_generators, filters=[judge])) == len(bright)
-    assert judge.judged == 0 and all_bytes(tmp_path) == before, "dropped is done"
+    before, bright_only.checked = all_bytes(tmp_path), 0
+    assert len(build(tmp_path, fake_pair, fake_generators, filters=[bright_only])) == len(bright)
+    assert bright_only.checked == 0 and all_bytes(tmp_path) == before, "dropped is done"
     with pytest.raises(DataError, match=r'filters: \["brighter"\], not \[\]'):
         build(tmp_path, fake_pair, fake_generators)
 
@@ -313,14 +313,14 @@ def test_pairs_of_a_finished_dataset_are_dropped(tmp_path: Path, fake_pair: Mode
         drop_pairs(tmp_path, {"someone-else": FilterResult(False, "x", 0.0)}, "near-duplicate")
 
 
-@pytest.mark.parametrize("go_on", ["drop", "build"])
+@pytest.mark.parametrize("continue_by", ["drop", "build"])
 @pytest.mark.parametrize("writes", range(1, 6))
-def test_a_drop_that_is_killed_goes_on(
+def test_a_drop_that_is_killed_continues(
     tmp_path: Path,
     fake_pair: ModelPair,
     fake_generators: Any,
     monkeypatch: pytest.MonkeyPatch,
-    go_on: str,
+    continue_by: str,
     writes: int,
 ) -> None:
     """Killed before the n-th file takes its place: one manifest, then a shard and a manifest for each of two shards."""
@@ -344,7 +344,7 @@ def test_a_drop_that_is_killed_goes_on(
         patch.setattr("topcoat.files.os.replace", killed)
         with pytest.raises(Kill):
             drop_pairs(tmp_path / "cut", results, "near-duplicate")
-    if go_on == "build":
+    if continue_by == "build":
         build(tmp_path / "cut", fake_pair, fake_generators)
         ids = {name for path in (tmp_path / "cut").glob("data/*.parquet") for name in read_ids(path)}
         assert len(ids) >= 9

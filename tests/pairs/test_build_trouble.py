@@ -96,11 +96,11 @@ def test_any_exception_of_a_model_is_a_reason(tmp_path: Path, fake_pair: ModelPa
 
     def generate(prompts: Any, seeds: Any, **_: Any) -> Any:
         if default_seed(10) in seeds:
-            raise KeyError("a token that nobody knows")
+            raise KeyError("an unknown token")
         return original(prompts, seeds)
 
     fake_generators[0].generate = generate
-    assert "a token that nobody knows" in build(tmp_path, fake_pair, fake_generators).manifest.failures[0].error
+    assert "an unknown token" in build(tmp_path, fake_pair, fake_generators).manifest.failures[0].error
 
 
 def test_failures_keep_the_order_of_the_plan(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:
@@ -120,7 +120,7 @@ def test_failures_keep_the_order_of_the_plan(tmp_path: Path, fake_pair: ModelPai
 
 
 @pytest.mark.parametrize("moment", ["group", "rename"])
-def test_a_full_disk_is_one_sentence_and_the_build_goes_on(
+def test_a_full_disk_is_one_sentence_and_the_build_continues(
     tmp_path: Path, fake_pair: ModelPair, fake_generators: Any, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     build(tmp_path / "whole", fake_pair, fake_generators)

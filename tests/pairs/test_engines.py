@@ -46,7 +46,7 @@ def test_an_engine_may_finish_shards_in_any_order(tmp_path: Path, fake_pair: Mod
         def run(self, spec: Any, jobs: Any, progress: Any) -> Any:
             return super().run(spec, list(reversed(jobs)), progress)
 
-    seen: list[int] = []
+    reports: list[int] = []
     build(tmp_path / "a", fake_pair, LocalEngine(), generators=fake_generators)
     fake_generators[0].fails_on = None
     build(
@@ -54,10 +54,10 @@ def test_an_engine_may_finish_shards_in_any_order(tmp_path: Path, fake_pair: Mod
         fake_pair,
         Backwards(),
         generators=fake_generators,
-        on_progress=lambda done, _total: seen.append(done),
+        on_progress=lambda done, _total: reports.append(done),
     )
     assert all_bytes(tmp_path / "a") == all_bytes(tmp_path / "b")
-    assert seen == sorted(seen) and seen[-1] == 7
+    assert reports == sorted(reports) and reports[-1] == 7
 
 
 def test_ray_that_is_not_installed_is_one_sentence(
@@ -71,10 +71,12 @@ def test_ray_that_is_not_installed_is_one_sentence(
 @pytest.mark.slow
 def test_a_process_for_each_device_gives_the_same_bytes(tmp_path: Path, flux_pair: ModelPair) -> None:
     build(tmp_path / "one", flux_pair, LocalEngine())
-    seen: list[int] = []
-    build(tmp_path / "two", flux_pair, LocalEngine(["cpu", "cpu"]), on_progress=lambda done, _total: seen.append(done))
+    reports: list[int] = []
+    build(
+        tmp_path / "two", flux_pair, LocalEngine(["cpu", "cpu"]), on_progress=lambda done, _total: reports.append(done)
+    )
     assert all_bytes(tmp_path / "one") == all_bytes(tmp_path / "two")
-    assert seen == sorted(seen) and seen[-1] == 7
+    assert reports == sorted(reports) and reports[-1] == 7
 
 
 @pytest.mark.slow

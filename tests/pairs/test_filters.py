@@ -9,7 +9,15 @@ import torch
 from topcoat.embedded import MINI
 from topcoat.errors import DataError, UsageError
 from topcoat.features import FeatureNet
-from topcoat.pairs.filters import BlankFilter, FilterResult, PairFilter, SameSubjectFilter, UserFilter, open_filters
+from topcoat.pairs.filters import (
+    BlankFilter,
+    FilterResult,
+    PairFilter,
+    SameSubjectFilter,
+    UserFilter,
+    filter_labels,
+    open_filters,
+)
 from topcoat.pairs.similarity import Calibration, Distribution, Threshold, write_calibration
 
 PHOTO = 0.2 + 0.6 * torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -72,6 +80,14 @@ def test_another_subject_is_dropped_by_structure_or_by_features() -> None:
     assert by_features.reason == "not the same subject: feature similarity 1.000 is under 1.500"
 
 
+def test_a_manifest_tells_thresholds_apart() -> None:
+    net = FeatureNet.tiny(0)
+    filters = ["blank", SameSubjectFilter(calibration(net, 0.25, 0.5), net)]
+    assert filter_labels(filters) == ("blank", "same-subject (features 0.25, structure 0.5)")
+    with pytest.raises(UsageError, match="the filter blank is given twice"):
+        filter_labels(["blank", "blank"])
+
+
 def test_a_result_does_not_depend_on_the_batch() -> None:
     net = FeatureNet.tiny(0)
     filter = SameSubjectFilter(calibration(net, 0.9, 0.2), net)
@@ -127,7 +143,7 @@ def test_filters_that_cannot_be_had(names: list[str], message: str) -> None:
         open_filters(names)
 
 
-def test_a_calibration_that_nobody_reads_is_refused(tmp_path: Path) -> None:
+def test_a_calibration_without_its_filter_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is for the filter same-subject; add it"):
         open_filters(["blank"], calibration=tmp_path / "x.json")
     with pytest.raises(DataError, match="is missing"):
@@ -143,7 +159,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         "    def bright(distilled, baseline):\n"
         "        assert distilled.shape == baseline.shape == (3, 32, 32) and str(distilled.dtype) == 'float32'\n"
         "        return baseline.mean() > 0.4\n"
-        "def told(distilled, baseline):\n"
+        "def detailed(distilled, baseline):\n"
         "    return False, 'too plain', baseline.std()\n"
         "def quiet(distilled, baseline):\n"
         "    return (False, '', 0)\n"
@@ -158,12 +174,12 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "my_quality"
 
 
-def test_a_users_own_function_judges(mine: str) -> None:
+def test_a_users_own_function_checks(mine: str) -> None:
     dark = PHOTO[None] * 0.5
     bright = UserFilter(f"{mine}:Rules.bright")
     assert bright.check(PHOTO[None], PHOTO[None]) == [FilterResult(True, "", 1.0)]
     assert bright.check(dark, dark) == [FilterResult(False, f"{mine}:Rules.bright returned False", 0.0)]
-    (result,) = UserFilter(f"{mine}:told").check(dark, PHOTO[None])
+    (result,) = UserFilter(f"{mine}:detailed").check(dark, PHOTO[None])
     assert (result.keep, result.reason) == (False, "too plain")
     assert result.score == pytest.approx(float(PHOTO.std(correction=0)), rel=1e-4)
     assert UserFilter(f"{mine}:quiet").check(dark, dark) == [FilterResult(False, f"{mine}:quiet returned False", 0.0)]

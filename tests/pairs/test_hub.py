@@ -183,7 +183,7 @@ SHARDS = [f"data/train-0000{number}.parquet" for number in range(3)]
 def test_everything_arrives_byte_for_byte(hub: FakeHub, dataset: PairDataset) -> None:
     done = push_pairs(dataset.folder, "me/pairs", token=TOKEN, endpoint=hub.address)
     assert hub.repos == {"me/pairs": True}  # private
-    assert list(done.sent) == [*SHARDS, "README.md", "manifest.json"] and done.kept == () and done.foreign == ()
+    assert list(done.sent) == [*SHARDS, "README.md", "manifest.json"] and done.unchanged == () and done.foreign == ()
     assert hub.files == {name: (dataset.folder / name).read_bytes() for name in done.sent}
     assert [sorted(commit) for commit in hub.commits] == [SHARDS, ["README.md", "manifest.json"]]
     assert done.url == f"{hub.address}/datasets/me/pairs"
@@ -194,7 +194,7 @@ def test_a_second_push_sends_nothing(hub: FakeHub, dataset: PairDataset) -> None
     push_pairs(dataset.folder, "me/pairs", token=TOKEN, endpoint=hub.address)
     before = (hub.uploads, len(hub.commits))
     again = push_pairs(dataset.folder, "me/pairs", token=TOKEN, endpoint=hub.address)
-    assert again.sent == () and len(again.kept) == 5 and again.bytes == 0
+    assert again.sent == () and len(again.unchanged) == 5 and again.bytes == 0
     assert (hub.uploads, len(hub.commits)) == before
 
 
@@ -209,7 +209,7 @@ def test_appending_sends_what_is_new_and_renames_nothing(
     assert set(first) <= set(hub.files) and hub.files[SHARDS[0]] == first[SHARDS[0]]
 
 
-def test_an_interrupted_push_goes_on(hub: FakeHub, dataset: PairDataset) -> None:
+def test_an_interrupted_push_continues(hub: FakeHub, dataset: PairDataset) -> None:
     hub.breaks_after = 1
     with pytest.raises(DataError, match=r"me/pairs could not be sent .*run the same command again, it continues"):
         push_pairs(dataset.folder, "me/pairs", token=TOKEN, endpoint=hub.address)

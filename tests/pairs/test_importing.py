@@ -46,7 +46,7 @@ def folders(tmp_path: Path) -> Path:
 def test_two_folders_become_a_dataset(folders: Path, tmp_path: Path) -> None:
     source = open_source(folders)
     assert source.count == 12
-    seen: list[tuple[int, int]] = []
+    reports: list[tuple[int, int]] = []
     out = tmp_path / "out"
     dataset = import_pairs(
         source,
@@ -54,7 +54,7 @@ def test_two_folders_become_a_dataset(folders: Path, tmp_path: Path) -> None:
         name="mine",
         licence=Licence(name="CC-BY-4.0", url="https://example.org/cc"),
         shard_size=3,
-        on_progress=lambda done, total: seen.append((done, total)),
+        on_progress=lambda done, total: reports.append((done, total)),
     )
     assert len(dataset) == 7 and [entry.rows for entry in dataset.manifest.shards] == [3, 3, 1]
     assert torch.equal(dataset.distilled[0], picture(0)) and torch.equal(dataset.baseline[6], picture(106))
@@ -69,7 +69,7 @@ def test_two_folders_become_a_dataset(folders: Path, tmp_path: Path) -> None:
         "unequal": "has two sizes, distilled 40 x 24 px and baseline 48 x 24 px; make them one",
         "zz-large": "is 64 x 64 px, the first pair is 40 x 24 px; resize it",
     }
-    assert seen[-1] == (12, 12) and len(seen) == 12
+    assert reports[-1] == (12, 12) and len(reports) == 12
     dataset.verify()
     assert str(tmp_path) not in (out / "manifest.json").read_text()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]

@@ -164,9 +164,9 @@ def test_the_page_is_whole_and_self_contained(found: Inspection, tmp_path: Path)
 
 
 def test_what_stands_out_is_said(found: Inspection) -> None:
-    told = " ".join(found.findings)
-    assert "4 pairs share their seed" in told and "2 pairs show the subject of an earlier pair again" in told
-    assert "could not be made" not in told
+    text = " ".join(found.findings)
+    assert "4 pairs share their seed" in text and "2 pairs show the subject of an earlier pair again" in text
+    assert "could not be made" not in text
 
 
 def test_texts_of_prompts_are_escaped(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:

@@ -31,15 +31,15 @@ def shards(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (folder / "data").iterdir()}
 
 
-def test_same_bytes_as_painted_and_nothing_painted_twice(
+def test_same_bytes_and_no_image_generated_twice(
     tmp_path: Path, fake_pair: ModelPair, faster: ModelPair, fake_generators: Any
 ) -> None:
     build(tmp_path / "first", fake_pair, fake_generators, count=5)
-    build(tmp_path / "painted", faster, fake_generators)
+    build(tmp_path / "generated", faster, fake_generators)
     fake_generators[1].calls.clear()
     build(tmp_path / "reused", faster, fake_generators, baseline_from=tmp_path / "first")
     assert sum(fake_generators[1].calls) == 4  # five of nine are there
-    assert shards(tmp_path / "reused") == shards(tmp_path / "painted")
+    assert shards(tmp_path / "reused") == shards(tmp_path / "generated")
 
 
 def test_baseline_is_not_even_loaded_when_nothing_is_missing(
@@ -86,5 +86,5 @@ def test_other_baselines_are_refused_before_anything_is_written(
 def test_models_of_a_folder_are_loaded_where_they_are_needed(tmp_path: Path, flux_pair: ModelPair) -> None:
     build_pairs(tmp_path / "first", PROMPTS[:2], flux_pair, batch_size=1)
     again = build_pairs(tmp_path / "again", PROMPTS[:3], flux_pair, batch_size=1, baseline_from=tmp_path / "first")
-    painted = build_pairs(tmp_path / "painted", PROMPTS[:3], flux_pair, batch_size=1)
-    assert again.digest == painted.digest
+    generated = build_pairs(tmp_path / "generated", PROMPTS[:3], flux_pair, batch_size=1)
+    assert again.digest == generated.digest

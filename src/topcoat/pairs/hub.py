@@ -23,8 +23,8 @@ class Push:
 
     url: str
     sent: tuple[str, ...]
-    kept: tuple[str, ...]
-    """There already, with the same bytes."""
+    unchanged: tuple[str, ...]
+    """In the repository already, with the same bytes."""
     foreign: tuple[str, ...]
     """Shards in the repository that are not of this dataset; they are left alone."""
     bytes: int
@@ -56,7 +56,7 @@ def push_pairs(
     with hub.sending(repo, "dataset", token, endpoint) as api:
         remote = _digests(api, repo)
         if "manifest.json" in remote:
-            _check_same(_remote_manifest(api, repo), dataset.manifest, repo)
+            _check_same_dataset(api, repo, dataset.manifest)
         sent = [path for path, digest in (shards | texts).items() if remote.get(path) != digest]
         if not dry_run:
             api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
@@ -76,7 +76,7 @@ def push_pairs(
         return Push(
             url=f"{api.endpoint}/datasets/{repo}",
             sent=tuple(sent),
-            kept=tuple(path for path in (*shards, *texts) if path not in sent),
+            unchanged=tuple(path for path in (*shards, *texts) if path not in sent),
             foreign=tuple(sorted(path for path in remote if path.endswith(".parquet") and path not in shards)),
             bytes=sum((dataset.folder / path).stat().st_size for path in sent),
         )
@@ -103,14 +103,11 @@ def _git_blob_id(path: Path) -> str:
     return hashlib.sha1(f"blob {len(data)}\0".encode() + data, usedforsecurity=False).hexdigest()
 
 
-def _remote_manifest(api: HfApi, repo: str) -> Manifest:
+def _check_same_dataset(api: HfApi, repo: str, own: Manifest) -> None:
+    """Raise `DataError` if the repository holds pairs of other settings: one repository is one dataset."""
     with tempfile.TemporaryDirectory() as folder:
         api.hf_hub_download(repo, "manifest.json", repo_type="dataset", local_dir=folder)
-        return read_manifest(Path(folder))
-
-
-def _check_same(remote: Manifest, own: Manifest, repo: str) -> None:
-    """Raise `DataError` if the repository holds pairs of other settings: one repository is one dataset."""
+        remote = read_manifest(Path(folder))
     changed = differences(remote, own)
     if remote.pair != own.pair:
         changed = [f"pair: {remote.pair}, not {own.pair}"]

@@ -42,7 +42,7 @@ _BATCH_ROWS = 16
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One pair as it was found: file bytes of both sides (None for one that is missing) and its text."""
+    """One pair of the source: file bytes of both sides (None for one that is missing) and its text."""
 
     name: str
     distilled: bytes | None

@@ -102,12 +102,26 @@ class Seeds:
     doubled: int
 
 
-@dataclass(frozen=True, slots=True)
 class SideStatistics:
-    """One side of a dataset: ``(N,)`` values of each of `MEASURES`, and its mean power spectrum (rings,)."""
+    """One side of a dataset: ``(N,)`` values of each of `MEASURES`, and its mean power spectrum."""
 
-    values: Mapping[str, Tensor]
-    spectrum: Tensor
+    def __init__(self, count: int) -> None:
+        self.values = {name: torch.zeros(count) for name in MEASURES}
+        self._power = torch.zeros(RINGS, dtype=torch.float64)
+        self._images = torch.zeros(RINGS, dtype=torch.float64)  # that have a frequency in the ring
+
+    def add(self, index: int, image: Tensor) -> None:
+        """Measure image ``index``, ``(3, H, W)`` in [0, 1]."""
+        for name, measure in MEASURES.items():
+            self.values[name][index] = float(measure(image[None]))
+        power = radial_spectrum(image[None])[0]
+        self._power += power.nan_to_num(0.0)
+        self._images += power.isfinite()
+
+    @property
+    def spectrum(self) -> Tensor:
+        """``(rings,)`` mean power; NaN for a ring without a frequency."""
+        return self._power / self._images
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,26 +206,26 @@ class Inspection:
     @property
     def findings(self) -> list[str]:
         """What matters before training on these pairs, one sentence each; empty where nothing stands out."""
-        found: list[str] = []
+        findings: list[str] = []
         if self.failures:
-            found.append(f"{_pairs(len(self.failures))} could not be made; the same build command tries again.")
+            findings.append(f"{_pairs(len(self.failures))} could not be made; the same build command tries again.")
         if self.unusable:
-            found.append(f"{_pairs(len(self.unusable))} with a blank or saturated image; build with --filter blank.")
+            findings.append(f"{_pairs(len(self.unusable))} with a blank or saturated image; build with --filter blank.")
         if self.seeds is not None and self.seeds.doubled:
-            found.append(f"{_pairs(self.seeds.doubled)} share their seed, and so their noise, with another.")
+            findings.append(f"{_pairs(self.seeds.doubled)} share their seed, and so their noise, with another.")
         if self.duplicates:
             leaks = sum(item.leaks for item in self.duplicates)
             across = f" ({leaks:,} across splits)" if leaks else ""
-            found.append(
+            findings.append(
                 f"{_pairs(len(self.duplicates))} show the subject of an earlier pair again{across}; "
                 "topcoat pairs dedupe drops these."
             )
         if len(self.sizes_px) > 1:
-            found.append(f"The pairs have {len(self.sizes_px)} sizes; training and evaluation need one.")
+            findings.append(f"The pairs have {len(self.sizes_px)} sizes; training and evaluation need one.")
         uneven = [item.attribute for item in self.balance if item.evenness < _UNEVEN]
         if uneven:
-            found.append(f"Unevenly spread: {', '.join(uneven)} (evenness under {_UNEVEN}).")
-        return found
+            findings.append(f"Unevenly spread: {', '.join(uneven)} (evenness under {_UNEVEN}).")
+        return findings
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but images, in plain types for JSON."""
@@ -269,7 +283,7 @@ def inspect_pairs(
     check_threshold(duplicate_threshold)
     records, count = dataset.records, len(dataset)
     sheet = set(spread(count, SHOWN_PAIRS))
-    statistics = {side: _Statistics(count) for side in SIDES}
+    statistics: dict[Side, SideStatistics] = {side: SideStatistics(count) for side in SIDES}
     vectors: dict[Side, list[Tensor]] = {side: [] for side in SIDES}
     sizes: Counter[tuple[int, int]] = Counter()
     unusable: list[tuple[str, str]] = []
@@ -309,7 +323,7 @@ def inspect_pairs(
         unusable=unusable,
         seeds=_seeds([record.seed for record in records]),
         balance=_balance(records),
-        sides={side: statistics[side].result() for side in SIDES},
+        sides=statistics,
         matched=(x * y).sum(dim=1),
         mismatched=(x[:-1] * y[1:]).sum(dim=1),
         neighbours=torch.tensor([near.similarity for near in nearest[1:]]),
@@ -317,25 +331,6 @@ def inspect_pairs(
         duplicate_threshold=duplicate_threshold,
         shown=shown,
     )
-
-
-class _Statistics:
-    """The statistics of one side, image by image."""
-
-    def __init__(self, count: int) -> None:
-        self._values = {name: torch.zeros(count) for name in MEASURES}
-        self._power = torch.zeros(RINGS, dtype=torch.float64)
-        self._images = torch.zeros(RINGS, dtype=torch.float64)  # that have a frequency in the ring
-
-    def add(self, index: int, image: Tensor) -> None:
-        for name, measure in MEASURES.items():
-            self._values[name][index] = float(measure(image[None]))
-        power = radial_spectrum(image[None])[0]
-        self._power += power.nan_to_num(0.0)
-        self._images += power.isfinite()
-
-    def result(self) -> SideStatistics:
-        return SideStatistics(self._values, self._power / self._images)
 
 
 def _seeds(seeds: Sequence[int]) -> Seeds | None:

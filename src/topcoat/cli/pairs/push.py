@@ -35,15 +35,17 @@ def push(
         out.warn(f"{len(done.foreign)} Parquet files in {repo} are not of this dataset: {', '.join(done.foreign[:3])}")
     size = f"{done.bytes / 1e6:,.1f} MB"
     if dry_run:
-        out.line(f"{len(done.sent)} files ({size}) would be sent, {len(done.kept)} are there; nothing was sent")
+        out.line(
+            f"{len(done.sent)} files ({size}) would be sent, {len(done.unchanged)} are unchanged; nothing was sent"
+        )
     else:
-        out.line(f"{len(done.sent)} files sent ({size}), {len(done.kept)} were there: {done.url}")
+        out.line(f"{len(done.sent)} files sent ({size}), {len(done.unchanged)} unchanged: {done.url}")
     out.result(
         {
             "url": done.url,
             "dry_run": dry_run,
             "sent": list(done.sent),
-            "kept": list(done.kept),
+            "unchanged": list(done.unchanged),
             "foreign": list(done.foreign),
             "bytes": done.bytes,
         }
