@@ -57,7 +57,7 @@ def test_scores_agree_with_an_independent_way_to_them(
     assert result.value("identity_p05", "enhanced") == pytest.approx(kept.p05)
     pairs = identity_pairs(features[0].identity, features[2].identity)
     assert result.value("identity_mean", "baseline") == pytest.approx(pairs.same_mean)
-    assert result.value("identity_different_p95", "baseline") == pytest.approx(pairs.different_p95)
+    assert result.value("identity_mismatched_p95", "baseline") == pytest.approx(pairs.different_p95)
     assert pairs.same_mean > pairs.different_mean
     assert gap.enhanced.value < gap.distilled.value
     assert result.value("frechet_extrapolated", "enhanced") is None  # 16 subjects are fewer than twice the dimensions

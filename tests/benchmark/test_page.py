@@ -30,7 +30,7 @@ def fake_result(
         far = {"distilled": 1.2, "enhanced": 0.3, "unsharp": 1.0, "colour": 0.9, "floor": 0.05}
         scores += [Score("frechet_extrapolated", arm, value) for arm, value in far.items()]
     scores += [Score("identity_mean", "enhanced", 0.98), Score("identity_p05", "enhanced", 0.95)]
-    scores += [Score("identity_mean", "baseline", 0.9), Score("identity_different_mean", "baseline", 0.3)]
+    scores += [Score("identity_mean", "baseline", 0.9), Score("identity_mismatched_mean", "baseline", 0.3)]
     for metric, values in {
         "tflop": {"distilled": 0.003, "enhanced": 0.0034, "baseline": 0.03, "baseline_28_steps": 0.017},
         "seconds": {"distilled": 0.012, "enhanced": 0.014, "baseline": 0.11, "baseline_28_steps": 0.06},

@@ -21,6 +21,11 @@ from topcoat.images import write_image
 Run = Callable[..., Any]
 
 
+def scores_of(record: dict[str, Any]) -> dict[tuple[str, str], float]:
+    """The values of a report by metric and arm."""
+    return {(score["metric"], score["arm"]): score["value"] for score in record["scores"]}
+
+
 @pytest.fixture
 def run() -> Run:
     """``run("prompts", "--count", 3)`` gives the result; ``code`` is the exit code that is expected."""

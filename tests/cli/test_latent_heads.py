@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.cli.conftest import scores_of
 from topcoat.benchmark.record import BenchmarkResult
 from topcoat.features import FeatureNet
 from topcoat.heads import Head
@@ -47,7 +48,7 @@ def test_evaluate_gives_the_head_the_latents_of_the_pairs(
         assert pair.latents is not None
         errors.append((head(pair.latents[None])[0] - pair.baseline).double().square().mean())
     expected = float((-10 * torch.log10(torch.stack(errors))).mean())
-    assert found["n"] == len(dataset) and found["enhanced"]["psnr"] == pytest.approx(expected, rel=1e-4)
+    assert found["n"] == len(dataset) and scores_of(found)["psnr", "enhanced"] == pytest.approx(expected, rel=1e-4)
     refused = run("evaluate", "--data", build(), *options, code=2).stderr
     assert "hold none; build them with --latents" in refused and refused.count("\n") == 1
 

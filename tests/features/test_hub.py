@@ -94,8 +94,8 @@ def test_an_evaluation_names_the_net(dinov2: Path, pictures: Tensor) -> None:
     name = f"dinov2:{dinov2}"
     found = evaluate(pictures, reference=pictures, features=name, metrics=["paired"])
     assert (found.features.net, found.features.dimensions) == (name, 16)
-    assert found.enhanced.frechet == pytest.approx(0, abs=1e-6)
-    assert found.enhanced.paired is not None and found.enhanced.paired.perceptual is not None
+    assert found.value("frechet") == pytest.approx(0, abs=1e-6)
+    assert found.value("perceptual") is not None
 
 
 def test_weights_that_cannot_be_had(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

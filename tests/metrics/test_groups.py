@@ -9,7 +9,8 @@ from scipy import stats
 
 from topcoat.errors import UsageError
 from topcoat.metrics.gap import gap_closed
-from topcoat.metrics.groups import compare_groups, group_gaps, holm, mean_interval
+from topcoat.metrics.groups import compare_groups, group_gaps, holm
+from topcoat.metrics.per_image import mean_interval
 
 
 def test_holm_by_hand() -> None:
@@ -37,7 +38,9 @@ def test_a_real_difference_is_stated_and_noise_is_not() -> None:
     values = torch.randn(n, generator=generator).double()
     values[::4] -= 1.5
     found = compare_groups({"identity": values}, groups)
-    assert {(one.attribute, one.group) for one in found.findings} == {("skin", "dark")}  # fair is the same comparison
+    assert {(one.attribute, one.group) for one in found.differences} == {
+        ("skin", "dark")
+    }  # fair is the same comparison
     assert found.comparisons == 6 and "6 comparisons" in found.statement() and "1 exceeds noise" in found.statement()
     dark = next(one for one in found.scores if one.group == "dark")
     others = values[[row for row in range(n) if row % 4]]
@@ -52,7 +55,7 @@ def test_of_many_comparisons_of_noise_hardly_any_is_called_real() -> None:
     groups = [{f"a{column}": str((row >> column) & 1) for column in range(8)} for row in range(256)]
     alarms = 0
     for _ in range(20):
-        alarms += bool(compare_groups({"score": torch.randn(256, generator=generator)}, groups).findings)
+        alarms += bool(compare_groups({"score": torch.randn(256, generator=generator)}, groups).differences)
     assert alarms <= 4  # 5 % of 20 is 1; without the correction nearly all would be alarms
 
 
@@ -75,6 +78,7 @@ def test_the_gap_within_a_group_is_that_of_its_rows() -> None:
     groups = [{"half": "first" if row < 60 else "second", "tiny": "a" if row < 10 else "b"} for row in range(120)]
     gaps = {one.group: one for one in group_gaps(x, z, y, other, groups)}
     assert set(gaps) == {"first", "second", "b"}
-    assert gaps["first"].value == pytest.approx(gap_closed(x[:60], z[:60], y[:60], other[:60]).value)
-    first, second = gaps["first"].value, gaps["second"].value
-    assert first is not None and second == pytest.approx(0, abs=1e-9) and first > 0.9
+    first, second = gaps["first"].gap, gaps["second"].gap
+    assert first is not None and second is not None
+    assert first.value == pytest.approx(gap_closed(x[:60], z[:60], y[:60], other[:60]).value) and first.value > 0.9
+    assert second.value == pytest.approx(0, abs=1e-9)

@@ -10,8 +10,8 @@ from topcoat.metrics.identity import (
     different_subjects,
     identity,
     identity_pairs,
+    identity_shares,
     identity_thresholds,
-    identity_verdict,
 )
 
 
@@ -55,10 +55,10 @@ def test_thresholds_of_two_known_bells() -> None:
 def test_the_verdict_adds_up() -> None:
     grid = torch.linspace(0, 0.2, 21, dtype=torch.float64)
     thresholds = identity_thresholds(0.5 + grid, 0.45 + grid)
-    found = identity_verdict(torch.tensor([0.9, 0.8, 0.58, 0.1]), thresholds)
+    found = identity_shares(torch.tensor([0.9, 0.8, 0.58, 0.1]), thresholds)
     assert (found.same, found.unsure, found.different) == pytest.approx((0.5, 0.25, 0.25))
     with pytest.raises(UsageError, match="1 or more"):
-        identity_verdict(torch.zeros(0), thresholds)
+        identity_shares(torch.zeros(0), thresholds)
     with pytest.raises(UsageError, match="20 or more pairs"):
         identity_thresholds(torch.zeros(19), torch.zeros(50))
 

@@ -47,7 +47,7 @@ def demo() -> dict[str, Any]:
         "identity": {end: value(f"identity_{end}", "enhanced") for end in ("mean", "p05")},
         "identity_pairs": {
             **{f"same_{end}": value(f"identity_{end}", "baseline") for end in ("mean", "p05")},
-            **{f"different_{end}": value(f"identity_different_{end}", "baseline") for end in ("mean", "p95")},
+            **{f"different_{end}": value(f"identity_mismatched_{end}", "baseline") for end in ("mean", "p95")},
         },
         "gradient_energy": {
             arm: value("gradient_energy", arm)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,22 +13,24 @@ from torch import Tensor
 from tests.oracles.golden import Golden, fields
 from tests.oracles.inputs import dulled, eight_bits, portraits
 from topcoat.features import load_feature_net
+from topcoat.metrics.artefacts import Artefacts, ArtefactScan
 from topcoat.metrics.base import Interval
 from topcoat.metrics.c2st import two_sample
 from topcoat.metrics.colour import colour_difference, patch_colours, skin_colour, skin_mask, to_lab, typology_angle
 from topcoat.metrics.controls import ColourMatrix, fit_colour, fit_unsharp
 from topcoat.metrics.embed import embed
 from topcoat.metrics.evaluate import evaluate
+from topcoat.metrics.evaluation import Evaluation
 from topcoat.metrics.examples import choose_examples
 from topcoat.metrics.frechet import GaussianStatistics, frechet_distance, frechet_infinity
 from topcoat.metrics.gap import GapClosed, extrapolated_gap, gap_closed
-from topcoat.metrics.groups import Groups, compare_groups, group_gaps, holm, mean_interval
-from topcoat.metrics.identity import cosine, identity, identity_pairs, identity_thresholds, identity_verdict
+from topcoat.metrics.groups import GroupGap, Groups, compare_groups, group_gaps, holm
+from topcoat.metrics.identity import cosine, identity, identity_pairs, identity_shares, identity_thresholds
 from topcoat.metrics.jpeg import jpeg_robustness, jpeg_round_trip
 from topcoat.metrics.kernel import cmmd, kernel_distance
 from topcoat.metrics.paired import gradient_agreement, gradient_energy, psnr
+from topcoat.metrics.per_image import mean_interval
 from topcoat.metrics.prdc import density_coverage, precision_recall
-from topcoat.metrics.record import Evaluation, SetScores
 from topcoat.metrics.spectrum import radial_spectrum, spectrum_distance
 from topcoat.metrics.structure import ms_ssim, ssim
 
@@ -34,7 +38,7 @@ from topcoat.metrics.structure import ms_ssim, ssim
 
 
 class Brightness:
-    """Stands in for a net that judges quality."""
+    """Stands in for a net that rates quality."""
 
     digest = "brightness"
 
@@ -56,16 +60,16 @@ def evaluated(sets: dict[str, Tensor], groups: list[dict[str, str]]) -> dict[str
         groups=groups,
         batch_size=16,
     )
+    scan = ArtefactScan()
+    scan.update(sets["distilled"], sets["enhanced"], sets["baseline"])
     return {
         "subjects": [found.n, found.n_reference],
-        "enhanced": _set(found.enhanced),
-        "distilled": _set(found.distilled),
-        "gated": _set(found.gated),
-        "floor": _set(found.floor),
-        "baseline_gradient_energy": found.reference_gradient_energy,
-        "baseline_quality": _interval(found.reference_quality),
-        "gap_closed": _gap(found.gap_closed),
+        **{arm: _set(found, arm) for arm in ("enhanced", "distilled", "gated", "floor")},
+        "baseline_gradient_energy": found.value("gradient_energy", "reference"),
+        "baseline_quality": _interval(found, "quality", "reference"),
+        "gap_closed": _gap_of(found, "enhanced"),
         **_identity(found),
+        **_artefacts(scan.result()),
         **_pixels(found),
         "groups": None if found.groups is None else _groups(found.groups),
         "examples": [[one.place, one.index, one.value] for one in found.examples],
@@ -73,81 +77,105 @@ def evaluated(sets: dict[str, Tensor], groups: list[dict[str, str]]) -> dict[str
     }
 
 
-def _set(scores: SetScores | None) -> dict[str, Any]:
-    assert scores is not None
+def _set(found: Evaluation, arm: str) -> dict[str, Any]:
     names = ("frechet", "frechet_infinity", "cmmd", "precision", "recall", "density", "coverage", "gradient_energy")
-    found = fields(scores, "n", *names, "psnr", kid="kernel") | {"quality": _interval(scores.quality)}
-    paired = scores.paired
-    if paired is not None:
-        for name in ("perceptual", "psnr", "ssim", "ms_ssim", "gradient_agreement", "spectrum_db"):
-            found[f"paired_{name}"] = _interval(getattr(paired, name))
-        found["ms_ssim_scales"] = paired.ms_ssim_scales
-    return found
+    frechet = found.score("frechet", arm)
+    assert frechet is not None
+    values: dict[str, Any] = {"n": frechet.n} | {name: found.value(name, arm) for name in (*names, "psnr")}
+    values |= {"kid": found.value("kernel", arm), "quality": _interval(found, "quality", arm)}
+    if arm == "floor":
+        return values
+    for name in ("perceptual", "psnr", "ssim", "ms_ssim", "gradient_agreement", "spectrum_db"):
+        values[f"paired_{name}"] = _interval(found, name, arm)
+    scales = found.score("ms_ssim", arm)
+    assert scales is not None
+    values["ms_ssim_scales"] = int(scales.label.partition("(")[2].partition(" ")[0] or 5)
+    return values
 
 
-def _interval(interval: Interval | None) -> list[float] | None:
+def _interval(found: Evaluation, metric: str, arm: str = "enhanced") -> list[float] | None:
+    score = found.score(metric, arm)
+    return None if score is None else _ends(score.interval)
+
+
+def _ends(interval: Interval | None) -> list[float] | None:
     return None if interval is None else [interval.value, interval.low, interval.high]
 
 
-def _gap(gap: GapClosed | None) -> dict[str, Any]:
-    assert gap is not None
-    sides = {name: _interval(getattr(gap, name)) for name in ("distilled", "enhanced", "floor")}
+def _gap(gap: GapClosed) -> dict[str, Any]:
+    sides = {name: _ends(getattr(gap, name)) for name in ("distilled", "enhanced", "floor")}
     return fields(gap, "value", "low", "high", "gap_in_floors") | sides
 
 
+def _gap_of(found: Evaluation, arm: str) -> dict[str, Any]:
+    share = found.score("gap_closed", arm)
+    sides = [found.score("frechet", name) for name in ("distilled", arm, "floor")]
+    distilled, enhanced, floor = (None if one is None else one.interval for one in sides)
+    assert share is not None and distilled is not None and enhanced is not None and floor is not None
+    return _gap(GapClosed(share.value, share.low, share.high, distilled, enhanced, floor))
+
+
 def _identity(found: Evaluation) -> dict[str, Any]:
-    gates = found.gates
-    assert gates is not None
+    def values(arm: str, form: str = "{}", **names: str) -> dict[str, float | None]:
+        return {old: found.value(form.format(new), arm) for old, new in names.items()}
+
+    thresholds = values("distilled", "identity_{}", same="same_threshold", different="different_threshold",
+                        equal_error="equal_error", equal_error_rate="equal_error_rate")  # fmt: skip
+    pairs = found.score("identity_equal_error", "distilled")
+    assert pairs is not None
     return {
-        "identity": fields(found.identity, "mean", "p05"),
-        "identity_pairs": fields(found.identity_pairs, "same_mean", "same_p05", "different_mean", "different_p95"),
-        "identity_thresholds": fields(found.identity_thresholds, *THRESHOLDS),
-        "identity_verdict": fields(found.identity_verdict, "same", "unsure", "different"),
-        "gates": fields(gates, "enhanced", "weakened", "distilled")
-        | {"gap_closed": _gap(gates.gap_closed), "identity": fields(gates.identity, "mean", "p05")},
-    }
+        "identity": values("enhanced", "identity_{}", mean="mean", p05="p05"),
+        "identity_pairs": values(
+            "reference", "identity_{}", same_mean="mean", same_p05="p05",
+            different_mean="mismatched_mean", different_p95="mismatched_p95",
+        ),
+        "identity_thresholds": thresholds | {"pairs": pairs.n},
+        "identity_verdict": values(
+            "enhanced", "identity_{}_share", same="same", unsure="unsure", different="different"
+        ),
+        "gates": values("gated", "{}_share", enhanced="enhanced", weakened="weakened", distilled="distilled")
+        | {
+            "gap_closed": _gap_of(found, "gated"),
+            "identity": values("gated", "identity_{}", mean="mean", p05="p05"),
+        },
+    }  # fmt: skip
 
 
 THRESHOLDS = ("same", "different", "equal_error", "equal_error_rate", "pairs")
 
 
-def _pixels(found: Evaluation) -> dict[str, Any]:
-    artefacts, jpeg, skin, spectra = found.artefacts, found.jpeg, found.skin, found.spectra
-    assert artefacts is not None and jpeg is not None and skin is not None and spectra is not None
-    ours = {name: values for name, values in spectra.power.items() if name != "reference"}
+def _artefacts(artefacts: Artefacts) -> dict[str, Any]:
+    renamed = {"seam_ratio": "seams", "blob_share": "blobs", "halo_luma": "halos"}
+    renamed |= {"halo_luma_baseline": "halos_baseline", "high_frequency_db_distilled": "high_frequency_db_identity"}
+    names = [one.name for one in dataclasses.fields(Artefacts) if "lab" not in one.name and "colour" not in one.name]
+    names.sort(key=lambda name: name == "high_frequency_db_distilled")
     return {
-        "artefacts": fields(
-            artefacts,
-            "n",
-            "changed",
-            "checkerboard_db",
-            "checkerboard_period_px",
-            "checkerboard_levels",
-            "grid_db",
-            "seams",
-            "seam_period_px",
-            "blobs",
-            "halos",
-            "halos_baseline",
-            "high_frequency_db",
-            "foreign_db",
-            "foreign_period_px",
-            "foreign_place",
-            high_frequency_db_identity="high_frequency_db_do_nothing",
-        ),
+        "artefacts": {renamed.get(name, name): getattr(artefacts, name) for name in names},
         "colour": fields(
-            artefacts.colour, "shift", "spread", "difference", difference_identity="difference_do_nothing"
+            artefacts, shift="lab_shift", spread="lab_std", difference="colour_difference",
+            difference_identity="colour_difference_distilled",
         ),
-        "jpeg": fields(jpeg, "n", "quality", "gain", "gain_after"),
-        "skin": {
-            "n": [skin.n, skin.n_to_baseline],
-            "ita_shift": _interval(skin.ita_shift),
-            "difference": _interval(skin.difference),
-            "ita_to_baseline": _interval(skin.ita_to_baseline),
-            "ita_to_baseline_identity": _interval(skin.ita_to_baseline_do_nothing),
+    }  # fmt: skip
+
+
+def _pixels(found: Evaluation) -> dict[str, Any]:
+    shift, to_baseline, gain = (found.score(name) for name in ("ita_shift", "ita_to_baseline", "gain"))
+    assert shift is not None and to_baseline is not None and gain is not None
+    curves = {one.arm: one.y for one in found.curves}
+    power = {arm: curves[arm] for arm in ("distilled", "enhanced", "gated")} | {"baseline": curves["reference"]}
+    return {
+        "jpeg": {
+            "n": gain.n, "quality": 90, "gain": gain.value, "gain_after": found.value("gain_after_jpeg"),
         },
-        "spectra": {"frequencies": spectra.cycles_per_px, **ours, "baseline": spectra.power["reference"]},
-    }
+        "skin": {
+            "n": [shift.n, to_baseline.n],
+            "ita_shift": _interval(found, "ita_shift"),
+            "difference": _interval(found, "skin_difference"),
+            "ita_to_baseline": _interval(found, "ita_to_baseline"),
+            "ita_to_baseline_identity": _interval(found, "ita_to_baseline", "distilled"),
+        },
+        "spectra": {"frequencies": found.curves[0].x, **power},
+    }  # fmt: skip
 
 
 def _groups(groups: Groups) -> dict[str, Any]:
@@ -156,8 +184,11 @@ def _groups(groups: Groups) -> dict[str, Any]:
         [one.attribute, one.group, one.n, one.mean, one.low, one.high, one.rest_mean, one.p_value]
         for one in groups.scores
     ]
-    gaps = [[one.attribute, one.group, one.n, one.value, one.low, one.high] for one in groups.gaps]
-    return {"comparisons": groups.comparisons, "scores": scores, "gaps": gaps}
+    return {"comparisons": groups.comparisons, "scores": scores, "gaps": _gaps(groups.gaps)}
+
+
+def _gaps(gaps: Sequence[GroupGap]) -> list[list[Any]]:
+    return [[one.attribute, one.group, one.n, *(_ends(one.gap) or [None] * 3)] for one in gaps]
 
 
 def on_features(x: Tensor, z: Tensor, y: Tensor, floor: Tensor) -> dict[str, Any]:
@@ -176,10 +207,11 @@ def on_features(x: Tensor, z: Tensor, y: Tensor, floor: Tensor) -> dict[str, Any
         "gap_closed": _gap(gap_closed(x, z, y, floor)),
         "gap_closed_other_floor": _gap(gap_closed(x, z, y, floor[:150])),
         "extrapolated_gap": _gap(extrapolated_gap(x, z, y, floor)),
-        "mean_interval": _interval(mean_interval(z[:, 0])),
+        "mean_interval": _ends(mean_interval(z[:, 0])),
         "groups": _groups(groups),
         "group_gaps": [
-            [one.attribute, one.group, one.n, one.value, one.low, one.high] for one in group_gaps(x, z, y, floor, names)
+            [one.attribute, one.group, one.n, *(_ends(one.gap) or [None] * 3)]
+            for one in group_gaps(x, z, y, floor, names)
         ],
         "holm": holm([0.01, 0.04, 0.03, 0.005, 0.9]),
         "examples": [[one.place, one.index, one.value] for one in choose_examples("a", z[:, 0], best_is_high=True)],
@@ -193,7 +225,7 @@ def on_identities(x: Tensor, z: Tensor, y: Tensor) -> dict[str, Any]:
         "identity": fields(identity(x, z), "mean", "p05"),
         "pairs": fields(identity_pairs(x, y), "same_mean", "same_p05", "different_mean", "different_p95"),
         "thresholds": fields(thresholds, *THRESHOLDS),
-        "verdict": fields(identity_verdict(cosine(x, z), thresholds), "same", "unsure", "different"),
+        "verdict": fields(identity_shares(cosine(x, z), thresholds), "same", "unsure", "different"),
     }
 
 

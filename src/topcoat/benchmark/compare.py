@@ -25,8 +25,8 @@ from topcoat.generators.diffusers import load_pair
 from topcoat.heads.head import HeadProtocol
 from topcoat.metrics.controls import fit_colour, fit_unsharp
 from topcoat.metrics.embed import FeatureNetLike
+from topcoat.metrics.evaluation import FeatureRecord
 from topcoat.metrics.identity import cosine, different_subjects
-from topcoat.metrics.record import FeatureRecord
 
 CALIBRATION_IMAGES = 32
 """Subjects that the controls are fitted on: the benchmark's own first ones, which favours the controls."""

@@ -16,7 +16,7 @@ from topcoat.errors import DataError
 from topcoat.files import read_json
 from topcoat.generators.base import Licence, ModelPair
 from topcoat.metrics.base import Score
-from topcoat.metrics.record import FeatureRecord
+from topcoat.metrics.evaluation import FeatureRecord
 from topcoat.pairs.manifest import pair_identity, versions
 from topcoat.seeds import FLOOR_SEED_OFFSET
 

@@ -13,9 +13,9 @@ from topcoat.generators.base import ModelPair
 from topcoat.heads.head import HeadProtocol
 from topcoat.metrics.base import Score
 from topcoat.metrics.embed import Embeddings
+from topcoat.metrics.evaluation import FeatureRecord
 from topcoat.metrics.gap import GapClosed, extrapolated_gap, gap_closed
 from topcoat.metrics.identity import different_subjects, identity
-from topcoat.metrics.record import FeatureRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +43,13 @@ def set_scores(arm: str, measured: Measured, references: References) -> list[Sco
     for suffix, gap in _gaps(measured.embeddings, references).items():
         at = gap.enhanced
         scores.append(
-            references.score(f"frechet{suffix}", arm, at.value, at.low, at.high, better="low", family="distance")
+            references.score(f"frechet{suffix}", arm, at.value, at.low, at.high, better="low", family="distances")
         )
         if gap.value is not None:
             scores.append(
                 references.score(
                     f"gap_closed{suffix}", arm, gap.value, gap.low, gap.high,
-                    unit="share", better="high", family="distance",
+                    unit="share", better="high", family="distances",
                 )
             )  # fmt: skip
     kept = identity(references.distilled.identity, measured.embeddings.identity)
@@ -67,12 +67,14 @@ def reference_scores(baseline: str, floor: str, references: References) -> list[
     """The noise floor, and cosines of identity between different subjects."""
     scores = [
         references.score(f"frechet{suffix}", floor, gap.floor.value, gap.floor.low, gap.floor.high,
-                         better="low", family="distance")
+                         better="low", family="distances")
         for suffix, gap in _gaps(references.floor, references).items()
     ]  # fmt: skip
     others = different_subjects(references.distilled.identity, references.baseline.identity)
     for metric, value in (("mean", float(others.mean())), ("p95", float(others.quantile(0.95)))):
-        scores.append(references.score(f"identity_different_{metric}", baseline, value, better=None, family="identity"))
+        scores.append(
+            references.score(f"identity_mismatched_{metric}", baseline, value, better=None, family="identity")
+        )
     return scores
 
 

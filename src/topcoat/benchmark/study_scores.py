@@ -21,13 +21,24 @@ from topcoat.benchmark.study_folder import StudyFolder
 from topcoat.cost.machine import hardware
 from topcoat.errors import UsageError
 from topcoat.generators.base import ModelPair
-from topcoat.metrics.base import Interval, Score
+from topcoat.metrics.base import Score
 from topcoat.metrics.c2st import MOST_IMAGES, two_sample
 from topcoat.metrics.embed import FeatureNetLike
 from topcoat.metrics.evaluate import evaluate
-from topcoat.metrics.record import Evaluation, FeatureRecord
+from topcoat.metrics.evaluation import Evaluation, FeatureRecord
 from topcoat.pairs.manifest import pair_identity
 
+_REPORTED = (
+    "frechet",
+    "gap_closed",
+    "identity_mean",
+    "identity_p05",
+    "identity_mismatched_mean",
+    "identity_mismatched_p95",
+    "perceptual",
+    "grid_db",
+)
+"""Scores of an evaluation that a study keeps."""
 _METRICS = ("paired", "identity", "artefacts")
 _MOST_NUMBERS = 2**29
 """Pixels of one set that the two-sample test holds at most: 512 MiB."""
@@ -76,18 +87,14 @@ class StudyEvaluator:
         if kept is not None:
             return kept
         evaluation, _, _ = self._evaluate(DISTILLED, self._distilled, ("paired", "identity"), on_progress)
-        pairs, gap = evaluation.identity_pairs, evaluation.gap_closed
-        assert pairs is not None and gap is not None
-        floor = gap.floor
+        floor = evaluation.score("frechet", "floor")
+        assert floor is not None
         scores = [
-            *self._scores(DISTILLED, evaluation),
+            *_of_arm(evaluation, "enhanced", DISTILLED),
             *self._two_sample(DISTILLED, self._work.first(self._distilled, self._most)),
-            self._score("frechet", FLOOR, floor, better="low", family="distance"),
+            dataclasses.replace(floor, arm=FLOOR),
             *self._two_sample(FLOOR, self._work.first(self._floor, self._most)),
-            self._score("identity_mean", BASELINE, pairs.same_mean, better="high", family="identity"),
-            self._score("identity_p05", BASELINE, pairs.same_p05, better="high", family="identity"),
-            self._score("identity_different_mean", BASELINE, pairs.different_mean, family="identity"),
-            self._score("identity_different_p95", BASELINE, pairs.different_p95, family="identity"),
+            *_of_arm(evaluation, "reference", BASELINE),
         ]
         return self._keep("references", self._key, Evaluated(tuple(scores), (), ()))
 
@@ -98,7 +105,7 @@ class StudyEvaluator:
         if kept is not None:
             return kept
         evaluation, first, seconds = self._evaluate(name, arm, _METRICS, on_progress)
-        scores = [*self._scores(name, evaluation), *self._two_sample(name, first)]
+        scores = [*_of_arm(evaluation, "enhanced", name), *self._two_sample(name, first)]
         flags = tuple(flag.sentence for flag in evaluation.flags)
         return self._keep(name, key, Evaluated(tuple(scores), flags, tuple(seconds)))
 
@@ -139,27 +146,6 @@ class StudyEvaluator:
             Score("c2st_auc", arm, result.auc, n=result.n, better="low", family="two-sample"),
         ]  # fmt: skip
 
-    def _scores(self, arm: str, evaluation: Evaluation) -> list[Score]:
-        gap, kept, paired = evaluation.gap_closed, evaluation.identity, evaluation.enhanced.paired
-        assert gap is not None and kept is not None
-        scores = [self._score("frechet", arm, gap.enhanced, better="low", family="distance")]
-        if gap.value is not None and gap.low is not None and gap.high is not None:
-            share = Interval(gap.value, gap.low, gap.high)
-            scores.append(self._score("gap_closed", arm, share, unit="share", better="high", family="distance"))
-        scores.append(self._score("identity_mean", arm, kept.mean, better="high", family="identity"))
-        scores.append(self._score("identity_p05", arm, kept.p05, better="high", family="identity"))
-        if paired is not None and paired.perceptual is not None:
-            scores.append(self._score("perceptual", arm, paired.perceptual, better="low", family="paired"))
-        if evaluation.artefacts is not None and evaluation.artefacts.grid_db is not None:
-            grid = evaluation.artefacts.grid_db
-            scores.append(Score("grid", arm, grid, n=evaluation.n, unit="dB", better="low", family="artefacts"))
-        return scores
-
-    def _score(self, metric: str, arm: str, value: Interval | float, **fields: Any) -> Score:
-        ends = (value.value, value.low, value.high) if isinstance(value, Interval) else (value, None, None)
-        n = len(self._work.subjects)
-        return Score(metric, arm, *ends, n=n, net=self.features.net, digest=self.features.digest, **fields)
-
     def _kept(self, name: str, key: dict[str, Any]) -> Evaluated | None:
         kept = self._folder.measured(name, key)
         if kept is None:
@@ -172,6 +158,15 @@ class StudyEvaluator:
     def _keep(self, name: str, key: dict[str, Any], evaluated: Evaluated) -> Evaluated:
         self._folder.keep(name, key, dataclasses.asdict(evaluated))
         return evaluated
+
+
+def _of_arm(evaluation: Evaluation, arm: str, name: str) -> list[Score]:
+    """The scores of an arm that a study reports, under the arm's ``name`` in the study."""
+    return [
+        dataclasses.replace(score, arm=name)
+        for score in evaluation.scores
+        if score.arm == arm and score.metric in _REPORTED
+    ]
 
 
 def _digest(values: Any) -> str:

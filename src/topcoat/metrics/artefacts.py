@@ -1,13 +1,14 @@
-"""Artefacts: what a broken head adds that a set distance may forgive. A stream of subjects in, a verdict each out.
+"""Artefacts: what a broken head adds that a set distance may forgive, measured on a stream of subjects.
 
-Every measure looks at what was changed, z - x, beside what ought to have been changed, y - x (x distilled, z enhanced,
-y baseline), because a portrait has edges and grids of its own. Each is calibrated so that z = y gives the neutral
+Every measure compares the change, z - x, with the wanted change, y - x (x distilled, z enhanced, y baseline), because a
+portrait has edges and grids of its own. Each is calibrated so that z = y gives the neutral
 value: 0 dB, a ratio of 1, or the 1 % that any 99th percentile leaves.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,38 +17,42 @@ from torch.nn import functional
 
 from topcoat.errors import UsageError
 from topcoat.images import gaussian_blur
+from topcoat.metrics.base import Better, Flag, Metric, Score
 from topcoat.metrics.blocks import BLOCK_PX, PLACES, block_powers
 from topcoat.metrics.colour import colour_difference, patch_colours
+from topcoat.metrics.context import Context
+from topcoat.metrics.embed import Batch
+from topcoat.metrics.grids import (
+    border_steps,
+    grid_excess,
+    grid_levels,
+    grid_peaks,
+    worst_peak,
+    worst_seam,
+)
 from topcoat.metrics.growing import GrowingTensor
 from topcoat.metrics.spectrum import decibels, luma, windowed_power
 
-GRID_PERIODS_PX = (2, 4, 8)
-"""Periods that up-sampling layers and latent patches leave behind."""
-TILE_PERIODS_PX = (16, 32, 64, 128, 256, 512)
 SMALLEST_PX = 32
 """Fewer pixels a side leave no room to tell a grid from a face."""
 _EDGE_SHARE = 0.1
 _BLOB_GRID = 32
 _BLOB_MARGIN = 1.25
-_SEAM_FLOOR = 1e-3
+_HALF_A_LEVEL = 0.5 / 255
 
-
-@dataclass(frozen=True, slots=True)
-class Colour:
-    """CIELAB of enhanced against baseline, beside distilled against baseline."""
-
-    shift: tuple[float, float, float]
-    """Mean difference in L*, a*, b* of the enhanced images."""
-    spread: tuple[float, float, float]
-    """Standard deviation of that difference over images."""
-    difference: float
-    """Mean CIEDE2000 of patches, enhanced against baseline."""
-    difference_do_nothing: float
+# Limits of the flags.
+CHECKERBOARD_DB, CHECKERBOARD_LEVELS = 3.0, 0.5
+BLUR_DB = 1.0
+FOREIGN_DB = 3.0
+SEAM_RATIO = 1.5
+BLOB_SHARE = 0.05
+HALO_RATIO, HALO_LUMA = 1.25, 0.002
+COLOUR_DIFFERENCE = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Artefacts:
-    """What `ArtefactScan` found in N subjects."""
+    """What `ArtefactScan` measured on N subjects."""
 
     n: int
     changed: float
@@ -60,26 +65,32 @@ class Artefacts:
     grid_db: float
     """The most power that the change has over the wanted one at any up-sampling frequency; at 0 or less no grid of the
     head is stronger than what was wanted there."""
-    seams: float
+    seam_ratio: float
     """Step across tile borders over the step elsewhere, relative to that of the wanted change."""
     seam_period_px: int | None
     """None where images are too small for tiles."""
-    blobs: float
+    blob_share: float
     """Share of images with a blob larger than 99 % of the wanted changes have, by a margin of 25 %."""
-    halos: float
-    """Mean overshoot beside strong edges, of 1."""
-    halos_baseline: float
-    """The baseline's own, against the same edges."""
+    halo_luma: float
+    """Mean overshoot at strong edges, of 1."""
+    halo_luma_baseline: float
+    """The baseline's own, at the same edges."""
     high_frequency_db: float
     """Power above half the highest frequency, enhanced over baseline; well below 0 is blur."""
-    high_frequency_db_do_nothing: float
+    high_frequency_db_distilled: float
     foreign_db: float
     """The most that the enhanced images have over the baseline at any frequency and place, beyond what the distilled
-    ones have: detail that nobody asked for."""
+    ones have: foreign detail."""
     foreign_period_px: float
     foreign_place: str
     """One of `topcoat.metrics.blocks.PLACES`."""
-    colour: Colour
+    lab_shift: tuple[float, float, float]
+    """Mean difference of the enhanced images from the baseline in L*, a*, b*."""
+    lab_std: tuple[float, float, float]
+    """Standard deviation of that difference over images."""
+    colour_difference: float
+    """Mean CIEDE2000 of patches, enhanced against baseline."""
+    colour_difference_distilled: float
 
 
 class ArtefactScan:
@@ -107,7 +118,7 @@ class ArtefactScan:
         grey_x, grey_z, grey_y = greys = [luma(part) for part in (x, z, y)]  # that of a change is their difference
         planes = (grey_z - grey_x, grey_y - grey_x, *greys)
         power = [windowed_power(part).to(torch.float64).sum(dim=0) for part in planes]
-        steps = [_steps(part, dim) for part in (change, wanted) for dim in (-1, -2)]
+        steps = [border_steps(part, dim) for part in (change, wanted) for dim in (-1, -2)]
         blocks = [len(x) * block_powers(part.unsqueeze(1))[0].to(torch.float64) for part in greys]
         self._power, self._blocks, self._steps = (
             new if not old else [a + b for a, b in zip(old, new, strict=True)]
@@ -115,7 +126,7 @@ class ArtefactScan:
         )
         self._n += len(x)
         colours = [patch_colours(part) for part in (x, z, y)]
-        found = {
+        per_image = {
             "changed": change.abs().mean(dim=(1, 2, 3), dtype=torch.float64),
             "blob": blob_peak(change),
             "blob_wanted": blob_peak(wanted),
@@ -123,67 +134,139 @@ class ArtefactScan:
             "halo_baseline": overshoot(y, x),
             "shift": (colours[1] - colours[2]).to(torch.float64).mean(dim=(1, 2)),
             "difference": colour_difference(colours[1], colours[2]),
-            "difference_do_nothing": colour_difference(colours[0], colours[2]),
+            "difference_distilled": colour_difference(colours[0], colours[2]),
         }
-        for name, values in found.items():
+        for name, values in per_image.items():
             self._rows.setdefault(name, GrowingTensor()).add(values)
 
     def result(self) -> Artefacts:
-        """The verdict; raises `UsageError` where fewer than 2 images were seen."""
+        """The means over all subjects; raises `UsageError` where fewer than 2 were seen."""
         if self._n < 2:
             raise UsageError(f"artefacts are looked for in 2 or more subjects, not {self._n}; add images")
         rows = {name: column.rows for name, column in self._rows.items()}
+        means = {name: values.mean(dim=0) for name, values in rows.items()}
         power = [part / self._n for part in self._power]
-        peak, period = _worst(grid_peaks(power[0]), grid_peaks(power[1]))
-        seam, seam_period = _worst_seam([part / self._n for part in self._steps])
+        peak, period = worst_peak(grid_peaks(power[0]), grid_peaks(power[1]))
+        seam, seam_period = worst_seam([part / self._n for part in self._steps])
         limit = rows["blob_wanted"].quantile(0.99) * _BLOB_MARGIN
         high = [_high_power(part) for part in power[2:]]
         foreign, foreign_period, place = foreign_detail(*(part / self._n for part in self._blocks))
         return Artefacts(
             n=self._n,
-            changed=float(rows["changed"].mean()),
+            changed=float(means["changed"]),
             checkerboard_db=peak,
             checkerboard_period_px=period,
-            checkerboard_levels=_levels(_strongest(power[0], period) - _strongest(power[1], period), power[0].shape),
+            checkerboard_levels=grid_levels(power[0], power[1], period),
             grid_db=grid_excess(power[0], power[1]),
-            seams=seam,
+            seam_ratio=seam,
             seam_period_px=seam_period,
-            blobs=float((rows["blob"] > limit).double().mean()),
-            halos=float(rows["halo"].mean()),
-            halos_baseline=float(rows["halo_baseline"].mean()),
+            blob_share=float((rows["blob"] > limit).double().mean()),
+            halo_luma=float(means["halo"]),
+            halo_luma_baseline=float(means["halo_baseline"]),
             high_frequency_db=float(decibels(high[1], high[2])),
-            high_frequency_db_do_nothing=float(decibels(high[0], high[2])),
+            high_frequency_db_distilled=float(decibels(high[0], high[2])),
             foreign_db=foreign,
             foreign_period_px=foreign_period,
             foreign_place=place,
-            colour=Colour(
-                shift=_three(rows["shift"].mean(dim=0)),
-                spread=_three(rows["shift"].std(dim=0)),
-                difference=float(rows["difference"].mean()),
-                difference_do_nothing=float(rows["difference_do_nothing"].mean()),
-            ),
+            lab_shift=_three(means["shift"]),
+            lab_std=_three(rows["shift"].std(dim=0)),
+            colour_difference=float(means["difference"]),
+            colour_difference_distilled=float(means["difference_distilled"]),
         )
 
 
-def grid_peaks(power: Tensor) -> dict[int, float]:
-    """How far each up-sampling period stands out of a mean power spectrum ``(H, W)``, in dB, by period in px.
+class ArtefactMetric(Metric):
+    """Artefacts of the enhanced images; neutral values are 0 dB, a ratio of 1, 1 % of blobs."""
 
-    A grid of period p puts its power on frequencies that are multiples of 1/p in both directions. Those that no shorter
-    period has are compared with the median of a ring around each, and the strongest counts.
-    """
-    return {
-        period: max(_peak_db(power, down, across) for down, across in _grid_points(power, period, new=True))
-        for period in GRID_PERIODS_PX
-    }
+    name, family = "artefacts", "artefacts"
+    needs = frozenset({"distilled", "pairs"})
 
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._scan = ArtefactScan()
+        self._result: Artefacts | None = None
 
-def grid_excess(change: Tensor, wanted: Tensor) -> float:
-    """The most that mean power ``(H, W)`` of a change has over that of the wanted one at any up-sampling frequency.
+    def update(self, batch: Batch) -> None:
+        """Add subjects that are in all three arms."""
+        parts = [batch[arm].images for arm in ("distilled", "enhanced", "reference") if arm in batch]
+        if len(parts) == 3 and len({len(part) for part in parts}) == 1:
+            self._scan.update(*parts)
 
-    In dB. Unlike `grid_peaks` it takes power as it is: a weak line, too, stands out of smooth surroundings.
-    """
-    points = _grid_points(change, max(GRID_PERIODS_PX), new=False)
-    return max(float(decibels(_line(change, *point).mean(), _line(wanted, *point).mean())) for point in points)
+    def compute(self) -> list[Score]:
+        """One score for each kind of artefact, with what it is compared with."""
+        self._result = one = self._scan.result()
+        seam_period = "" if one.seam_period_px is None else f"{one.seam_period_px} px"
+        foreign = f"{one.foreign_place}, {one.foreign_period_px:.1f} px"
+        rows: list[tuple[str, str, str, str, float, Better | None, str]] = [
+            ("changed", "mean change", "", "enhanced", one.changed, None, ""),
+            ("checkerboard_db", "checkerboard", "dB", "enhanced", one.checkerboard_db, "low",
+             f"{one.checkerboard_period_px} px"),
+            ("checkerboard_levels", "checkerboard", "levels", "enhanced", one.checkerboard_levels, "low", ""),
+            ("grid_db", "power at up-sampling frequencies", "dB", "enhanced", one.grid_db, "low", ""),
+            ("seam_ratio", "tile seams, ratio", "", "enhanced", one.seam_ratio, "low", seam_period),
+            ("blob_share", "images with a blob", "share", "enhanced", one.blob_share, "low", ""),
+            ("halo_luma", "overshoot at edges", "", "enhanced", one.halo_luma, "low", ""),
+            ("halo_luma", "overshoot at edges", "", "reference", one.halo_luma_baseline, "low", ""),
+            ("high_frequency_db", "high frequencies", "dB", "enhanced", one.high_frequency_db, None, ""),
+            ("high_frequency_db", "high frequencies", "dB", "distilled", one.high_frequency_db_distilled, None, ""),
+            ("foreign_db", "foreign detail", "dB", "enhanced", one.foreign_db, "low", foreign),
+            ("colour_difference", "colour difference", "CIEDE2000", "enhanced", one.colour_difference, "low", ""),
+            ("colour_difference", "colour difference", "CIEDE2000", "distilled", one.colour_difference_distilled,
+             "low", ""),
+        ]  # fmt: skip
+        rows += [
+            (f"{name}_shift", f"{label} shift", "", "enhanced", shift, None, f"std {std:.2f}")
+            for name, label, shift, std in zip("lab", ("L*", "a*", "b*"), one.lab_shift, one.lab_std, strict=True)
+        ]
+        return [
+            self.score(arm, value, one.n, metric=metric, label=label, unit=unit, better=better, detail=detail)
+            for metric, label, unit, arm, value, better, detail in rows
+        ]
+
+    def flags(self, scores: Sequence[Score]) -> list[Flag]:
+        """What is outside the limits at the top of this module."""
+        one = self._result
+        if one is None:
+            return []
+        if one.changed < _HALF_A_LEVEL:
+            return [Flag("identity map", "the enhanced images are the distilled ones: the head does nothing")]
+        grid = f"{one.checkerboard_levels:.1f} levels of 255, {one.checkerboard_db:.1f} dB out of the change"
+        where = "inside" if one.foreign_place == "middle" else f"at the {one.foreign_place}"
+        times = one.halo_luma / max(one.halo_luma_baseline, 1e-6)
+        checks = {
+            "checkerboard": (
+                one.checkerboard_db > CHECKERBOARD_DB and one.checkerboard_levels > CHECKERBOARD_LEVELS,
+                f"a grid of {one.checkerboard_period_px} px stands about {grid}",
+            ),
+            "blur": (
+                one.high_frequency_db < min(0.0, one.high_frequency_db_distilled) - BLUR_DB,
+                f"fine detail is {one.high_frequency_db:.1f} dB against the baseline's, less than that of the "
+                f"distilled images ({one.high_frequency_db_distilled:.1f} dB)",
+            ),
+            "foreign detail": (
+                one.foreign_db > FOREIGN_DB,
+                f"{where}, at periods of {one.foreign_period_px:.1f} px, the enhanced images have {one.foreign_db:.1f} "
+                "dB more power than the baseline and the distilled ones",
+            ),
+            "tile seams": (
+                one.seam_ratio > SEAM_RATIO,
+                f"steps every {one.seam_period_px} px are {one.seam_ratio:.1f} times others",
+            ),
+            "blobs": (
+                one.blob_share > BLOB_SHARE and one.n >= 1 / BLOB_SHARE,
+                f"{one.blob_share * 100:.0f} % of the images have a spot that the baseline lacks",
+            ),
+            "halos": (
+                one.halo_luma > HALO_RATIO * one.halo_luma_baseline + HALO_LUMA,
+                f"edges overshoot {times:.1f} times as far as the baseline's",
+            ),
+            "colour shift": (
+                one.colour_difference > one.colour_difference_distilled + COLOUR_DIFFERENCE,
+                f"colours are {one.colour_difference:.1f} CIEDE2000 off the baseline's, the distilled images' "
+                f"{one.colour_difference_distilled:.1f}",
+            ),
+        }
+        return [Flag(name, sentence) for name, (wrong, sentence) in checks.items() if wrong]
 
 
 def foreign_detail(distilled: Tensor, enhanced: Tensor, baseline: Tensor) -> tuple[float, float, str]:
@@ -237,77 +320,6 @@ def _check(distilled: Tensor, enhanced: Tensor, baseline: Tensor, size: tuple[in
         raise UsageError(f"artefacts need images of {SMALLEST_PX} or more pixels a side, not {width}x{height}")
     if size is not None and size != (height, width):
         raise UsageError(f"artefacts need images of one size, not {size[1]}x{size[0]} and {width}x{height}")
-
-
-def _grid_points(power: Tensor, period: int, *, new: bool) -> list[tuple[int, int]]:
-    """Where a grid of this period has its power; with ``new`` without the points of half the period."""
-    height, width = power.shape
-    return [
-        (round(down * height / period), round(across * width / period))
-        for down in range(period // 2 + 1)
-        for across in range(period)
-        if (down, across) != (0, 0) and not (new and period > 2 and down % 2 == across % 2 == 0)
-    ]
-
-
-def _strongest(power: Tensor, period: int) -> float:
-    height, width = power.shape
-    return max(float(power[down % height, across % width]) for down, across in _grid_points(power, period, new=False))
-
-
-def _levels(power: float, shape: torch.Size) -> float:
-    """Amplitude in 8-bit levels of a grid whose windowed power at its frequency is ``power``."""
-    # A Hann window of L has the sum L / 2 and the sum of squares 3 L / 8.
-    gain = math.prod((length / 2) ** 2 / (3 * length / 8) for length in shape)
-    return 255 * math.sqrt(max(power, 0.0) / gain)
-
-
-def _peak_db(power: Tensor, down: int, across: int) -> float:
-    patch = _around(power, down, across, 4)
-    ring = torch.ones(9, 9, dtype=torch.bool)
-    ring[2:7, 2:7] = False
-    return float(decibels(_line(power, down, across).mean(), patch[ring].median()))
-
-
-def _line(power: Tensor, down: int, across: int) -> Tensor:
-    """The ``(3, 3)`` power that a Hann window spreads a line over."""
-    return _around(power, down, across, 1)
-
-
-def _around(power: Tensor, down: int, across: int, reach: int) -> Tensor:
-    height, width = power.shape
-    rows, columns = (torch.arange(middle - reach, middle + reach + 1) for middle in (down, across))
-    return power[rows % height][:, columns % width]
-
-
-def _worst(found: dict[int, float], wanted: dict[int, float]) -> tuple[float, int]:
-    """The largest excess over the wanted change, and the longest period that stands out half as far."""
-    excess = {period: found[period] - max(0.0, wanted[period]) for period in found}
-    most = max(excess.values())
-    return max(most, 0.0), max(period for period, value in excess.items() if value >= min(most, most / 2))
-
-
-def _steps(change: Tensor, dim: int) -> Tensor:
-    """Mean absolute step between neighbouring columns (dim -1) or rows (-2) of a change, summed over images."""
-    return change.diff(dim=dim).abs().mean(dim=(1, -3 - dim), dtype=torch.float64).sum(dim=0)
-
-
-def _worst_seam(steps: list[Tensor]) -> tuple[float, int | None]:
-    """The largest (ratio at tile borders, relative to the wanted change's) over periods and directions."""
-    found: list[tuple[float, int]] = []
-    for change, wanted in ((steps[0], steps[2]), (steps[1], steps[3])):
-        for period in TILE_PERIODS_PX:
-            if 2 * period <= len(change) + 1:
-                found.append((_seam(change, period) / max(1.0, _seam(wanted, period)), period))
-    return max(found, default=(1.0, None), key=lambda one: one[0])
-
-
-def _seam(profile: Tensor, period: int) -> float:
-    ratios: list[float] = []
-    for border in range(period - 1, len(profile), period):
-        near = torch.cat([profile[max(0, border - 7) : border], profile[border + 1 : border + 8]])
-        ratios.append(float((profile[border] + _SEAM_FLOOR) / (near.median() + _SEAM_FLOOR)))
-    return sum(ratios) / len(ratios)
 
 
 def _high_power(power: Tensor) -> Tensor:

@@ -1,15 +1,16 @@
 """Classifier two-sample test: can a fresh network tell two sets of images apart? 50 % means that it cannot.
 
-The hardest automatic judge (Lopez-Paz and Oquab 2017, arXiv 1610.06545): it finds whatever differs, on raw pixels, with
-no feature net between. A small convolutional network is trained from scratch on part of the images and asked about the
-rest, in folds, until every image was judged by a network that has not seen it. It reads whole images, since a crop
-seldom holds what gives a set away, and their fine detail beside them, which is too faint for a net that starts from
-nothing to find in time. Both images of a subject lie in one fold, so that a network cannot win by knowing the subject.
-It must always be shown beside the baseline against itself at other seeds, which has to read chance.
+C2ST (Lopez-Paz and Oquab 2017, arXiv 1610.06545) is the hardest automatic test: it finds whatever differs, on raw
+pixels, with no feature net between. A small convolutional network is trained from scratch on part of the images and
+classifies the rest, in folds, until every image was classified by a network that was not trained on it. It reads whole
+images, since a crop seldom holds what gives a set away, and their fine detail as extra channels, which is too faint for
+a fresh net to find in time. Both images of a subject lie in one fold, so that a network cannot win by knowing the
+subject. Always show it with the baseline against itself at other seeds, which has to read chance.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,12 +19,13 @@ from torch.nn import functional
 
 from topcoat.errors import UsageError
 from topcoat.images import gaussian_blur
+from topcoat.metrics.base import Flag, Interval, Metric, Score, score_of
 
 FEWEST_IMAGES = 50
 MOST_IMAGES = 1000
-"""Images a side that `evaluate` gives to this test: more add time, not doubt."""
+"""Images a side that `evaluate` gives to this test (`Context.pixels`): more add time, not certainty."""
 CROP_PX = 128
-"""Larger images are judged by one crop of this size each."""
+"""Larger images are classified by one crop of this size each."""
 _FOLDS = 4
 _STEPS = 160
 """Training steps of a fold, whatever N is: the price does not grow with it."""
@@ -56,9 +58,9 @@ class TwoSample:
 def two_sample(a: Tensor, b: Tensor, *, folds: int = _FOLDS, steps: int = _STEPS, seed: int = 0) -> TwoSample:
     """Train and ask; ``a`` and ``b`` are images ``(N, 3, H, W)`` of one shape, uint8 or floats in [0, 1], N >= 50.
 
-    Row i of both counts as one subject. H and W >= 32; above 128 px one crop of each subject is judged, at a place
-    drawn for it. Seeded: the same images in the same order give the same result on one machine. Raises `UsageError`
-    for too few images, sets of different shapes or fewer than 2 folds.
+    Row i of both counts as one subject. H and W >= 32; above 128 px one crop of each subject is classified, at a
+    position drawn for it. Seeded: the same images in the same order give the same result on one machine. Raises
+    `UsageError` for too few images, sets of different shapes or fewer than 2 folds.
     """
     if a.shape != b.shape or a.ndim != 4 or a.shape[1] != 3:
         shapes = f"{tuple(a.shape)} and {tuple(b.shape)}"
@@ -88,12 +90,12 @@ def two_sample(a: Tensor, b: Tensor, *, folds: int = _FOLDS, steps: int = _STEPS
 
 def area_under_curve(negative: Tensor, positive: Tensor) -> float:
     """Probability that a ``(P,)`` positive score is above a ``(N,)`` negative one, ties counted half (Mann-Whitney)."""
+    from scipy.stats import mannwhitneyu
+
     if len(negative) == 0 or len(positive) == 0:
         raise UsageError("an area under the curve needs 1 or more scores of each kind")
-    ordered = negative.sort().values
-    below = torch.searchsorted(ordered, positive, right=False)
-    ties = torch.searchsorted(ordered, positive, right=True) - below
-    return float((below.double() + ties.double() / 2).sum() / (len(negative) * len(positive)))
+    wins = mannwhitneyu(positive.numpy(), negative.numpy(), method="asymptotic").statistic
+    return float(wins) / (len(negative) * len(positive))
 
 
 def wilson_interval(hits: int, trials: int) -> tuple[float, float]:
@@ -112,16 +114,16 @@ def _crops(a: Tensor, b: Tensor, generator: torch.Generator) -> tuple[Tensor, Te
     tall, wide = min(height, CROP_PX), min(width, CROP_PX)
     tops = torch.randint(height - tall + 1, (len(a),), generator=generator).tolist()
     lefts = torch.randint(width - wide + 1, (len(a),), generator=generator).tolist()
-    places = list(zip(tops, lefts, strict=True))
-    cut = [
-        torch.stack([image[:, t : t + tall, s : s + wide] for image, (t, s) in zip(one, places, strict=True)])
+    corners = list(zip(tops, lefts, strict=True))
+    crops = [
+        torch.stack([image[:, t : t + tall, s : s + wide] for image, (t, s) in zip(one, corners, strict=True)])
         for one in (a, b)
     ]
-    return cut[0], cut[1]
+    return crops[0], crops[1]
 
 
 def _with_detail(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Both sets beside what a small blur takes from them: ``(N, 6, H, W)`` float16, made once for all folds.
+    """Both sets with what a small blur takes from them: ``(N, 6, H, W)`` float16, made once for all folds.
 
     Each channel has mean 0 and variance 1 over both sets together, which says nothing of where an image comes from.
     """
@@ -147,17 +149,17 @@ def _detailed(images: Tensor) -> Tensor:
 
 
 class _Statistics(nn.Module):
-    """``(N, 2 C)`` means and deviations over places of maps ``(N, C, h, w)``."""
+    """``(N, 2 C)`` means and standard deviations over positions of maps ``(N, C, h, w)``."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        places = maps.permute(0, 2, 3, 1).flatten(1, 2)  # (N, h w, C), as they lie in memory
-        mean = places.mean(dim=1, keepdim=True)
-        spread = (places - mean).square().mean(dim=1).add(1e-4).sqrt()
-        return torch.cat([mean.squeeze(1), spread], dim=1)
+        positions = maps.permute(0, 2, 3, 1).flatten(1, 2)  # (N, h w, C), as they lie in memory
+        mean = positions.mean(dim=1, keepdim=True)
+        std = (positions - mean).square().mean(dim=1).add(1e-4).sqrt()
+        return torch.cat([mean.squeeze(1), std], dim=1)
 
 
 def _network(generator: torch.Generator) -> nn.Module:
-    """Three strided stages and statistics over places: sees texture and colour at full resolution, costs little."""
+    """Three strided stages and statistics over positions: sees texture and colour at full resolution, costs little."""
     layers: list[nn.Module] = []
     for before, after, kernel_px in ((6, 16, 5), (16, 32, 3), (32, 64, 3)):
         layers += [
@@ -219,3 +221,36 @@ def _settled(network: nn.Module, a: Tensor, b: Tensor) -> nn.Module:
 @torch.no_grad()
 def _scores(network: nn.Module, images: Tensor) -> Tensor:
     return torch.cat([network(part.float()).squeeze(1) for part in images.split(_BATCH)]).double()
+
+
+class TwoSampleMetric(Metric):
+    """Accuracy and AUC of a fresh classifier, every arm against the reference."""
+
+    name, family, label, better = "c2st_accuracy", "two-sample", "two-sample accuracy", "low"
+    unit = "share"
+    keeps_pixels = True
+
+    def compute(self) -> list[Score]:
+        """Run the test for every arm that has enough images; 50 % accuracy and an AUC of 0.5 are chance."""
+        context, scores = self.context, list[Score]()
+        for arm in context.arms:
+            images, reference = context.pixels(arm), context.pixels("reference")
+            n = min(len(images), len(reference))
+            sets = images[:n], reference[:n]
+            test = context.attempt(lambda sets=sets: two_sample(*sets, seed=context.seed))
+            if test is not None:
+                accuracy = Interval(test.accuracy, test.accuracy_low, test.accuracy_high)
+                auc = self.score(arm, test.auc, n, metric="c2st_auc", label="two-sample AUC", unit="")
+                scores += [self.score(arm, accuracy, n), auc]
+        return scores
+
+    def flags(self, scores: Sequence[Score]) -> list[Flag]:
+        """A noise floor that is not at chance."""
+        floor = score_of(scores, self.name, "floor")
+        if floor is None or floor.low is None or floor.low <= 0.5:
+            return []
+        sentence = (
+            f"a classifier tells the baseline from itself at other seeds ({floor.value * 100:.0f} %), so do not rely "
+            "on its other accuracies"
+        )
+        return [Flag("floor not at chance", sentence)]

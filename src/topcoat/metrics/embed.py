@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -11,11 +11,9 @@ import torch
 from torch import Tensor
 
 from topcoat.errors import UsageError
-from topcoat.features import Features, QualityNet
+from topcoat.features import Features
 from topcoat.images import check_images
 from topcoat.metrics.cache import FeatureCache, image_key, named_key
-from topcoat.metrics.paired import perceptual_distance
-from topcoat.metrics.spectrum import radial_spectrum
 
 Images = Iterable[Tensor]
 """A stream of images ``(3, H, W)`` or batches ``(N, 3, H, W)`` (both may be mixed), or one ``(N, 3, H, W)`` tensor."""
@@ -59,10 +57,9 @@ def batches(images: Images, batch_size: int, name: str = "images") -> Iterator[T
     size: tuple[int, ...] | None = None
     for item in images:
         batch = check_images(item.unsqueeze(0) if isinstance(item, Tensor) and item.ndim == 3 else item, name)
-        if size is not None and tuple(batch.shape[-2:]) != size:
-            found = tuple(batch.shape[-2:])
-            raise UsageError(f"{name} mix sizes {_px(size)} and {_px(found)}; resize them to one size first")
-        size = tuple(batch.shape[-2:])
+        before, size = size, tuple(batch.shape[-2:])
+        if before not in (None, size):
+            raise UsageError(f"{name} mix sizes {_px(before)} and {_px(size)}; resize them to one size first")
         waiting.extend(batch.unbind())
         while len(waiting) >= batch_size:
             yield torch.stack(waiting[:batch_size])
@@ -71,75 +68,62 @@ def batches(images: Images, batch_size: int, name: str = "images") -> Iterator[T
         yield torch.stack(waiting)
 
 
-class SeenBatch:
-    """One checked batch ``(N, 3, H, W)`` as a net sees it; the net runs at most once, and not at all if ``cache`` can.
+class ImageBatch:
+    """One checked batch ``(N, 3, H, W)`` and what the net says of it.
 
-    What is computed is put into the cache.
+    The net runs at most once, and not at all where the cache holds what is asked for.
     """
 
     def __init__(self, images: Tensor, net: FeatureNetLike, cache: FeatureCache | None = None) -> None:
         self.images = images
         self._net = net
         self._cache = cache
-        self._features: Features | None = None
-        self.keys = [] if cache is None else [image_key(image) for image in images]
+        self._keys = [] if cache is None else [image_key(image) for image in images]
+        self._once: dict[str, Tensor] = {}
 
-    def features(self) -> Features:
-        """What the net says, feature maps included."""
-        if self._features is None:
-            with torch.inference_mode():
-                self._features = self._net(self.images.to(torch.float32))
-        return self._features
+    def __len__(self) -> int:
+        return len(self.images)
 
     @cached_property
-    def spectrum(self) -> Tensor:
-        """``(N, rings)`` radial power spectra."""
-        return radial_spectrum(self.images).nan_to_num(0.0)
+    def features(self) -> Features:
+        """What the net says, feature maps included."""
+        with torch.inference_mode():
+            return self._net(self.images.to(torch.float32))
 
+    @cached_property
     def embeddings(self) -> Embeddings:
-        """Embedding and identity, from the cache where it holds all of them."""
+        """Embedding and identity."""
         return Embeddings(
-            self._kept("embedding", lambda: self.features().embedding),
-            self._kept("identity", lambda: self.features().identity),
+            self.cached("embedding", lambda: self.features.embedding),
+            self.cached("identity", lambda: self.features.identity),
         )
 
-    def quality(self, net: QualityNet) -> Tensor:
-        """``(N,)`` qualities without a reference, from the cache where it holds all of them."""
-        rows = self._kept(f"quality {net.digest}", lambda: net(self.images).unsqueeze(1))
-        return rows.squeeze(1)
+    def once(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
+        """What ``compute`` gives, computed at the first call with this ``name``."""
+        if name not in self._once:
+            self._once[name] = compute()
+        return self._once[name]
 
-    def _kept(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
-        """``(N, D)`` float64 rows called ``name``."""
+    def cached(self, name: str, compute: Callable[[], Tensor], other: ImageBatch | None = None) -> Tensor:
+        """``(N, D)`` float64 rows called ``name``, from the cache where it holds all of them.
+
+        With ``other`` they are rows of pairs: of these images and those of another batch.
+        """
         if self._cache is None:
             return compute().to("cpu", torch.float64)
-        keys = [named_key(key, name) for key in self.keys]
-        known = [self._cache.get(key) for key in keys]
-        found = [one for one in known if one is not None]
-        if len(found) == len(keys):
-            return torch.stack(found).to(torch.float64)
+        keys = self._keys if other is None else [a + b for a, b in zip(self._keys, other._keys, strict=True)]
+        names = [named_key(key, name) for key in keys]
+        known = [row for row in map(self._cache.get, names) if row is not None]
+        if len(known) == len(names):
+            return torch.stack(known).to(torch.float64)
         rows = compute().to("cpu", torch.float64)
-        for key, row in zip(keys, rows, strict=True):
+        for key, row in zip(names, rows, strict=True):
             self._cache.put(key, row)
         return rows
 
 
-def perceptual(a: SeenBatch, b: SeenBatch, count: int, cache: FeatureCache | None = None) -> Tensor:
-    """``(count,)`` perceptual distances of the first images of two batches, from the cache where it holds all of them.
-
-    Raises `UsageError` for a net without feature maps.
-    """
-    keys = [named_key(one + other, "perceptual") for one, other in zip(a.keys[:count], b.keys[:count], strict=True)]
-    if cache is not None:
-        known = [cache.get(key) for key in keys]
-        found = [one for one in known if one is not None]
-        if len(found) == count:
-            return torch.cat(found).to(torch.float64)
-    stages = [[stage[:count] for stage in part.features().stages] for part in (a, b)]
-    distances = perceptual_distance(stages[0], stages[1])
-    if cache is not None:
-        for key, distance in zip(keys, distances, strict=True):
-            cache.put(key, distance)
-    return distances
+Batch = Mapping[str, ImageBatch]
+"""The next images of the same subjects, by arm; the reference is ``reference``."""
 
 
 def embed(
@@ -159,15 +143,10 @@ def embed(
     parts: list[Embeddings] = []
     done = 0
     for batch in batches(images, batch_size, name):
-        parts.append(SeenBatch(batch, net, cache).embeddings())
+        parts.append(ImageBatch(batch, net, cache).embeddings)
         done += len(batch)
         if on_progress is not None:
             on_progress(done)
-    return join(parts, name)
-
-
-def join(parts: list[Embeddings], name: str = "images") -> Embeddings:
-    """One `Embeddings` from those of batches; raises `UsageError` if there are none."""
     if not parts:
         raise UsageError(f"{name} hold no images; give 2 or more")
     return Embeddings(torch.cat([part.embedding for part in parts]), torch.cat([part.identity for part in parts]))

@@ -1,13 +1,26 @@
-"""Which subjects a report shows: the best, the middle and the worst by a figure, so that nobody picks them."""
+"""Which subjects a report shows: the best, the middle and the worst by a number, so that the choice is not ours."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
-from topcoat.metrics.record import Example
-
 EXAMPLES_EACH = 2
-"""Subjects of each place (best, median, worst) that a report shows, for identity and for the distance each."""
+"""Subjects of each place (best, median, worst) that a report shows, for each number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A subject to look at, chosen by a number."""
+
+    measure: str
+    """What it was chosen by, such as ``identity``."""
+    place: str
+    """``best``, ``median`` or ``worst``."""
+    index: int
+    """Position in the streams, from 0."""
+    value: float
 
 
 def choose_examples(
@@ -22,13 +35,13 @@ def choose_examples(
     order = rows[values[rows].argsort(descending=best_is_high, stable=True)].tolist()
     middle = max(0, (len(order) - each) // 2)
     places = {"best": order[:each], "worst": order[::-1][:each], "median": order[middle : middle + each]}
-    found: dict[int, str] = {}
+    place_of: dict[int, str] = {}
     for place, chosen in places.items():
         for index in chosen:
-            found.setdefault(index, place)
+            place_of.setdefault(index, place)
     return tuple(
         Example(measure, place, index, float(values[index]))
         for place in ("best", "median", "worst")
         for index in places[place]
-        if found[index] == place
+        if place_of[index] == place
     )

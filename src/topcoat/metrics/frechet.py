@@ -8,14 +8,17 @@ eigendecomposition, which stays real where a general matrix square root drifts i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from topcoat.errors import DataError, UsageError
+from topcoat.metrics.base import SetMetric
+from topcoat.metrics.context import Context
 
 INFINITY_SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Shares of the images at which `frechet_infinity` takes the distance by default."""
@@ -168,3 +171,23 @@ def gaussian_distance(mean_a: Tensor, root_a: Tensor, mean_b: Tensor, covariance
     cross = torch.linalg.eigvalsh(product).clamp_min(0).sqrt().sum(dim=-1)
     traces = root_a.square().sum(dim=(-2, -1)) + covariance_b.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
     return ((mean_a - mean_b).square().sum(dim=-1) + traces - 2 * cross).clamp_min(0)
+
+
+class FrechetInfinityMetric(SetMetric):
+    """FD-infinity of every arm; the distances that it is extrapolated from are in the settings."""
+
+    name, family, label, better = "frechet_infinity", "distances", "FD-infinity", "low"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._results: list[FrechetInfinity] = []
+
+    def measure(self, images: Tensor, reference: Tensor) -> float:
+        """The extrapolated distance."""
+        self._results.append(frechet_infinity(images, reference, seed=self.context.seed))
+        return self._results[-1].value
+
+    def settings(self) -> Mapping[str, Any]:
+        """Mean distance at each number of images, by arm."""
+        by_arm = zip(self.context.arms, self._results, strict=False)
+        return {self.name: {arm: {"sizes": list(one.sizes), "distances": list(one.distances)} for arm, one in by_arm}}

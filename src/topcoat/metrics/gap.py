@@ -1,8 +1,8 @@
 """Share of the gap closed: how much of the way from the distilled to the baseline model a head has gone.
 
 ``gap_closed = (d(x, y) - d(z, y)) / (d(x, y) - d(y', y))`` with x distilled, z enhanced, y baseline and y' the baseline
-at other seeds; d is the Fréchet distance. 0 is the do-nothing score, 1 is as near as the baseline is to itself. More
-than 1 is possible: x, z and y share prompts *and* seeds, y' shares only the prompts.
+at other seeds; d is the Fréchet distance. 0 is the identity baseline (no head), 1 is as near as the baseline is to
+itself. More than 1 is possible: x, z and y share prompts *and* seeds, y' shares only the prompts.
 
 Intervals are bootstraps over subjects. A subject is drawn with all its images (x, z, y and, where there are as many,
 y'), so what these share cancels as it does in the value itself. A resample repeats subjects, which makes every Fréchet
@@ -12,15 +12,21 @@ the measured distance, and the percentiles are taken of those.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from topcoat.errors import UsageError
-from topcoat.metrics.base import Interval
-from topcoat.metrics.frechet import covariance_root, gaussian_distance, one_thread
+from topcoat.metrics.base import Flag, Interval, Metric, Score, score_of
+from topcoat.metrics.frechet import (
+    GaussianStatistics,
+    covariance_root,
+    frechet_distance,
+    gaussian_distance,
+    one_thread,
+)
 
 RESAMPLES = 200
 LEVEL = 0.95
@@ -29,6 +35,9 @@ _BLOCK = 50
 
 _OUTER_NUMBERS = 2**22
 """Numbers of the subjects' outer products that are held at once (32 MiB)."""
+_WIDE = 256
+_RESAMPLES_OF_WIDE = 50
+"""Bootstrap draws for features of more than 256 dimensions: each draw takes eigenvalues of D x D matrices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +56,15 @@ class GapClosed:
     floor: Interval
 
     @property
+    def share(self) -> Interval | None:
+        """The share with its interval, or None where there is no gap."""
+        if self.value is None or self.low is None or self.high is None:
+            return None
+        return Interval(self.value, self.low, self.high)
+
+    @property
     def gap_in_floors(self) -> float | None:
-        """How many times the floor the do-nothing score is; None for a floor of 0."""
+        """How many times the noise floor the identity baseline is; None for a floor of 0."""
         return self.distilled.value / self.floor.value if self.floor.value > 0 else None
 
 
@@ -200,3 +216,58 @@ def _range(samples: Tensor) -> tuple[float, float]:
     tail = (1 - LEVEL) / 2
     low = round(tail * (len(ordered) - 1))
     return float(ordered[low]), float(ordered[len(ordered) - 1 - low])
+
+
+class FrechetMetric(Metric):
+    """The Fréchet distance of every arm and, with a noise floor, the share of the gap closed and all intervals."""
+
+    name, family, label, better = "frechet", "distances", "Fréchet distance", "low"
+    always = in_features = True
+
+    def compute(self) -> list[Score]:
+        """Distances of all arms, then the shares."""
+        context = self.context
+        features = {arm: context.embeddings(arm).embedding for arm in ("reference", *context.arms)}
+        gaps = {arm: self._gap(features, arm) for arm in ("enhanced", "gated") if self._has_gap and arm in features}
+        intervals = {arm: gap.enhanced for arm, gap in gaps.items()}
+        if gaps:
+            intervals |= {"distilled": gaps["enhanced"].distilled, "floor": gaps["enhanced"].floor}
+        reference = GaussianStatistics.of(features["reference"])
+        scores: list[Score] = []
+        for arm in context.arms:
+            value, ends = frechet_distance(reference, GaussianStatistics.of(features[arm])), intervals.get(arm)
+            low, high = (None, None) if ends is None else (ends.low, ends.high)
+            scores.append(self.score(arm, value, len(features[arm]), low=low, high=high))
+        for arm, gap in gaps.items():
+            if gap.share is None:
+                note = "no gap can be measured: the distilled images are as near to the baseline as it is to itself"
+                context.notes += [] if note in context.notes else [note]
+                continue
+            scores.append(
+                self.score(
+                    arm,
+                    gap.share,
+                    len(features[arm]),
+                    metric="gap_closed",
+                    label="share of the gap closed",
+                    unit="share",
+                    better="high",
+                )
+            )
+        return scores
+
+    def flags(self, scores: Sequence[Score]) -> list[Flag]:
+        """Enhanced images that are farther off than the distilled ones."""
+        before, after = score_of(scores, self.name, "distilled"), score_of(scores, self.name)
+        if before is None or after is None or after.value <= before.value:
+            return []
+        return [Flag("worse than nothing", f"Fréchet {after.value:.3g}, the distilled images {before.value:.3g}")]
+
+    @property
+    def _has_gap(self) -> bool:
+        return self.context.paired and {"distilled", "floor"} <= set(self.context.arms)
+
+    def _gap(self, features: dict[str, Tensor], arm: str) -> GapClosed:
+        sets = [features[name] for name in ("distilled", arm, "reference", "floor")]
+        resamples = RESAMPLES if sets[0].shape[1] <= _WIDE else _RESAMPLES_OF_WIDE
+        return gap_closed(sets[0], sets[1], sets[2], sets[3], resamples=resamples, seed=self.context.seed)

@@ -7,20 +7,19 @@ comparisons are corrected together (Holm 1979), because among a hundred comparis
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from topcoat.errors import UsageError
 from topcoat.metrics.base import Interval
-from topcoat.metrics.gap import LEVEL, GapClosed, gap_closed
+from topcoat.metrics.gap import GapClosed, gap_closed
+from topcoat.metrics.per_image import mean_interval
 
 SMALLEST_GROUP = 20
 """Groups of fewer images are listed without a test."""
 SIGNIFICANCE = 0.05
-_RESAMPLES = 1000
-_BLOCK_NUMBERS = 2**22
 _GAP_RESAMPLES = 50
 _NO_VARIANCE = 1e-24
 """Rounding alone: scores that do not vary cannot be tested."""
@@ -49,7 +48,7 @@ class GroupScore:
         return self.p_value is not None and self.p_value < SIGNIFICANCE
 
     def sentence(self) -> str:
-        """The finding in words."""
+        """The difference in words."""
         rest = float("nan") if self.rest_mean is None else self.rest_mean
         way = "above" if self.mean > rest else "below"
         return (
@@ -65,9 +64,8 @@ class GroupGap:
     attribute: str
     group: str
     n: int
-    value: float | None
-    low: float | None
-    high: float | None
+    gap: Interval | None
+    """None where the group has no gap to close."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,35 +78,20 @@ class Groups:
     """Tests made; all p-values are corrected for this number."""
 
     @property
-    def findings(self) -> tuple[GroupScore, ...]:
-        """The differences that exceed noise, the surest first."""
-        found = [score for score in self.scores if score.exceeds_noise]
-        return tuple(sorted(found, key=lambda score: (score.p_value or 0, score.score, score.attribute, score.group)))
+    def differences(self) -> tuple[GroupScore, ...]:
+        """The scores that exceed noise, the surest first."""
+        sure = [score for score in self.scores if score.exceeds_noise]
+        return tuple(sorted(sure, key=lambda score: (score.p_value or 0, score.score, score.attribute, score.group)))
 
     def statement(self) -> str:
         """One plain sentence on all of it."""
         if self.comparisons == 0:
             return f"No group has the {SMALLEST_GROUP} images that a comparison needs."
         tested = f"{self.comparisons} comparisons of groups (Welch's test, Holm-corrected at 5 %)"
-        if not self.findings:
+        if not self.differences:
             return f"Of {tested} none exceeds noise; that is no proof that the groups are alike."
-        count = len(self.findings)
+        count = len(self.differences)
         return f"Of {tested} {count} {'exceeds' if count == 1 else 'exceed'} noise."
-
-
-def mean_interval(values: Tensor, *, resamples: int = _RESAMPLES, seed: int = 0) -> Interval:
-    """The mean of ``(N,)`` values with its 95 % percentile bootstrap interval, seeded; N >= 2."""
-    values = values.detach().to("cpu", torch.float64)
-    if values.ndim != 1 or len(values) < 2:
-        raise UsageError(f"an interval needs 2 or more values (N,), not {tuple(values.shape)}")
-    generator = torch.Generator().manual_seed(seed)
-    means: list[Tensor] = []
-    block = max(1, _BLOCK_NUMBERS // len(values))
-    for start in range(0, resamples, block):
-        picks = torch.randint(len(values), (min(block, resamples - start), len(values)), generator=generator)
-        means.append(values[picks].mean(dim=1))
-    ends = torch.cat(means).quantile(torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=torch.float64))
-    return Interval(float(values.mean()), float(ends[0]), float(ends[1]))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -127,13 +110,13 @@ def group_rows(groups: Sequence[Mapping[str, str]]) -> dict[tuple[str, str], Ten
 
     Images that lack an attribute are in none of its groups.
     """
-    found: dict[str, dict[str, list[int]]] = {}
+    rows_of: dict[str, dict[str, list[int]]] = {}
     for row, attributes in enumerate(groups):
         for attribute, value in attributes.items():
-            found.setdefault(attribute, {}).setdefault(str(value), []).append(row)
+            rows_of.setdefault(attribute, {}).setdefault(str(value), []).append(row)
     return {
         (attribute, value): torch.tensor(rows)
-        for attribute, values in sorted(found.items())
+        for attribute, values in sorted(rows_of.items())
         if len(values) > 1
         for value, rows in sorted(values.items())
     }
@@ -152,7 +135,7 @@ def compare_groups(scores: Mapping[str, Tensor], groups: Sequence[Mapping[str, s
             raise UsageError(
                 f"{len(groups)} images have groups, but {len(values)} have the score {name}; give one each"
             )
-    found: list[GroupScore] = []
+    compared: list[GroupScore] = []
     raw: list[float | None] = []
     by_group = group_rows(groups)
     values_of = {attribute: [value for other, value in by_group if other == attribute] for attribute, _ in by_group}
@@ -164,23 +147,23 @@ def compare_groups(scores: Mapping[str, Tensor], groups: Sequence[Mapping[str, s
         known = torch.tensor([attribute in one for one in groups])
         for name, values in scores.items():
             usable = values.isfinite()
-            ours, others = values[inside & usable], values[known & ~inside & usable]
-            if len(ours) < 2:
+            inside_values, others = values[inside & usable], values[known & ~inside & usable]
+            if len(inside_values) < 2:
                 continue
-            interval = mean_interval(ours, seed=seed)
+            interval = mean_interval(inside_values, seed=seed)
             p_value: float | None = None
-            large = min(len(ours), len(others)) >= SMALLEST_GROUP
-            if large and not mirrored and float(ours.var() + others.var()) > _NO_VARIANCE:
+            large = min(len(inside_values), len(others)) >= SMALLEST_GROUP
+            if large and not mirrored and float(inside_values.var() + others.var()) > _NO_VARIANCE:
                 # From the moments: scipy warns of samples that are nearly constant, as a good head's cosines can be.
-                moments = [(float(one.mean()), float(one.std()), len(one)) for one in (ours, others)]
+                moments = [(float(one.mean()), float(one.std()), len(one)) for one in (inside_values, others)]
                 p_value = float(ttest_ind_from_stats(*moments[0], *moments[1], equal_var=False).pvalue)
             raw.append(p_value)
-            found.append(
+            compared.append(
                 GroupScore(
                     score=name,
                     attribute=attribute,
                     group=value,
-                    n=len(ours),
+                    n=len(inside_values),
                     mean=interval.value,
                     low=interval.low,
                     high=interval.high,
@@ -192,7 +175,7 @@ def compare_groups(scores: Mapping[str, Tensor], groups: Sequence[Mapping[str, s
     corrected = holm([raw[index] or 0.0 for index in tested])
     by_index = dict(zip(tested, corrected, strict=True))
     return Groups(
-        scores=tuple(_with_p(score, by_index.get(index)) for index, score in enumerate(found)),
+        scores=tuple(replace(score, p_value=by_index.get(index)) for index, score in enumerate(compared)),
         gaps=(),
         comparisons=len(tested),
     )
@@ -213,24 +196,10 @@ def group_gaps(
     left out.
     """
     needed = max(2 * baseline.shape[1], SMALLEST_GROUP)
-    found: list[GroupGap] = []
+    gaps: list[GroupGap] = []
     for (attribute, value), rows in group_rows(groups).items():
         if len(rows) >= needed:
             parts = [part[rows] for part in (distilled, enhanced, baseline, floor)]
             gap: GapClosed = gap_closed(*parts, resamples=_GAP_RESAMPLES, seed=seed)
-            found.append(GroupGap(attribute, value, len(rows), gap.value, gap.low, gap.high))
-    return tuple(found)
-
-
-def _with_p(score: GroupScore, p_value: float | None) -> GroupScore:
-    return GroupScore(
-        score.score,
-        score.attribute,
-        score.group,
-        score.n,
-        score.mean,
-        score.low,
-        score.high,
-        score.rest_mean,
-        p_value,
-    )
+            gaps.append(GroupGap(attribute, value, len(rows), gap.share))
+    return tuple(gaps)

@@ -1,12 +1,13 @@
 """Identity: is the person in two images the same? Cosine of L2-normalised identity vectors, per image.
 
-What a cosine means depends on the feature net, so a figure is always shown beside two distributions of the same net:
-distilled and baseline at the same seed (the same subject, by construction), and of different subjects. From the same
-two the thresholds are calibrated: no number of another net, or another domain, is carried over.
+What a cosine means depends on the feature net. So a value is shown with two distributions of the same net: matched
+pairs, distilled and baseline at the same seed (one subject by construction), and mismatched pairs of different
+subjects. The thresholds are calibrated on the same two; no number of another net or domain is carried over.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,11 +15,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from topcoat.errors import UsageError
+from topcoat.metrics.base import Flag, Metric, PerImage, Score, score_of
 
 CALIBRATION_PAIRS = 20
 """Fewer same-subject pairs give no threshold."""
 ERROR_RATE = 0.05
 """Share of different subjects above the threshold of "same", and of same subjects below that of "different"."""
+SAME_PERSON_SHARE = 0.8
+"""Fewer images that are surely of the same person are flagged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ class IdentityThresholds:
 
 
 @dataclass(frozen=True, slots=True)
-class IdentityVerdict:
+class IdentityShares:
     """What the thresholds say of N enhanced images against their distilled ones; the shares sum to 1."""
 
     same: float
@@ -123,10 +127,93 @@ def identity_thresholds(same: Tensor, different: Tensor) -> IdentityThresholds:
     )
 
 
-def identity_verdict(cosines: Tensor, thresholds: IdentityThresholds) -> IdentityVerdict:
+def identity_shares(cosines: Tensor, thresholds: IdentityThresholds) -> IdentityShares:
     """Shares of ``(N,)`` cosines that the thresholds call the same person, another one, or cannot tell."""
     if len(cosines) == 0:
-        raise UsageError("an identity verdict needs 1 or more images; none were given")
+        raise UsageError("shares of identities need 1 or more images; none were given")
     same = float((cosines >= thresholds.same).double().mean())
     different = float((cosines < thresholds.different).double().mean())
-    return IdentityVerdict(same, max(0.0, 1 - same - different), different)
+    return IdentityShares(same, max(0.0, 1 - same - different), different)
+
+
+class IdentityMetric(Metric):
+    """Cosines to the distilled image of the same subject; those of the baseline are matched pairs, for comparison."""
+
+    name, family, label, better = "identity", "identity", "identity", "high"
+    needs = frozenset({"distilled"})
+    always = in_features = True
+
+    def compute(self) -> list[Score]:
+        """Mean and 5th percentile of each arm, then of mismatched pairs of distilled and baseline images."""
+        context = self.context
+        x = context.embeddings("distilled").identity
+        arms = [arm for arm in ("enhanced", "gated") if arm in context.arms]
+        scores: list[Score] = []
+        for arm in [*arms, *(["reference"] if context.paired else [])]:
+            cosines = identity(x, context.embeddings(arm).identity)
+            scores += [
+                self.score(arm, cosines.mean, len(x), metric="identity_mean", label="identity, mean"),
+                self.score(arm, cosines.p05, len(x), metric="identity_p05", label="identity, 5th percentile"),
+            ]
+        if context.paired:
+            others = different_subjects(x, context.embeddings("reference").identity)
+            for name, label, value in (
+                ("mean", "mismatched pairs, mean", others.mean()),
+                ("p95", "mismatched pairs, 95th percentile", others.quantile(0.95)),
+            ):
+                metric = f"identity_mismatched_{name}"
+                scores.append(self.score("reference", float(value), len(x), metric=metric, label=label, better=None))
+        return scores
+
+    def per_image(self) -> list[PerImage]:
+        """Cosines of distilled and enhanced images."""
+        x, z = (self.context.embeddings(arm).identity for arm in ("distilled", "enhanced"))
+        return [PerImage("identity", cosine(x, z), "high")]
+
+
+class IdentityThresholdMetric(Metric):
+    """Thresholds of this net for the same and another person, and the shares of enhanced images by them."""
+
+    name, family = "identity_thresholds", "identity"
+    needs = frozenset({"distilled", "pairs"})
+    in_features = True
+
+    def compute(self) -> list[Score]:
+        """The calibrated thresholds, then the shares."""
+        x, z, y = (self.context.embeddings(arm).identity for arm in ("distilled", "enhanced", "reference"))
+        limits = identity_thresholds(cosine(x, y), different_subjects(x, y))
+        shares = identity_shares(cosine(x, z), limits)
+        scores = [
+            self.score("distilled", value, limits.pairs, metric=f"identity_{name}", label=label)
+            for name, label, value in (
+                ("same_threshold", "threshold of the same person", limits.same),
+                ("different_threshold", "threshold of another person", limits.different),
+                ("equal_error", "threshold of equal error", limits.equal_error),
+            )
+        ]
+        rate = limits.equal_error_rate
+        scores.append(
+            self.score(
+                "distilled", rate, limits.pairs, metric="identity_equal_error_rate", label="equal error rate",
+                unit="share", better="low",
+            )
+        )  # fmt: skip
+        for name, label, value, better in (
+            ("same", "surely the same person", shares.same, "high"),
+            ("unsure", "unsure", shares.unsure, None),
+            ("different", "surely another person", shares.different, "low"),
+        ):
+            scores.append(
+                self.score(
+                    "enhanced", value, len(z), metric=f"identity_{name}_share", label=label, unit="share", better=better
+                )
+            )
+        return scores
+
+    def flags(self, scores: Sequence[Score]) -> list[Flag]:
+        """Too few images that are surely of the same person."""
+        same = score_of(scores, "identity_same_share")
+        if same is None or same.value >= SAME_PERSON_SHARE:
+            return []
+        share = f"{same.value * 100:.0f} %"
+        return [Flag("wrong identity", f"only {share} of the images are surely of the person they were")]

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from topcoat.errors import UsageError
+from topcoat.metrics.base import SetMetric
 
 CMMD_SIGMA = 10.0
 CMMD_SCALE = 1000.0
@@ -82,3 +83,24 @@ def _within(features: Tensor, kernel: Kernel, chunk: int, unbiased: bool) -> flo
 
 def _sum(a: Tensor, b: Tensor, kernel: Kernel, chunk: int) -> float:
     return sum(float(kernel(rows, b).sum()) for rows in a.split(chunk))
+
+
+class KernelMetric(SetMetric):
+    """KID of every arm."""
+
+    name, family, label, better = "kernel", "distances", "KID", "low"
+    always = True
+
+    def measure(self, images: Tensor, reference: Tensor) -> float:
+        """The unbiased kernel distance."""
+        return kernel_distance(reference, images)
+
+
+class CmmdMetric(SetMetric):
+    """CMMD of every arm."""
+
+    name, family, label, better = "cmmd", "distances", "CMMD", "low"
+
+    def measure(self, images: Tensor, reference: Tensor) -> float:
+        """The distance with a Gaussian kernel."""
+        return cmmd(images, reference)

@@ -1,7 +1,7 @@
 """Paired measures: functions of two images of the same subject, or of one, per image.
 
-Each says how far an image is from *one* image of the subject. The baseline could have painted the subject in other
-ways, so a paired figure is always read beside the do-nothing score (distilled against baseline).
+Each says how far an image is from *one* image of the subject. The baseline could have drawn the subject in other ways,
+so always compare a paired score with that of the distilled images (the identity baseline).
 """
 
 from __future__ import annotations
@@ -13,6 +13,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from topcoat.errors import UsageError
+from topcoat.metrics.base import Flag, PerImage, Score, score_of
+from topcoat.metrics.embed import Batch, ImageBatch
+from topcoat.metrics.per_image import MeanMetric, PairedMetric
+
+MOST_DECIBELS = 100
+"""Equal images have no finite PSNR; this is what 8-bit files cannot reach, and JSON can hold it."""
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
@@ -56,8 +62,8 @@ def perceptual_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     """``(N,)`` float64 distances of two images' feature maps, each a sequence of ``(N, C_i, H_i, W_i)``; 0 where equal.
 
     Zhang et al. 2018 (arXiv 1801.03924), eq. 1 with unit weights: features are scaled to unit length over channels,
-    squared differences summed over channels, averaged over places, and summed over layers. No published LPIPS weights
-    are used, so its values compare only with others of the same net.
+    squared differences summed over channels, averaged over positions, and summed over layers. No published LPIPS
+    weights are used, so its values compare only with others of the same net.
     """
     shapes = [[tuple(stage.shape) for stage in stages] for stages in (a, b)]
     if not a or shapes[0] != shapes[1]:
@@ -83,3 +89,72 @@ def _check_pair(a: Tensor, b: Tensor, what: str) -> None:
 def _need_gradients(images: Tensor) -> None:
     if images.ndim != 4 or min(images.shape[-2:]) < 2:
         raise UsageError(f"gradients need images (N, 3, H, W) of 2 or more pixels a side, not {tuple(images.shape)}")
+
+
+class PsnrMetric(PairedMetric):
+    """PSNR in dB; equal images count as 100."""
+
+    name, label, unit, better = "psnr", "PSNR", "dB", "high"
+    always = True
+
+    def measure(self, images: ImageBatch, reference: ImageBatch) -> Tensor:
+        """PSNR of every subject."""
+        return psnr(images.images, reference.images).clamp_max(MOST_DECIBELS)
+
+    def per_image(self) -> list[PerImage]:
+        """Of the enhanced images; groups are compared by the perceptual distance."""
+        values = self.values("enhanced")
+        return [] if values is None else [PerImage("PSNR", values, "high", compared=False)]
+
+
+class PerceptualMetric(PairedMetric):
+    """Perceptual distance in the feature net's maps."""
+
+    name, label, better = "perceptual", "perceptual distance", "low"
+    in_features = True
+
+    def measure(self, images: ImageBatch, reference: ImageBatch) -> Tensor:
+        """The distance of every subject."""
+        rows = images.cached(
+            "perceptual",
+            lambda: perceptual_distance(images.features.stages, reference.features.stages).unsqueeze(1),
+            reference,
+        )
+        return rows.squeeze(1)
+
+    def per_image(self) -> list[PerImage]:
+        """The distance of the enhanced images, and by how much it is below that of the distilled ones."""
+        before, after = self.values("distilled"), self.values("enhanced")
+        found = [] if after is None else [PerImage("perceptual distance", after, "low")]
+        if before is not None and after is not None:
+            found.append(PerImage("perceptual gain", before - after, "high"))
+        return found
+
+
+class GradientAgreementMetric(PairedMetric):
+    """Agreement of the gradients' directions; below 0 contrast is inverted."""
+
+    name, label, better = "gradient_agreement", "gradient agreement", "high"
+
+    def measure(self, images: ImageBatch, reference: ImageBatch) -> Tensor:
+        """The cosine of every subject."""
+        return gradient_agreement(images.images, reference.images)
+
+    def flags(self, scores: Sequence[Score]) -> list[Flag]:
+        """Inverted contrast."""
+        mean = score_of(scores, self.name)
+        if mean is None or mean.high is None or mean.high >= 0:
+            return []
+        return [Flag("inverted contrast", f"edges run against the baseline's ({mean.value:.2f})")]
+
+
+class GradientEnergyMetric(MeanMetric):
+    """Gradient energy of every arm, and of the reference."""
+
+    name, family, label = "gradient_energy", "detail", "gradient energy"
+    always = True
+
+    def update(self, batch: Batch) -> None:
+        """Add every arm."""
+        for arm, images in batch.items():
+            self.add(arm, gradient_energy(images.images))

@@ -6,17 +6,21 @@ unlike any of the reference's, recall and coverage fall where part of the refere
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
 
 from topcoat.errors import UsageError
+from topcoat.metrics.base import Flag, Score, SetMetric, score_of
 
 PRECISION_NEIGHBOURS = 3
 """k of precision and recall (Kynkäänniemi et al. 2019, section 2.2)."""
 DENSITY_NEIGHBOURS = 5
 """k of density and coverage (Naeem et al. 2020, section 5)."""
+DIVERSITY_SHARE = 0.5
+"""Recall or coverage below this share of the distilled images' is flagged as mode collapse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +96,39 @@ def _radii(features: Tensor, k: int, chunk: int) -> Tensor:
 def _inside(points: Tensor, centres: Tensor, radii: Tensor, chunk: int) -> Tensor:
     parts = [(_distances(rows, centres) <= radii).any(dim=1) for rows in points.split(chunk)]
     return torch.cat(parts).double().mean()
+
+
+class PrecisionRecallMetric(SetMetric):
+    """Precision and recall of every arm."""
+
+    name, family, better = "precision_recall", "diversity", "high"
+
+    def measure(self, images: Tensor, reference: Tensor) -> Mapping[str, float]:
+        """Both shares."""
+        return asdict(precision_recall(images, reference))
+
+    def flags(self, scores: Sequence[Score]) -> list[Flag]:
+        """Lost recall is mode collapse."""
+        return _collapse(scores, "recall")
+
+
+class DensityCoverageMetric(SetMetric):
+    """Density and coverage of every arm."""
+
+    name, family, better = "density_coverage", "diversity", "high"
+
+    def measure(self, images: Tensor, reference: Tensor) -> Mapping[str, float]:
+        """Both values."""
+        return asdict(density_coverage(images, reference))
+
+    def flags(self, scores: Sequence[Score]) -> list[Flag]:
+        """Lost coverage is mode collapse."""
+        return _collapse(scores, "coverage")
+
+
+def _collapse(scores: Sequence[Score], metric: str) -> list[Flag]:
+    before, after = score_of(scores, metric, "distilled"), score_of(scores, metric)
+    if before is None or after is None or before.value <= 0.1 or after.value >= DIVERSITY_SHARE * before.value:
+        return []
+    sentence = f"{metric} of the baseline's variety falls from {before.value:.2f} to {after.value:.2f}"
+    return [Flag("mode collapse", sentence)]

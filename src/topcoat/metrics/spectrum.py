@@ -6,6 +6,10 @@ import torch
 from torch import Tensor
 
 from topcoat.errors import UsageError
+from topcoat.metrics.base import Curve
+from topcoat.metrics.context import Context
+from topcoat.metrics.embed import Batch, ImageBatch
+from topcoat.metrics.per_image import PairedMetric
 
 RINGS = 32
 """Rings between 0 and 0.5 cycles per pixel."""
@@ -36,7 +40,7 @@ def power_spectrum(images: Tensor) -> Tensor:
 def windowed_power(planes: Tensor) -> Tensor:
     """Power of ``(..., H, W)`` planes, of the same shape, zero frequency first.
 
-    The mean is taken off and a Hann window laid on, so that borders do not fill every frequency. Scaled so that white
+    Subtracts the mean and applies a Hann window, so that borders do not leak into every frequency. Scaled so that white
     noise of variance v has the expected power v everywhere.
     """
     planes = planes - planes.mean(dim=(-2, -1), keepdim=True)
@@ -103,3 +107,36 @@ def decibels(power: Tensor, reference: Tensor) -> Tensor:
 def spectrum_distance(a: Tensor, b: Tensor) -> Tensor:
     """``(N,)`` mean absolute differences in dB of the radial spectra of images ``(N, 3, H, W)``; 0 where equal."""
     return spectrum_decibels(a, b).abs().mean(dim=1)
+
+
+class SpectrumMetric(PairedMetric):
+    """Mean absolute difference of radial power spectra in dB, and the mean spectrum of every arm as a curve."""
+
+    name, label, unit, better = "spectrum_db", "difference of spectra", "dB", "low"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._power: dict[str, tuple[Tensor, int]] = {}
+
+    def update(self, batch: Batch) -> None:
+        """Add the power of every arm, then the differences."""
+        for arm, images in batch.items():
+            if arm != "floor":
+                total, count = self._power.get(arm, (torch.zeros(RINGS, dtype=torch.float64), 0))
+                self._power[arm] = (total + _power_of(images).sum(dim=0), count + len(images))
+        super().update(batch)
+
+    def measure(self, images: ImageBatch, reference: ImageBatch) -> Tensor:
+        """The difference of every subject."""
+        return decibels(_power_of(images), _power_of(reference)).abs().mean(dim=1)
+
+    def curves(self) -> list[Curve]:
+        """Mean power of the luma by cycles per pixel; white noise of variance v has the power v."""
+        return [
+            Curve("power_spectrum", arm, ring_middles(), tuple((total / count).tolist()))
+            for arm, (total, count) in self._power.items()
+        ]
+
+
+def _power_of(images: ImageBatch) -> Tensor:
+    return images.once("radial spectrum", lambda: radial_spectrum(images.images).nan_to_num(0.0))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from topcoat.errors import UsageError
+from topcoat.metrics.embed import ImageBatch
+from topcoat.metrics.per_image import PairedMetric
 
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Weights of the five scales, finest first (Wang et al. 2003, table 1)."""
@@ -49,12 +53,12 @@ def structural_similarities(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     single, contrast = _similarity_terms(a, b)
     weights = torch.tensor(MS_SSIM_WEIGHTS[:scales], dtype=torch.float64)
     weights = weights / weights.sum()
-    whole, found = single, torch.ones_like(single)
+    whole, product = single, torch.ones_like(single)
     for scale in range(scales - 1):
-        found = found * contrast.clamp_min(0) ** weights[scale]
+        product = product * contrast.clamp_min(0) ** weights[scale]
         a, b = _halved(a), _halved(b)
         whole, contrast = _similarity_terms(a, b)
-    return single, found * whole.clamp_min(0) ** weights[-1]
+    return single, product * whole.clamp_min(0) ** weights[-1]
 
 
 def _halved(images: Tensor) -> Tensor:
@@ -98,3 +102,17 @@ def _similarity_terms(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     whole = contrast * (2 * cross + _SSIM_C1) / (squares + _SSIM_C1)
     inner = contrast[..., reach:-reach, reach:-reach]
     return whole.mean(dim=(1, 2, 3), dtype=torch.float64), inner.mean(dim=(1, 2, 3), dtype=torch.float64)
+
+
+class StructureMetric(PairedMetric):
+    """SSIM and MS-SSIM."""
+
+    name, better = "ssim", "high"
+
+    def measure(self, images: ImageBatch, reference: ImageBatch) -> Mapping[str, Tensor]:
+        """Both similarities of every subject."""
+        scales = ms_ssim_scales(*images.images.shape[-2:])
+        short = "" if scales == len(MS_SSIM_WEIGHTS) else f" ({scales} scales)"
+        self.labels = {"ssim": "SSIM", "ms_ssim": f"MS-SSIM{short}"}
+        single, multi = structural_similarities(images.images, reference.images)
+        return {"ssim": single, "ms_ssim": multi}

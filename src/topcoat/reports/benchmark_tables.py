@@ -72,7 +72,7 @@ _COLUMNS = {
     "p05": _Column("5th percentile", "identity_p05", _decimals(3)),
     "c2st": _Column("two-sample accuracy", "c2st_accuracy", _tenths),
     "auc": _Column("AUC", "c2st_auc", _decimals(3)),
-    "grid": _Column("grid, dB", "grid", _decimals(1, "+")),
+    "grid": _Column("grid, dB", "grid_db", _decimals(1, "+")),
     "energy": _Column("gradient energy", "gradient_energy", _decimals(4)),
     "images_seen": _Column("images seen", "", str),
     "parameters": _Column("parameters", "", str),
@@ -163,7 +163,7 @@ def summary(result: BenchmarkResult) -> str:
         f"Identity from the head's input to its output, measured: mean {value('identity_mean', ENHANCED):.3f}, 5th "
         f"percentile {value('identity_p05', ENHANCED):.3f} (the same subject in both models "
         f"{value('identity_mean', BASELINE):.3f}, different subjects "
-        f"{value('identity_different_mean', BASELINE):.3f}).",
+        f"{value('identity_mismatched_mean', BASELINE):.3f}).",
         f"An image takes {ours:.4g} ms (head {head_ms:.3g} ms) instead of {theirs:.4g} ms, measured in batches of "
         f"{result.settings['batch_size']}.",
     ]
@@ -204,7 +204,7 @@ def notes(result: BenchmarkResult) -> list[str]:
             "Two-sample accuracy: how often a fresh classifier tells held-out images from the baseline's; 50 % is "
             "chance."
         )
-    if any(score.metric == "grid" for score in result.scores):
+    if any(score.metric == "grid_db" for score in result.scores):
         sentences.append(
             "Grid: the most power that a head's change has over the change to the baseline at any frequency of "
             "up-sampling (periods of 2, 4 and 8 px)."

@@ -1,4 +1,4 @@
-"""Where `topcoat evaluate` reads from: folders of pictures, or a dataset with a head. A bad file never stops a run."""
+"""Sets of images to evaluate, subject by subject, so that an unreadable file leaves its subject out of every set."""
 
 from __future__ import annotations
 
@@ -8,44 +8,40 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from torch import Tensor
 
 from topcoat.errors import DataError, UsageError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from topcoat.cli.console import Output
-    from topcoat.gates import Gates
-    from topcoat.heads.head import Head
-    from topcoat.metrics.report import Looked
-    from topcoat.prompts import Split
+from topcoat.images import list_images, read_image
 
 _NAME = "name"
 
-Images = Mapping[str, "Tensor"]
+SubjectSets = Mapping[str, Tensor]
 """One subject's images ``(3, H, W)`` by set."""
 
 
 @dataclass
 class Source:
-    """Subjects by number; what has been read and what could not be is told as it happens."""
+    """Subjects by number; `good` and `bad` fill as the streams are read."""
 
     sets: Sequence[str]
-    """Which images every subject has."""
+    """The sets of every subject, such as ``enhanced`` and ``baseline``."""
     captions: Sequence[str]
     """Who each subject is."""
-    read: Callable[[int], Images]
-    """Reads the images of a subject by its number; raises `DataError` where one cannot be read."""
+    read: Callable[[int], SubjectSets]
+    """Reads the images of a subject by its number; raises `DataError` for one that is unreadable."""
     inputs: dict[str, Any]
     """Where the images come from, for the report."""
     attributes: Sequence[Mapping[str, str]] | None = None
-    bad: list[str] = field(default_factory=list)
-    """A sentence for each file that could not be read."""
-    good: list[int] = field(default_factory=list)
-    """Numbers of the subjects that were read, filled as the streams are."""
-    apart: Mapping[str, Path] = field(default_factory=dict)
-    """Folders of sets that are not of the same subjects."""
+    bad: list[str] = field(default_factory=list[str])
+    """A sentence for each unreadable file."""
+    good: list[int] = field(default_factory=list[int])
+    """Numbers of the subjects that were read."""
+    separate: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    """Folders of sets that are of other subjects."""
+    notes: list[str] = field(default_factory=list[str])
+    """What to know before the images are read."""
 
     @property
     def count(self) -> int:
@@ -54,15 +50,13 @@ class Source:
 
     @property
     def groups(self) -> Sequence[Mapping[str, str]] | None:
-        """Attributes of the subjects that were read, in a list that fills as the streams are."""
-        return None if self.attributes is None else _Picked(self.attributes, self.good)
+        """Attributes of the subjects that were read, in a sequence that fills as the streams do."""
+        return None if self.attributes is None else _Selected(self.attributes, self.good)
 
-    def look_up(self, index: int) -> Looked:
-        """The subject at a position of the streams, read once more; no image need be kept to be shown."""
-        from topcoat.metrics.report import Looked
-
+    def subject(self, index: int) -> tuple[SubjectSets, str]:
+        """Images and caption of the subject at a position of the streams, read once more."""
         number = self.good[index]
-        return Looked(self.read(number), self.captions[number])
+        return self.read(number), self.captions[number]
 
     def streams(self) -> dict[str, Iterator[Tensor]]:
         """One stream of images ``(3, H, W)`` for each set, of the same subjects, to be read in step.
@@ -83,10 +77,10 @@ class Source:
                         waiting[other].append(image)
                 yield waiting[name].popleft()
 
-        apart = {name: read_folder(folder, self.bad) for name, folder in self.apart.items()}
-        return {name: stream(name) for name in self.sets} | apart
+        separate = {name: read_folder(folder, self.bad) for name, folder in self.separate.items()}
+        return {name: stream(name) for name in self.sets} | separate
 
-    def _readable(self) -> Iterator[Images]:
+    def _readable(self) -> Iterator[SubjectSets]:
         for number in range(self.count):
             try:
                 images = self.read(number)
@@ -97,7 +91,7 @@ class Source:
             yield images
 
 
-class _Picked(Sequence["Mapping[str, str]"]):
+class _Selected(Sequence[Mapping[str, str]]):
     """Those of some values whose numbers are listed; the list may still grow."""
 
     def __init__(self, values: Sequence[Mapping[str, str]], numbers: list[int]) -> None:
@@ -110,58 +104,13 @@ class _Picked(Sequence["Mapping[str, str]"]):
         return self._values[self._numbers[index]]
 
 
-def from_pairs(folder: Path, split: Split, head: Head, strength: float, gates: Gates | None = None) -> Source:
-    """A dataset's split with a head behind its distilled images, or behind their latents where it decodes those.
-
-    With ``gates`` the set ``gated`` holds what they make of the head's results. Raises `UsageError` for fewer than 2
-    pairs, and for a head that decodes latents where the pairs hold none.
-    """
-    from topcoat.pairs.dataset import PairDataset
-
-    dataset = PairDataset.open(folder).split(split)
-    decodes = head.input == "latent"
-    if decodes and not dataset.pairing.latents:
-        raise UsageError(
-            f"the head decodes latents, and the pairs in {folder} hold none; build them with --latents, or use a head "
-            "that takes images"
-        )
-    if len(dataset) < 2:
-        raise UsageError(
-            f"{folder} has {len(dataset)} pairs in its {split} split; choose another --split, or build more"
-        )
-
-    def read(index: int) -> Images:
-        distilled = dataset.image(index, "distilled")
-        given = dataset.latents(index) if decodes else distilled
-        assert given is not None
-        enhanced = head(given[None], strength)
-        images = {"enhanced": enhanced[0], "baseline": dataset.image(index, "baseline"), "distilled": distilled}
-        return images if gates is None else images | {"gated": gates(distilled[None], enhanced, strength).images[0]}
-
-    records = dataset.records
-    return Source(
-        sets=("enhanced", "baseline", "distilled", *(() if gates is None else ("gated",))),
-        captions=[f"{record.id}: {record.prompt}" for record in records],
-        read=read,
-        inputs={
-            "data": folder.name,
-            "dataset_digest": dataset.digest,
-            "split": split,
-            "head_digest": head.digest,
-            "strength": strength,
-        },
-        attributes=[record.attributes for record in records] if any(record.attributes for record in records) else None,
-    )
-
-
-def from_folders(out: Output, enhanced: Path, baseline: Path, distilled: Path | None, groups: Path | None) -> Source:
+def from_folders(enhanced: Path, baseline: Path, distilled: Path | None = None, groups: Path | None = None) -> Source:
     """Two or three folders of pictures, paired by name or, for the baseline, in sorted order.
 
-    Without distilled images the baseline may hold more or fewer pictures: then the two are compared as sets. Raises
-    `UsageError` for distilled and enhanced pictures of other names, or pairs that lack a baseline.
+    Without distilled images the baseline may hold more or fewer pictures: then the two are compared as sets. ``groups``
+    is a CSV file as of `read_groups`. Raises `UsageError` for distilled and enhanced pictures of other names, or pairs
+    that lack a baseline.
     """
-    from topcoat.images import list_images, read_image
-
     given = {"enhanced": enhanced, "baseline": baseline, "distilled": distilled, "groups": groups}
     inputs = {name: path.name for name, path in given.items() if path is not None}
     z, y = list_images(enhanced), list_images(baseline)
@@ -178,12 +127,8 @@ def from_folders(out: Output, enhanced: Path, baseline: Path, distilled: Path | 
                 f"{baseline} holds {len(y)} pictures and {enhanced} {len(z)}; give one baseline picture for each "
                 "subject, or compare the two as sets without --distilled and --groups"
             )
-        return Source(
-            ("enhanced",), _stems(z), lambda number: {"enhanced": read_image(z[number])}, inputs,
-            apart={"baseline": baseline},
-        )  # fmt: skip
-    if _stems(y) != _stems(z):
-        out.warn(f"the pictures of {baseline} and {enhanced} have other names; they are paired in sorted order")
+        alone = {"baseline": baseline}
+        return Source(("enhanced",), _stems(z), lambda at: {"enhanced": read_image(z[at])}, inputs, separate=alone)
     paths = {"enhanced": z, "baseline": y} | ({} if x is None else {"distilled": x})
     return Source(
         tuple(paths),
@@ -191,13 +136,14 @@ def from_folders(out: Output, enhanced: Path, baseline: Path, distilled: Path | 
         lambda number: {name: read_image(one[number]) for name, one in paths.items()},
         inputs,
         None if groups is None else read_groups(groups, _stems(z)),
+        notes=[]
+        if _stems(y) == _stems(z)
+        else [f"the pictures of {baseline} and {enhanced} have other names; they are paired in sorted order"],
     )
 
 
 def read_folder(folder: Path, bad: list[str]) -> Iterator[Tensor]:
-    """The pictures of a folder; what cannot be read is told to ``bad`` and left out."""
-    from topcoat.images import list_images, read_image
-
+    """The pictures of a folder; a sentence on each unreadable one goes to ``bad``."""
     paths = list_images(folder)  # before the first image is asked for: a wrong folder should fail at once
 
     def images() -> Iterator[Tensor]:

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from topcoat.features import FeatureNet
 from topcoat.images import gaussian_blur
-from topcoat.metrics.charts import group_charts
 from topcoat.metrics.evaluate import evaluate
+from topcoat.metrics.evaluation import Evaluation
 from topcoat.metrics.examples import choose_examples
-from topcoat.metrics.record import Evaluation
-from topcoat.metrics.report import LARGEST_BYTES, Looked, render, write_report
+from topcoat.metrics.spectrum import radial_spectrum
+from topcoat.reports.evaluation import LARGEST_BYTES, SubjectImages, groups_drawn, page, write_report
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +60,11 @@ def test_the_files_agree_and_stand_alone(
     alive: list[weakref.ref[Tensor]] = []
     asked: list[int] = []
 
-    def look_up(index: int) -> Looked:
+    def look_up(index: int) -> SubjectImages:
         asked.append(index)
         images = {name: sets[name][index].clone() for name in ("distilled", "enhanced", "baseline")}
         alive.extend(weakref.ref(image) for image in images.values())
-        return Looked(images, f"subject {index} <b>")
+        return SubjectImages(images, f"subject {index} <b>")
 
     write_report(tmp_path, found, look_up, about="a & b", inputs={"head": "abc"}, left_out=["05.png is damaged"])
     assert {path.name for path in tmp_path.iterdir()} == {"report.html", "report.json", "report.md", "contact.png"}
@@ -72,48 +72,53 @@ def test_the_files_agree_and_stand_alone(
     assert record["inputs"] == {"head": "abc"} and record["left_out"] == ["05.png is damaged"]
     assert asked == list(dict.fromkeys(one["index"] for one in record["examples"]))  # no other, and none twice
     assert not any(image() is not None for image in alive)
-    page = (tmp_path / "report.html").read_text()
-    links = re.findall(r'(?:src|href)="([^"]*)"', page)
+    html = (tmp_path / "report.html").read_text()
+    links = re.findall(r'(?:src|href)="([^"]*)"', html)
     assert links and all(link.startswith("data:") for link in links)
-    assert "url(" not in page and "@import" not in page and "<b>best by identity" in page
-    text = unescape(page).replace("\xa0", " ")
-    gap = found.gap_closed
-    assert gap is not None and gap.value is not None and found.gates is not None
-    assert f"{gap.value * 100:.0f} % of the gap" in text
-    for word in ("a & b", "subject", "With and without gates", "age = old", "Left out: 05.png is damaged", '"seed": 0'):
+    assert "url(" not in html and "@import" not in html and "<b>best by identity" in html
+    text = unescape(html).replace("\xa0", " ")
+    assert f"{(found.value('gap_closed') or 0) * 100:.0f} % of the gap" in text
+    for word in (
+        "a & b",
+        "subject",
+        "What gates did",
+        "enhanced, with gates",
+        "age = old",
+        "Left out: 05.png is damaged",
+        '"seed": 0',
+    ):
         assert word in text, word
     for title in ("Distance to the baseline", "Share of the gap closed", "Power spectra", "Identity by group"):
-        assert f'aria-label="{title}' in page or f"<h3>{title}" in page or title.lower() in page.lower(), title
-    assert found.gates.enhanced == pytest.approx(20 / 24) and found.gates.distilled == pytest.approx(4 / 24)
+        assert f'aria-label="{title}' in html or f"<h3>{title}" in html or title.lower() in html.lower(), title
+    shares = [found.value(f"{name}_share", "gated") for name in ("enhanced", "distilled", "weakened")]
+    assert shares == pytest.approx([20 / 24, 4 / 24, 0])
 
 
 def test_large_images_do_not_make_a_large_page(found: Evaluation) -> None:
     noise = torch.rand(3, 3, 1400, 1000, generator=torch.Generator().manual_seed(0))
-    looked = Looked(dict(zip(("distilled", "enhanced", "baseline"), noise, strict=True)), "noise")
-    page = render(found, [("worst", looked)] * 12)
-    assert 1_000_000 < len(page) < LARGEST_BYTES
+    subject_images = SubjectImages(dict(zip(("distilled", "enhanced", "baseline"), noise, strict=True)), "noise")
+    text = page(found, [("worst", subject_images)] * 12)
+    assert 1_000_000 < len(text) < LARGEST_BYTES
 
 
 def test_sets_of_other_subjects_have_no_slider(images: Tensor, net: FeatureNet, tmp_path: Path) -> None:
     found = evaluate(images[:12], reference=images, features=net)
 
-    def never(index: int) -> Looked:
+    def never(index: int) -> SubjectImages:
         raise AssertionError(index)
 
     write_report(tmp_path, found, never)
-    page = (tmp_path / "report.html").read_text()
-    assert found.examples == () and "<script" not in page and "slider" not in page.partition("</style>")[2]
+    html = (tmp_path / "report.html").read_text()
+    assert found.examples == () and "<script" not in html and "slider" not in html.partition("</style>")[2]
     assert not (tmp_path / "contact.png").exists()
 
 
 def test_spectra_are_those_of_the_sets(found: Evaluation, sets: dict[str, Tensor]) -> None:
-    from topcoat.metrics.spectrum import radial_spectrum
-
-    assert found.spectra is not None
+    power = {curve.arm: curve.y for curve in found.curves if curve.metric == "power_spectrum"}
     for name, images in (("distilled", sets["distilled"]), ("reference", sets["baseline"])):
         expected = radial_spectrum(images).nan_to_num(0.0).mean(dim=0)
-        torch.testing.assert_close(torch.tensor(found.spectra.power[name], dtype=torch.float64), expected)
-    assert found.spectra.power["distilled"][-4] < found.spectra.power["reference"][-4] / 10
+        torch.testing.assert_close(torch.tensor(power[name], dtype=torch.float64), expected)
+    assert power["distilled"][-4] < power["reference"][-4] / 10
 
 
 def test_a_group_that_exceeds_noise_has_another_colour(net: FeatureNet, images: Tensor, other_images: Tensor) -> None:
@@ -121,5 +126,5 @@ def test_a_group_that_exceeds_noise_has_another_colour(net: FeatureNet, images: 
     spoiled = torch.cat([soft[:24], other_images])
     groups = [{"half": "first" if index < 24 else "second"} for index in range(48)]
     found = evaluate(spoiled, reference=sharp, distilled=soft, features=net, groups=groups, metrics=["groups"])
-    assert found.groups is not None and found.groups.findings
-    assert "var(--warn)" in "".join(group_charts(found.groups))
+    assert found.groups is not None and found.groups.differences
+    assert "var(--warn)" in "".join(chart.drawing for chart in groups_drawn(found.groups))

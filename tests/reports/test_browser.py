@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.page.browser import Browser, chromium, missing
+from tests.reports.browser import Browser, chromium, missing
 from topcoat.features import FeatureNet
 from topcoat.images import gaussian_blur
 from topcoat.metrics.evaluate import evaluate
-from topcoat.metrics.report import Looked, write_report
+from topcoat.reports.evaluation import SubjectImages, write_report
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(bool(missing()), reason=missing() or "a browser is here")]
 
@@ -46,8 +46,10 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     folder = tmp_path_factory.mktemp("report")
 
-    def look_up(index: int) -> Looked:
-        return Looked({name: images[index] for name, images in sets.items()}, f"subject {index}, " + "long " * 12)
+    def look_up(index: int) -> SubjectImages:
+        return SubjectImages(
+            {name: images[index] for name, images in sets.items()}, f"subject {index}, " + "long " * 12
+        )
 
     write_report(folder, found, look_up, about="a dataset (test)", inputs={"strength": 1.0})
     return folder / "report.html"
