@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.conftest import FakeHead
+from topcoat.cost import flops
 from topcoat.generators.base import GeneratorSpec, Licence, ModelPair
 
 LICENCE = Licence(name="test", url="https://example.org", note="")
@@ -104,3 +106,12 @@ class BrighterHead(FakeHead):
 def fake_head() -> BrighterHead:
     torch.manual_seed(0)
     return BrighterHead()
+
+
+@pytest.fixture
+def one_tflop_a_pass(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every pass of a network counts as 1 TFLOP."""
+    flops._published_tflop.cache_clear()
+    monkeypatch.setattr(flops, "count_flops", lambda run: 10**12)
+    yield
+    flops._published_tflop.cache_clear()

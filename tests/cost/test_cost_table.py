@@ -28,10 +28,11 @@ def test_arithmetic() -> None:
     toy = table()
     assert (toy.distilled.tflop, toy.enhanced.tflop, toy.baseline.tflop) == (43, 43.5, 503)
     assert toy.head_tflop == 0.5
-    assert toy.saving() == pytest.approx(1 - 43.5 / 503)
-    assert toy.saving(28) == pytest.approx(1 - 43.5 / 283)
-    with pytest.raises(UsageError, match="no baseline at 20 steps"):
-        toy.saving(20)
+    assert toy.saving().share == pytest.approx(1 - 43.5 / 503)
+    assert toy.saving(28).share == pytest.approx(1 - 43.5 / 283)
+    assert toy.saving(20).share == pytest.approx(1 - 43.5 / 203)
+    with pytest.raises(UsageError, match="0 steps are not possible"):
+        toy.saving(0)
 
 
 def test_a_saving_names_both_step_counts_and_what_is_counted() -> None:
@@ -60,9 +61,9 @@ def test_json_is_what_tables_show() -> None:
         "size": "64x32",
         "kind": "computed",
         "note": "",
-        "share": pytest.approx(table().saving(28)),
+        "share": pytest.approx(table().saving(28).share),
     }
-    assert data["savings"][3]["share"] == pytest.approx(1 - 40 / 280) == table().transformer_saving(28)
+    assert data["savings"][3]["share"] == pytest.approx(1 - 40 / 280) == table().saving(28, transformer_only=True).share
     assert data["savings"][3]["counts"] == "transformer only"
     rows = data["enhanced"]["rows"]
     assert rows[1]["label"] == "transformer, 4 x 10.00"

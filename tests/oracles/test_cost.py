@@ -47,8 +47,8 @@ def costs(pair: str) -> dict[str, Any]:
         "enhanced": _pipeline(table.enhanced),
         "baseline": [_pipeline(cost) for cost in table.baseline_at],
         "head": table.head_tflop,
-        "saving": [table.saving(cost.steps) for cost in table.baseline_at],
-        "denoiser_saving": [table.transformer_saving(cost.steps) for cost in table.baseline_at],
+        "saving": [table.saving(cost.steps).share for cost in table.baseline_at],
+        "denoiser_saving": [table.saving(cost.steps, transformer_only=True).share for cost in table.baseline_at],
     }
 
 

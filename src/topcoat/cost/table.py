@@ -146,22 +146,28 @@ class CostTable:
         """TFLOP per image of the head alone; 0 without one."""
         return sum(row.tflop for row in self.enhanced.rows if row.piece == HEAD_ROW)
 
-    def saving(self, baseline_steps: int | None = None) -> float:
-        """Share of the baseline's TFLOP that distilled + head saves, whole pipeline against whole pipeline.
+    def saving(self, baseline_steps: int | None = None, *, transformer_only: bool = False) -> Saving:
+        """What distilled + head saves against the baseline at a step count; None means the baseline's default.
 
-        ``baseline_steps`` None means the baseline's default. Raises `UsageError` for a step count not in the table.
+        The whole pipeline on both sides; or the transformer alone, without text, decode and head.
         """
-        steps = self.baseline.steps if baseline_steps is None else baseline_steps
-        for candidate in self.baseline_at:
-            if candidate.steps == steps:
-                return 1 - self.enhanced.tflop / candidate.tflop
-        known = ", ".join(str(candidate.steps) for candidate in self.baseline_at)
-        raise UsageError(f"the table has no baseline at {steps} steps; it has {known}")
+        against = self.baseline if baseline_steps is None else self.baseline.at_steps(baseline_steps)
+        if transformer_only:
+            ours, counts = self.distilled, "transformer only"
+            values = ours.denoiser_tflop, against.denoiser_tflop
+        else:
+            ours, counts = self.enhanced, "whole pipeline"
+            values = ours.tflop, against.tflop
+        return Saving(ours.name, ours.steps, values[0], against.name, against.steps, values[1], counts, self.size)
 
-    def transformer_saving(self, baseline_steps: int | None = None) -> float:
-        """The same share with the steps alone on both sides; neither text, decode nor head is counted."""
-        steps = self.baseline.steps if baseline_steps is None else baseline_steps
-        return 1 - self.distilled.denoiser_tflop / self.baseline.at_steps(steps).denoiser_tflop
+    @property
+    def savings(self) -> list[Saving]:
+        """Against the baseline at every step count: of the whole pipeline, then of the transformer alone."""
+        return [
+            self.saving(cost.steps, transformer_only=transformer_only)
+            for cost in self.baseline_at
+            for transformer_only in (False, True)
+        ]
 
     def at_distilled_steps(self, steps: int) -> CostTable:
         """The same table with the distilled model at another step count; raises `UsageError` below 1."""
@@ -178,20 +184,6 @@ class CostTable:
     def pipelines(self) -> list[PipelineCost]:
         """Distilled (only where there is a head to add), distilled + head, then the baseline at every step count."""
         return [*([self.distilled] if self.head_tflop else []), self.enhanced, *self.baseline_at]
-
-    @property
-    def savings(self) -> list[Saving]:
-        """Against the baseline at every step count: of the whole pipeline, then of the transformer alone."""
-
-        def saving(cost: PipelineCost, whole: bool) -> Saving:
-            if whole:
-                ours, values, counts = self.enhanced, (self.enhanced.tflop, cost.tflop), "whole pipeline"
-            else:
-                ours, counts = self.distilled, "transformer only"
-                values = (ours.denoiser_tflop, cost.denoiser_tflop)
-            return Saving(ours.name, ours.steps, values[0], cost.name, cost.steps, values[1], counts, self.size)
-
-        return [saving(cost, whole) for cost in self.baseline_at for whole in (True, False)]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON; every saving names both step counts, the size and what it counts."""
