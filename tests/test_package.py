@@ -65,6 +65,14 @@ def test_what_generate_imports_waits_for_the_heavy_libraries_until_a_model_is_lo
     assert not loaded & {"diffusers", "transformers", "accelerate", "scipy", "pyarrow", "matplotlib", "jinja2", "faker"}
 
 
+def test_training_loads_no_report_page() -> None:
+    loaded = _loaded_by("import topcoat.training, topcoat.metrics.evaluate")
+    assert "torch" in loaded and not loaded & {"jinja2", "markupsafe", "matplotlib"}
+    script = "import sys, topcoat.training\nprint(*[name for name in sys.modules if name.startswith('topcoat.')])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not {name for name in done.stdout.split() if name.startswith(("topcoat.reports", "topcoat.cli"))}
+
+
 def test_the_public_names_are_sorted_and_there() -> None:
     assert list(topcoat.__all__) == sorted(topcoat.__all__)
     for name in topcoat.__all__:

@@ -13,12 +13,14 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from topcoat.cli.app import app
+from topcoat.errors import UsageError
 from topcoat.features import FeatureNet
 from topcoat.images import write_image
 from topcoat.metrics.base import Flag, Metric, Score, score_of
 from topcoat.metrics.context import Context
-from topcoat.metrics.embed import Batch
+from topcoat.metrics.embed import Batch, ImageBatch
 from topcoat.metrics.evaluate import METRICS, evaluate, families
+from topcoat.metrics.per_image import PairedMetric
 from topcoat.reports.evaluation import page
 
 
@@ -77,8 +79,6 @@ def test_a_metric_in_the_table_is_in_the_reports_of_the_command(
 
 
 def test_a_metric_that_needs_more_is_left_out_with_a_note(images: Tensor, net: FeatureNet) -> None:
-    from topcoat.errors import UsageError
-
     class Demanding(BrightnessMetric):
         name = "demanding"
 
@@ -87,3 +87,20 @@ def test_a_metric_that_needs_more_is_left_out_with_a_note(images: Tensor, net: F
 
     found = evaluate(images, reference=images, features=net, metrics=[Demanding])
     assert found.value("demanding") is None and "demanding needs 100 or more images, not 24" in found.notes
+
+
+class BrightnessError(PairedMetric):
+    """As docs/evaluation.md shows it."""
+
+    name, family, label, better = "brightness_error", "light", "error of brightness", "low"
+
+    def measure(self, images: ImageBatch, reference: ImageBatch) -> Tensor:
+        return (images.images.mean(dim=(1, 2, 3)) - reference.images.mean(dim=(1, 2, 3))).abs()
+
+
+def test_a_paired_metric_is_one_function(images: Tensor, net: FeatureNet) -> None:
+    found = evaluate(images * 0.5, reference=images, features=net, metrics=["distances", BrightnessError])
+    score = found.score("brightness_error")
+    assert score is not None and score.low is not None and score.high is not None and found.value("cmmd") is not None
+    assert score.value == pytest.approx(float(images.mean()) / 2, rel=1e-5) and score.low < score.value < score.high
+    assert "error of brightness ↓" in found.markdown()

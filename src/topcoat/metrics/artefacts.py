@@ -106,7 +106,7 @@ class ArtefactScan:
 
     @property
     def n(self) -> int:
-        """Number of subjects seen."""
+        """Number of subjects."""
         return self._n
 
     def update(self, distilled: Tensor, enhanced: Tensor, baseline: Tensor) -> None:
@@ -140,7 +140,7 @@ class ArtefactScan:
             self._rows.setdefault(name, GrowingTensor()).add(values)
 
     def result(self) -> Artefacts:
-        """The means over all subjects; raises `UsageError` where fewer than 2 were seen."""
+        """The means over all subjects; raises `UsageError` for fewer than 2 subjects."""
         if self._n < 2:
             raise UsageError(f"artefacts are looked for in 2 or more subjects, not {self._n}; add images")
         rows = {name: column.rows for name, column in self._rows.items()}
@@ -298,7 +298,7 @@ def overshoot(images: Tensor, guide: Tensor) -> Tensor:
     """``(N,)`` float64 mean luma by which ``images`` leave the range of ``guide`` around them, at its strongest edges.
 
     Both ``(N, 3, H, W)``; the range is that of 5 x 5 px, the edges are the 10 % of pixels with the steepest luma. A
-    halo is light beside dark that is lighter than anything near it was.
+    halo is light next to dark, lighter than anything near it was.
     """
     grey, base = luma(images).unsqueeze(1), luma(guide).unsqueeze(1)
     # Windows of 5 px across, then down: on a CPU a pooling layer takes ten times as long.

@@ -1,4 +1,4 @@
-"""Power by frequency *and* place: cosine transforms of blocks, where a spectrum of whole images is blind.
+"""Power by frequency *and* position: cosine transforms of blocks, where a spectrum of whole images is blind.
 
 A spectrum needs a window that fades out towards the borders, and averages over the rest. What a network leaves at the
 borders of an image, or on a grid of its own up-sampling layers, is a small share of all power but no baseline has it.

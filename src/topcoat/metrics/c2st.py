@@ -206,7 +206,7 @@ def _train(a: Tensor, b: Tensor, steps: int, generator: torch.Generator) -> nn.M
 def _settled(network: nn.Module, a: Tensor, b: Tensor) -> nn.Module:
     """The network with the statistics that its final weights give on all training images.
 
-    Those kept in training are of weights long gone, which shifts every score and with it the accuracy at 0.
+    Those of training belong to earlier weights, which would shift every score and with it the accuracy at 0.
     """
     for module in network.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):

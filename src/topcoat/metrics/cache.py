@@ -1,4 +1,4 @@
-"""Features kept on disk by content: an image that a net has seen once is not shown to it again.
+"""Features on disk by content, so that no image passes a net twice.
 
 A vector is named by the SHA-256 of the image's values and lies in a folder named by the digest of the net, so
 neither a renamed file nor a new net can bring up a wrong one. Vectors are appended as safetensors shards.
@@ -32,7 +32,7 @@ class FeatureCache:
         self._places: dict[bytes, tuple[int, int]] = {}  # length and row
         self._new: list[bytes] = []
         self.hits = 0
-        """Vectors found since the cache was opened."""
+        """Vectors that were read since the cache was opened."""
         for shard in sorted(self._folder.glob("*.safetensors")):
             self._read(shard)
 

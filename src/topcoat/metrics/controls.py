@@ -1,4 +1,4 @@
-"""The controls that a head must beat: what can be done to the distilled image for nothing.
+"""The controls that a head must beat: what can be done to the distilled image without a network.
 
 Part of what a head does may be generic sharpening, and part one change of colour for all images. So each control gets
 every fair chance. The unsharp mask's amount is set so that its mean gradient energy equals the baseline's on a
@@ -57,8 +57,8 @@ def fit_colour(distilled: Tensor, baseline: Tensor) -> ColourMatrix:
         part.detach().to("cpu", torch.float64).movedim(1, -1).reshape(-1, 3) for part in (distilled, baseline)
     )
     offset = torch.ones(len(given), 1, dtype=torch.float64)
-    found = torch.linalg.lstsq(torch.cat([given, offset], dim=1), wanted, driver="gelsd").solution
-    rows = tuple((float(r), float(g), float(b), float(one)) for r, g, b, one in found.T)
+    solution = torch.linalg.lstsq(torch.cat([given, offset], dim=1), wanted, driver="gelsd").solution
+    rows = tuple((float(r), float(g), float(b), float(one)) for r, g, b, one in solution.T)
     return ColourMatrix(rows, len(distilled))
 
 
@@ -77,15 +77,15 @@ def fit_unsharp(distilled: Tensor, baseline: Tensor, *, sigmas_px: tuple[float, 
     target = float(gradient_energy(baseline).mean())
     if not sigmas_px:
         raise UsageError("the unsharp control needs 1 or more radii to try; give sigmas_px")
-    found: list[tuple[float, float, float, float]] = []
+    tried: list[tuple[float, float, float, float]] = []
     for sigma_px in sigmas_px:
         amount = _matching_amount(distilled, sigma_px, target)
         control = unsharp_mask(distilled, amount, sigma_px)
         miss = abs(float(gradient_energy(control).mean()) - target)
         # Within 1 % counts as reached; a radius that runs into the end of the range must not win by being timid.
         error = float((control - baseline).square().mean())
-        found.append((max(0.0, miss - 0.01 * target), error, amount, sigma_px))
-    _, _, amount, sigma_px = min(found)
+        tried.append((max(0.0, miss - 0.01 * target), error, amount, sigma_px))
+    _, _, amount, sigma_px = min(tried)
     return UnsharpMask(amount=amount, sigma_px=sigma_px, calibration_images=len(distilled))
 
 

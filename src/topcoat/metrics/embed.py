@@ -137,7 +137,7 @@ def embed(
 ) -> Embeddings:
     """Features of a stream of images in its order; memory is that of one batch plus the features.
 
-    ``name`` is what errors call the images; ``cache`` (of this net) spares images that were seen before. Raises
+    ``name`` is what errors call the images; ``cache`` (of this net) spares images that were embedded before. Raises
     `UsageError` if there are none, or as `batches` does.
     """
     parts: list[Embeddings] = []

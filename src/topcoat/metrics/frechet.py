@@ -34,7 +34,7 @@ class GaussianStatistics:
 
     def __init__(self, dimensions: int) -> None:
         if dimensions < 1:
-            raise UsageError(f"features of {dimensions} dimensions cannot be summed up; use 1 or more")
+            raise UsageError(f"features of {dimensions} dimensions have no statistics; use 1 or more")
         self.dimensions = dimensions
         self._n = 0
         self._mean = torch.zeros(dimensions, dtype=torch.float64)
@@ -54,7 +54,7 @@ class GaussianStatistics:
         if features.ndim != 2 or features.shape[1] != self.dimensions:
             raise UsageError(f"features must have shape (N, {self.dimensions}), not {tuple(features.shape)}")
         if not torch.isfinite(features).all():
-            raise DataError("features hold NaN or infinity, so no distance can be had; check the images they come from")
+            raise DataError("features hold NaN or infinity, so there is no distance; check the images they come from")
         added = features.shape[0]
         if added == 0:
             return
@@ -69,7 +69,7 @@ class GaussianStatistics:
 
     @property
     def n(self) -> int:
-        """Number of feature vectors seen."""
+        """Number of feature vectors."""
         return self._n
 
     @property
@@ -79,7 +79,7 @@ class GaussianStatistics:
 
     @property
     def covariance(self) -> Tensor:
-        """``(D, D)`` float64 unbiased covariance; raises `UsageError` before two vectors were seen."""
+        """``(D, D)`` float64 unbiased covariance; raises `UsageError` for fewer than two vectors."""
         if self._n < 2:
             raise UsageError(f"a Fréchet distance needs 2 or more images on each side, not {self._n}; add images")
         return self._scatter / (self._n - 1)
@@ -129,12 +129,12 @@ def frechet_infinity(
     generator = torch.Generator().manual_seed(seed)
     means: list[float] = []
     for size in chosen:
-        found: list[float] = []
+        distances: list[float] = []
         for _ in range(1 if size == len(a) == len(b) else draws):
             rows_a = torch.randperm(len(a), generator=generator)[:size]
             rows_b = rows_a if len(a) == len(b) else torch.randperm(len(b), generator=generator)[:size]
-            found.append(frechet_distance(GaussianStatistics.of(a[rows_a]), GaussianStatistics.of(b[rows_b])))
-        means.append(sum(found) / len(found))
+            distances.append(frechet_distance(GaussianStatistics.of(a[rows_a]), GaussianStatistics.of(b[rows_b])))
+        means.append(sum(distances) / len(distances))
     inverse = torch.tensor([1 / size for size in chosen], dtype=torch.float64)
     design = torch.stack([torch.ones_like(inverse), inverse], dim=1)
     line = torch.linalg.lstsq(design, torch.tensor(means, dtype=torch.float64).unsqueeze(1)).solution

@@ -27,7 +27,7 @@ _NO_VARIANCE = 1e-24
 
 @dataclass(frozen=True, slots=True)
 class GroupScore:
-    """One score in one group, beside the rest of the images."""
+    """One score in one group, and in the rest of the images."""
 
     score: str
     attribute: str

@@ -68,11 +68,11 @@ def perceptual_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     shapes = [[tuple(stage.shape) for stage in stages] for stages in (a, b)]
     if not a or shapes[0] != shapes[1]:
         raise UsageError(f"a perceptual distance needs equal feature maps of one net, not {shapes[0]} and {shapes[1]}")
-    found = torch.zeros(len(a[0]), dtype=torch.float64)
+    distances = torch.zeros(len(a[0]), dtype=torch.float64)
     for stage_a, stage_b in zip(a, b, strict=True):
         one, other = (functional.normalize(stage.detach(), dim=1, eps=1e-8) for stage in (stage_a, stage_b))
-        found += (one - other).square().sum(dim=1).mean(dim=(1, 2)).to("cpu", torch.float64)
-    return found
+        distances += (one - other).square().sum(dim=1).mean(dim=(1, 2)).to("cpu", torch.float64)
+    return distances
 
 
 def _wide(images: Tensor) -> Tensor:
@@ -125,10 +125,10 @@ class PerceptualMetric(PairedMetric):
     def per_image(self) -> list[PerImage]:
         """The distance of the enhanced images, and by how much it is below that of the distilled ones."""
         before, after = self.values("distilled"), self.values("enhanced")
-        found = [] if after is None else [PerImage("perceptual distance", after, "low")]
+        numbers = [] if after is None else [PerImage("perceptual distance", after, "low")]
         if before is not None and after is not None:
-            found.append(PerImage("perceptual gain", before - after, "high"))
-        return found
+            numbers.append(PerImage("perceptual gain", before - after, "high"))
+        return numbers
 
 
 class GradientAgreementMetric(PairedMetric):

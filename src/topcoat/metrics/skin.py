@@ -11,7 +11,7 @@ from topcoat.metrics.per_image import MeanMetric
 
 
 class SkinMetric(MeanMetric):
-    """Means over the images in which skin was found.
+    """Means over the images that show skin.
 
     ``ita_shift`` (degrees) and ``skin_difference`` (CIEDE2000) compare enhanced with distilled images on the distilled
     image's skin pixels. ``ita_to_baseline`` compares an arm with the baseline, each on its own skin pixels.

@@ -23,12 +23,12 @@ def data_uri(image: Tensor, *, largest_px: int = 768, most_bytes: int | None = N
     """
     most = float("inf") if most_bytes is None else most_bytes
     picture = to_pil(image)
-    found = ""
+    uri = ""
     if max(picture.size) <= _LOSSLESS_PX:
-        found = _uri("png", encode_png(image))
+        uri = _data_uri("png", encode_png(image))
     picture.thumbnail((largest_px, largest_px), Image.Resampling.LANCZOS)
     qualities = iter(_QUALITIES)
-    while not found or len(found) > most:
+    while not uri or len(uri) > most:
         quality = next(qualities, None)
         if quality is None:
             if max(picture.size) <= _SMALLEST_PX:
@@ -37,9 +37,9 @@ def data_uri(image: Tensor, *, largest_px: int = 768, most_bytes: int | None = N
             quality = _QUALITIES[-1]
         buffer = io.BytesIO()
         picture.save(buffer, "WEBP", quality=quality)
-        found = _uri("webp", buffer.getvalue())
-    return found
+        uri = _data_uri("webp", buffer.getvalue())
+    return uri
 
 
-def _uri(kind: str, data: bytes) -> str:
+def _data_uri(kind: str, data: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
