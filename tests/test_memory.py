@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+import gc
+
 import pytest
 import torch
 
 from topcoat.errors import ModelError
-from topcoat.memory import OutOfMemoryError, free_cached_memory, is_out_of_memory, memory_advice
+from topcoat.memory import (
+    OutOfMemoryError,
+    free_cached_memory,
+    is_out_of_memory,
+    memory_advice,
+    paused_collector,
+)
 
 
 @pytest.mark.parametrize(
@@ -35,3 +43,13 @@ def test_other_errors_and_an_inner_advice_pass() -> None:
 
 def test_memory_can_be_freed_on_any_machine() -> None:
     free_cached_memory()
+
+
+def test_the_collector_is_paused_inside_alone_also_after_an_error() -> None:
+    assert gc.isenabled()
+    with pytest.raises(KeyError), paused_collector():
+        with paused_collector():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+        raise KeyError
+    assert gc.isenabled()

@@ -20,6 +20,7 @@ from topcoat.cli.options import (
     need_head,
 )
 from topcoat.errors import DataError, UsageError
+from topcoat.memory import paused_collector
 
 if TYPE_CHECKING:
     from topcoat.gates import GateDecision, Gates
@@ -50,7 +51,8 @@ def enhance(
 
     With gates a picture that would lose its person, or get worse, gets less of the head or stays as it is.
     """
-    from topcoat.gates import gates_for
+    with paused_collector():
+        from topcoat.gates import gates_for
 
     jobs = _jobs(inputs, output)
     opened = need_head(head, "mini")

@@ -13,9 +13,9 @@ from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import GeneratorSpec, ModelPair, check_request, check_steps, check_strength
 from topcoat.generators.families import FAMILIES, Family
 from topcoat.generators.latents import encode, from_vae, to_vae
-from topcoat.generators.loading import ComponentCache, load_pipeline, paused_collector, place, quiet_libraries
+from topcoat.generators.loading import ComponentCache, load_pipeline, place, quiet_libraries
 from topcoat.images import check_images
-from topcoat.memory import memory_advice
+from topcoat.memory import memory_advice, paused_collector
 
 _VAE_PIXELS = 4 * 1024 * 1024  # the VAE needs far more memory per pixel than the denoiser, so it runs on fewer images
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib.util
 import inspect
 from collections.abc import Iterator
@@ -47,21 +46,6 @@ class ComponentCache:
     @staticmethod
     def _shares(spec: GeneratorSpec) -> bool:
         return spec.offload == "none" and not spec.loras
-
-
-@contextlib.contextmanager
-def paused_collector() -> Iterator[None]:
-    """Stop Python's cycle collector while thousands of modules are imported, which it would walk again and again.
-
-    That is a fifth of the time in which a first model loads.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 @contextlib.contextmanager
