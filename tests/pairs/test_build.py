@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
+from huggingface_hub import DatasetCard
 
 from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.generators.base import ModelPair
@@ -241,7 +242,9 @@ def test_the_card_names_both_licences(tmp_path: Path, fake_pair: ModelPair, fake
     pair = fake_pair.model_copy(update={"baseline": fake_pair.baseline.model_copy(update={"licence": noted})})
     build(tmp_path, pair, fake_generators)
     card = (tmp_path / "README.md").read_text()
-    assert card.startswith("---\nlicense: other\n") and "\npretty_name: fake portrait pairs\n" in card
+    header = DatasetCard(card).data  # as the hub reads it
+    assert (header.license, header.pretty_name) == ("other", "fake portrait pairs")
+    assert header.to_dict()["configs"][0]["data_files"] == [{"split": "train", "path": "data/train-*.parquet"}]
     assert "[plastic licence](https://example.org/plastic)" in card
     assert "[good licence](https://example.org/good). For looking at only." in card
     assert "2 steps" in card and "8 steps" in card and "11 portrait pairs" in card
