@@ -6,12 +6,16 @@ from html import unescape
 from html.parser import HTMLParser
 from typing import Any
 
+import pytest
 import torch
 
+from topcoat.benchmark import scores
 from topcoat.benchmark.arms import Arm, Subjects
 from topcoat.benchmark.record import BenchmarkResult, Evidence
+from topcoat.features import FeatureNet
 from topcoat.generators.base import Licence
-from topcoat.metrics.base import Score
+from topcoat.metrics.base import Score, SetMetric
+from topcoat.metrics.embed import Embeddings
 from topcoat.reports.benchmark import page
 from topcoat.reports.benchmark_tables import headline, markdown, summary, table
 
@@ -23,14 +27,14 @@ def fake_result(
     *, n: int = 64, gaps: dict[str, float] | None = None, extrapolated: dict[str, float] | None = None, **more: Any
 ) -> BenchmarkResult:
     """A demo whose figures are made up; ``extrapolated`` are shares, given with distances where it is not None."""
-    scores = [Score("frechet", arm, value, 0.9 * value, 1.1 * value) for arm, value in FRECHET.items()]
+    figures = [Score("frechet", arm, value, 0.9 * value, 1.1 * value) for arm, value in FRECHET.items()]
     for metric, shares in (("gap_closed", GAPS if gaps is None else gaps), ("gap_closed_extrapolated", extrapolated)):
-        scores += [Score(metric, arm, value, value - 0.1, value + 0.1) for arm, value in (shares or {}).items()]
+        figures += [Score(metric, arm, value, value - 0.1, value + 0.1) for arm, value in (shares or {}).items()]
     if extrapolated is not None:
         far = {"distilled": 1.2, "enhanced": 0.3, "unsharp": 1.0, "colour": 0.9, "floor": 0.05}
-        scores += [Score("frechet_extrapolated", arm, value) for arm, value in far.items()]
-    scores += [Score("identity_mean", "enhanced", 0.98), Score("identity_p05", "enhanced", 0.95)]
-    scores += [Score("identity_mean", "baseline", 0.9), Score("identity_mismatched_mean", "baseline", 0.3)]
+        figures += [Score("frechet_extrapolated", arm, value) for arm, value in far.items()]
+    figures += [Score("identity_mean", "enhanced", 0.98), Score("identity_p05", "enhanced", 0.95)]
+    figures += [Score("identity_mean", "baseline", 0.9), Score("identity_mismatched_mean", "baseline", 0.3)]
     for metric, values in {
         "tflop": {"distilled": 0.003, "enhanced": 0.0034, "baseline": 0.03, "baseline_28_steps": 0.017},
         "seconds": {"distilled": 0.012, "enhanced": 0.014, "baseline": 0.11, "baseline_28_steps": 0.06},
@@ -40,7 +44,7 @@ def fake_result(
         "seconds_saving": {"enhanced": 0.873},
         "seconds_saving_at_28_steps": {"enhanced": -0.12},
     }.items():
-        scores += [Score(metric, arm, value) for arm, value in values.items()]
+        figures += [Score(metric, arm, value) for arm, value in values.items()]
     arms = {
         "distilled": Arm("distilled", 4),
         "enhanced": Arm("distilled", 4, "head"),
@@ -59,7 +63,7 @@ def fake_result(
     notes = ("Fitted in the controls' favour.",)
     heads = {"head": {"digest": "abc", "input": "image"}}
     return BenchmarkResult(
-        "demo", "mini <b>", n, 128, 128, arms, heads, tuple(scores), notes, settings, evidence(**more)
+        "demo", "mini <b>", n, 128, 128, arms, heads, tuple(figures), notes, settings, evidence(**more)
     )
 
 
@@ -157,3 +161,24 @@ def test_charts_are_well_formed() -> None:
     html = page(fake_result())
     for part in html.split("<svg")[1:]:
         ET.fromstring("<svg" + part.split("</svg>")[0] + "</svg>")
+
+
+def test_a_metric_from_outside_is_in_json_table_and_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Toy(SetMetric):
+        """Distance of the means."""
+
+        name, family, label, better = "toy", "distances", "toy distance", "low"
+
+        def measure(self, images: torch.Tensor, reference: torch.Tensor) -> float:
+            return float((images.mean(dim=0) - reference.mean(dim=0)).norm())
+
+    monkeypatch.setattr(scores, "SET_METRICS", (Toy,))
+    x, y, floor = (Embeddings(torch.full((4, 2), value), torch.ones(4, 2)) for value in (3.0, 1.0, 2.0))
+    references = scores.References(x, y, floor, FeatureNet.tiny(0), "tiny")
+    result = dataclasses.replace(fake_result(), scores=(*fake_result().scores, *references.of_arm("enhanced", x)))
+    assert result.value("toy", "enhanced") == pytest.approx(8**0.5)
+    assert any(row["metric"] == "toy" for row in result.as_dict()["scores"])
+    rows = table(result)
+    place = list(rows.columns).index("toy distance ↓")
+    assert [row[place] for row in rows.rows if row[0] == "distilled + head"] == ["2.828"]
+    assert "toy distance" in text_of(result)

@@ -14,8 +14,6 @@ from topcoat.benchmark.scores import (
     cost_scores,
     energy_score,
     ordered,
-    reference_scores,
-    set_scores,
     time_scores,
 )
 from topcoat.benchmark.store import BatchStore, to_floats
@@ -25,7 +23,6 @@ from topcoat.generators.diffusers import load_pair
 from topcoat.heads.head import HeadProtocol
 from topcoat.metrics.controls import fit_colour, fit_unsharp
 from topcoat.metrics.embed import FeatureNetLike
-from topcoat.metrics.evaluation import FeatureRecord
 from topcoat.metrics.identity import cosine, different_subjects
 
 CALIBRATION_IMAGES = 32
@@ -72,13 +69,13 @@ def compare(
     measured |= work.measure(list(controls.values()), net)[0]
 
     x, y, y2 = (measured[arm].embeddings for arm in (distilled, baseline, floor))
-    record = FeatureRecord("eval" if features is None else "custom", net.digest, y.embedding.shape[1])
-    references = References(x, y, y2, record)
+    references = References(x, y, y2, net, "eval" if features is None else "custom")
     names = {arm: name for name, arm in arms.items()}
     scores = [*costs, *time_scores(pair, timed, {name: seconds[arm] for name, arm in timed.items()})]
-    scores += [*reference_scores(names[baseline], FLOOR, references), energy_score(FLOOR, measured[floor])]
+    scores += references.of_references(names[baseline], FLOOR)
     for name, arm in (*arms.items(), *controls.items()):
-        scores += set_scores(name, measured[arm], references)
+        scores += references.of_arm(name, measured[arm].embeddings)
+    scores += [energy_score(name, measured[arm]) for name, arm in (*arms.items(), *controls.items(), (FLOOR, floor))]
     every = {**arms, **controls, FLOOR: floor, **(timed_only or {})}
     cosines = {"different subjects": different_subjects(x.identity, y.identity)}
     cosines["same subject, distilled to baseline"] = cosine(x.identity, y.identity)
@@ -100,7 +97,7 @@ def compare(
             f"{unsharp.calibration_images} of these subjects: in the controls' favour.",
         ),
         settings={
-            **common_settings(pair, subjects, record, work.batch_size),
+            **common_settings(pair, subjects, references.features, work.batch_size),
             "controls": {UNSHARP: dataclasses.asdict(unsharp), COLOUR: dataclasses.asdict(colour)},
         },
         evidence=Evidence(

@@ -15,7 +15,7 @@ from topcoat.cost.machine import hardware
 from topcoat.errors import DataError
 from topcoat.files import read_json
 from topcoat.generators.base import Licence, ModelPair
-from topcoat.metrics.base import Score
+from topcoat.metrics.base import Score, score_of
 from topcoat.metrics.evaluation import FeatureRecord
 from topcoat.pairs.manifest import pair_identity, versions
 from topcoat.seeds import FLOOR_SEED_OFFSET
@@ -66,7 +66,7 @@ class BenchmarkResult:
 
     def score(self, metric: str, arm: str) -> Score | None:
         """The score of a metric for an arm, or None."""
-        return next((score for score in self.scores if (score.metric, score.arm) == (metric, arm)), None)
+        return score_of(self.scores, metric, arm)
 
     def value(self, metric: str, arm: str) -> float | None:
         """Its value, or None."""
@@ -99,7 +99,7 @@ class BenchmarkResult:
             "size_px": {"width": self.width_px, "height": self.height_px},
             "arms": {name: dataclasses.asdict(arm) for name, arm in self.arms.items()},
             "heads": self.heads,
-            "scores": [_without_empty(score) for score in self.scores],
+            "scores": [score.as_dict() for score in self.scores],
             "notes": list(self.notes),
             "settings": self.settings,
         }
@@ -138,7 +138,3 @@ def common_settings(pair: ModelPair, subjects: Subjects, features: FeatureRecord
         "hardware": hardware().as_dict(),
         "versions": versions(),
     }
-
-
-def _without_empty(score: Score) -> dict[str, Any]:
-    return {name: value for name, value in dataclasses.asdict(score).items() if value not in (None, "")}

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from topcoat.benchmark.arms import Arm
 from topcoat.benchmark.run import ArmSeconds, Measured
 from topcoat.cost.flops import EXTRA_STEPS, pair_cost
 from topcoat.generators.base import ModelPair
 from topcoat.heads.head import HeadProtocol
-from topcoat.metrics.base import Score
-from topcoat.metrics.embed import Embeddings
+from topcoat.metrics.base import Metric, Score
+from topcoat.metrics.context import Context
+from topcoat.metrics.embed import Embeddings, FeatureNetLike
 from topcoat.metrics.evaluation import FeatureRecord
-from topcoat.metrics.gap import GapClosed, extrapolated_gap, gap_closed
-from topcoat.metrics.identity import different_subjects, identity
+from topcoat.metrics.gap import ExtrapolatedGapMetric, FrechetMetric
+from topcoat.metrics.identity import IdentityMetric
+
+SET_METRICS: tuple[type[Metric], ...] = (FrechetMetric, ExtrapolatedGapMetric, IdentityMetric)
+"""What is measured of an arm's features; any metric that needs no images can be added."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,66 +29,34 @@ class References:
     distilled: Embeddings
     baseline: Embeddings
     floor: Embeddings
-    features: FeatureRecord
+    net: FeatureNetLike
+    net_name: str
 
-    def score(self, metric: str, arm: str, value: float, low: float | None = None, high: float | None = None,
-              *, unit: str = "", better: Literal["low", "high"] | None, family: str) -> Score:  # fmt: skip
-        """A score in the features of the net."""
-        n = len(self.baseline)
-        return Score(metric, arm, value, low, high, n, unit, better, self.features.net, self.features.digest, family)
+    @property
+    def features(self) -> FeatureRecord:
+        """The net that made the features."""
+        return FeatureRecord(self.net_name, self.net.digest, self.baseline.embedding.shape[1])
 
+    def of_arm(self, arm: str, images: Embeddings) -> list[Score]:
+        """Scores of the images of an arm."""
+        return self._scores(images, {"enhanced": arm})
 
-def set_scores(arm: str, measured: Measured, references: References) -> list[Score]:
-    """Quality of an arm: Fréchet distance and share of the gap closed, identity kept, gradient energy.
+    def of_references(self, baseline: str, floor: str) -> list[Score]:
+        """The noise floor, and cosines of identity between different subjects; both arms by their names."""
+        scores = self._scores(self.baseline, {"floor": floor, "reference": baseline})
+        return [score for score in scores if score.arm == floor or "mismatched" in score.metric]
 
-    Distance and share are also extrapolated to endlessly many subjects, where there are enough for that.
-    """
-    scores: list[Score] = []
-    for suffix, gap in _gaps(measured.embeddings, references).items():
-        at = gap.enhanced
-        scores.append(
-            references.score(f"frechet{suffix}", arm, at.value, at.low, at.high, better="low", family="distances")
-        )
-        if gap.value is not None:
-            scores.append(
-                references.score(
-                    f"gap_closed{suffix}", arm, gap.value, gap.low, gap.high,
-                    unit="share", better="high", family="distances",
-                )
-            )  # fmt: skip
-    kept = identity(references.distilled.identity, measured.embeddings.identity)
-    for metric, value in (("identity_mean", kept.mean), ("identity_p05", kept.p05)):
-        scores.append(references.score(metric, arm, value, better="high", family="identity"))
-    return [*scores, energy_score(arm, measured)]
+    def _scores(self, images: Embeddings, names: Mapping[str, str]) -> list[Score]:
+        """Scores of ``images`` (called ``enhanced``) and of the references: those in ``names``, renamed."""
+        sets = {"distilled": self.distilled, "enhanced": images, "reference": self.baseline, "floor": self.floor}
+        context = Context.of_features(self.net, self.net_name, sets)
+        scores = [score for metric in SET_METRICS for score in metric(context).compute()]
+        return [dataclasses.replace(score, arm=names[score.arm]) for score in scores if score.arm in names]
 
 
 def energy_score(arm: str, measured: Measured) -> Score:
     """How sharp the images of an arm are: the mean absolute forward difference."""
     return Score("gradient_energy", arm, measured.gradient_energy, n=len(measured.embeddings), family="detail")
-
-
-def reference_scores(baseline: str, floor: str, references: References) -> list[Score]:
-    """The noise floor, and cosines of identity between different subjects."""
-    scores = [
-        references.score(f"frechet{suffix}", floor, gap.floor.value, gap.floor.low, gap.floor.high,
-                         better="low", family="distances")
-        for suffix, gap in _gaps(references.floor, references).items()
-    ]  # fmt: skip
-    others = different_subjects(references.distilled.identity, references.baseline.identity)
-    for metric, value in (("mean", float(others.mean())), ("p95", float(others.quantile(0.95)))):
-        scores.append(
-            references.score(f"identity_mismatched_{metric}", baseline, value, better=None, family="identity")
-        )
-    return scores
-
-
-def _gaps(images: Embeddings, references: References) -> dict[str, GapClosed]:
-    """The gap that a set of images closes, by the suffix of its metrics."""
-    y = references.baseline.embedding
-    sets = references.distilled.embedding, images.embedding, y, references.floor.embedding
-    if len(y) >= 2 * y.shape[1]:
-        return {"": gap_closed(*sets), "_extrapolated": extrapolated_gap(*sets)}
-    return {"": gap_closed(*sets)}
 
 
 def cost_scores(pair: ModelPair, arms: Mapping[str, Arm], heads: Mapping[str, HeadProtocol]) -> list[Score]:

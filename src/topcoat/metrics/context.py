@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import TypeVar
@@ -41,6 +41,16 @@ class Context:
     """Height and width."""
     _features: dict[str, tuple[GrowingTensor, GrowingTensor]] = field(default_factory=dict, repr=False)
     _pixels: dict[str, GrowingTensor] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of_features(cls, net: FeatureNetLike, net_name: str, features: Mapping[str, Embeddings]) -> Context:
+        """A context of arms whose features are known, for metrics that need no images; ``net`` made the features."""
+        context = cls(net, net_name)
+        for arm, embeddings in features.items():
+            columns = context._features.setdefault(arm, (GrowingTensor(), GrowingTensor()))
+            columns[0].add(embeddings.embedding)
+            columns[1].add(embeddings.identity)
+        return context
 
     def read(self, images: dict[str, Images], batch_size: int, metrics: list[Metric]) -> None:
         """Read every arm once and give the batches to the metrics; ``floor`` is read after the others.

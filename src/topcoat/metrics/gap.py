@@ -271,3 +271,32 @@ class FrechetMetric(Metric):
         sets = [features[name] for name in ("distilled", arm, "reference", "floor")]
         resamples = RESAMPLES if sets[0].shape[1] <= _WIDE else _RESAMPLES_OF_WIDE
         return gap_closed(sets[0], sets[1], sets[2], sets[3], resamples=resamples, seed=self.context.seed)
+
+
+class ExtrapolatedGapMetric(FrechetMetric):
+    """`extrapolated_gap`: distances and the share of the gap at endlessly many subjects, where there are enough."""
+
+    name, label = "frechet_extrapolated", "Fréchet distance, extrapolated"
+    needs = frozenset({"distilled", "floor", "pairs"})
+
+    def compute(self) -> list[Score]:
+        """The distances of distilled, enhanced and floor, then the share; nothing for fewer subjects than 2 D."""
+        sets = [self.context.embeddings(arm).embedding for arm in ("distilled", "enhanced", "reference", "floor")]
+        n, dimensions = sets[2].shape
+        if n < 2 * dimensions:
+            return []
+        gap = extrapolated_gap(sets[0], sets[1], sets[2], sets[3], seed=self.context.seed)
+        arms = {"distilled": gap.distilled, "enhanced": gap.enhanced, "floor": gap.floor}
+        scores = [self.score(arm, distance, n) for arm, distance in arms.items()]
+        if gap.share is not None:
+            label = "share of the gap closed, extrapolated"
+            scores.append(
+                self.score(
+                    "enhanced", gap.share, n, metric="gap_closed_extrapolated", label=label, unit="share", better="high"
+                )
+            )
+        return scores
+
+    def flags(self, scores: Sequence[Score]) -> list[Flag]:
+        """None: those of the plain distance are enough."""
+        return []

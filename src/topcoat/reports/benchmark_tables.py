@@ -12,6 +12,7 @@ from topcoat.cost.flops import EXTRA_STEPS
 from topcoat.cost.table import count_steps, format_tflop
 from topcoat.metrics.base import Score
 from topcoat.metrics.evaluate import ENOUGH_IMAGES
+from topcoat.metrics.text import percent, row_label, value_text
 from topcoat.reports.page import Table
 
 SHORT = ("arm", "gap", "frechet", "p05", "c2st", "parameters", "tflop", "ms", "tflop_saving", "seconds_saving")
@@ -91,6 +92,10 @@ _COLUMNS = {
 }
 
 
+_NO_COLUMN = {"frechet_extrapolated", "generator_seconds", "identity_mismatched_mean", "identity_mismatched_p95"}
+"""Metrics that sentences have and tables do not."""
+
+
 def label(result: BenchmarkResult, name: str) -> str:
     """What tables call an arm: a frontier's arms by their settings, others by their part."""
     if name not in _LABELS or name == FLOOR or name in CONTROLS or result.arms[name].head is not None:
@@ -114,6 +119,8 @@ def arm_order(result: BenchmarkResult) -> list[str]:
 def table(result: BenchmarkResult, keys: Sequence[str] | None = None, *, chosen: str | None = None) -> Table:
     """One row for each arm; columns without any value are left out. Rows of a frontier are numbered.
 
+    A metric that has no column of its own gets one at the end.
+
     ``keys`` are some of the columns; the rows of the Pareto set and of the arm ``chosen`` are marked.
     """
     front = {point.name for point in pareto_front(points_of(result))} if result.kind == "frontier" else set[str]()
@@ -122,12 +129,13 @@ def table(result: BenchmarkResult, keys: Sequence[str] | None = None, *, chosen:
     columns = {"arm": [label(result, name) for name in names]}
     if result.kind == "frontier":
         columns["arm"] = [f"{number}. {text}" for number, text in enumerate(columns["arm"], start=1)]
-    for key in keys or _COLUMNS:
+    known = _COLUMNS if keys else {**_COLUMNS, **_other_columns(result)}
+    for key in keys or known:
         if key != "arm":
-            cells = [_cell(result, name, key) for name in names]
+            cells = [_cell(result, name, known[key], key) for name in names]
             if any(cell != _NONE for cell in cells):
                 columns[key] = cells
-    headings = ["", *(_COLUMNS[key].heading for key in columns if key != "arm")]
+    headings = ["", *(known[key].heading for key in columns if key != "arm")]
     marks = [" ".join(["front"] * (name in front) + ["chosen"] * (name == best)) for name in names]
     return Table(headings, list(zip(*columns.values(), strict=True)), marks)
 
@@ -257,11 +265,6 @@ def shown_gap(result: BenchmarkResult, arm: str) -> Score | None:
     return result.score("gap_closed", arm)
 
 
-def percent(share: float) -> str:
-    """``0.63`` as ``63 %``."""
-    return f"{share * 100:.0f} %"
-
-
 def saving_text(share: float) -> str:
     """``87.0 % less`` or, where it is negative, ``12.0 % more``."""
     return f"{share * 100:.1f} % less" if share >= 0 else f"{-share * 100:.1f} % more"
@@ -274,8 +277,14 @@ def share_text(score: Score | None) -> str:
     return f"{percent(score.value)} (95 % interval {percent(score.low)} to {percent(score.high)})"
 
 
-def _cell(result: BenchmarkResult, name: str, key: str) -> str:
-    column = _COLUMNS[key]
+def _other_columns(result: BenchmarkResult) -> dict[str, _Column]:
+    """Columns of the metrics that have none of their own, by metric."""
+    known = {column.metric for column in _COLUMNS.values()} | _NO_COLUMN
+    others = {score.metric: score for score in result.scores if score.metric not in known}
+    return {metric: _Column(row_label(score), metric, value_text) for metric, score in others.items()}
+
+
+def _cell(result: BenchmarkResult, name: str, column: _Column, key: str) -> str:
     if not column.metric:
         fact = result.heads.get(result.arms[name].head or "", {}).get(key)
         return _NONE if fact is None else f"{fact:,}"
