@@ -158,13 +158,10 @@ class Benchmark:
         Arms ``timed_only`` run on the first `TIMED_BATCHES` batches. A kept batch counts with its seconds of then.
         """
         seconds: dict[Arm, list[float]] = {arm: [] for arm in (*arms, *timed_only)}
-        count = _Count(self._pieces(arms, timed_only), on_progress)
-        for number, start in enumerate(self.starts):
-            for arm in self._turn(number, arms, timed_only):
-                batch = self._input(arm, start)
-                if len(batch.images) == self.batch_size:
-                    seconds[arm].append(batch.seconds / self.batch_size)
-                count.add(len(batch.images), arm.label)
+        for arm, start in self._turns(arms, timed_only, on_progress):
+            batch = self._input(arm, start)
+            if len(batch.images) == self.batch_size:
+                seconds[arm].append(batch.seconds / self.batch_size)
         return {arm: summarise(taken) for arm, taken in seconds.items()}
 
     def measure(
@@ -182,32 +179,36 @@ class Benchmark:
         """
         sets = {arm: _ImageSet(net) for arm in arms}
         full: dict[Arm, list[tuple[float, float | None]]] = {arm: [] for arm in (*arms, *timed_only)}
-        count = _Count(self._pieces(arms, timed_only), on_progress)
+        for arm, start in self._turns(arms, timed_only, on_progress):
+            made = self.batch(arm, start)
+            if len(made.images) == self.batch_size:
+                full[arm].append(made.seconds_per_image)
+            if arm in sets:
+                sets[arm].add(made.images)
+        return (
+            {arm: images.measured() for arm, images in sets.items()},
+            {arm: ArmSeconds.of(taken) for arm, taken in full.items()},
+        )
+
+    def _turns(
+        self, arms: Sequence[Arm], timed_only: Sequence[Arm], on_progress: Progress | None
+    ) -> Iterator[tuple[Arm, int]]:
+        """Every arm with the first subject of a batch, batch after batch; tells after each how far it is."""
+        count = len(self.subjects)
+        total = len(arms) * count + len(timed_only) * min(count, TIMED_BATCHES * self.batch_size)
+        done = 0
         for number, start in enumerate(self.starts):
-            turn: dict[Arm, Tensor] = {}
-            for arm in self._turn(number, arms, timed_only):
-                made = self.batch(arm, start)
-                turn[arm] = made.images
-                if len(made.images) == self.batch_size:
-                    full[arm].append(made.seconds_per_image)
-                count.add(len(made.images), arm.label)
-            for arm in arms:
-                sets[arm].add(turn[arm])
-        seconds = {arm: ArmSeconds.of(taken) for arm, taken in full.items()}
-        return {arm: images.measured() for arm, images in sets.items()}, seconds
+            for arm in (*arms, *timed_only) if number < TIMED_BATCHES else arms:
+                yield arm, start
+                done += min(self.batch_size, count - start)
+                if on_progress is not None:
+                    on_progress(done, total, arm.label)
 
     def _input(self, arm: Arm, start: int) -> Batch:
         """What an arm's head takes, or the arm's image where it has none."""
         model = self._models[arm.model]
         make = model.latents if arm.head in self._decoders else model.images
         return make(*self.subjects.batch(start, self.batch_size, other_seeds=arm.other_seeds), arm.steps)
-
-    def _turn(self, number: int, arms: Sequence[Arm], timed_only: Sequence[Arm]) -> Sequence[Arm]:
-        return (*arms, *timed_only) if number < TIMED_BATCHES else arms
-
-    def _pieces(self, arms: Sequence[Arm], timed_only: Sequence[Arm]) -> int:
-        subjects = len(self.subjects)
-        return len(arms) * subjects + len(timed_only) * min(subjects, TIMED_BATCHES * self.batch_size)
 
 
 class _ImageSet:
@@ -240,15 +241,3 @@ class _ImageSet:
         del self._waiting[:count]
         self._embeddings.append(embed(images, self._net, _FEATURE_BATCH))
         self._energy.append(gradient_energy(images))
-
-
-class _Count:
-    """Counts pieces for a progress callback."""
-
-    def __init__(self, total: int, on_progress: Progress | None) -> None:
-        self._done, self._total, self._on_progress = 0, total, on_progress
-
-    def add(self, pieces: int, stage: str) -> None:
-        self._done += pieces
-        if self._on_progress is not None:
-            self._on_progress(self._done, self._total, stage)
