@@ -86,7 +86,7 @@ def run(chosen: argparse.Namespace) -> None:
     for pair in ("flux1", "mini"):  # heads that change latents hold the VAE of a pair, which is most of their cost
         vae = components_of(topcoat.model_pair(pair).distilled).configs["vae"]
         for name in ("latent-unet", "refiner"):
-            configs[f"{name}, VAE of {pair}", pair] = fitted(run_config(name), vae).head
+            configs[f"{name}, VAE of {pair}", pair] = fitted(run_config(name), vae).last.head
     costs = [
         head_cost(name, config, vae_of, chosen.timed_px, chosen.runs) for (name, vae_of), config in configs.items()
     ]

@@ -157,7 +157,9 @@ def test_a_latent_head_that_does_not_fit_is_refused(fake_generators: Any) -> Non
 
 
 def latent_unet(pair: ModelPair) -> Head:
-    _, head = starting_point(run_config("latent-unet"), None, load_vae(pair.distilled))
+    _, head = starting_point(
+        run_config("latent-unet").last.model_copy(update={"previous": None}), None, load_vae(pair.distilled)
+    )
     assert head is not None and isinstance(head.network, LatentUNet)
     torch.manual_seed(0)
     torch.nn.init.normal_(head.network.change.out.weight, std=0.05)

@@ -24,7 +24,7 @@ from recipes.mini.recipe import Recipe, Workshop
 from recipes.mini.renders import load_renders
 from topcoat.features import FeatureNet
 from topcoat.files import write_json
-from topcoat.training.ema import Ema, ema_decay
+from topcoat.training.optim import Ema, ema_decay
 
 CROP_PX = 64
 BATCH_IMAGES = 32

@@ -56,7 +56,7 @@ def make_latent_study(recipe: Recipe, shop: Workshop) -> None:
     A study of its own with fewer pairs, so that it fits by itself into two hours of a slow machine. The baseline images
     of the other study are used again. None of these heads is embedded.
     """
-    _studied(recipe, shop, "latent", recipe.latent_images, recipe.latent_pairs, heads={"finish-unet": Head.default()})
+    _studied(recipe, shop, "latent", recipe.latent_images, recipe.latent_pairs, heads={"unet": Head.default()})
 
 
 def make_refiner_study(recipe: Recipe, shop: Workshop) -> None:
@@ -69,9 +69,9 @@ def make_refiner_study(recipe: Recipe, shop: Workshop) -> None:
         recipe,
         shop,
         "refiner",
-        {"refiner": recipe.refiner_images},
+        {"refiner": (recipe.refiner_images,)},
         recipe.refiner_pairs,
-        heads={"finish-unet": Head.default()},
+        heads={"unet": Head.default()},
         reuse=False,
     )
     dataset = PairDataset.open(work.folder / "pairs")
@@ -83,13 +83,13 @@ def _studied(
     recipe: Recipe,
     shop: Workshop,
     name: str,
-    images: Mapping[str, int],
+    images: Mapping[str, tuple[int, ...]],
     pairs: int,
     *,
     heads: Mapping[str, Head] | None = None,
     reuse: bool = True,
 ) -> Study:
-    """A study in a folder of ``name``, of runs that see so many ``images``; goes on where it stopped.
+    """A study in a folder of ``name``, of runs whose stages see so many ``images``; goes on where it stopped.
 
     ``reuse`` takes the baseline images of other studies where they are the same.
     """

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from topcoat.pipeline import Pipeline
     from topcoat.prompts import Prompt, sample_prompts
     from topcoat.reports.benchmark import write_benchmark
-    from topcoat.training import train
+    from topcoat.training.loop import train
 
 __version__ = "0.1.0"
 
@@ -76,7 +76,7 @@ _HOMES = {
     "read_image": "topcoat.images",
     "run_benchmark": "topcoat.benchmark.demo",
     "sample_prompts": "topcoat.prompts",
-    "train": "topcoat.training",
+    "train": "topcoat.training.loop",
     "write_benchmark": "topcoat.reports.benchmark",
     "write_image": "topcoat.images",
 }

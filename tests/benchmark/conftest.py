@@ -17,7 +17,7 @@ from topcoat.features import FeatureNet
 from topcoat.generators.base import Generator, ModelPair
 from topcoat.heads import CycleGANConfig, DecoderConfig, UNetConfig
 from topcoat.prompts import held_out_prompts, sample_prompts
-from topcoat.training import CycleConfig, LossWeights, TrainConfig
+from topcoat.training import CycleObjective, PairedObjective, TrainConfig
 
 HELD_OUT = 10
 PAIRS = 40
@@ -58,17 +58,17 @@ def tiny(name: str, **settings: Any) -> TrainConfig:
 
 @pytest.fixture
 def runs(flux_pair: ModelPair) -> list[StudyRun]:
-    losses = LossWeights(charbonnier=1.0)
+    objective = PairedObjective(charbonnier=1.0)
     return study_runs(
         [
-            tiny("paired", head=UNetConfig(channels=(4, 8)), losses=losses),
+            tiny("paired", head=UNetConfig(channels=(4, 8)), objective=objective),
             tiny(
                 "unpaired",
                 head=CycleGANConfig(base_channels=2, blocks=1),
-                cycle=CycleConfig(discriminator_channels=2),
+                objective=CycleObjective(discriminator_channels=2),
                 crop_px=24,
             ),
-            tiny("latents", head=DecoderConfig(channels=(8, 6, 4), blocks=(1, 0, 0)), losses=losses, flip=False),
+            tiny("latents", head=DecoderConfig(channels=(8, 6, 4), blocks=(1, 0, 0)), objective=objective, flip=False),
         ],
         flux_pair,
     )

@@ -28,8 +28,8 @@ from topcoat.pairs import PairDataset
 from topcoat.prompts import held_out_prompts
 from topcoat.reports.benchmark import write_benchmark
 from topcoat.reports.benchmark_tables import markdown, table
-from topcoat.training import LatentConfig
-from topcoat.training.folder import finished_head
+from topcoat.training import LatentObjective, with_settings
+from topcoat.training.run_folder import finished_head
 
 Made = Callable[..., Study]
 
@@ -101,34 +101,36 @@ def test_a_whole_study(study: Made, flux_pair: ModelPair, net: Any, generated: A
 
 
 def test_a_run_goes_on_from_the_head_of_an_earlier_one(study: Made, runs: list[Any], flux_pair: ModelPair) -> None:
-    first = runs[0].config
-    losses = first.losses.model_copy(update={"transport": 1.0})
-    last = first.model_copy(update={"name": "last", "starts_from": "paired", "losses": losses, "crop_px": None})
+    first = runs[0].config.last
+    objective = first.objective.model_copy(update={"frechet": 1.0})
+    last = first.model_copy(update={"name": "last", "previous": "start", "objective": objective, "crop_px": None})
     work = study(runs=study_runs([first, last], flux_pair))
     result, _ = run(work)
     about = json.loads((work.folder / "runs" / "last" / "train.json").read_text())
     assert about["init_from"] == Head.from_pretrained(work.folder / "runs" / "paired").digest
-    assert [facts["starts_from"] for facts in result.heads.values()] == [None, "paired"]
+    assert [facts["base"] for facts in result.heads.values()] == [None, "paired"]
     assert "last went on from the head of paired" in markdown(result)
 
 
 def test_a_run_learns_from_a_head_of_the_study_or_of_another(
     study: Made, runs: list[Any], flux_pair: ModelPair
 ) -> None:
-    taught = runs[0].config.model_copy(update={"name": "taught", "teacher": "paired"})
+    taught = runs[0].config.last.model_copy(update={"name": "taught", "previous": "teacher"})
     inside = study(runs=study_runs([runs[0].config, taught], flux_pair))
     result, _ = run(inside)
-    assert "taught learnt from what the head of paired makes of the distilled image" in markdown(result)
+    assert "taught went on from the head of paired" in markdown(result)
     teacher = Head.from_pretrained(inside.folder / "runs" / "paired")
     outside = study("outside", runs=study_runs([taught], flux_pair, known=["paired"]), heads={"paired": teacher})
     again, _ = run(outside)
     facts = again.heads["taught"]
-    assert facts["digest"] == result.heads["taught"]["digest"] and facts["teacher"] == "paired"
+    assert facts["digest"] == result.heads["taught"]["digest"] and facts["base"] == "paired"
     assert again.settings["heads"] == {"paired": teacher.digest}
 
 
 def test_a_head_that_changes_latents_is_fitted_to_the_pair(study: Made, flux_pair: ModelPair) -> None:
-    config = tiny("changed", head=LatentUNetConfig(channels=(4,)), latent=LatentConfig(), crop_px=None, flip=False)
+    config = tiny(
+        "changed", head=LatentUNetConfig(channels=(4,)), objective=LatentObjective(), crop_px=None, flip=False
+    )
     runs = study_runs([config], flux_pair)
     result, _ = run(study(runs=runs))
     facts = result.heads["changed"]
@@ -144,9 +146,9 @@ def test_a_head_that_changes_latents_is_fitted_to_the_pair(study: Made, flux_pai
 def test_a_refiner_goes_on_from_a_head_of_images_and_the_baselines_own_latents(
     study: Made, runs: list[Any], flux_pair: ModelPair
 ) -> None:
-    paired = runs[0].config
+    paired = runs[0].config.last
     head = RefinerConfig(painter=paired.head, latent=LatentUNetConfig(channels=(4,)))
-    config = tiny("refined", head=head, latent=LatentConfig(), crop_px=None, flip=False, starts_from="paired")
+    config = tiny("refined", head=head, objective=LatentObjective(), crop_px=None, flip=False, previous="start")
     work = study(runs=study_runs([paired, config], flux_pair))
     result, _ = run(work)
     facts, of_head = result.heads["refined"], score(result, "head_tflop", "refined")
@@ -207,7 +209,7 @@ def test_finished_runs_need_no_pairs(study: Made, runs: list[Any]) -> None:
     folder = work.folder / "runs" / "paired"
     assert finished_head(folder, runs[0].config) is not None
     assert finished_head(folder, runs[0].with_images(20).config) is None, "it has not seen all images"
-    assert finished_head(folder, runs[0].config.model_copy(update={"seed": 1})) is None
+    assert finished_head(folder, with_settings(runs[0].config, ["seed=1"])) is None
     assert finished_head(work.folder / "runs" / "none", runs[0].config) is None
 
 

@@ -8,22 +8,28 @@ import pytest
 
 from tests.benchmark.conftest import tiny
 from topcoat.benchmark.study_plan import plan_study, training_tflop
-from topcoat.benchmark.study_runs import STUDY_RUNS, study_runs
+from topcoat.benchmark.study_runs import study_runs
 from topcoat.cost.flops import pair_cost
 from topcoat.errors import UsageError
 from topcoat.generators.base import ModelPair
 from topcoat.generators.presets import model_pair
 from topcoat.generators.vae import load_vae
 from topcoat.heads import CycleGANConfig, UNetConfig
-from topcoat.training import RUNS, LossWeights, paper_cyclegan
-from topcoat.training.start import with_vae
+from topcoat.training import RUNS, PairedObjective
+from topcoat.training.names import STUDY_RUNS
+from topcoat.training.runs import paper_cyclegan, unet
+from topcoat.training.start import fitted
 
 
 def test_with_a_gpu_every_run_is_the_named_one(flux_pair: ModelPair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.accelerator.is_available", lambda: True)
     runs = study_runs(STUDY_RUNS, flux_pair)
-    decoder = load_vae(flux_pair.distilled).decoder
-    assert [run.config for run in runs] == [with_vae(RUNS[name](), decoder) for name in STUDY_RUNS]
+    vae = load_vae(flux_pair.distilled).decoder.config
+    named = {name: fitted(RUNS[name](), vae) for name in STUDY_RUNS}
+    assert {run.name: run.base for run in runs if run.base} == {"refiner": "unet", "latent-unet": "unet"}
+    for run in runs:  # the stages of unet are trained once
+        stages = named[run.name].stages
+        assert run.config.stages == (stages if run.base is None else stages[2:])
     assert all(run.changed == () and run.reason == "" for run in runs)
 
 
@@ -34,10 +40,12 @@ def test_without_one_the_cyclegans_are_narrower_and_say_so(
     runs = {run.name: run for run in study_runs(STUDY_RUNS, flux_pair)}
     for name in ("paper-cyclegan", "paper-esa"):
         run = runs[name]
-        assert run.config.cycle is not None and run.config.cycle.discriminator_channels == 16
+        assert getattr(run.config.last.objective, "discriminator_channels") == 16  # noqa: B009
         assert run.changed == (
-            "head.base_channels 16, not 64", "cycle.discriminator_channels 16, not 64", "images 20,000, not 200,000",
-        )  # fmt: skip
+            "head.base_channels 16, not 64",
+            "objective.discriminator_channels 16, not 64",
+            "images 20,000, not 200,000",
+        )
         assert "no GPU" in run.reason and "TFLOP for each image" in run.reason
     assert runs["paper-unet"].config == RUNS["paper-unet"]() and not runs["paper-unet"].changed
     (forced,) = study_runs(["paper-cyclegan"], flux_pair, full_size=True)
@@ -45,14 +53,14 @@ def test_without_one_the_cyclegans_are_narrower_and_say_so(
 
 
 def test_a_number_of_images_is_obeyed(flux_pair: ModelPair) -> None:
-    for run in study_runs(["paper-cyclegan", "best-unet"], flux_pair, train_images=500, full_size=False):
+    for run in study_runs(["paper-cyclegan", "unet"], flux_pair, train_images=500, full_size=False):
         assert run.config.images == 500
         assert not any(words.startswith("images") for words in run.changed)
 
 
 def test_a_decoder_is_fitted_to_the_vae() -> None:
     (run,) = study_runs(["decoder"], model_pair("sdxl"))
-    assert getattr(run.config.head, "latent_channels") == 4  # noqa: B009
+    assert [stage.head.training_latents for stage in run.config.stages] == [4, 4]
     assert run.changed == ("head.latent_channels 4, not 16",) and "have 4 channels" in run.reason
 
 
@@ -68,15 +76,15 @@ def test_an_asked_number_of_images_is_no_change(flux_pair: ModelPair) -> None:
     assert run.with_images(7).changed == run.changed[:2]
 
 
-def test_runs_that_go_on_come_after_what_they_go_on_from(flux_pair: ModelPair) -> None:
-    names = [run.config.starts_from for run in study_runs(["decoder", "finish-decoder"], flux_pair)]
-    assert names == [None, "decoder"]
-    with pytest.raises(UsageError, match="finish-unet goes on from best-unet; name that run before it"):
-        study_runs(["finish-unet", "best-unet"], flux_pair)
-    with pytest.raises(UsageError, match="taught-latent-unet learns from finish-unet; name that run before it"):
-        study_runs(["taught-latent-unet"], flux_pair)
-    taught, finish = study_runs(["taught-latent-unet", "finish-latent-unet"], flux_pair, known=["finish-unet"])
-    assert taught.config.head == finish.config.head
+def test_runs_start_from_the_head_that_their_first_stages_would_make(flux_pair: ModelPair) -> None:
+    (alone,) = study_runs(["refiner"], flux_pair)
+    assert alone.base is None and len(alone.config.stages) == 3
+    (known,) = study_runs(["latent-unet"], flux_pair, known=["unet"])
+    assert known.base == "unet" and [stage.name for stage in known.config.stages] == ["taught", "latents"]
+    own = unet().last.model_copy(update={"name": "own"})
+    assert [run.base for run in study_runs(["unet", own], flux_pair)] == [None, "unet"]
+    with pytest.raises(UsageError, match="own goes on from the head of another run; name that run before it"):
+        study_runs([own], flux_pair)
 
 
 @pytest.mark.parametrize(
@@ -84,8 +92,8 @@ def test_runs_that_go_on_come_after_what_they_go_on_from(flux_pair: ModelPair) -
     [
         ([], "1 or more runs"),
         (["worst-unet"], "no run named"),
-        (["best-unet", "unet"], "two runs of the study are called best-unet"),
-        ([tiny("../up", losses=LossWeights(charbonnier=1))], "cannot be a folder"),
+        (["unet", "unet"], "two runs of the study are called unet"),
+        ([tiny("../up", objective=PairedObjective(charbonnier=1))], "cannot be a folder"),
     ],
 )
 def test_runs_that_cannot_be_are_refused(flux_pair: ModelPair, runs: list[Any], words: str) -> None:
@@ -94,8 +102,10 @@ def test_runs_that_cannot_be_are_refused(flux_pair: ModelPair, runs: list[Any], 
 
 
 def test_the_plan_adds_up(flux_pair: ModelPair) -> None:
-    paired = tiny("paired", head=UNetConfig(channels=(4, 8)), losses=LossWeights(charbonnier=1))
-    narrow = paper_cyclegan().model_copy(update={"crop_px": 24, "head": CycleGANConfig(base_channels=2), "images": 5})
+    paired = tiny("paired", head=UNetConfig(channels=(4, 8)), objective=PairedObjective(charbonnier=1))
+    narrow = paper_cyclegan().last.model_copy(
+        update={"crop_px": 24, "head": CycleGANConfig(base_channels=2), "images": 5}
+    )
     runs = study_runs([paired, narrow], flux_pair)
     stages = {stage.name: stage for stage in plan_study(flux_pair, runs, pairs=100, held_out=10, batch_size=4)}
     assert list(stages) == [

@@ -28,7 +28,8 @@ def test_the_chain(run: Any, run_json: Any, pairs: Path, tmp_path: Path, tiny_fe
 
     settings = tmp_path / "run.json"
     settings.write_text(
-        '{"name": "t", "head": {"kind": "unet", "channels": [4, 8]}, "losses": {"charbonnier": 1}, "images": 16, '
+        '{"name": "t", "head": {"kind": "unet", "channels": [4, 8]}, "images": 16, '
+        '"objective": {"kind": "paired", "charbonnier": 1}, '
         '"batch_size": 4, "crop_px": 16, "warmup_images": 4, "validation_images": 2}'
     )
     trained = run_json("train", settings, "--data", pairs, "-o", tmp_path / "head", "--images", 16)
@@ -78,7 +79,7 @@ def test_a_folder_of_other_pairs_is_left_alone(run: Any, pairs: Path, pair_file:
 
 def test_a_dry_training_writes_nothing(run_json: Any, pairs: Path, tmp_path: Path) -> None:
     record = run_json("train", "unet", "--data", pairs, "-o", tmp_path / "run", "--dry-run")
-    assert record["config"]["losses"]["perceptual"] == 1.0
+    assert [stage["objective"]["perceptual"] for stage in record["config"]["stages"]] == [1.0, 1.0]
     assert not (tmp_path / "run").exists()
 
 

@@ -22,7 +22,7 @@ def runs(tmp_path: Path) -> str:
         ("latent", '"head": {"kind": "decoder", "channels": [8, 6, 4], "blocks": [1, 0, 0]}, "flip": false'),
     ):
         (tmp_path / f"{name}.json").write_text(
-            f'{{"name": "{name}", "losses": {{"charbonnier": 1}}, {COMMON}, {more}}}'
+            f'{{"name": "{name}", "objective": {{"kind": "paired", "charbonnier": 1}}, {COMMON}, {more}}}'
         )
     return f"{tmp_path / 'small.json'},{tmp_path / 'latent.json'}"
 
@@ -65,14 +65,17 @@ def test_a_dry_run_says_what_it_would_take_and_what_is_narrower(
     record = run_json(*options)
     assert record["tflop"] == pytest.approx(sum(stage["tflop"] for stage in record["stages"]))
     full = run_json(*options, "--full-size")
-    assert full["runs"]["paper-esa"]["config"]["head"]["base_channels"] == 64 and full["tflop"] > record["tflop"]
+    assert (
+        full["runs"]["paper-esa"]["config"]["stages"][0]["head"]["base_channels"] == 64
+        and full["tflop"] > record["tflop"]
+    )
     assert not (tmp_path / "study").exists()
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--runs", "best-unet,worst"), "no run named 'worst'"),
+        (("--runs", "unet,worst"), "no run named 'worst'"),
         (("--runs", ","), "1 or more runs"),
         (("--pair", "flux9"), "flux9"),
     ],

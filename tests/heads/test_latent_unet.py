@@ -80,7 +80,8 @@ def test_the_real_decoder_gives_the_pipelines_images(flux_pair: ModelPair):
     from topcoat.training import TrainConfig, run_config
     from topcoat.training.start import starting_point
 
-    config, head = starting_point(run_config("latent-unet"), None, load_vae(flux_pair.distilled))
+    alone = run_config("latent-unet").last.model_copy(update={"previous": None})
+    config, head = starting_point(alone, None, load_vae(flux_pair.distilled))
     assert isinstance(config, TrainConfig) and head is not None and head.config == config.head
     generator = load_generator(flux_pair.distilled)
     latents = generator.generate_latents(["studio portrait"], [0])

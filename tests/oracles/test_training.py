@@ -23,8 +23,8 @@ from topcoat.heads import (
     UNet,
     UNetConfig,
 )
-from topcoat.training import CycleConfig, LatentConfig, LossWeights, TrainConfig, train, transport
-from topcoat.training.discriminator import DiscriminatorConfig
+from topcoat.training import CycleObjective, LatentObjective, PairedObjective, TrainConfig, frechet_loss, train
+from topcoat.training.discriminators import DiscriminatorConfig
 from topcoat.training.runs import RUNS
 
 # Adapters: change these with the library, never the golden values.
@@ -32,11 +32,11 @@ from topcoat.training.runs import RUNS
 
 def trained_paired(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Every loss of pairs, both halves of the discriminator, a later adversary, EMA, warm-up and validation."""
-    monkeypatch.setattr(transport, "FEWEST_PER_DIMENSION", 1)  # the set loss starts at 64 images
+    monkeypatch.setattr(frechet_loss, "FEWEST_PER_DIMENSION", 1)  # the set loss starts at 64 images
     config = TrainConfig(
         name="oracle",
         head=UNetConfig(channels=(8, 16)),
-        losses=LossWeights(
+        objective=PairedObjective(
             gradient_input=0.1,
             gradient_input_kind="low_passed",
             perceptual=1.0,
@@ -46,12 +46,12 @@ def trained_paired(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, A
             low_frequency=1.0,
             colour_input=0.1,
             focal_frequency=1.0,
-            transport=1.0,
+            frechet=1.0,
             spectrum=0.1,
             adversarial=0.05,
             feature_matching=0.1,
+            discriminator=DiscriminatorConfig(looks_at="both", base_channels=4, layers=2, scales=2, r1=0.1),
         ),
-        discriminator=DiscriminatorConfig(looks_at="both", base_channels=4, layers=2, scales=2, r1=0.1),
         crop_px=32,
         adversarial_after_images=24,
         **_common(images=96),
@@ -65,7 +65,7 @@ def trained_cycle(folder: Path) -> dict[str, Any]:
     config = TrainConfig(
         name="oracle",
         head=CycleGANConfig(base_channels=4, blocks=2),
-        cycle=CycleConfig(pool_images=5, discriminator_channels=4),
+        objective=CycleObjective(pool_images=5, discriminator_channels=4),
         crop_px=32,
         betas=(0.5, 0.999),
         schedule="constant-linear",
@@ -80,7 +80,7 @@ def trained_decoder(folder: Path) -> dict[str, Any]:
     config = TrainConfig(
         name="oracle",
         head=DecoderConfig(latent_channels=6, channels=(12, 8), blocks=(1, 1)),
-        losses=LossWeights(charbonnier=1.0, perceptual=0.1, gradient_input=0.1),
+        objective=PairedObjective(charbonnier=1.0, perceptual=0.1, gradient_input=0.1),
         crop_px=32,
         flip=False,
         **_common(images=48),
@@ -97,7 +97,7 @@ def trained_latent(folder: Path) -> dict[str, Any]:
     config = TrainConfig(
         name="oracle",
         head=LatentUNetConfig(channels=(8, 16)),
-        latent=LatentConfig(discriminator_channels=8),
+        objective=LatentObjective(discriminator_channels=8),
         crop_px=None,
         flip=False,
         **_common(images=48),
@@ -115,7 +115,7 @@ def trained_refiner(folder: Path) -> dict[str, Any]:
     config = TrainConfig(
         name="oracle",
         head=RefinerConfig(painter=shape, latent=LatentUNetConfig(channels=(8, 8))),
-        latent=LatentConfig(discriminator_channels=8),
+        objective=LatentObjective(discriminator_channels=8),
         crop_px=None,
         flip=False,
         **_common(images=32),
@@ -152,7 +152,7 @@ def _result(config: TrainConfig, data: InputPairs, folder: Path, **further: Any)
     checks = [record.validation for record in records if record.validation is not None]
     return {
         "losses": [record.loss for record in records],
-        "last_terms": dict(records[-1].parts),
+        "last_terms": {{"frechet": "transport"}.get(name, name): value for name, value in records[-1].parts.items()},
         "validation": [
             fields(
                 check,
@@ -161,10 +161,10 @@ def _result(config: TrainConfig, data: InputPairs, folder: Path, **further: Any)
                 "perceptual",
                 kernel_distance="set_distance",
                 frechet="frechet",
-                identity_psnr_db="do_nothing_psnr_db",
-                identity_perceptual="do_nothing_perceptual",
-                identity_kernel_distance="do_nothing_set_distance",
-                identity_frechet="do_nothing_frechet",
+                identity_psnr_db="no_head_psnr_db",
+                identity_perceptual="no_head_perceptual",
+                identity_kernel_distance="no_head_set_distance",
+                identity_frechet="no_head_frechet",
             )
             for check in checks
         ],
@@ -180,41 +180,58 @@ def _state(folder: Path) -> list[Tensor]:
 
 
 def run_settings() -> dict[str, dict[str, Any]]:
-    """The settings of every named run that decide its weights."""
-    return {name: _settings(run()) for name, run in sorted(RUNS.items())}
+    """The settings of every stage of every named run that decide its weights, by the names that they had as runs."""
+    stages = {name: RUNS[name]().stages for name in RUNS}
+    named = {
+        "unet": stages["unet"][0],
+        "best-unet": stages["unet"][0],
+        "finish-unet": stages["unet"][1],
+        "decoder": stages["decoder"][0],
+        "finish-decoder": stages["decoder"][1],
+        "taught-latent-unet": stages["latent-unet"][2],
+        "finish-latent-unet": stages["latent-unet"][3],
+        "refiner": stages["refiner"][2],
+        **{name: stages[name][0] for name in ("paper-unet", "paper-cyclegan", "paper-esa", "debug")},
+    }
+    assert stages["latent-unet"][:2] == stages["refiner"][:2] == stages["unet"]
+    return {name: _settings(stage) for name, stage in sorted(named.items())}
 
 
 def _settings(config: TrainConfig) -> dict[str, Any]:
-    """Only what is used: the weights that are not 0 of the objective that it has."""
+    """Only what is used: the weights that are not 0 of its objective."""
     data = config.model_dump(mode="json")
-    objective = next(name for name in ("cycle", "latent", "losses") if data[name])
-    used = {name: value for name, value in data[objective].items() if value != 0}
-    discriminator = data["discriminator"] if objective == "losses" and "adversarial" in used else None
-    schedule = {name: data[name] for name in SCHEDULE}
-    kind = {"losses": "paired"}.get(objective, objective)
+    objective = data["objective"]
+    kind, discriminator = objective.pop("kind"), objective.pop("discriminator", None)
+    used = {{"frechet": "transport"}.get(name, name): value for name, value in objective.items() if value != 0}
+    if "adversarial" not in used:
+        discriminator = None
+    schedule = {old: data[new] for old, new in SCHEDULE.items()}
     return {"objective": kind, "weights": used, "discriminator": discriminator, "head": data["head"]} | schedule
 
 
-SCHEDULE = (
-    "images",
-    "batch_size",
-    "accumulate",
-    "crop_px",
-    "flip",
-    "seed",
-    "learning_rate",
-    "discriminator_learning_rate",
-    "betas",
-    "schedule",
-    "warmup_images",
-    "adversarial_after_images",
-    "clip_norm",
-    "ema_halflife_images",
-    "explosion",
-    "max_bad_steps",
-    "validate_every_images",
-    "validation_images",
-)
+SCHEDULE = {
+    name: {"accumulate": "gradient_accumulation_steps", "explosion": "grad_spike_factor"}.get(name, name)
+    for name in (
+        "images",
+        "batch_size",
+        "accumulate",
+        "crop_px",
+        "flip",
+        "seed",
+        "learning_rate",
+        "discriminator_learning_rate",
+        "betas",
+        "schedule",
+        "warmup_images",
+        "adversarial_after_images",
+        "clip_norm",
+        "ema_halflife_images",
+        "explosion",
+        "max_bad_steps",
+        "validate_every_images",
+        "validation_images",
+    )
+}
 
 
 # Oracles

@@ -40,7 +40,7 @@ from topcoat.pairs.manifest import pair_identity
 from topcoat.pairs.schema import PairingConfig
 from topcoat.prompts import Prompt, as_prompts
 from topcoat.training import TrainRecord, train
-from topcoat.training.folder import finished_head
+from topcoat.training.run_folder import finished_head
 
 SHOWN = 24
 """Subjects of which the result holds pictures: the first ones, never picked."""
@@ -200,15 +200,13 @@ class Study:
 
     def _train(self, run: StudyRun, progress: Progress) -> StageResult:
         if self._dataset is not None:
-            start, teacher = (self._head_of(name) for name in (run.config.starts_from, run.config.teacher))
-            vae = load_vae(self.pair.distilled) if run.config.head.latent_part is not None else None
+            vae = load_vae(self.pair.distilled) if run.config.needs_vae else None
             steps = train(
                 run.config,
                 self._dataset,
                 self._folder.run(run.name),
                 features=self._loss_features,
-                init_from=start,
-                teacher=teacher,
+                init_from=self._head_of(run.base),
                 vae=vae,
             )
             with closing(steps):  # so that a stop saves at once
@@ -220,13 +218,15 @@ class Study:
         if figures:
             sentence += (
                 f"; on {figures['validation_images']} validation pairs {figures['psnr_db']:.2f} dB to the baseline "
-                f"({figures['psnr_db_of_doing_nothing']:.2f} without a head)"
+                f"({figures['psnr_db_without_head']:.2f} without a head)"
             )
         return StageResult(sentence, {"images_seen": facts["images_seen"], **figures})
 
     def _compares_latents(self) -> bool:
         """Whether a run compares latents with those of baseline images that are made here; others' have none."""
-        return self._baseline_from is None and any(run.config.latent is not None for run in self.runs)
+        return self._baseline_from is None and any(
+            stage.objective.compares_latents for run in self.runs for stage in run.config.stages
+        )
 
     def _finished(self, run: StudyRun) -> Head | None:
         """The head of a run that needs no pairs any more: it may come from another machine, without them."""
@@ -337,8 +337,7 @@ def _facts(run: StudyRun, head: Head) -> dict[str, Any]:
         "parameters": head.parameters,
         "digest": head.digest,
         "images_seen": head.facts["images_seen"],
-        "starts_from": run.config.starts_from,
-        "teacher": run.config.teacher,
+        "base": run.base,
         "changed": list(run.changed),
         "reason": run.reason,
     }

@@ -18,7 +18,7 @@ from typing import Any
 
 from topcoat.errors import DataError
 from topcoat.files import read_json, write_json
-from topcoat.training.folder import first_difference
+from topcoat.training.run_folder import first_difference
 
 FORMAT = "topcoat-study"
 FORMAT_VERSION = 2

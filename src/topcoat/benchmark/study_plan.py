@@ -12,7 +12,7 @@ from topcoat.cost.pricing import TRAINING_PASSES
 from topcoat.cost.table import DECODE_ROW
 from topcoat.generators.base import ModelPair
 from topcoat.heads.latent_unet import change_flops
-from topcoat.training.config import TrainConfig
+from topcoat.training.config import RunConfig, TrainConfig
 
 TERA = 1e12
 
@@ -26,7 +26,7 @@ class NamedConfig(Protocol):
         ...
 
     @property
-    def config(self) -> TrainConfig:
+    def config(self) -> RunConfig:
         """Its settings."""
         ...
 
@@ -54,7 +54,7 @@ def plan_study(
     """
     table = pair_cost(pair)
     width, height = table.width_px, table.height_px
-    latents = any(run.config.takes_latents for run in runs)
+    latents = any(run.config.last.head.input == "latent" for run in runs)
     undecoded = sum(row.tflop for row in table.distilled.rows if row.piece != DECODE_ROW)
     (extra,) = (cost.tflop for cost in table.baseline_at if cost.steps == EXTRA_STEPS)
     timed = 0 if pair.baseline.steps == EXTRA_STEPS else min(held_out, TIMED_BATCHES * batch_size)
@@ -62,33 +62,30 @@ def plan_study(
         PlannedStage("pairs", f"{pairs:,} pairs", pairs * (table.distilled.tflop + table.baseline.tflop)),
     ]
     for run in runs:
-        config = run.config
-        parameters = config.head.parameters()
-        words = f"{config.images:,} images seen, {config.head.name()} of {parameters:,} parameters"
-        stages.append(PlannedStage(f"train {run.name}", words, config.images * training_tflop(config, pair)))
+        head = run.config.last.head
+        words = f"{run.config.images:,} images seen, {head.name()} of {head.parameters():,} parameters"
+        tflop = sum(stage.images * training_tflop(stage, pair) for stage in run.config.stages)
+        stages.append(PlannedStage(f"train {run.name}", words, tflop))
     generated = held_out * (table.distilled.tflop + 2 * table.baseline.tflop + latents * undecoded) + timed * extra
     stages.append(PlannedStage("generate", f"{held_out:,} held-out subjects, the baseline twice", generated))
     for run in runs:
-        each = run.config.head.flops(width, height) / TERA
+        each = run.config.last.head.flops(width, height) / TERA
         stages.append(PlannedStage(f"evaluate {run.name}", f"{held_out:,} subjects", held_out * each))
     stages.append(PlannedStage("report", "table, page and contact sheets", 0.0))
     return stages
 
 
-def training_tflop(config: TrainConfig, pair: ModelPair) -> float:
+def training_tflop(stage: TrainConfig, pair: ModelPair) -> float:
     """TFLOP of one image seen in training: forward and backward of the networks that make images.
 
-    Where latents are compared nothing is decoded but for the loss ``transport``, which decodes those of the head and of
+    Where latents are compared nothing is decoded but for the loss ``frechet``, which decodes those of the head and of
     the baseline. That the baseline image of a pair is encoded once is left out.
     """
-    side = config.crop_px
+    side = stage.crop_px
     width, height = (pair.distilled.width_px, pair.distilled.height_px) if side is None else (side, side)
-    passes = 1
-    if config.cycle is not None:  # there and back, and each again for the cycle and for the identity
-        passes = 2 + 2 * (config.cycle.cycle > 0) + 2 * (config.cycle.identity > 0)
-    changed = config.head.latent_part
-    if config.latent is not None and changed is not None:
+    changed = stage.head.latent_part
+    if stage.objective.compares_latents and changed is not None:
         change = change_flops(changed, width, height)
-        decoding = changed.flops(width, height) - change if config.latent.transport else 0
+        decoding = changed.flops(width, height) - change if stage.objective.weights()["frechet"] else 0
         return (TRAINING_PASSES * (change + decoding) + decoding) / TERA
-    return TRAINING_PASSES * passes * config.head.flops(width, height) / TERA
+    return TRAINING_PASSES * stage.objective.passes * stage.head.flops(width, height) / TERA

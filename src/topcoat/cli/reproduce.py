@@ -14,16 +14,14 @@ from topcoat.cli.options import (
     PairOption,
     licence_lines,
 )
+from topcoat.training.names import STUDY_RUNS
 
 if TYPE_CHECKING:
     from topcoat.benchmark.study import Study
 
 app = typer.Typer()
 
-_RUNS = (
-    "paper-unet,paper-cyclegan,paper-esa,best-unet,finish-unet,taught-latent-unet,finish-latent-unet,refiner,"
-    "decoder,finish-decoder"
-)
+_RUNS = ",".join(STUDY_RUNS)
 _HELD_OUT_SEED = 1
 
 
@@ -33,7 +31,7 @@ _HELD_OUT_SEED = 1
     examples=(
         "topcoat reproduce --pair mini -o study/",
         "topcoat reproduce -o study/ --dry-run",
-        "topcoat reproduce -o small/ --runs best-unet,decoder --pairs 1000 --train-images 20000 --held-out 200",
+        "topcoat reproduce -o small/ --runs unet,decoder --pairs 1000 --train-images 20000 --held-out 200",
         "topcoat reproduce -o full/ --full-size",
     ),
 )
@@ -41,7 +39,9 @@ def reproduce(
     out: Output,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the study; the same command resumes.")],
     pair: PairOption = "mini",
-    runs: Annotated[str, typer.Option("--runs", help="Named runs or settings files, with commas between.")] = _RUNS,
+    runs: Annotated[str, typer.Option("--runs", help="Named runs or settings files, with commas between.")] = ",".join(
+        STUDY_RUNS
+    ),
     pairs: Annotated[int, typer.Option("--pairs", min=1, help="Pairs that are built.")] = 8000,
     train_images: Annotated[
         int | None, typer.Option("--train-images", min=1, help="Images that each run sees; its own number by default.")

@@ -101,7 +101,7 @@ def render_card(config: HeadConfig, *, parameters: int, digest: str, facts: Mapp
             metric_value=value,
         )
         for name, value in figures.items()
-        if isinstance(value, float)
+        if isinstance(value, float) and "without_head" not in name
     ]
     data = ModelCardData(
         library_name="topcoat",

@@ -168,7 +168,7 @@ class Head:
     @property
     def digest(self) -> str:
         """16 hex digits that change with any weight or setting; equal before saving and after loading."""
-        return _digest(self.config, self.network.state_dict())
+        return weights_digest(self.config.model_dump(mode="json"), self.network.state_dict())
 
     def save_pretrained(self, folder: str | Path, card: Mapping[str, Any] | None = None) -> None:
         """Write config, weights and model card into ``folder``; ``card`` (JSON values) replaces `facts` if given.
@@ -295,8 +295,9 @@ def _refuse_pickles(folder: Path) -> None:
         )
 
 
-def _digest(config: HeadConfig, weights: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256(json.dumps(config.model_dump(mode="json"), sort_keys=True).encode())
+def weights_digest(settings: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:
+    """16 hex digits that change with any of the JSON values ``settings`` or any tensor's name, type, shape or value."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for name, value in sorted(weights.items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())

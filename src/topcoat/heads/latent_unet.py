@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from topcoat.errors import UsageError
-from topcoat.generators.vae import VaeDecoder
+from topcoat.generators.vae import Vae, VaeDecoder
 from topcoat.heads.layers import icnr, initialise, pixel_shuffle, stage, through_scales
 from topcoat.heads.network import LatentHeadConfig, Network, count_flops
 
@@ -54,6 +54,11 @@ class LatentUNetConfig(LatentHeadConfig):
     def latent_part(self) -> LatentUNetConfig:
         """All of it."""
         return self
+
+    def with_vae(self, decoder: VaeDecoder) -> LatentUNetConfig:
+        """These settings with ``decoder``'s VAE."""
+        vae = {"vae": decoder.config, "latent_channels": decoder.latent_channels, "vae_scale": decoder.scale}
+        return self.model_copy(update=vae)
 
     @property
     def scale(self) -> int:
@@ -86,6 +91,15 @@ class LatentUNet(Network):
     def forward(self, latents: Tensor, strength: float = 1.0) -> Tensor:
         """The images of ``latents`` and of ``strength`` times the change; h and w of any size."""
         return self.decoder(self.changed(latents, strength))
+
+    def adopt(self, vae: Vae, base: Network | None) -> None:
+        """Take over the VAE's decoder; raises `UsageError` for a ``base``, which nothing here is."""
+        if base is not None:
+            raise UsageError(
+                f"the head to start from is a {base.config.name()} of other settings than the run's latent-unet; "
+                "give a latent-unet, or none"
+            )
+        self.decoder.load_state_dict(vae.decoder.state_dict())
 
     def enhance(self, inputs: Tensor, strength: float = 1.0) -> Tensor:
         """`forward`."""

@@ -13,6 +13,9 @@ from topcoat.errors import UsageError
 from topcoat.images import check_images, crop_to, pad_to_multiple
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from topcoat.generators.vae import Vae, VaeDecoder
     from topcoat.heads.latent_unet import LatentUNet, LatentUNetConfig
 
 Input = Literal["image", "latent"]
@@ -21,6 +24,8 @@ Input = Literal["image", "latent"]
 
 class Network(nn.Module):
     """A head's network; each kind says in `enhance` how its output becomes an image."""
+
+    config: Any  # of its own kind
 
     def enhance(self, inputs: Tensor, strength: float = 1.0) -> Tensor:
         """Images ``(N, 3, H, W)`` of images or latents, about [0, 1] but not clamped; gradients pass through."""
@@ -31,11 +36,20 @@ class Network(nn.Module):
         """What changes latents in it, as `HeadConfig.latent_part`."""
         return None
 
+    def latents_of(self, images: Tensor) -> Tensor:
+        """The latents that a kind with `HeadConfig.training_latents` makes by itself of distilled images."""
+        raise NotImplementedError
+
+    def adopt(self, vae: Vae, base: Network | None) -> None:
+        """Take over the weights that are not trained: of ``vae``, and of the head ``base`` that works before this one.
+
+        Raises `UsageError` for a kind that needs a ``base`` and is given none.
+        """
+        raise NotImplementedError
+
 
 class ImageNetwork(Network):
     """Its ``forward`` maps images ``(N, 3, H, W)`` to the change to add: z = x + strength * network(x)."""
-
-    config: Any  # of its own kind
 
     def enhance(self, inputs: Tensor, strength: float = 1.0) -> Tensor:
         """``inputs`` ``(N, 3, H, W)`` of any size plus ``strength`` times their change."""
@@ -66,6 +80,15 @@ class HeadConfig(StrictModel):
     def latent_part(self) -> LatentUNetConfig | None:
         """The settings of what changes latents in this kind, whose network has a ``latent_part`` then too."""
         return None
+
+    @property
+    def training_latents(self) -> int | None:
+        """Channels of the latents that this kind trains on; None where it trains on images."""
+        return None
+
+    def with_vae(self, decoder: VaeDecoder) -> Self:
+        """These settings with ``decoder``'s VAE in the latent part, where there is one."""
+        return self
 
     @property
     def size_multiple(self) -> int:
@@ -121,6 +144,11 @@ class LatentHeadConfig(HeadConfig):
     def input(self) -> Input:
         """``latent``."""
         return "latent"
+
+    @property
+    def training_latents(self) -> int:
+        """Those that it is given."""
+        return self.latent_channels
 
     @property
     def has_strength(self) -> bool:

@@ -17,10 +17,10 @@ from pydantic import Field
 from torch import Tensor
 
 from topcoat.errors import UsageError
-from topcoat.generators.vae import VaeEncoder
+from topcoat.generators.vae import Vae, VaeDecoder, VaeEncoder
 from topcoat.heads.latent_unet import LatentUNet, LatentUNetConfig
 from topcoat.heads.nafnet import NAFNetConfig
-from topcoat.heads.network import HeadConfig, ImageNetwork
+from topcoat.heads.network import HeadConfig, ImageNetwork, Network
 from topcoat.heads.unet import UNetConfig
 from topcoat.images import crop_to, pad_to_multiple
 
@@ -39,6 +39,15 @@ class RefinerConfig(HeadConfig):
     def latent_part(self) -> LatentUNetConfig:
         """What changes the latents."""
         return self.latent
+
+    @property
+    def training_latents(self) -> int:
+        """Of what the painter makes."""
+        return self.latent.latent_channels
+
+    def with_vae(self, decoder: VaeDecoder) -> RefinerConfig:
+        """These settings with ``decoder``'s VAE."""
+        return self.model_copy(update={"latent": self.latent.with_vae(decoder)})
 
     @property
     def size_multiple(self) -> int:
@@ -79,9 +88,25 @@ class Refiner(ImageNetwork):
 
     def forward(self, images: Tensor) -> Tensor:
         """The change to add to ``images`` ``(N, 3, H, W)``, of the same shape."""
-        return self.latent(self.painted(images)) - images
+        return self.latent(self.latents_of(images)) - images
 
-    def painted(self, images: Tensor) -> Tensor:
+    def latents_of(self, images: Tensor) -> Tensor:
         """The latents ``(N, C, H / scale, W / scale)`` of what the painter makes of ``images``; these are changed."""
         padded, size = pad_to_multiple(images, self.config.painter.size_multiple)
         return self.encoder((images + crop_to(self.painter(padded), size)).clamp(0, 1))
+
+    def adopt(self, vae: Vae, base: Network | None) -> None:
+        """Take over the painter, which is ``base``, and both halves of the VAE."""
+        if base is None:
+            raise UsageError(
+                "a refiner needs a trained head of images that paints; give its folder (--init-from, or init_from in "
+                "Python)"
+            )
+        if base.config != self.config.painter:
+            raise UsageError(
+                f"the head to start from is a {base.config.name()} of other settings than the run's head.painter; give "
+                "head.painter the settings in that head's config.json"
+            )
+        self.painter.load_state_dict(base.state_dict())
+        self.encoder.load_state_dict(vae.encoder.state_dict())
+        self.latent.adopt(vae, None)

@@ -222,15 +222,8 @@ def notes(result: BenchmarkResult) -> list[str]:
     for name, facts in result.heads.items():
         if facts.get("changed"):
             sentences.append(f"{name} is not the run of that name: {', '.join(facts['changed'])} ({facts['reason']}).")
-        if facts.get("starts_from"):
-            sentences.append(
-                f"{name} went on from the head of {facts['starts_from']}; the images that it saw come on top."
-            )
-        if facts.get("teacher"):
-            sentences.append(
-                f"{name} learnt from what the head of {facts['teacher']} makes of the distilled image, not from the "
-                "baseline's."
-            )
+        if facts.get("base"):
+            sentences.append(f"{name} went on from the head of {facts['base']}; the images that it saw come on top.")
     return [*sentences, *result.notes]
 
 

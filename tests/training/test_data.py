@@ -8,11 +8,11 @@ import torch
 
 from tests.training.conftest import FakeDataset, FakePair, make_pair
 from topcoat.errors import DataError
-from topcoat.training.batches import PairBatches, PairBytes
+from topcoat.training.data import CachedPairs, PairBatches
 
 
 def batches(dataset: FakeDataset, *, seed: int = 0, crop_px: int | None = 16, flip: bool = True) -> PairBatches:
-    return PairBatches(PairBytes(dataset, 100), seed=seed, crop_px=crop_px, flip=flip, size_multiple=4)
+    return PairBatches(CachedPairs(dataset, 100), seed=seed, crop_px=crop_px, flip=flip, size_multiple=4)
 
 
 def numbered(count: int, size: int = 8) -> FakeDataset:
@@ -83,14 +83,14 @@ class Counting(FakeDataset):
 @pytest.mark.parametrize(("cache_mebibytes", "reads"), [(100, 5), (0, 21)])
 def test_pairs_are_decoded_once_if_they_fit(cache_mebibytes: int, reads: int):
     dataset = Counting([make_pair(seed) for seed in range(5)])
-    source = PairBatches(PairBytes(dataset, cache_mebibytes), seed=0, crop_px=16, flip=True, size_multiple=4)
+    source = PairBatches(CachedPairs(dataset, cache_mebibytes), seed=0, crop_px=16, flip=True, size_multiple=4)
     source.batch(0, 20)
     assert dataset.reads == reads
 
 
 def test_unusable_pairs_are_named():
     with pytest.raises(DataError, match="no training pairs"):
-        PairBytes(FakeDataset([]), 1)
+        CachedPairs(FakeDataset([]), 1)
     small = FakeDataset([make_pair(0, 12, 40)])
     with pytest.raises(DataError, match="40x12 px, less than the 16 px"):
         batches(small).batch(0, 1)
@@ -117,7 +117,7 @@ def test_kept_pairs_are_read_once_and_with_their_neighbours():
             read.append(index)
             return dataset[index]
 
-    pairs = PairBytes(Noted(), 100)
+    pairs = CachedPairs(Noted(), 100)
     assert read == [0]
     assert int(pairs[63].pixels[0, 0, 0, 0]) == 63
     assert read == [0, *range(50, 100)]
@@ -147,7 +147,7 @@ def test_targets_are_the_latents_that_the_pair_holds(kept: bool):
         def __getitem__(self, index: int, /) -> PairWithLatents:
             return pair
 
-    found = PairBytes(One(), 100, 4, lambda baseline: latents + baseline.mean())
+    found = CachedPairs(One(), 100, 4, lambda baseline: latents + baseline.mean())
     rounded = image.mul(255).round().div(255)
     expected = latents + 1 if kept else latents + rounded.mean()
     targets = found[0].targets

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from tests.training import launched
 from topcoat.errors import UsageError
-from topcoat.training.processes import Processes
+from topcoat.training.distributed import Processes
 
 ROOT = Path(__file__).parents[2]
 

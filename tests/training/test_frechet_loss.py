@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from topcoat.errors import UsageError
-from topcoat.training import transport
-from topcoat.training.transport import SetMoments, embedding_of, transported
+from topcoat.training import frechet_loss
+from topcoat.training.frechet_loss import SetMoments, embedding_of, transported
 
 
 def sets(count: int = 4000, dimensions: int = 6) -> tuple[Tensor, Tensor]:
@@ -65,13 +65,13 @@ def test_moments_of_few_batches_are_those_of_all_their_images() -> None:
 
 
 def test_moments_wait_and_forget(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "FEWEST_PER_DIMENSION", 4)
+    monkeypatch.setattr(frechet_loss, "FEWEST_PER_DIMENSION", 4)
     z, y = sets(count=20)
     memory = SetMoments()
     memory.update(z, y)
-    assert not memory.believed()  # 20 images of 6 dimensions
+    assert not memory.ready()  # 20 images of 6 dimensions
     memory.update(z, y)
-    assert memory.believed()
+    assert memory.ready()
     for _ in range(2000):
         memory.update(z + 5, y)
     torch.testing.assert_close(memory.tensors()["mean_z"], (z + 5).mean(dim=0), rtol=1e-4, atol=1e-4)

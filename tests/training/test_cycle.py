@@ -14,11 +14,10 @@ from torch import Tensor
 from tests.training.conftest import FakeDataset, FakePair, make_pair
 from topcoat.features import FeatureNet
 from topcoat.heads import CycleGANConfig, ESACycleGANConfig, Head
-from topcoat.training import CycleConfig, TrainConfig, TrainRecord, train
-from topcoat.training.batches import PairBytes, UnpairedBatches
-from topcoat.training.pool import ImagePool
-from topcoat.training.processes import Processes
-from topcoat.training.unpaired import CycleTrainer
+from topcoat.training import CycleObjective, TrainConfig, TrainRecord, train
+from topcoat.training.data import CachedPairs, UnpairedBatches
+from topcoat.training.distributed import Processes
+from topcoat.training.objectives.cycle import CycleTrainer, ImagePool
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +25,7 @@ def cycle_config() -> TrainConfig:
     return TrainConfig(
         name="cycle",
         head=CycleGANConfig(base_channels=2, blocks=1),
-        cycle=CycleConfig(pool_images=5, discriminator_channels=2),
+        objective=CycleObjective(pool_images=5, discriminator_channels=2),
         images=80,
         batch_size=2,
         crop_px=None,
@@ -55,6 +54,11 @@ def state(folder: Path) -> dict[str, Tensor]:
     return load_file(folder / "checkpoints" / "last.safetensors")
 
 
+def cycle_trainer(config: TrainConfig) -> CycleTrainer:
+    assert isinstance(config.objective, CycleObjective)
+    return CycleTrainer(config.objective, config, Processes("cpu", "float32"))
+
+
 def copied(trainer: CycleTrainer) -> dict[str, Tensor]:
     """Its state; `tensors` shares memory with it."""
     return {name: value.clone() for name, value in trainer.tensors().items()}
@@ -81,7 +85,14 @@ def test_stopped_and_resumed_is_the_uninterrupted_run(
         assert torch.equal(expected[name], found[name]), name
     for name in ("model.safetensors", "README.md", "config.json", "validation.png"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes(), name
-    assert Head.from_pretrained(tmp_path / "parts").facts["losses"]["cycle"]["cycle"] == 10
+    assert Head.from_pretrained(tmp_path / "parts").facts["objective"] == {
+        "kind": "cycle",
+        "adversarial": 1.0,
+        "cycle": 10.0,
+        "identity": 5.0,
+        "pool_images": 5,
+        "discriminator_channels": 2,
+    }
 
 
 def test_the_head_moves_towards_the_other_side(pairs: FakeDataset, features: FeatureNet, tmp_path: Path):
@@ -89,7 +100,7 @@ def test_the_head_moves_towards_the_other_side(pairs: FakeDataset, features: Fea
     config = TrainConfig(
         name="cycle",
         head=CycleGANConfig(base_channels=4, blocks=1, upsampling="resize"),
-        cycle=CycleConfig(adversarial=0.0),
+        objective=CycleObjective(adversarial=0.0),
         images=160,
         batch_size=2,
         crop_px=32,
@@ -106,14 +117,13 @@ def test_the_head_moves_towards_the_other_side(pairs: FakeDataset, features: Fea
 
 def test_losses_are_the_authors(cycle_config: TrainConfig, pairs: FakeDataset):
     """One step's losses, computed again from the trainer's own networks."""
-    batch = UnpairedBatches(PairBytes(pairs, 10), seed=0, crop_px=None, flip=True, size_multiple=4).batch(0, 2)
-    assert cycle_config.cycle is not None
-    trainer = CycleTrainer(cycle_config, cycle_config.cycle, Processes("cpu", "float32"))
+    batch = UnpairedBatches(CachedPairs(pairs, 10), seed=0, crop_px=None, flip=True, size_multiple=4).batch(0, 2)
+    trainer = cycle_trainer(cycle_config)
     weights = copied(trainer)
-    other = CycleTrainer(cycle_config, cycle_config.cycle, Processes("cpu", "float32"))
+    other = cycle_trainer(cycle_config)
     result = trainer.step(batch, 2)
     other.load_tensors(weights)
-    forth, back, judges = other._forth, other._back, other._judges
+    forth, back, judges = other._forth, other._back, other._discriminators
     with torch.no_grad():
         x, y = batch.x * 2 - 1, batch.y * 2 - 1  # the authors' range
         z, w = (forth.translate(batch.x) * 2 - 1, back.translate(batch.y) * 2 - 1)  # type: ignore[operator]
@@ -142,7 +152,7 @@ def test_esa_heads_train_too(features: FeatureNet, tmp_path: Path):
     config = TrainConfig(
         name="esa",
         head=ESACycleGANConfig(base_channels=2, blocks=1),
-        cycle=CycleConfig(discriminator_channels=2),
+        objective=CycleObjective(discriminator_channels=2),
         images=2,
         batch_size=1,
         crop_px=60,
@@ -154,9 +164,8 @@ def test_esa_heads_train_too(features: FeatureNet, tmp_path: Path):
 
 
 def test_a_bad_step_leaves_pool_and_weights_alone(cycle_config: TrainConfig, pairs: FakeDataset):
-    batches = UnpairedBatches(PairBytes(pairs, 10), seed=0, crop_px=None, flip=True, size_multiple=4)
-    assert cycle_config.cycle is not None
-    trainer = CycleTrainer(cycle_config, cycle_config.cycle, Processes("cpu", "float32"))
+    batches = UnpairedBatches(CachedPairs(pairs, 10), seed=0, crop_px=None, flip=True, size_multiple=4)
+    trainer = cycle_trainer(cycle_config)
     assert not trainer.step(batches.batch(0, 2), 2).skipped
     before = copied(trainer)
     bad = batches.batch(2, 2)
@@ -166,9 +175,8 @@ def test_a_bad_step_leaves_pool_and_weights_alone(cycle_config: TrainConfig, pai
 
 
 def test_a_pool_of_other_processes_is_refused(cycle_config: TrainConfig, pairs: FakeDataset):
-    assert cycle_config.cycle is not None
-    trainer = CycleTrainer(cycle_config, cycle_config.cycle, Processes("cpu", "float32"))
-    batch = UnpairedBatches(PairBytes(pairs, 10), seed=0, crop_px=None, flip=True, size_multiple=4).batch(0, 2)
+    trainer = cycle_trainer(cycle_config)
+    batch = UnpairedBatches(CachedPairs(pairs, 10), seed=0, crop_px=None, flip=True, size_multiple=4).batch(0, 2)
     trainer.step(batch, 2)
     tensors = trainer.tensors()
     tensors["pool.forth"] = tensors["pool.forth"].repeat(2, 1, 1, 1, 1)
@@ -181,20 +189,20 @@ def test_sides_are_drawn_apart():
         return [torch.full((3, 8, 8), scale * index / 255) for index in range(20)]
 
     pairs = FakeDataset([FakePair(x, y) for x, y in zip(images(1), images(2), strict=True)])
-    source = UnpairedBatches(PairBytes(pairs, 10), seed=0, crop_px=4, flip=True, size_multiple=4)
+    source = UnpairedBatches(CachedPairs(pairs, 10), seed=0, crop_px=4, flip=True, size_multiple=4)
     batch = source.batch(0, 40)
     x = (batch.x[:, 0, 0, 0] * 255).round().int().tolist()
     y = [value // 2 for value in (batch.y[:, 0, 0, 0] * 255).round().int().tolist()]
     assert sorted(x[:20]) == sorted(x[20:]) == sorted(y[:20]) == list(range(20))
     assert sum(a == b for a, b in zip(x, y, strict=True)) < 10
-    fresh = UnpairedBatches(PairBytes(pairs, 10), seed=0, crop_px=4, flip=True, size_multiple=4).batch(13, 5)
+    fresh = UnpairedBatches(CachedPairs(pairs, 10), seed=0, crop_px=4, flip=True, size_multiple=4).batch(13, 5)
     assert torch.equal(fresh.x, batch.x[13:18]) and torch.equal(fresh.y, batch.y[13:18])
 
 
 def test_sides_are_cut_and_mirrored_apart():
     ramp = torch.arange(64).repeat(1, 1)[None].repeat(3, 64, 1) / 255
     pairs = FakeDataset([FakePair(ramp, ramp)])
-    batch = UnpairedBatches(PairBytes(pairs, 10), seed=0, crop_px=16, flip=True, size_multiple=4).batch(0, 200)
+    batch = UnpairedBatches(CachedPairs(pairs, 10), seed=0, crop_px=16, flip=True, size_multiple=4).batch(0, 200)
     mirrored = [(side[:, 0, 0, 0] > side[:, 0, 0, 1]) for side in (batch.x, batch.y)]
     assert 60 < int((mirrored[0] == mirrored[1]).sum()) < 140
     assert not torch.equal(batch.x.amin((1, 2, 3)), batch.y.amin((1, 2, 3)))

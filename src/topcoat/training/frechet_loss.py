@@ -1,13 +1,13 @@
-"""The *set* of outputs towards the set of baseline images: optimal transport between Gaussians of embeddings.
+"""The loss ``frechet``: the *set* of outputs towards the set of baseline images, as Gaussians of embeddings.
 
 A pair's losses draw each output towards one image, and where its input does not say which, towards the mean of all that
 it could be. What evaluation measures is the set. The Fréchet distance of two sets is the squared 2-Wasserstein distance
-of Gaussians (Dowson and Landau 1982), and its gradient for one of N samples is 2/N times the way to the place where the
+of Gaussians (Dowson and Landau 1982), and its gradient for one of N samples is 2/N times the way to the point where the
 optimal map puts it (Peyré and Cuturi 2019, arXiv 1803.00567, remark 2.31):
 
     T(e) = m_y + A (e - m_z),    A = C_z^(-1/2) (C_z^(1/2) C_y C_z^(1/2))^(1/2) C_z^(-1/2)
 
-So pulling the embeddings of one batch to their places descends the distance of the whole sets, whose moments are
+So pulling the embeddings of one batch to these points descends the distance of the whole sets, whose moments are
 remembered over many batches. The embeddings are those of the net that losses may use, never the evaluation's.
 """
 
@@ -19,21 +19,21 @@ import torch
 from torch import Tensor
 
 from topcoat.errors import UsageError
-from topcoat.training.processes import Processes
+from topcoat.training.distributed import Processes
 
 MEMORY_IMAGES = 2_000.0
 """Half-life of the moments, in images."""
 FEWEST_PER_DIMENSION = 4
-"""Images for each dimension of the embedding before the moments are believed."""
+"""Images for each dimension of the embedding before the moments are used."""
 _RIDGE = 1e-3
 """Added to the covariance of the outputs, as a share of its mean variance: directions that are flat yet stay put."""
 
 
-def embedding_of(seen: object) -> Tensor:
+def embedding_of(features: object) -> Tensor:
     """The embedding ``(N, D)`` that a loss net gives beside its stages; raises `UsageError` for a net without one."""
-    embedding = getattr(seen, "embedding", None)
+    embedding = getattr(features, "embedding", None)
     if not isinstance(embedding, Tensor):
-        raise UsageError("the loss transport needs a loss net with an embedding; use the embedded net, or leave it out")
+        raise UsageError("the loss frechet needs a loss net with an embedding; use the embedded net, or leave it out")
     return embedding
 
 
@@ -43,24 +43,24 @@ class SetMoments:
     def __init__(self) -> None:
         self._images = 0.0
         self._moments: dict[str, Tensor] = {}
-        self._noted: list[tuple[Tensor, Tensor]] = []
+        self._pending: list[tuple[Tensor, Tensor]] = []
         """Embeddings of the step under way; a step that is skipped is not remembered."""
 
     def terms(self, z: Tensor, y: Tensor, processes: Processes) -> dict[str, Tensor]:
-        """The loss ``transport`` of embeddings ``(N, D)``, once enough were seen; notes those of every process."""
+        """The loss ``frechet`` of embeddings ``(N, D)``, once enough were seen; keeps those of all processes."""
         every_z, every_y = (processes.gather(part.detach().float()).flatten(0, 1) for part in (z, y))
-        self._noted.append((every_z, every_y))
-        return {"transport": self.loss(z)} if self.believed() else {}
+        self._pending.append((every_z, every_y))
+        return {"frechet": self.loss(z)} if self.ready() else {}
 
     def forget(self) -> None:
-        """Drop what was noted and not remembered."""
-        self._noted.clear()
+        """Drop the embeddings of a step that was not done."""
+        self._pending.clear()
 
     def remember(self) -> None:
-        """Take in what was noted: the step is done."""
-        for z, y in self._noted:
+        """Take in the embeddings of the step, which is done."""
+        for z, y in self._pending:
             self.update(z, y)
-        self._noted.clear()
+        self._pending.clear()
 
     def update(self, z: Tensor, y: Tensor) -> None:
         """Take in the embeddings ``(N, D)`` of one batch; at first every image counts alike."""
@@ -73,18 +73,18 @@ class SetMoments:
                 before = self._moments.get(moment, torch.zeros_like(value))
                 self._moments[moment] = torch.lerp(value, before, decay)
 
-    def believed(self) -> bool:
+    def ready(self) -> bool:
         """Whether enough images were seen."""
         mean = self._moments.get("mean_z")
         return mean is not None and self._images >= FEWEST_PER_DIMENSION * len(mean)
 
     def loss(self, z: Tensor) -> Tensor:
-        """Mean squared way of embeddings ``(N, D)`` to their places, in units of the baseline's total variance."""
+        """Mean squared way of embeddings ``(N, D)`` to their targets, in units of the baseline's total variance."""
         mean_z, mean_y = self._moments["mean_z"], self._moments["mean_y"]
         covariance_z, covariance_y = self._covariance("z"), self._covariance("y")
-        places = transported(z.detach().to("cpu", torch.float64), mean_z, covariance_z, mean_y, covariance_y)
+        targets = transported(z.detach().to("cpu", torch.float64), mean_z, covariance_z, mean_y, covariance_y)
         variance = float(covariance_y.trace())
-        return (z.float() - places.to(z.device, torch.float32)).square().sum(dim=1).mean() / max(variance, 1e-12)
+        return (z.float() - targets.to(z.device, torch.float32)).square().sum(dim=1).mean() / max(variance, 1e-12)
 
     def tensors(self) -> dict[str, Tensor]:
         """All state, for a checkpoint."""

@@ -1,9 +1,10 @@
 """The folder of a training run.
 
-``train.json``                  settings and digests of the data and the feature net; written once
+``train.json``                  settings of every stage and digests of the data and the feature net; written once
 ``stats.jsonl``                 one record a line
 ``checkpoints/last.safetensors``  all state; the counters are in its header, so that both change in one rename
-``checkpoints/best/``           the head with the best validation so far
+``checkpoints/best/``           the head with the best validation of the stage so far
+``stages/<name>/``              the heads of stages that have ended; the last stage's is that of the run
 ``validation.png``              distilled, enhanced and baseline images of the first validation pairs
 ``tensorboard/`` ``wandb/``     what TensorBoard and Weights & Biases read, where they are installed
 ``config.json`` ``model.safetensors`` ``README.md``  the averaged head as of the last checkpoint
@@ -12,6 +13,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,18 +26,22 @@ from torch import Tensor
 from topcoat.errors import DataError, TopcoatError
 from topcoat.files import atomic_path, read_json, write_json, write_text
 from topcoat.heads.head import Head
-from topcoat.training.config import TrainConfig
+from topcoat.training.config import RunConfig
 from topcoat.training.records import TrainRecord
 from topcoat.training.trainer import Trainer
 
 FORMAT = "topcoat-training"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(slots=True)
 class Progress:
-    """The counters of a run."""
+    """The counters of a run; but for the first two, of the stage under way."""
 
+    stage: int = 0
+    """Its number."""
+    images_before: int = 0
+    """Images seen by the stages before."""
     images_seen: int = 0
     step: int = 0
     skipped_steps: int = 0
@@ -43,6 +49,15 @@ class Progress:
     best_score: float | None = None
     figures: dict[str, float | None] = field(default_factory=dict[str, float | None])
     """The last validation."""
+
+    @property
+    def total(self) -> int:
+        """Images seen by the run."""
+        return self.images_before + self.images_seen
+
+    def next_stage(self) -> Progress:
+        """The counters at the start of the next stage."""
+        return Progress(stage=self.stage + 1, images_before=self.total)
 
 
 class RunFolder:
@@ -64,8 +79,14 @@ class RunFolder:
     def _check(self) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise DataError(f"{self.path} is a file; name a folder for the run")
-        if self._about.exists() and self._last.exists():  # one that ended before that holds nobody to its settings
-            difference = first_difference(read_json(self._about), self._identity)
+        if self._about.exists() and self._last.exists():  # a run without a checkpoint may be begun anew
+            saved = read_json(self._about)
+            if isinstance(saved, dict) and saved.get("format_version") != FORMAT_VERSION:
+                raise DataError(
+                    f"{self.path} holds a training run of format version {saved.get('format_version')}, this topcoat "
+                    f"goes on with {FORMAT_VERSION}; use another output folder, or the topcoat that began it"
+                )
+            difference = first_difference(saved, self._identity)
             if difference is not None:
                 raise DataError(
                     f"{self.path} holds another training run ({difference}); nothing was changed: "
@@ -78,50 +99,71 @@ class RunFolder:
         ):
             raise DataError(f"{self.path} holds files but no training run; nothing was changed: use an empty folder")
 
-    def resume(self, trainer: Trainer, *, writes: bool = True) -> Progress:
-        """Begin the run, or bring ``trainer`` to where it stopped; records past that point are dropped.
+    def progress(self) -> Progress:
+        """The counters of the last checkpoint; those of a run that begins where there is none."""
+        if not self._last.exists():
+            return Progress()
+        try:
+            with safe_open(self._last, framework="pt") as file:
+                state = json.loads((file.metadata() or {})[FORMAT])
+            return Progress(**state["progress"])
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise self._damaged(error) from error
 
-        One of several processes ``writes``; the others only read.
-        """
-        progress = self._load(trainer) if self._last.exists() else Progress()
-        if not writes:
-            return progress
+    def begin(self, progress: Progress) -> None:
+        """Write the run's identity where it begins; drop the records past ``progress``."""
         if not self._last.exists():
             write_json(self._about, self._identity)
         if self._stats.exists():
             lines = self._stats.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if _images_seen(line) <= progress.images_seen]
-            if kept != lines:
-                write_text(self._stats, "".join(line + "\n" for line in kept))
-        return progress
+            valid = [line for line in lines if _images_seen(line) <= progress.total]
+            if valid != lines:
+                write_text(self._stats, "".join(line + "\n" for line in valid))
 
-    def _load(self, trainer: Trainer) -> Progress:
+    def restore(self, trainer: Trainer) -> None:
+        """Bring ``trainer`` to the last checkpoint, which is of its stage."""
         try:
-            with safe_open(self._last, framework="pt") as file:
-                header = file.metadata() or {}
-            state = json.loads(header[FORMAT])
-            if state["format_version"] != FORMAT_VERSION:
-                raise DataError(f"{self._last} is no checkpoint that this topcoat reads; use another output folder")
-            progress = Progress(**state["progress"])
             trainer.load_tensors(load_file(self._last))
         except (SafetensorError, OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-            raise DataError(
-                f"{self._last} is damaged, of another head or of another number of processes ({_short(error)}); go on "
-                "as it was begun, or delete it to start this run from the beginning"
-            ) from error
-        return progress
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> DataError:
+        reason = textwrap.shorten(str(error), 100, placeholder="...")
+        return DataError(
+            f"{self._last} is damaged, of another head or of another number of processes ({reason}); go on as it was "
+            "begun, or delete it to start this run from the beginning"
+        )
 
     def save(
-        self, trainer: Trainer, tensors: Mapping[str, Tensor], progress: Progress, facts: Mapping[str, Any]
+        self,
+        trainer: Trainer,
+        tensors: Mapping[str, Tensor],
+        progress: Progress,
+        facts: Mapping[str, Any],
+        ended: str | None = None,
     ) -> None:
         """Write the averaged head, then the state ``tensors``; each file is replaced as a whole.
 
-        In this order, because a stop in between makes a resumed run write the head again.
+        In this order, because a stop in between makes a resumed run write the head again. ``ended`` names a stage that
+        is not the last and ends here: its head is written first, for the next one.
         """
-        trainer.head().save_pretrained(self.path, facts)
+        head = trainer.head()
+        if ended is not None:
+            head.save_pretrained(self._stage(ended), facts)
+        head.save_pretrained(self.path, facts)
         state = json.dumps({"format_version": FORMAT_VERSION, "progress": asdict(progress)}, allow_nan=False)
         with atomic_path(self._last) as temporary:
             save_file(dict(tensors), temporary, metadata={FORMAT: state})
+
+    def stage_head(self, name: str) -> Head:
+        """The head of a stage that has ended; raises `DataError` if it is not there."""
+        folder = self._stage(name)
+        if not folder.is_dir():
+            raise DataError(f"{folder} is missing, which the next stage needs; start the run again in another folder")
+        return Head.from_pretrained(folder)
+
+    def _stage(self, name: str) -> Path:
+        return self.path / "stages" / name
 
     def log(self, record: TrainRecord) -> None:
         """Add a line to ``stats.jsonl``."""
@@ -132,14 +174,14 @@ class RunFolder:
             raise DataError(f"cannot write {self._stats} ({error.strerror}); free some space") from error
 
 
-def finished_head(path: Path, config: TrainConfig) -> Head | None:
-    """The head in a run's folder, if the run was one of exactly ``config`` and has seen all its images."""
+def finished_head(path: Path, run: RunConfig) -> Head | None:
+    """The head in a run's folder, if the run was one of exactly ``run`` and has seen all its images."""
     try:
         about, head = read_json(path / "train.json"), Head.from_pretrained(path)
     except TopcoatError:
         return None
-    same = about.get("config") == json.loads(json.dumps(config.identity()))
-    return head if same and head.facts.get("images_seen", 0) >= config.images else None
+    same = about.get("stages") == json.loads(json.dumps(run.identity()))
+    return head if same and head.facts.get("images_seen", 0) >= run.images else None
 
 
 def _images_seen(line: str) -> float:
@@ -149,18 +191,15 @@ def _images_seen(line: str) -> float:
         return float("inf")
 
 
-def _short(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 100 else text[:97] + "..."
-
-
 def first_difference(there: Any, here: Any, name: str = "") -> str | None:
-    """Where two JSON values first differ, in words, or None."""
+    """Where two JSON values first differ, as a phrase, or None."""
+    if isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+        there, here = ({str(index): item for index, item in enumerate(items)} for items in (there, here))
     if isinstance(there, dict) and isinstance(here, dict):
         for key in [*here, *(key for key in there if key not in here)]:
-            found = first_difference(there.get(key), here.get(key), f"{name}.{key}" if name else str(key))
-            if found is not None:
-                return found
+            difference = first_difference(there.get(key), here.get(key), f"{name}.{key}" if name else str(key))
+            if difference is not None:
+                return difference
         return None
     return None if there == here else f"{name} is {_brief(there)} there and {_brief(here)} here"
 

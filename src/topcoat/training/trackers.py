@@ -8,15 +8,14 @@ import importlib.util
 import json
 import math
 import os
+import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from topcoat.training.records import TrainRecord
-
-WandbMode = Literal["off", "offline", "online"]
-"""``offline`` writes files beside the run, which ``wandb sync`` uploads later; ``online`` uploads as the run goes."""
+from topcoat.training.settings import WandbMode
 
 _STEP = "images seen"
 
@@ -40,12 +39,12 @@ def open_trackers(
 
     ``name`` and ``about`` (JSON values) are the run's name and settings in Weights & Biases.
     """
-    found: list[Tracker] = []
+    trackers: list[Tracker] = []
     if tensorboard and _installed("tensorboard"):
-        found.append(Board(folder / "tensorboard"))
+        trackers.append(Board(folder / "tensorboard"))
     if wandb != "off" and _installed("wandb"):
-        found.append(WandbRun(folder, wandb, name, about))
-    return found
+        trackers.append(WandbRun(folder, wandb, name, about))
+    return trackers
 
 
 class Board:
@@ -96,7 +95,8 @@ class WandbRun:
                 goes_on = (
                     "it goes on without" if attempt == "offline" else "it is kept offline, upload it by wandb sync"
                 )
-                warnings.warn(f"Weights & Biases cannot follow this run ({_short(error)}); {goes_on}", stacklevel=3)
+                reason = textwrap.shorten(str(error), 100, placeholder="...") or type(error).__name__
+                warnings.warn(f"Weights & Biases cannot follow this run ({reason}); {goes_on}", stacklevel=3)
         if self._run is not None:
             self._run.define_metric(_STEP)
             self._run.define_metric("*", step_metric=_STEP)
@@ -119,20 +119,15 @@ def numbers_of(record: TrainRecord) -> dict[str, float]:
     values["images per second"] = record.images_per_second
     validation = record.validation
     if validation is not None:
-        found = {
+        scores = {
             "psnr dB": validation.psnr_db,
             "perceptual": validation.perceptual,
             "gap closed": validation.gap_closed,
             "frechet": validation.frechet,
         }
-        values |= {f"validation/{name}": value for name, value in found.items() if value is not None}
+        values |= {f"validation/{name}": value for name, value in scores.items() if value is not None}
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 def _installed(name: str) -> bool:
     return importlib.util.find_spec(name) is not None
-
-
-def _short(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 100 else text[:97] + "..."

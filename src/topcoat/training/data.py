@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 from topcoat.errors import DataError
+from topcoat.heads.head import Head
+from topcoat.heads.network import Network
 
 _SHUFFLE, _CROP, _OTHER_SHUFFLE, _OTHER_CROP = 0, 1, 2, 3  # separate random streams of one seed
 _DISTILLED, _BASELINE = 0, 1
@@ -51,11 +53,21 @@ class PairSource(Protocol):
     def __getitem__(self, index: int, /) -> ImagePair: ...
 
 
-class ChangedPairs:
-    """Base of sources that change each pair of another as it is read: as many pairs, and of the same digest."""
+@dataclass(frozen=True, slots=True)
+class ChangedPair:
+    """A pair with something in it replaced."""
 
-    def __init__(self, pairs: PairSource) -> None:
-        self._pairs = pairs
+    distilled: Tensor
+    baseline: Tensor
+    latents: Tensor | None = None
+    baseline_latents: Tensor | None = None
+
+
+class ChangedPairs:
+    """The pairs of another source, each changed as it is read: as many, and of the same digest."""
+
+    def __init__(self, pairs: PairSource, change: Callable[[ImagePair, int], ImagePair]) -> None:
+        self._pairs, self._change = pairs, change
 
     @property
     def digest(self) -> str:
@@ -64,6 +76,40 @@ class ChangedPairs:
 
     def __len__(self) -> int:
         return len(self._pairs)
+
+    def __getitem__(self, index: int, /) -> ImagePair:
+        return self._change(self._pairs[index], index)
+
+
+def taught_by(teacher: Head) -> Callable[[ImagePair, int], ImagePair]:
+    """What puts the image that ``teacher`` makes in the place of the baseline's: one head learns from another.
+
+    What a teacher makes of x follows from x, while y has details that x says nothing of, so it is learnt sooner. A
+    teacher that decodes latents needs pairs with latents: `DataError` where they have none.
+    """
+
+    def change(pair: ImagePair, index: int) -> ImagePair:
+        channels = teacher.latent_channels
+        given = pair.distilled if channels is None else latents_of(pair, index, channels)
+        return ChangedPair(pair.distilled, teacher(given[None])[0], getattr(pair, "latents", None))
+
+    return change
+
+
+def with_latents_of(network: Network) -> Callable[[ImagePair, int], ImagePair]:
+    """What gives a pair the latents that ``network``, a refiner, makes of the distilled image and changes.
+
+    It is not trained meanwhile in what makes them.
+    """
+
+    @torch.no_grad()
+    def change(pair: ImagePair, _: int) -> ImagePair:
+        device = next(network.parameters()).device
+        images = pair.distilled[None].to(device).contiguous(memory_format=torch.channels_last)
+        latents = network.latents_of(images)[0].float().cpu()
+        return ChangedPair(pair.distilled, pair.baseline, latents, getattr(pair, "baseline_latents", None))
+
+    return change
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +122,23 @@ class Batch:
     """``(N, C, h, w)`` float32, those of ``x``, where the head decodes latents."""
     targets: Tensor | None = None
     """``(N, C, h, w)`` float32, those of ``y``, where latents are compared."""
+    first_image: int = 0
+    """The number of its first image in the stage."""
 
-    def pieces(self, count: int) -> list[Batch]:
+    def micro_batches(self, count: int) -> list[Batch]:
         """``count`` batches of equal size, in order."""
         size = len(self.x) // count
-        cuts = [slice(index * size, (index + 1) * size) for index in range(count)]
-        return [Batch(self.x[c], self.y[c], _rows(self.latents, c), _rows(self.targets, c)) for c in cuts]
+        parts = [slice(index * size, (index + 1) * size) for index in range(count)]
+        return [
+            Batch(
+                self.x[part],
+                self.y[part],
+                _rows(self.latents, part),
+                _rows(self.targets, part),
+                self.first_image + part.start,
+            )
+            for part in parts
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +156,7 @@ class PairPixels:
         return sum(part.nbytes for part in (self.pixels, self.latents, self.targets) if part is not None)
 
 
-class PairBytes:
+class CachedPairs:
     """The pairs as `PairPixels`, decoded once and kept if all of them fit in ``cache_mebibytes``.
 
     Those that are kept are read with their neighbours: a shuffled first pass over a dataset would otherwise read a
@@ -120,24 +177,24 @@ class PairBytes:
             raise DataError("the dataset has no training pairs; build some with topcoat pairs build")
         self._pairs = pairs
         self._latents, self._encode = latents, encode
-        self._kept: dict[int, PairPixels] = {}
+        self._cache: dict[int, PairPixels] = {}
         first = self._read(0)
-        self._keep = first.nbytes * len(pairs) <= cache_mebibytes * 2**20
-        if self._keep:
-            self._kept[0] = first
+        self._cache_all = first.nbytes * len(pairs) <= cache_mebibytes * 2**20
+        if self._cache_all:
+            self._cache[0] = first
 
     def __len__(self) -> int:
         return len(self._pairs)
 
     def __getitem__(self, index: int) -> PairPixels:
-        if not self._keep:
+        if not self._cache_all:
             return self._read(index)
-        if index not in self._kept:
+        if index not in self._cache:
             start = index // _BLOCK_PAIRS * _BLOCK_PAIRS
             for neighbour in range(start, min(start + _BLOCK_PAIRS, len(self))):
-                if neighbour not in self._kept:
-                    self._kept[neighbour] = self._read(neighbour)
-        return self._kept[index]
+                if neighbour not in self._cache:
+                    self._cache[neighbour] = self._read(neighbour)
+        return self._cache[index]
 
     def _read(self, index: int) -> PairPixels:
         pair = self._pairs[index]
@@ -153,8 +210,8 @@ class PairBytes:
 
     @staticmethod
     def _targets(pair: ImagePair, baseline: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
-        kept: Tensor | None = getattr(pair, "baseline_latents", None)
-        return encode(baseline.float() / 255) if kept is None else kept.float()
+        stored: Tensor | None = getattr(pair, "baseline_latents", None)
+        return encode(baseline.float() / 255) if stored is None else stored.float()
 
 
 def latents_of(pair: ImagePair, index: int, channels: int) -> Tensor:
@@ -171,8 +228,8 @@ def latents_of(pair: ImagePair, index: int, channels: int) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Cutting:
-    """How images are cut: the side of the square (None for whole images), mirroring, the granularity."""
+class Crop:
+    """How images are cropped: the side of the square (None for whole images), mirroring, the granularity."""
 
     crop_px: int | None
     flip: bool
@@ -186,51 +243,52 @@ class PairBatches:
     which ``size_multiple`` is the side.
     """
 
-    def __init__(self, pairs: PairBytes, *, seed: int, crop_px: int | None, flip: bool, size_multiple: int) -> None:
+    def __init__(self, pairs: CachedPairs, *, seed: int, crop_px: int | None, flip: bool, size_multiple: int) -> None:
         self._pairs = pairs
-        self._cutting = Cutting(crop_px, flip, size_multiple)
+        self._crop = Crop(crop_px, flip, size_multiple)
         self._seed = seed
         self._order = _Order(len(pairs), seed, _SHUFFLE)
 
     def batch(self, first_image: int, count: int) -> Batch:
         """Images number ``first_image`` to ``first_image + count - 1`` of the run."""
-        cuts = [self._cut(number) for number in range(first_image, first_image + count)]
+        cuts = [self._cropped(number) for number in range(first_image, first_image + count)]
         pixels = _stacked([cut.pixels for cut in cuts])  # (N, 2, 3, H, W)
         return Batch(
             x=pixels[:, _DISTILLED].contiguous(),
             y=pixels[:, _BASELINE].contiguous(),
             latents=_stacked_latents([cut.latents for cut in cuts]),
             targets=_stacked_latents([cut.targets for cut in cuts]),
+            first_image=first_image,
         )
 
-    def _cut(self, number: int) -> PairPixels:
+    def _cropped(self, number: int) -> PairPixels:
         index = self._order[number]
         pair = self._pairs[index]
         random = np.random.default_rng([self._seed, _CROP, number])
         if pair.latents is not None:
-            return _cut_with_latents(pair, pair.latents, index, self._cutting, random)
-        return PairPixels(_cut(pair.pixels, index, self._cutting, random))
+            return _crop_with_latents(pair, pair.latents, index, self._crop, random)
+        return PairPixels(_crop(pair.pixels, index, self._crop, random))
 
 
 class UnpairedBatches:
     """As `PairBatches`, but the two sides of a batch are drawn, cut and mirrored apart from each other."""
 
-    def __init__(self, pairs: PairBytes, *, seed: int, crop_px: int | None, flip: bool, size_multiple: int) -> None:
+    def __init__(self, pairs: CachedPairs, *, seed: int, crop_px: int | None, flip: bool, size_multiple: int) -> None:
         self._pairs = pairs
-        self._cutting = Cutting(crop_px, flip, size_multiple)
+        self._crop = Crop(crop_px, flip, size_multiple)
         self._seed = seed
         self._orders = (_Order(len(pairs), seed, _SHUFFLE), _Order(len(pairs), seed, _OTHER_SHUFFLE))
 
     def batch(self, first_image: int, count: int) -> Batch:
         """Images number ``first_image`` to ``first_image + count - 1`` of the run, on both sides."""
         numbers = range(first_image, first_image + count)
-        sides = [_stacked([self._cut(number, side) for number in numbers]) for side in (_DISTILLED, _BASELINE)]
-        return Batch(x=sides[_DISTILLED], y=sides[_BASELINE])
+        sides = [_stacked([self._cropped(number, side) for number in numbers]) for side in (_DISTILLED, _BASELINE)]
+        return Batch(x=sides[_DISTILLED], y=sides[_BASELINE], first_image=first_image)
 
-    def _cut(self, number: int, side: int) -> Tensor:
+    def _cropped(self, number: int, side: int) -> Tensor:
         index = self._orders[side][number]
         random = np.random.default_rng([self._seed, (_CROP, _OTHER_CROP)[side], number])
-        return _cut(self._pairs[index].pixels[side], index, self._cutting, random)
+        return _crop(self._pairs[index].pixels[side], index, self._crop, random)
 
 
 class _Order:
@@ -243,36 +301,36 @@ class _Order:
         self._last: tuple[int, Sequence[int]] = (-1, ())  # the last pass and its shuffle
 
     def __getitem__(self, number: int) -> int:
-        turn, place = divmod(number, self._count)
+        turn, position = divmod(number, self._count)
         if self._last[0] != turn:
             random = np.random.default_rng([self._seed, self._stream, turn])
             self._last = (turn, random.permutation(self._count).tolist())
-        return self._last[1][place]
+        return self._last[1][position]
 
 
-def _cut(pixels: Tensor, index: int, cutting: Cutting, random: np.random.Generator) -> Tensor:
+def _crop(pixels: Tensor, index: int, crop: Crop, random: np.random.Generator) -> Tensor:
     """A random square (or all) of ``pixels`` ``(..., H, W)``, mirrored half of the time."""
     height, width = pixels.shape[-2:]
-    cut_height, cut_width = _cut_size(pixels, index, cutting)
+    cut_height, cut_width = _crop_size(pixels, index, crop)
     top = int(random.integers(height - cut_height + 1))
     left = int(random.integers(width - cut_width + 1))
-    mirror = cutting.flip and bool(random.integers(2))
+    mirror = crop.flip and bool(random.integers(2))
     cut = pixels[..., top : top + cut_height, left : left + cut_width]
     return cut.flip(-1) if mirror else cut
 
 
-def _cut_with_latents(
-    pair: PairPixels, latents: Tensor, index: int, cutting: Cutting, random: np.random.Generator
+def _crop_with_latents(
+    pair: PairPixels, latents: Tensor, index: int, crop: Crop, random: np.random.Generator
 ) -> PairPixels:
     """The same random square of all, on whole latents."""
-    scale, pixels = cutting.size_multiple, pair.pixels
+    scale, pixels = crop.size_multiple, pair.pixels
     rows, columns = latents.shape[-2:]
     if (rows * scale, columns * scale) != tuple(pixels.shape[-2:]):
         raise DataError(
             f"pair {index} has {_size(pixels)} px and {columns}x{rows} latents, but the head makes {scale} px of a "
             "latent; use a head with another number of scales"
         )
-    cut_height, cut_width = _cut_size(pixels, index, cutting)
+    cut_height, cut_width = _crop_size(pixels, index, crop)
     high, wide = cut_height // scale, cut_width // scale
     top = int(random.integers(rows - high + 1))
     left = int(random.integers(columns - wide + 1))
@@ -283,22 +341,22 @@ def _cut_with_latents(
     )
 
 
-def _cut_size(pixels: Tensor, index: int, cutting: Cutting) -> tuple[int, int]:
+def _crop_size(pixels: Tensor, index: int, crop: Crop) -> tuple[int, int]:
     height, width = pixels.shape[-2:]
-    if cutting.crop_px is None:
-        cut_height = height // cutting.size_multiple * cutting.size_multiple
-        cut_width = width // cutting.size_multiple * cutting.size_multiple
+    if crop.crop_px is None:
+        cut_height = height // crop.size_multiple * crop.size_multiple
+        cut_width = width // crop.size_multiple * crop.size_multiple
     else:
-        cut_height = cut_width = cutting.crop_px
+        cut_height = cut_width = crop.crop_px
     if not (0 < cut_height <= height and 0 < cut_width <= width):
-        wanted = cutting.crop_px or cutting.size_multiple
-        raise DataError(f"pair {index} has {_size(pixels)} px, less than the {wanted} px to cut; lower crop_px")
+        side = crop.crop_px or crop.size_multiple
+        raise DataError(f"pair {index} has {_size(pixels)} px, less than the {side} px to cut; lower crop_px")
     return cut_height, cut_width
 
 
 def _stacked_latents(cuts: Sequence[Tensor | None]) -> Tensor | None:
-    there = [cut for cut in cuts if cut is not None]
-    return torch.stack(there) if there else None
+    present = [cut for cut in cuts if cut is not None]
+    return torch.stack(present) if present else None
 
 
 def _rows(tensor: Tensor | None, part: slice) -> Tensor | None:

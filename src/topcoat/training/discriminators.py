@@ -2,7 +2,7 @@
 
 A discriminator is called with a `View` of images: pixels for `PatchDiscriminator`, features of the frozen loss net for
 `FeatureDiscriminator`. It sees images alone, not pairs: the two halves of a pair never agree pixel by pixel, and a
-discriminator that saw both would judge that instead of how real the image is.
+discriminator that saw both would learn that instead of how real the image is.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from topcoat.training.losses import HasStages, fine_latents
 FINEST_FEATURES = 1
 """The first stage of the loss net that a discriminator looks at: stage 0 is as large as the image and costs most."""
 SMALLEST_PX_70 = 24
-"""Side below which `PatchGAN70` has one place left, which instance normalisation cannot take."""
+"""Side below which `PatchGAN70` has one position left, which instance normalisation cannot take."""
 _PROBE_PX = 64
 _FAINT = 0.05
 """Share of a channel's spread below which `LatentDiscriminator` reads fine latents as they are."""
@@ -34,8 +34,8 @@ View = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a discriminator says of N images."""
+class DiscriminatorOutput:
+    """Scores of N images by a discriminator."""
 
     scores: tuple[Tensor, ...]
     """Maps ``(N, 1, h, w)``, one per scale or stage; higher is more real."""
@@ -48,7 +48,7 @@ class DiscriminatorConfig(StrictModel):
 
     looks_at: Literal["pixels", "features", "both"] = "pixels"
     """``pixels``: patches of the image. ``features``: maps and embedding of the frozen loss net, which is almost free
-    where the perceptual loss computes them anyway, and judges what is shown as well as its texture. ``both``: one of
+    where the perceptual loss computes them anyway, and sees content as well as texture. ``both``: one of
     each."""
     base_channels: int = Field(default=32, ge=1, le=512)
     layers: int = Field(default=3, ge=1, le=6)
@@ -73,8 +73,8 @@ class PatchDiscriminator(nn.Module):
         super().__init__()
         self.scales = nn.ModuleList(_patch_layers(config) for _ in range(config.scales))
 
-    def forward(self, view: View) -> Verdict:
-        """The verdict on ``view``; one map of scores per scale."""
+    def forward(self, view: View) -> DiscriminatorOutput:
+        """Output for ``view``; one map of scores per scale."""
         (images,) = view
         hidden = images * 2 - 1
         scores: list[Tensor] = []
@@ -84,7 +84,7 @@ class PatchDiscriminator(nn.Module):
             features += maps[:-1]
             scores.append(maps[-1])
             hidden = F.avg_pool2d(hidden, 2)
-        return Verdict(tuple(scores), tuple(features))
+        return DiscriminatorOutput(tuple(scores), tuple(features))
 
 
 class FeatureDiscriminator(nn.Module):
@@ -97,15 +97,15 @@ class FeatureDiscriminator(nn.Module):
         super().__init__()
         self.heads = nn.ModuleList(_feature_layers(config, part.shape[1], part.ndim == 4) for part in example)
 
-    def forward(self, view: View) -> Verdict:
-        """The verdict on ``view``; one map of scores per stage."""
+    def forward(self, view: View) -> DiscriminatorOutput:
+        """Output for ``view``; one map of scores per stage."""
         scores: list[Tensor] = []
         features: list[Tensor] = []
         for layers, seen in zip(self.heads, view, strict=True):
             maps = _run(layers, seen if seen.ndim == 4 else seen[:, :, None, None])
             features += maps[:-1]
             scores.append(maps[-1])
-        return Verdict(tuple(scores), tuple(features))
+        return DiscriminatorOutput(tuple(scores), tuple(features))
 
 
 class BothDiscriminators(nn.Module):
@@ -116,10 +116,10 @@ class BothDiscriminators(nn.Module):
         self.patches = patches
         self.features = features
 
-    def forward(self, view: View) -> Verdict:
-        """The verdicts of both, one after the other."""
+    def forward(self, view: View) -> DiscriminatorOutput:
+        """Outputs of both, one after the other."""
         first, second = self.patches(view[:1]), self.features(view[1:])
-        return Verdict(first.scores + second.scores, first.features + second.features)
+        return DiscriminatorOutput(first.scores + second.scores, first.features + second.features)
 
 
 class PatchGAN70(nn.Module):
@@ -153,10 +153,10 @@ class PatchGAN70(nn.Module):
 
 
 class LatentDiscriminator(nn.Module):
-    """Are these latents from the baseline? By place at two sizes, and as a whole, by means and deviations over places.
+    """Are these latents from the baseline? By position at two sizes, and as a whole, by statistics over positions.
 
-    It reads the latents, and what is fine in them on a scale that is nearly logarithmic, so that faint noise in a flat
-    place is seen too. The whole is what gives a set away that no place does. Spectral normalisation throughout (arXiv
+    It reads the latents, and their fine detail on a scale that is nearly logarithmic, so that faint noise in a flat
+    area is seen too. The whole sees what no position shows. Spectral normalisation throughout (arXiv
     1802.05957).
     """
 
@@ -180,21 +180,21 @@ class LatentDiscriminator(nn.Module):
 
 
 def _statistics(maps: Tensor) -> Tensor:
-    """``(N, 2 C)`` means and deviations over places of ``(N, C, h, w)``."""
+    """``(N, 2 C)`` means and standard deviations over positions of ``(N, C, h, w)``."""
     spread = maps.var(dim=(2, 3), correction=0).add(1e-4).sqrt()
     return torch.cat([maps.mean(dim=(2, 3)), spread], dim=1)
 
 
-def view_of(config: DiscriminatorConfig, images: Tensor, seen: Any) -> View:
-    """What the discriminator reads of ``images`` ``(N, 3, H, W)``; ``seen`` is what the loss net says of them.
+def view_of(config: DiscriminatorConfig, images: Tensor, features: Any) -> View:
+    """What the discriminator reads of ``images`` ``(N, 3, H, W)``; ``features`` are those of the loss net.
 
-    ``seen`` has ``.stages`` and may have ``.embedding``; it is not read where the discriminator looks at pixels alone.
+    They have ``.stages`` and may have ``.embedding``, and are not read where the discriminator looks at pixels alone.
     """
     pixels = (images,) if config.looks_at != "features" else ()
     if config.looks_at == "pixels":
         return pixels
-    embedding = getattr(seen, "embedding", None)
-    maps = tuple(part.float() for part in seen.stages[FINEST_FEATURES:])
+    embedding = getattr(features, "embedding", None)
+    maps = tuple(part.float() for part in features.stages[FINEST_FEATURES:])
     return (*pixels, *maps) if embedding is None else (*pixels, *maps, embedding.float())
 
 
@@ -224,7 +224,7 @@ def _patch_layers(config: DiscriminatorConfig) -> nn.Sequential:
 
 
 def _feature_layers(config: DiscriminatorConfig, channels: int, is_map: bool) -> nn.Sequential:
-    """Three convolutions; a vector is one place, where a 3x3 one would see its own padding and nothing else."""
+    """Three convolutions; a vector is one position, where a 3x3 one would see its own padding and nothing else."""
     width = config.base_channels
     return nn.Sequential(
         _conv(config, channels, width, 1, stride=1),

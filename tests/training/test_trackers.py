@@ -12,7 +12,7 @@ from tests.training.conftest import FakeDataset
 from topcoat.features import FeatureNet
 from topcoat.training import TrainConfig, train
 from topcoat.training.records import TrainRecord, ValidationRecord
-from topcoat.training.tracking import open_trackers
+from topcoat.training.trackers import open_trackers
 
 
 class Writer:
@@ -154,7 +154,7 @@ def test_training_tells_it(
     config: TrainConfig, dataset: FakeDataset, features: FeatureNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     fake = FakeWandb()
-    monkeypatch.setattr("topcoat.training.tracking._installed", lambda name: name == "wandb")
+    monkeypatch.setattr("topcoat.training.trackers._installed", lambda name: name == "wandb")
     monkeypatch.setitem(sys.modules, "wandb", fake)
     records = list(train(config, dataset, tmp_path / "run", images=48, features=features))
     assert [values["images seen"] for values in fake.logged] == [45, 48] and fake.finished == 1
