@@ -187,13 +187,11 @@ class ArtefactMetric(Metric):
         self._result: Artefacts | None = None
 
     def update(self, batch: Batch) -> None:
-        """Add subjects that are in all three arms."""
         parts = [batch[arm].images for arm in ("distilled", "enhanced", "reference") if arm in batch]
         if len(parts) == 3 and len({len(part) for part in parts}) == 1:
             self._scan.update(*parts)
 
     def compute(self) -> list[Score]:
-        """One score for each kind of artefact, with what it is compared with."""
         self._result = one = self._scan.result()
         seam_period = "" if one.seam_period_px is None else f"{one.seam_period_px} px"
         foreign = f"{one.foreign_place}, {one.foreign_period_px:.1f} px"
@@ -219,12 +217,11 @@ class ArtefactMetric(Metric):
             for name, label, shift, std in zip("lab", ("L*", "a*", "b*"), one.lab_shift, one.lab_std, strict=True)
         ]
         return [
-            self.score(arm, value, one.n, metric=metric, label=label, unit=unit, better=better, detail=detail)
+            self.score(arm, value, one.n, metric, label, unit=unit, better=better, detail=detail)
             for metric, label, unit, arm, value, better, detail in rows
         ]
 
     def flags(self, scores: Sequence[Score]) -> list[Flag]:
-        """What is outside the limits at the top of this module."""
         one = self._result
         if one is None:
             return []

@@ -147,12 +147,14 @@ class Metric:
         """JSON values that belong to the settings of the evaluation."""
         return {}
 
-    def score(self, arm: str, value: float | Interval, n: int, **changes: Any) -> Score:
-        """A score of this metric; ``changes`` replace other fields of `Score`."""
+    def score(
+        self, arm: str, value: float | Interval, n: int, metric: str = "", label: str = "", **changes: Any
+    ) -> Score:
+        """A score of this metric, or of another name and label; ``changes`` replace other fields of `Score`."""
         number, low, high = (value.value, value.low, value.high) if isinstance(value, Interval) else (value, None, None)
         net = (self.context.net_name, self.context.net.digest) if self.in_features else (None, None)
         values: dict[str, Any] = {
-            "metric": self.name,
+            "metric": metric or self.name,
             "low": low,
             "high": high,
             "unit": self.unit,
@@ -160,7 +162,7 @@ class Metric:
             "net": net[0],
             "digest": net[1],
             "family": self.family,
-            "label": self.label,
+            "label": label or self.label,
         }
         return Score(arm=arm, value=number, n=n, **(values | changes))
 
@@ -182,9 +184,7 @@ class SetMetric(Metric):
             images = context.embeddings(arm).embedding
             result = context.attempt(lambda images=images: self.measure(images, reference))
             if isinstance(result, Mapping):
-                scores += [
-                    self.score(arm, value, len(images), metric=name, label=name) for name, value in result.items()
-                ]
+                scores += [self.score(arm, value, len(images), name, name) for name, value in result.items()]
             elif result is not None:
                 scores.append(self.score(arm, result, len(images)))
         return scores

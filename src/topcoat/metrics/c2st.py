@@ -231,7 +231,6 @@ class TwoSampleMetric(Metric):
     keeps_pixels = True
 
     def compute(self) -> list[Score]:
-        """Run the test for every arm that has enough images; 50 % accuracy and an AUC of 0.5 are chance."""
         context, scores = self.context, list[Score]()
         for arm in context.arms:
             images, reference = context.pixels(arm), context.pixels("reference")
@@ -240,12 +239,11 @@ class TwoSampleMetric(Metric):
             test = context.attempt(lambda sets=sets: two_sample(*sets, seed=context.seed))
             if test is not None:
                 accuracy = Interval(test.accuracy, test.accuracy_low, test.accuracy_high)
-                auc = self.score(arm, test.auc, n, metric="c2st_auc", label="two-sample AUC", unit="")
+                auc = self.score(arm, test.auc, n, "c2st_auc", "two-sample AUC", unit="")
                 scores += [self.score(arm, accuracy, n), auc]
         return scores
 
     def flags(self, scores: Sequence[Score]) -> list[Flag]:
-        """A noise floor that is not at chance."""
         floor = score_of(scores, self.name, "floor")
         if floor is None or floor.low is None or floor.low <= 0.5:
             return []

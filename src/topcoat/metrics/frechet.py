@@ -183,11 +183,9 @@ class FrechetInfinityMetric(SetMetric):
         self._results: list[FrechetInfinity] = []
 
     def measure(self, images: Tensor, reference: Tensor) -> float:
-        """The extrapolated distance."""
         self._results.append(frechet_infinity(images, reference, seed=self.context.seed))
         return self._results[-1].value
 
     def settings(self) -> Mapping[str, Any]:
-        """Mean distance at each number of images, by arm."""
         by_arm = zip(self.context.arms, self._results, strict=False)
         return {self.name: {arm: {"sizes": list(one.sizes), "distances": list(one.distances)} for arm, one in by_arm}}

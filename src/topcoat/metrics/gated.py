@@ -19,7 +19,6 @@ class GatesMetric(Metric):
         self._counts = {"enhanced": 0, "weakened": 0, "distilled": 0}
 
     def update(self, batch: Batch) -> None:
-        """Compare the gated images with both that they are made of."""
         if not {"distilled", "enhanced", "gated"} <= set(batch):
             return
         distilled, enhanced, gated = (batch[arm].images for arm in ("distilled", "enhanced", "gated"))
@@ -31,7 +30,6 @@ class GatesMetric(Metric):
         self._counts["weakened"] += int((~none & ~full).sum())
 
     def compute(self) -> list[Score]:
-        """The three shares."""
         n = self.context.count("gated")
         labels = {
             "enhanced": "as the head made them",
@@ -39,6 +37,5 @@ class GatesMetric(Metric):
             "distilled": "left distilled",
         }
         return [
-            self.score("gated", count / n, n, metric=f"{name}_share", label=labels[name])
-            for name, count in self._counts.items()
+            self.score("gated", count / n, n, f"{name}_share", labels[name]) for name, count in self._counts.items()
         ]

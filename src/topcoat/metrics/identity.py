@@ -144,7 +144,6 @@ class IdentityMetric(Metric):
     always = in_features = True
 
     def compute(self) -> list[Score]:
-        """Mean and 5th percentile of each arm, then of mismatched pairs of distilled and baseline images."""
         context = self.context
         x = context.embeddings("distilled").identity
         arms = [arm for arm in ("enhanced", "gated") if arm in context.arms]
@@ -152,8 +151,8 @@ class IdentityMetric(Metric):
         for arm in [*arms, *(["reference"] if context.paired else [])]:
             cosines = identity(x, context.embeddings(arm).identity)
             scores += [
-                self.score(arm, cosines.mean, len(x), metric="identity_mean", label="identity, mean"),
-                self.score(arm, cosines.p05, len(x), metric="identity_p05", label="identity, 5th percentile"),
+                self.score(arm, cosines.mean, len(x), "identity_mean", "identity, mean"),
+                self.score(arm, cosines.p05, len(x), "identity_p05", "identity, 5th percentile"),
             ]
         if context.paired:
             others = different_subjects(x, context.embeddings("reference").identity)
@@ -162,11 +161,10 @@ class IdentityMetric(Metric):
                 ("p95", "mismatched pairs, 95th percentile", others.quantile(0.95)),
             ):
                 metric = f"identity_mismatched_{name}"
-                scores.append(self.score("reference", float(value), len(x), metric=metric, label=label, better=None))
+                scores.append(self.score("reference", float(value), len(x), metric, label, better=None))
         return scores
 
     def per_image(self) -> list[PerImage]:
-        """Cosines of distilled and enhanced images."""
         x, z = (self.context.embeddings(arm).identity for arm in ("distilled", "enhanced"))
         return [PerImage("identity", cosine(x, z), "high")]
 
@@ -179,39 +177,29 @@ class IdentityThresholdMetric(Metric):
     in_features = True
 
     def compute(self) -> list[Score]:
-        """The calibrated thresholds, then the shares."""
         x, z, y = (self.context.embeddings(arm).identity for arm in ("distilled", "enhanced", "reference"))
         limits = identity_thresholds(cosine(x, y), different_subjects(x, y))
         shares = identity_shares(cosine(x, z), limits)
         scores = [
-            self.score("distilled", value, limits.pairs, metric=f"identity_{name}", label=label)
+            self.score("distilled", value, limits.pairs, f"identity_{name}", label)
             for name, label, value in (
                 ("same_threshold", "threshold of the same person", limits.same),
                 ("different_threshold", "threshold of another person", limits.different),
                 ("equal_error", "threshold of equal error", limits.equal_error),
             )
         ]
-        rate = limits.equal_error_rate
-        scores.append(
-            self.score(
-                "distilled", rate, limits.pairs, metric="identity_equal_error_rate", label="equal error rate",
-                unit="share", better="low",
-            )
-        )  # fmt: skip
+        rate, name = limits.equal_error_rate, "identity_equal_error_rate"
+        scores.append(self.score("distilled", rate, limits.pairs, name, "equal error rate", unit="share", better="low"))
         for name, label, value, better in (
             ("same", "surely the same person", shares.same, "high"),
             ("unsure", "unsure", shares.unsure, None),
             ("different", "surely another person", shares.different, "low"),
         ):
-            scores.append(
-                self.score(
-                    "enhanced", value, len(z), metric=f"identity_{name}_share", label=label, unit="share", better=better
-                )
-            )
+            metric = f"identity_{name}_share"
+            scores.append(self.score("enhanced", value, len(z), metric, label, unit="share", better=better))
         return scores
 
     def flags(self, scores: Sequence[Score]) -> list[Flag]:
-        """Too few images that are surely of the same person."""
         same = score_of(scores, "identity_same_share")
         if same is None or same.value >= SAME_PERSON_SHARE:
             return []

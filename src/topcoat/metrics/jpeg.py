@@ -91,23 +91,17 @@ class JpegMetric(Metric):
     in_features = keeps_pixels = True
 
     def compute(self) -> list[Score]:
-        """Both gains."""
         context, arms = self.context, ("distilled", "enhanced", "reference")
         x, z, y = (context.pixels(arm)[:_JPEG_IMAGES] for arm in arms)
         known = [context.embeddings(arm).embedding[: len(x)] for arm in arms]
         result = jpeg_robustness(x, z, y, context.net, embeddings=known, cache=context.cache)
         if result.gain is None or result.gain_after is None:
             return []
-        return [
-            self.score("enhanced", result.gain, result.n),
-            self.score(
-                "enhanced", result.gain_after, result.n,
-                metric="gain_after_jpeg", label="gain after JPEG", detail=f"quality {result.quality}",
-            ),
-        ]  # fmt: skip
+        n, quality = result.n, f"quality {result.quality}"
+        after = self.score("enhanced", result.gain_after, n, "gain_after_jpeg", "gain after JPEG", detail=quality)
+        return [self.score("enhanced", result.gain, n), after]
 
     def flags(self, scores: Sequence[Score]) -> list[Flag]:
-        """A gain that is lost in JPEG."""
         before, after = score_of(scores, "gain"), score_of(scores, "gain_after_jpeg")
         if before is None or after is None or before.value <= SMALLEST_GAIN:
             return []

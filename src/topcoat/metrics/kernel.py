@@ -92,7 +92,6 @@ class KernelMetric(SetMetric):
     always = True
 
     def measure(self, images: Tensor, reference: Tensor) -> float:
-        """The unbiased kernel distance."""
         return kernel_distance(reference, images)
 
 
@@ -102,5 +101,4 @@ class CmmdMetric(SetMetric):
     name, family, label, better = "cmmd", "distances", "CMMD", "low"
 
     def measure(self, images: Tensor, reference: Tensor) -> float:
-        """The distance with a Gaussian kernel."""
         return cmmd(images, reference)

@@ -98,11 +98,9 @@ class PsnrMetric(PairedMetric):
     always = True
 
     def measure(self, images: ImageBatch, reference: ImageBatch) -> Tensor:
-        """PSNR of every subject."""
         return psnr(images.images, reference.images).clamp_max(MOST_DECIBELS)
 
     def per_image(self) -> list[PerImage]:
-        """Of the enhanced images; groups are compared by the perceptual distance."""
         values = self.values("enhanced")
         return [] if values is None else [PerImage("PSNR", values, "high", compared=False)]
 
@@ -114,7 +112,6 @@ class PerceptualMetric(PairedMetric):
     in_features = True
 
     def measure(self, images: ImageBatch, reference: ImageBatch) -> Tensor:
-        """The distance of every subject."""
         rows = images.cached(
             "perceptual",
             lambda: perceptual_distance(images.features.stages, reference.features.stages).unsqueeze(1),
@@ -123,7 +120,6 @@ class PerceptualMetric(PairedMetric):
         return rows.squeeze(1)
 
     def per_image(self) -> list[PerImage]:
-        """The distance of the enhanced images, and by how much it is below that of the distilled ones."""
         before, after = self.values("distilled"), self.values("enhanced")
         numbers = [] if after is None else [PerImage("perceptual distance", after, "low")]
         if before is not None and after is not None:
@@ -137,11 +133,9 @@ class GradientAgreementMetric(PairedMetric):
     name, label, better = "gradient_agreement", "gradient agreement", "high"
 
     def measure(self, images: ImageBatch, reference: ImageBatch) -> Tensor:
-        """The cosine of every subject."""
         return gradient_agreement(images.images, reference.images)
 
     def flags(self, scores: Sequence[Score]) -> list[Flag]:
-        """Inverted contrast."""
         mean = score_of(scores, self.name)
         if mean is None or mean.high is None or mean.high >= 0:
             return []
@@ -155,6 +149,5 @@ class GradientEnergyMetric(MeanMetric):
     always = True
 
     def update(self, batch: Batch) -> None:
-        """Add every arm."""
         for arm, images in batch.items():
             self.add(arm, gradient_energy(images.images))

@@ -63,9 +63,7 @@ class MeanMetric(Metric):
             usable = column.rows[column.rows.isfinite()]
             if len(usable) >= 2:
                 mean = mean_interval(usable, seed=self.context.seed)
-                scores.append(
-                    self.score(arm, mean, len(usable), metric=name, label=self.labels.get(name, self.label))
-                )  # fmt: skip
+                scores.append(self.score(arm, mean, len(usable), name, self.labels.get(name, "")))
         return scores
 
 

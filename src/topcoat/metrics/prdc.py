@@ -104,11 +104,9 @@ class PrecisionRecallMetric(SetMetric):
     name, family, better = "precision_recall", "diversity", "high"
 
     def measure(self, images: Tensor, reference: Tensor) -> Mapping[str, float]:
-        """Both shares."""
         return asdict(precision_recall(images, reference))
 
     def flags(self, scores: Sequence[Score]) -> list[Flag]:
-        """Lost recall is mode collapse."""
         return _collapse(scores, "recall")
 
 
@@ -118,11 +116,9 @@ class DensityCoverageMetric(SetMetric):
     name, family, better = "density_coverage", "diversity", "high"
 
     def measure(self, images: Tensor, reference: Tensor) -> Mapping[str, float]:
-        """Both values."""
         return asdict(density_coverage(images, reference))
 
     def flags(self, scores: Sequence[Score]) -> list[Flag]:
-        """Lost coverage is mode collapse."""
         return _collapse(scores, "coverage")
 
 

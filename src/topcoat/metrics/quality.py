@@ -15,7 +15,6 @@ class QualityMetric(MeanMetric):
     always = True
 
     def update(self, batch: Batch) -> None:
-        """Rate every arm."""
         net = self.context.quality
         assert net is not None
         for arm, images in batch.items():
@@ -24,7 +23,6 @@ class QualityMetric(MeanMetric):
             self.add(arm, rows.squeeze(1))
 
     def compute(self) -> list[Score]:
-        """The means, with the digest of the net that rates."""
         net = self.context.quality
         assert net is not None
         return [

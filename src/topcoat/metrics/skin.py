@@ -26,7 +26,6 @@ class SkinMetric(MeanMetric):
     }
 
     def update(self, batch: Batch) -> None:
-        """Add subjects that are in every arm."""
         complete = {"distilled", "enhanced", "reference"} <= set(batch)
         if not complete or len({len(images) for images in batch.values()}) != 1:
             return
@@ -41,7 +40,6 @@ class SkinMetric(MeanMetric):
         self.add("enhanced", angles[1] - angles[2], "ita_to_baseline")
 
     def per_image(self) -> list[PerImage]:
-        """Both changes from distilled to enhanced."""
         shift, difference = self.values("enhanced", "ita_shift"), self.values("enhanced", "skin_difference")
         if shift is None or difference is None:
             return []

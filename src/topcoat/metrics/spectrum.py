@@ -119,7 +119,6 @@ class SpectrumMetric(PairedMetric):
         self._power: dict[str, tuple[Tensor, int]] = {}
 
     def update(self, batch: Batch) -> None:
-        """Add the power of every arm, then the differences."""
         for arm, images in batch.items():
             if arm != "floor":
                 total, count = self._power.get(arm, (torch.zeros(RINGS, dtype=torch.float64), 0))
@@ -127,11 +126,9 @@ class SpectrumMetric(PairedMetric):
         super().update(batch)
 
     def measure(self, images: ImageBatch, reference: ImageBatch) -> Tensor:
-        """The difference of every subject."""
         return decibels(_power_of(images), _power_of(reference)).abs().mean(dim=1)
 
     def curves(self) -> list[Curve]:
-        """Mean power of the luma by cycles per pixel; white noise of variance v has the power v."""
         return [
             Curve("power_spectrum", arm, ring_middles(), tuple((total / count).tolist()))
             for arm, (total, count) in self._power.items()

@@ -110,7 +110,6 @@ class StructureMetric(PairedMetric):
     name, better = "ssim", "high"
 
     def measure(self, images: ImageBatch, reference: ImageBatch) -> Mapping[str, Tensor]:
-        """Both similarities of every subject."""
         scales = ms_ssim_scales(*images.images.shape[-2:])
         short = "" if scales == len(MS_SSIM_WEIGHTS) else f" ({scales} scales)"
         self.labels = {"ssim": "SSIM", "ms_ssim": f"MS-SSIM{short}"}
