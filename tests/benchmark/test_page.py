@@ -123,7 +123,7 @@ def test_the_page_says_both_step_counts_and_what_is_counted() -> None:
     text = text_of(fake_result())
     assert "4 steps + head against 50 steps" in text
     assert "12.0 % more" in text  # a loss is called a loss
-    for words in ("computed", "measured", "64 dimensions", "at other seeds", "Toy CPU", "in the controls' favour"):
+    for words in ("computed", "measured", "64 dimensions", "other seeds", "Toy CPU", "in the controls' favour"):
         assert words in text
     assert "The first 12 subjects" in text
 

@@ -105,7 +105,7 @@ def frontier(
     choice = target.choose(points_of(result, to_choose=True))
     chosen = None if choice is None else choice.name
     write_benchmark(output, result, chosen=chosen, target=target)
-    rows = table(result, SHORT)
+    rows = table(result, SHORT, ends=False)
     out.table(f"{result.pair}, N = {result.n}; TFLOP computed, everything else measured", rows.columns, rows.rows)
     out.line(headline(result, chosen, target))
     if chosen is not None:

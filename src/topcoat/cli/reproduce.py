@@ -107,7 +107,7 @@ def reproduce(
                 result = stage.run(progress)
             out.line(f"{stage.name}: {result.sentence}")
         write_benchmark(output, work.result)
-    rows = table(work.result, SHORT)
+    rows = table(work.result, SHORT, ends=False)
     out.table(headline(work.result), rows.columns, rows.rows)
     for note in notes(work.result):
         out.line(note)

@@ -23,7 +23,7 @@ _LABELS = {
     ENHANCED: "distilled + head",
     "unsharp": "distilled + unsharp mask",
     "colour": "distilled + colour matrix",
-    FLOOR: "noise floor: the baseline at other seeds",
+    FLOOR: "noise floor (other seeds)",
     BASELINE: "baseline",
 }
 
@@ -48,8 +48,10 @@ def _interval(score: Score) -> str:
 
 
 def _milliseconds(score: Score) -> str:
-    ends = "" if score.low is None or score.high is None else f" ({score.low * 1e3:.3g} to {score.high * 1e3:.3g})"
-    return f"{score.value * 1e3:.4g}{ends}"
+    median = f"{score.value * 1e3:.4g}"
+    if score.low is None or score.high is None or score.n == 1:
+        return median
+    return f"{median} ({score.low * 1e3:.4g} to {score.high * 1e3:.4g})"
 
 
 def _tenths(score: Score) -> str:
@@ -69,8 +71,8 @@ _COLUMNS = {
     "gap_extrapolated": _Column("gap closed, extrapolated", "gap_closed_extrapolated", _percent_interval),
     "frechet": _Column("Fréchet", "frechet", _interval),
     "perceptual": _Column("perceptual", "perceptual", _decimals(4)),
-    "identity": _Column("identity", "identity_mean", _decimals(3)),
-    "p05": _Column("5th percentile", "identity_p05", _decimals(3)),
+    "identity": _Column("identity, mean", "identity_mean", _decimals(3)),
+    "p05": _Column("identity, 5th percentile", "identity_p05", _decimals(3)),
     "c2st": _Column("two-sample accuracy", "c2st_accuracy", _tenths),
     "auc": _Column("AUC", "c2st_auc", _decimals(3)),
     "grid": _Column("grid, dB", "grid_db", _decimals(1, "+")),
@@ -116,12 +118,15 @@ def arm_order(result: BenchmarkResult) -> list[str]:
     return [*first, *(name for name in names if name not in first and name not in last), *last]
 
 
-def table(result: BenchmarkResult, keys: Sequence[str] | None = None, *, chosen: str | None = None) -> Table:
+def table(
+    result: BenchmarkResult, keys: Sequence[str] | None = None, *, chosen: str | None = None, ends: bool = True
+) -> Table:
     """One row for each arm; columns without any value are left out. Rows of a frontier are numbered.
 
     A metric that has no column of its own gets one at the end.
 
-    ``keys`` are some of the columns; the rows of the Pareto set and of the arm ``chosen`` are marked.
+    ``keys`` are some of the columns; the rows of the Pareto set and of the arm ``chosen`` are marked. Without ``ends``
+    only the share of the gap has its interval, for a terminal.
     """
     front = {point.name for point in pareto_front(points_of(result))} if result.kind == "frontier" else set[str]()
     best = chosen or (best_head(result) if result.kind == "study" else None)
@@ -133,6 +138,8 @@ def table(result: BenchmarkResult, keys: Sequence[str] | None = None, *, chosen:
     for key in keys or known:
         if key != "arm":
             cells = [_cell(result, name, known[key], key) for name in names]
+            if not ends and key != "gap":
+                cells = [cell.partition(" (")[0] for cell in cells]
             if any(cell != _NONE for cell in cells):
                 columns[key] = cells
     headings = ["", *(known[key].heading for key in columns if key != "arm")]
