@@ -15,7 +15,7 @@ from pathlib import Path
 from recipes.mini.assemble import write_card
 from recipes.mini.meter import Meter
 from recipes.mini.recipe import Recipe, Workshop
-from topcoat.benchmark.study import Stage, StageResult, Study, best_head
+from topcoat.benchmark.study import Stage, Study, best_head
 from topcoat.benchmark.study_runs import study_runs
 from topcoat.embedded import EMBEDDED_HEADS, MINI
 from topcoat.errors import DataError
@@ -110,12 +110,12 @@ def _studied(
         heads=heads,
     )
     for stage in work.stages():
-        print(f"{stage.name}: {_metered(stage).sentence}", flush=True)
+        print(f"{stage.name}: {_metered(stage)}", flush=True)
     write_benchmark(folder, work.result)
     return work
 
 
-def _metered(stage: Stage) -> StageResult:
+def _metered(stage: Stage) -> str:
     """Run a stage under a meter, which learns from the stage how much there is to do."""
     with ExitStack() as stack:
         meters: dict[int, Meter] = {}  # by what they count to: a stage may count one thing after another

@@ -36,7 +36,7 @@ Made = Callable[..., Study]
 
 def run(work: Study) -> tuple[BenchmarkResult, dict[str, str]]:
     """All stages; the result and the sentence that each stage ended in."""
-    sentences = {stage.name: stage.run(lambda done, total, note: None).sentence for stage in work.stages()}
+    sentences = {stage.name: stage.run(lambda done, total, note: None) for stage in work.stages()}
     return work.result, sentences
 
 

@@ -107,7 +107,10 @@ def test_the_plan_adds_up(flux_pair: ModelPair) -> None:
         update={"crop_px": 24, "head": CycleGANConfig(base_channels=2), "images": 5}
     )
     runs = study_runs([paired, narrow], flux_pair)
-    stages = {stage.name: stage for stage in plan_study(flux_pair, runs, pairs=100, held_out=10, batch_size=4)}
+    stages = {
+        stage.name: stage
+        for stage in plan_study(flux_pair, {run.name: run.config for run in runs}, pairs=100, held_out=10, batch_size=4)
+    }
     assert list(stages) == [
         "pairs", "train paired", "train paper-cyclegan", "generate",
         "evaluate paired", "evaluate paper-cyclegan", "report",

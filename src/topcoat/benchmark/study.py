@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,19 +47,11 @@ SHOWN = 24
 
 
 @dataclass(frozen=True, slots=True)
-class StageResult:
-    """What a stage ended in: a sentence, and the figures in it."""
-
-    sentence: str
-    figures: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class Stage:
-    """One stage: ``run`` does what is left of it, and tells the function that it is given how far it is."""
+    """One stage: ``run`` does what is left, tells a function how far it is, and gives a sentence on its result."""
 
     name: str
-    run: Callable[[Progress], StageResult]
+    run: Callable[[Progress], str]
 
 
 class Study:
@@ -133,7 +125,7 @@ class Study:
         """Every stage with its computed TFLOP, what is done already included."""
         return plan_study(
             self.pair,
-            self.runs,
+            {run.name: run.config for run in self.runs},
             pairs=len(self._training_prompts),
             held_out=len(self._subjects),
             batch_size=self._batch_size,
@@ -179,9 +171,9 @@ class Study:
             "subjects_sha256": self._subjects.digest,
         }
 
-    def _build(self, progress: Progress) -> StageResult:
+    def _build(self, progress: Progress) -> str:
         if all(self._finished(run) is not None for run in self.runs):
-            return StageResult("not needed any more, all runs are finished")
+            return "not needed any more, all runs are finished"
         self._dataset = build_pairs(
             self._folder.pairs,
             self._training_prompts,
@@ -192,13 +184,12 @@ class Study:
             baseline_from=self._baseline_from,
             on_progress=lambda done, total: progress(done, total, ""),
         )
-        splits = {name: len(self._dataset.split(name)) for name in ("train", "val", "test")}
         failed = len(self._dataset.manifest.failures)
         failures = f", {failed:,} could not be made" if failed else ""
-        sentence = f"{len(self._dataset):,} pairs, {splits['train']:,} of them for training{failures}"
-        return StageResult(sentence, {"pairs": len(self._dataset), "failures": failed, **splits})
+        training = len(self._dataset.split("train"))
+        return f"{len(self._dataset):,} pairs, {training:,} of them for training{failures}"
 
-    def _train(self, run: StudyRun, progress: Progress) -> StageResult:
+    def _train(self, run: StudyRun, progress: Progress) -> str:
         if self._dataset is not None:
             vae = load_vae(self.pair.distilled) if run.config.needs_vae else None
             steps = train(
@@ -220,7 +211,7 @@ class Study:
                 f"; on {figures['validation_images']} validation pairs {figures['psnr_db']:.2f} dB to the baseline "
                 f"({figures['psnr_db_without_head']:.2f} without a head)"
             )
-        return StageResult(sentence, {"images_seen": facts["images_seen"], **figures})
+        return sentence
 
     def _compares_latents(self) -> bool:
         """Whether a run compares latents with those of baseline images that are made here; others' have none."""
@@ -241,7 +232,7 @@ class Study:
             return None
         return self._heads[run] if run in self._heads else Head.from_pretrained(self._folder.run(run))
 
-    def _generate(self, progress: Progress) -> StageResult:
+    def _generate(self, progress: Progress) -> str:
         self._work = Benchmark(
             self._generators or load_pair(self.pair),
             {run.name: self._trained(run) for run in self.runs},
@@ -260,13 +251,12 @@ class Study:
         self._evaluator = StudyEvaluator(self.pair, self._folder, self._work, net, name)
         references = self._evaluated[DISTILLED] = self._evaluator.references(progress)
         at = {score.arm: score.value for score in references.scores if score.metric == "frechet"}
-        sentence = (
+        return (
             f"{len(self._subjects):,} subjects; Fréchet distance to the baseline {at[DISTILLED]:.3g} of the distilled "
             f"images, {at[FLOOR]:.3g} of the baseline at other seeds"
         )
-        return StageResult(sentence, {"frechet": at[DISTILLED], "floor": at[FLOOR]})
 
-    def _evaluate(self, run: StudyRun, progress: Progress) -> StageResult:
+    def _evaluate(self, run: StudyRun, progress: Progress) -> str:
         assert self._evaluator is not None
         digest = self._trained(run).digest
         evaluated = self._evaluator.head(run.name, self._arms[run.name], digest, progress)
@@ -275,13 +265,12 @@ class Study:
         at = {score.metric: score for score in evaluated.scores}
         gap = at.get("gap_closed")
         share = "not measurable" if gap is None else f"{gap.value:.0%} (95 % interval {gap.low:.0%} to {gap.high:.0%})"
-        sentence = (
+        return (
             f"gap closed {share}, Fréchet distance {at['frechet'].value:.3g}, identity {at['identity_mean'].value:.3f} "
             f"(5th percentile {at['identity_p05'].value:.3f})"
         )
-        return StageResult(sentence, {metric: score.value for metric, score in at.items()})
 
-    def _report(self, progress: Progress) -> StageResult:
+    def _report(self, progress: Progress) -> str:
         assert self._work is not None and self._evaluator is not None
         heads = {run.name: self._trained(run) for run in self.runs}
         every = self._arms | self._extra
@@ -316,8 +305,7 @@ class Study:
         )
         write_json(self.folder / "study.json", self._result.as_dict())
         progress(1, 1, "")
-        best = best_head(self._result)
-        return StageResult(f"nearest to the baseline is {best}", {"best": best})
+        return f"nearest to the baseline is {best_head(self._result)}"
 
 
 def best_head(result: BenchmarkResult, kinds: Collection[str] | None = None) -> str | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from topcoat.benchmark.run import TIMED_BATCHES
 from topcoat.cost.flops import EXTRA_STEPS, pair_cost
@@ -15,20 +15,6 @@ from topcoat.heads.latent_unet import change_flops
 from topcoat.training.config import RunConfig, TrainConfig
 
 TERA = 1e12
-
-
-class NamedConfig(Protocol):
-    """A run of a study, as far as a plan reads it."""
-
-    @property
-    def name(self) -> str:
-        """Its name in the study."""
-        ...
-
-    @property
-    def config(self) -> RunConfig:
-        """Its settings."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +31,7 @@ class PlannedStage:
 
 
 def plan_study(
-    pair: ModelPair, runs: Sequence[NamedConfig], *, pairs: int, held_out: int, batch_size: int
+    pair: ModelPair, runs: Mapping[str, RunConfig], *, pairs: int, held_out: int, batch_size: int
 ) -> list[PlannedStage]:
     """Every stage of a study in its order.
 
@@ -54,23 +40,23 @@ def plan_study(
     """
     table = pair_cost(pair)
     width, height = table.width_px, table.height_px
-    latents = any(run.config.last.head.input == "latent" for run in runs)
+    latents = any(run.last.head.input == "latent" for run in runs.values())
     undecoded = sum(row.tflop for row in table.distilled.rows if row.piece != DECODE_ROW)
     (extra,) = (cost.tflop for cost in table.baseline_at if cost.steps == EXTRA_STEPS)
     timed = 0 if pair.baseline.steps == EXTRA_STEPS else min(held_out, TIMED_BATCHES * batch_size)
     stages = [
         PlannedStage("pairs", f"{pairs:,} pairs", pairs * (table.distilled.tflop + table.baseline.tflop)),
     ]
-    for run in runs:
-        head = run.config.last.head
-        words = f"{run.config.images:,} images seen, {head.name()} of {head.parameters():,} parameters"
-        tflop = sum(stage.images * training_tflop(stage, pair) for stage in run.config.stages)
-        stages.append(PlannedStage(f"train {run.name}", words, tflop))
+    for name, run in runs.items():
+        head = run.last.head
+        what = f"{run.images:,} images seen, {head.name()} of {head.parameters():,} parameters"
+        tflop = sum(stage.images * training_tflop(stage, pair) for stage in run.stages)
+        stages.append(PlannedStage(f"train {name}", what, tflop))
     generated = held_out * (table.distilled.tflop + 2 * table.baseline.tflop + latents * undecoded) + timed * extra
     stages.append(PlannedStage("generate", f"{held_out:,} held-out subjects, the baseline twice", generated))
-    for run in runs:
-        each = run.config.last.head.flops(width, height) / TERA
-        stages.append(PlannedStage(f"evaluate {run.name}", f"{held_out:,} subjects", held_out * each))
+    for name, run in runs.items():
+        each = run.last.head.flops(width, height) / TERA
+        stages.append(PlannedStage(f"evaluate {name}", f"{held_out:,} subjects", held_out * each))
     stages.append(PlannedStage("report", "table, page and contact sheets", 0.0))
     return stages
 

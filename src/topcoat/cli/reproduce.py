@@ -104,8 +104,8 @@ def reproduce(
     with terminated_like_interrupted():
         for stage in work.stages():
             with out.progress(stage.name) as progress:
-                result = stage.run(progress)
-            out.line(f"{stage.name}: {result.sentence}")
+                sentence = stage.run(progress)
+            out.line(f"{stage.name}: {sentence}")
         write_benchmark(output, work.result)
     rows = table(work.result, SHORT, ends=False)
     out.table(headline(work.result), rows.columns, rows.rows)
