@@ -242,9 +242,9 @@ def test_the_card_names_both_licences(tmp_path: Path, fake_pair: ModelPair, fake
     pair = fake_pair.model_copy(update={"baseline": fake_pair.baseline.model_copy(update={"licence": noted})})
     build(tmp_path, pair, fake_generators)
     card = (tmp_path / "README.md").read_text()
-    header = DatasetCard(card).data  # as the hub reads it
-    assert (header.license, header.pretty_name) == ("other", "fake portrait pairs")
-    assert header.to_dict()["configs"][0]["data_files"] == [{"split": "train", "path": "data/train-*.parquet"}]
+    header = DatasetCard(card).data.to_dict()  # as the hub reads it
+    assert (header["license"], header["pretty_name"]) == ("other", "fake portrait pairs")
+    assert header["configs"][0]["data_files"] == [{"split": "train", "path": "data/train-*.parquet"}]
     assert "[plastic licence](https://example.org/plastic)" in card
     assert "[good licence](https://example.org/good). For looking at only." in card
     assert "2 steps" in card and "8 steps" in card and "11 portrait pairs" in card
