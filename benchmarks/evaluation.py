@@ -28,12 +28,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from topcoat.cost import hardware
+from topcoat.cost.machine import hardware
 from topcoat.errors import TopcoatError
-from topcoat.evaluation import Looked, evaluate, write_report
 from topcoat.features import FeatureNet, Features, load_feature_net
 from topcoat.files import write_json, write_section
 from topcoat.images import gaussian_blur
+from topcoat.metrics.evaluate import evaluate
+from topcoat.reports.evaluation import SubjectImages, write_report
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- results evaluation: begin (benchmarks/evaluation.py) -->", "<!-- results evaluation: end -->"
@@ -145,9 +146,9 @@ def measure(count: int, size_px: int, state: str, folder: str) -> Measured:
         deque(images, maxlen=0)
     made = time.perf_counter() - began
 
-    def look_up(index: int) -> Looked:
+    def look_up(index: int) -> SubjectImages:
         start = index // _BATCH * _BATCH
-        return Looked({role: sets[role].batch(start)[index - start] for role in _PAIRED}, f"subject {index}")
+        return SubjectImages({role: sets[role].batch(start)[index - start] for role in _PAIRED}, f"subject {index}")
 
     net = CountedNet(load_feature_net("eval"))
     began = time.perf_counter()

@@ -1,11 +1,11 @@
-"""Measure what building pairs costs beside painting them: time, memory, and the time to see that all is done.
+"""Measure what building pairs costs on top of generating them: time, memory, and the time to see that all is done.
 
     python benchmarks/pairs.py                               # mini pair, about half an hour on 2 cores
     python benchmarks/pairs.py --pairs 16 --repeats 2 --memory 40,80 --resume 200    # does it work at all
 
 Overhead: `build_pairs` against a bare loop over both pipelines, same batch size, in turns; medians. Memory: peak of a
 process of its own that builds with a trivial generator. Resume: the same call on a finished dataset, in a process of
-its own. Rounding: how many 8-bit values of the same images change when they are painted one by one. Prints a table,
+its own. Rounding: how many 8-bit values of the same images change when they are generated one by one. Prints a table,
 writes ``benchmarks/pairs.json`` and a section of docs/results.md between its two marker lines.
 """
 
@@ -50,7 +50,7 @@ class Overhead:
 
     @property
     def share(self) -> float:
-        """What building adds to painting: median against median."""
+        """What building adds to generating: median against median."""
         return statistics.median(self.build_seconds) / statistics.median(self.bare_seconds) - 1
 
 
@@ -75,7 +75,7 @@ class Resume:
 
 @dataclass(frozen=True)
 class Rounding:
-    """What painting one by one changes in images that were painted in batches."""
+    """What generating one by one changes in images that were generated in batches."""
 
     images: int
     batch_size: int
@@ -86,7 +86,7 @@ class Rounding:
 
 
 class FlatGenerator:
-    """Paints one grey per seed: as little work as a generator can do."""
+    """Makes one grey image per seed: as little work as a generator can do."""
 
     def __init__(self, spec: GeneratorSpec) -> None:
         self.spec = spec
@@ -128,7 +128,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(chosen: argparse.Namespace) -> dict[str, Any]:
     """Measure, print, and write JSON and the section of the docs."""
-    from topcoat.cost import hardware
+    from topcoat.cost.machine import hardware
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -152,12 +152,12 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure_overhead(root: Path, pair_name: str, pairs: int, batch_size: int, repeats: int) -> Overhead:
-    """Paint the same pairs with and without building, in turns, after one batch to warm up."""
+    """Generate the same pairs with and without building, in turns, after one batch to warm up."""
     from topcoat.generators.diffusers import load_pair
     from topcoat.generators.presets import model_pair
     from topcoat.pairs import build_pairs
     from topcoat.pairs.build import DEFAULT_SHARD_SIZE
-    from topcoat.pairs.records import plan_records
+    from topcoat.pairs.schema import plan_records
     from topcoat.prompts import sample_prompts
 
     pair = model_pair(pair_name)
@@ -204,23 +204,23 @@ def measure_resume(folder: Path, pairs: int, repeats: int) -> Resume:
 
 
 def measure_rounding(pair_name: str, images: int, batch_size: int) -> Rounding:
-    """Paint the same subjects with both models in batches and one by one."""
+    """Generate the same subjects with both models in batches and one by one."""
     import torch
 
     from topcoat.generators.diffusers import load_pair
     from topcoat.generators.presets import model_pair
-    from topcoat.pairs.records import plan_records
+    from topcoat.pairs.schema import plan_records
     from topcoat.prompts import sample_prompts
 
     records = plan_records(sample_prompts(images), None)
 
-    def painted(size: int) -> Tensor:
+    def generated(size: int) -> Tensor:
         parts = [records[start : start + size] for start in range(0, images, size)]
         texts = [([r.prompt for r in part], [r.seed for r in part]) for part in parts]
         found = torch.cat([g.generate(*request) for g in load_pair(model_pair(pair_name)) for request in texts])
         return (found * 255).round().to(torch.int16)
 
-    difference = (painted(batch_size) - painted(1)).abs()
+    difference = (generated(batch_size) - generated(1)).abs()
     changed = float((difference > 0).double().mean())
     return Rounding(2 * images, batch_size, changed, int(difference.max()))
 
@@ -234,21 +234,21 @@ def markdown(
     rows = [
         (f"Bare loop, {overhead.pairs} pairs", _seconds(overhead.bare_seconds)),
         (f"`build_pairs`, {overhead.pairs} pairs", _seconds(overhead.build_seconds)),
-        ("**Building costs beside painting**", f"**{overhead.share:+.1%}**"),
+        ("**Building costs on top of generating**", f"**{overhead.share:+.1%}**"),
         *((f"Peak memory, {one.pairs:,} pairs", f"{one.peak_bytes / 2**20:.0f} MiB") for one in memory),
         (f"**Growth from {low.pairs:,} to {high.pairs:,} pairs**", f"**{growth:+.1%}**"),
         (f"**Nothing to do, {resume.pairs:,} pairs**", f"**{_seconds(resume.call_seconds)}**"),
         ("The same with Python's start and imports", _seconds(resume.process_seconds)),
         (
-            f"8-bit values that change when {rounding.images} images are painted one by one",
+            f"8-bit values that change when {rounding.images} images are generated one by one",
             f"{rounding.changed_share:.2%}, by {rounding.largest} of 255 at most",
         ),
     ]
     table = "\n".join(f"| {name} | {figure} |" for name, figure in rows)
     return f"""## Building pairs
 
-Medians of {len(overhead.build_seconds)} (brackets: least and most). The bare loop paints with both pipelines of the
-pair {overhead.pair} in batches of {overhead.batch_size} and keeps nothing; the build paints the same pairs with the
+Medians of {len(overhead.build_seconds)} (brackets: least and most). The bare loop generates with both pipelines of the
+pair {overhead.pair} in batches of {overhead.batch_size} and keeps nothing; the build generates the same pairs with the
 same pipelines and writes them; the two run in turns. Memory and the resumed dataset ({resume.shards} shards,
 {resume.dataset_bytes / 2**20:.0f} MiB) are of a trivial generator at {_FLAT_SIDE_PX} x {_FLAT_SIDE_PX} px in
 processes of their own. {machine["gpu"] or machine["cpu"]}, {machine["cores"]} cores, torch {machine["torch"]}. Made by

@@ -3,8 +3,8 @@
     python benchmarks/results.py                 # mini pair, embedded head, 1,000 subjects, about 15 minutes on 2 cores
     python benchmarks/results.py --count 2000 --head runs/unet
 
-Painted batches are kept in ``out/results/cache``, so that a stopped run goes on where it stopped and a new head is
-judged without painting again. Writes the report into ``out/results``, ``benchmarks/results.json``, the pair's
+Generated batches are kept in ``out/results/cache``, so that a stopped run goes on where it stopped and a new head is
+measured without generating again. Writes the report into ``out/results``, ``benchmarks/results.json``, the pair's
 section of docs/results.md between its two marker lines, and the contact sheet into docs/images.
 """
 
@@ -14,24 +14,21 @@ import argparse
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from topcoat import files
-from topcoat.cost import count_steps, format_tflop
+import topcoat
+from topcoat.benchmark.record import BenchmarkResult
 from topcoat.errors import TopcoatError
-from topcoat.files import read_json, write_json
-from topcoat.generators.presets import model_pair
-from topcoat.heads import Head
+from topcoat.files import read_json, write_json, write_section
 from topcoat.prompts import Prompt, held_out_prompts
-from topcoat.proof import Proof, prove
-from topcoat.proof.record import percent, saving_words
+from topcoat.reports.benchmark_tables import markdown
+from topcoat.seeds import noise_seeds
 
 ROOT = Path(__file__).parent.parent
 PROMPT_SEED = 77
 """Seed of the sampled prompts: neither the one that pairs are built with nor the demo's."""
-FIRST_SEED = 50_000_000
-"""First noise seed, far from those of training pairs and of the demo."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,41 +41,26 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=ROOT / "out" / "results", help="folder of report and cache")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs" / "results.md", help="file whose section is written")
     parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results.json", help="figures of all pairs")
-    chosen = parser.parse_args(arguments)
-    try:
-        run(chosen)
-    except TopcoatError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from what is painted", file=sys.stderr)
-        return 130
-    return 0
+    return ended(lambda: run(parser.parse_args(arguments)))
 
 
-def run(chosen: argparse.Namespace) -> Proof:
-    """Prove, print, and write JSON and the section of the docs."""
-    head = Head.default() if chosen.head is None else Head.from_pretrained(chosen.head)
-    prompts = held_out(chosen.count)
-    proof = prove(
-        model_pair(chosen.pair),
-        head,
-        prompts,
-        range(FIRST_SEED, FIRST_SEED + len(prompts)),
-        output=chosen.output,
+def run(chosen: argparse.Namespace) -> BenchmarkResult:
+    """Measure, print, and write JSON and the section of the docs."""
+    result = topcoat.run_benchmark(
+        topcoat.model_pair(chosen.pair),
+        topcoat.Head.default() if chosen.head is None else topcoat.Head.from_pretrained(chosen.head),
+        held_out(chosen.count),
+        noise_seeds("results", chosen.count),
         on_progress=Progress(),
         batch_size=chosen.batch_size,
         cache=chosen.output / "cache",
     )
-    section = markdown(proof)
-    print(f"\n{section}\n\n{proof.summary()}")
+    topcoat.write_benchmark(chosen.output, result)
     known: dict[str, Any] = read_json(chosen.json) if chosen.json.is_file() else {}
-    write_json(chosen.json, known | {proof.pair: proof.as_dict()})
-    write_section(chosen.docs, proof.pair, section)
-    picture = chosen.docs.parent / "images" / "contact.png"
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(chosen.output / "contact.png", picture)
-    return proof
+    write_json(chosen.json, known | {result.pair: result.as_dict()})
+    section = markdown(result, heading=f"## Pair {result.pair}") + "- Made by `benchmarks/results.py`."
+    publish(chosen.docs, result.pair, "results.py", section, chosen.output / "contact-1.png", "contact.png")
+    return result
 
 
 def held_out(count: int) -> list[Prompt]:
@@ -86,98 +68,31 @@ def held_out(count: int) -> list[Prompt]:
     return held_out_prompts(count, PROMPT_SEED)
 
 
-def markdown(proof: Proof) -> str:
-    """The section of docs/results.md: every figure with N, intervals, kind and settings beside it."""
-    ends, settings, frechet = proof.settings["frechet_intervals"], proof.settings, proof.frechet
-    seconds, tflop, pairs = proof.seconds_per_image, proof.tflop_per_image, proof.identity_pairs
-    spread = settings["seconds_spread"]
-
-    def distance(key: str, value: float) -> str:
-        return f"{value:.4g} ({ends[key]['low']:.4g} to {ends[key]['high']:.4g})"
-
-    def time_of(key: str, value: float) -> str:
-        return f"{value:.4f} ({spread[key]['low']:.4f} to {spread[key]['high']:.4f})"
-
-    floors = settings["gap_in_floors"]
-    rows = [
-        ("Fréchet, distilled (do-nothing score)", distance("distilled", frechet.distilled), "measured"),
-        ("Fréchet, distilled + unsharp mask (control)", distance("unsharp", frechet.unsharp), "measured"),
-        ("Fréchet, distilled + colour matrix (control)", distance("colour", frechet.colour), "measured"),
-        ("Fréchet, distilled + head", distance("enhanced", frechet.enhanced), "measured"),
-        ("Fréchet, baseline at other seeds (floor)", distance("baseline_floor", frechet.baseline_floor), "measured"),
-        ("Do-nothing score in floors", "n/a" if floors is None else f"{floors:.1f}", "measured"),
-        ("**Share of the gap closed**", f"**{proof.gap_closed}**", "measured"),
-        *_extrapolated(proof),
-        ("Share closed by the unsharp mask", _share(settings["gap_closed_by_unsharp"]), "measured"),
-        ("Share closed by the colour matrix", _share(settings["gap_closed_by_colour"]), "measured"),
-        ("Identity, head's input to output", _identity(proof.identity.mean, "5th", proof.identity.p05), "measured"),
-        ("Identity, same subject in both models", _identity(pairs.same_mean, "5th", pairs.same_p05), "measured"),
-        ("Identity, different subjects", _identity(pairs.different_mean, "95th", pairs.different_p95), "measured"),
-        (
-            f"Seconds, distilled, {count_steps(proof.steps.distilled)}",
-            time_of("distilled", seconds.distilled),
-            "measured",
-        ),
-        ("Seconds, head", time_of("head", seconds.head), "measured"),
-        (f"Seconds, baseline, {count_steps(proof.steps.baseline)}", time_of("baseline", seconds.baseline), "measured"),
-        (f"TFLOP, distilled, {count_steps(proof.steps.distilled)}", format_tflop(tflop.distilled), "computed"),
-        ("TFLOP, head", format_tflop(tflop.head), "computed"),
-        (f"TFLOP, baseline, {count_steps(proof.steps.baseline)}", format_tflop(tflop.baseline), "computed"),
-        *_savings(proof),
-    ]
-    table = "\n".join(f"| {name} | {figure} | {kind} |" for name, figure, kind in rows)
-    net, machine, fitted = proof.features, proof.hardware, settings["control"]
-    size = f"{settings['width_px']}x{settings['height_px']} px"
-    return f"""## Pair {proof.pair}
-
-N = {proof.n:,} held-out subjects (prompts of the test split, noise seeds of their own), {size}. Feature net {net.net}
-({net.digest}, {net.dimensions} dimensions). Brackets hold 95 % bootstrap intervals over subjects, for seconds the 10th
-and 90th percentile. Seconds are medians per image in batches of {settings["batch_size"]}, the stages in turns, on
-{machine["gpu"] or machine["cpu"]} ({machine["cores"]} cores, torch {machine["torch"]}). The unsharp mask (amount
-{fitted["amount"]:.2f}, sigma {fitted["sigma_px"]:g} px) matches the baseline's gradient energy on the first
-{fitted["calibration_images"]} of these subjects; the colour matrix, one affine map of RGB for all images, is as near to
-the baseline as there is one on the same. Head {settings["head_digest"]}. Made by `benchmarks/results.py`.
-
-| figure | value | kind |
-|---|---|---|
-{table}"""
+def publish(
+    docs: Path, name: str, script: str, section: str, picture: Path | None = None, picture_name: str = ""
+) -> None:
+    """Print a section and put it between its marker lines in ``docs``, and its picture, if any, with the images."""
+    print(f"\n{section}")
+    begin, end = f"<!-- results {name}: begin (benchmarks/{script}) -->", f"<!-- results {name}: end -->"
+    write_section(docs, begin, end, section, title="# Results")
+    if picture is None:
+        return
+    images = docs.parent / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(picture, images / picture_name)
 
 
-def write_section(path: Path, pair: str, section: str) -> None:
-    """Put ``section`` between the pair's marker lines in ``path``, or at its end; the rest of the file is kept."""
-    begin, end = f"<!-- results {pair}: begin (benchmarks/results.py) -->", f"<!-- results {pair}: end -->"
-    files.write_section(path, begin, end, section, title="# Results")
-
-
-def _savings(proof: Proof) -> list[tuple[str, str, str]]:
-    found = []
-    for saving, steps in ((proof.saving, proof.steps.baseline), (proof.saving_at_28_steps, 28)):
-        what = f"{count_steps(proof.steps.distilled)} + head against {count_steps(steps)}, whole pipeline"
-        found.append((f"TFLOP, {what}", saving_words(saving.tflop), "computed"))
-        found.append((f"Time, {what}", saving_words(saving.seconds), "measured"))
-    return found
-
-
-def _extrapolated(proof: Proof) -> list[tuple[str, str, str]]:
-    gap = proof.gap_extrapolated
-    if gap is None:
-        return []
-    distances = ", ".join(f"{value:.3g}" for value in (gap.distilled, gap.enhanced, gap.baseline_floor))
-    return [
-        ("Fréchet extrapolated to endless subjects: distilled, + head, floor", distances, "measured"),
-        ("Share of that gap closed", str(gap.share), "measured"),
-    ]
-
-
-def _share(share: dict[str, float | None]) -> str:
-    value, low, high = share["value"], share["low"], share["high"]
-    if value is None or low is None or high is None:
-        return "not measurable"
-    return f"{percent(value)} ({percent(low)} to {percent(high)})"
-
-
-def _identity(mean: float, percentile: str, value: float) -> str:
-    return f"{mean:.4f} ({percentile} percentile {value:.4f})"
+def ended(run: Callable[[], object]) -> int:
+    """The exit code of ``run``, its error printed in one sentence."""
+    try:
+        run()
+    except TopcoatError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from what is there", file=sys.stderr)
+        return 130
+    return 0
 
 
 class Progress:

@@ -10,14 +10,14 @@ docs/images.
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from pathlib import Path
 
-from topcoat.errors import DataError
-from topcoat.files import write_section
+from results import ROOT, ended, publish
 
-ROOT = Path(__file__).parent.parent
+from topcoat.benchmark.record import BenchmarkResult
+from topcoat.errors import DataError
+from topcoat.reports.benchmark_tables import markdown
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,23 +28,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--name", default="study", help="name of the section and of its picture")
     parser.add_argument("--title", help="heading of the section; by default the study's own")
     parser.add_argument("--note", help="what else to know of it, such as other work on the machine")
-    chosen = parser.parse_args(arguments)
-    table, sheet = chosen.study / "study.md", chosen.study / "contact-1.png"
-    if not (table.is_file() and sheet.is_file()):
-        error = DataError(f"{chosen.study} holds no finished study; run topcoat reproduce -o {chosen.study} to its end")
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    title, _, rest = table.read_text(encoding="utf-8").partition("\n")
-    heading = f"#{title}" if chosen.title is None else f"## {chosen.title}"
-    picture = f"![x, every head's z and y of the same subjects](images/{chosen.name}.png)"
+    return ended(lambda: run(parser.parse_args(arguments)))
+
+
+def run(chosen: argparse.Namespace) -> None:
+    """Write the section and the sheet."""
+    record, sheet = chosen.study / "study.json", chosen.study / "contact-1.png"
+    if not (record.is_file() and sheet.is_file()):
+        raise DataError(f"{chosen.study} holds no finished study; run topcoat reproduce -o {chosen.study} to its end")
+    result = BenchmarkResult.load(record)
+    title = chosen.title or f"Study of the pair {result.pair}"
+    picture = f"![Distilled, every head and baseline of the same subjects](images/{chosen.name}.png)"
+    section = markdown(result, heading=f"## {title}\n\n{picture}")
     notes = [*([] if chosen.note is None else [chosen.note]), "Made by `topcoat reproduce` and `benchmarks/study.py`."]
-    section = f"{heading}\n\n{picture}\n{rest.rstrip()}\n" + "\n".join(f"- {note}" for note in notes)
-    begin, end = f"<!-- results {chosen.name}: begin (benchmarks/study.py) -->", f"<!-- results {chosen.name}: end -->"
-    write_section(chosen.docs, begin, end, section, title="# Results")
-    images = chosen.docs.parent / "images"
-    images.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(sheet, images / f"{chosen.name}.png")
-    return 0
+    section += "\n".join(f"- {note}" for note in notes)
+    publish(chosen.docs, chosen.name, "study.py", section, sheet, f"{chosen.name}.png")
 
 
 if __name__ == "__main__":

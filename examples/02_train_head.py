@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f"{step.images_seen} images, loss {step.loss:.4f}, {step.images_per_second:.0f} images/s")
 
     head = topcoat.Head.from_pretrained(options.output)
-    print(f"head {head.digest}: {head.descriptor.parameters:,} parameters, in {options.output}")
+    print(f"head {head.digest}: {head.parameters:,} parameters, in {options.output}")
 
 
 if __name__ == "__main__":

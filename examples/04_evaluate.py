@@ -1,4 +1,4 @@
-"""Measure how near a head brings distilled images to the baseline's, beside the do-nothing score.
+"""Measure how near a head brings distilled images to the baseline's, compared with the identity baseline (no head).
 
 Run: python examples/04_evaluate.py (after the first two examples)
 """

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from topcoat.errors import ModelError
@@ -74,7 +74,7 @@ class FakeGenerator:
                 rows[-1][0, 0, 0] = float("nan")
         return torch.stack(rows)
 
-    def rerender(
+    def img2img(
         self,
         images: Tensor,
         prompts: Sequence[str],
@@ -98,6 +98,25 @@ class FakeGenerator:
         if self.plastic:
             image = functional.avg_pool2d(functional.pad(image, (1, 1, 1, 1), mode="reflect"), 3, stride=1)
         return image.clamp(0, 1)
+
+
+class FakeHead:
+    """What callers may ask of a head of images; fakes say what it does with them."""
+
+    input: Literal["image", "latent"] = "image"
+    has_strength = True
+    latent_channels: int | None = None
+    digest = "fake"
+
+    def __init__(self) -> None:
+        self.network: nn.Module = nn.Conv2d(3, 3, 3, padding=1, bias=False)
+        self.device = torch.device("cpu")
+
+    def to(self, device: str | torch.device, /) -> None:
+        self.device = torch.device(device)
+
+    def input_shape(self, width_px: int, height_px: int) -> tuple[int, int, int]:
+        return 3, -(-height_px // 4) * 4, -(-width_px // 4) * 4
 
 
 @pytest.fixture

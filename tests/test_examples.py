@@ -24,7 +24,7 @@ def test_the_examples_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     printed = capsys.readouterr().out
     assert "6 pairs" in printed
     assert "parameters" in printed
-    assert "do-nothing score" in printed
+    assert "identity baseline" in printed
     assert len(list((tmp_path / "portraits").glob("*.png"))) == 2
 
 

@@ -11,12 +11,12 @@ from diffusers import FluxPipeline, FluxTransformer2DModel
 from torch import Tensor
 
 from topcoat.embedded import MINI
-from topcoat.evaluation import cosine, different_subjects
 from topcoat.features import load_feature_net
 from topcoat.files import sha256_of
 from topcoat.generators.diffusers import load_pair
 from topcoat.generators.presets import model_pair
 from topcoat.heads import Head
+from topcoat.metrics.identity import cosine, different_subjects
 from topcoat.prompts import held_out_prompts
 
 COUNT = 24
@@ -33,8 +33,8 @@ def painted() -> dict[str, Tensor]:
     return {
         "x": x,
         "head": Head.default()(x),
-        "decoder": Head.default("decoder")(latents),
-        "refiner": Head.default("refiner")(x),
+        "decoder": Head.load("embedded-decoder")(latents),
+        "refiner": Head.load("embedded-refiner")(x),
         "y": baseline.generate(TEXTS, SEEDS),
     }
 

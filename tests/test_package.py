@@ -5,9 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import topcoat
 from topcoat.embedded import MINI
+from topcoat.images import write_image
 
 HEAVY = {
     "torch",
@@ -46,6 +48,29 @@ def test_help_loads_nothing_heavy() -> None:
 def test_prompts_need_nothing_heavy() -> None:
     code = "import topcoat.cli.app as a\ntry:\n    a.app(['prompts', '--count', '1'])\nexcept SystemExit:\n    pass"
     assert not _loaded_by(code) & (HEAVY - {"pydantic"})  # typer itself checks values with pydantic
+
+
+def test_enhance_loads_neither_a_pipeline_nor_tables_nor_pages(tmp_path: Path) -> None:
+    source, target = tmp_path / "x.png", tmp_path / "y.png"
+    write_image(source, torch.rand(3, 32, 32))
+    arguments = ["enhance", str(source), "-o", str(target)]
+    loaded = _loaded_by(f"import topcoat.cli.app as a\na.app({arguments}, standalone_mode=False)")
+    assert "torch" in loaded and target.is_file()
+    unused = {"diffusers", "transformers", "accelerate", "scipy", "pyarrow", "matplotlib", "jinja2", "faker", "rich"}
+    assert not loaded & unused
+
+
+def test_what_generate_imports_waits_for_the_heavy_libraries_until_a_model_is_loaded() -> None:
+    loaded = _loaded_by("import topcoat.generators.diffusers, topcoat.pipeline, topcoat.heads, topcoat.prompts.styles")
+    assert not loaded & {"diffusers", "transformers", "accelerate", "scipy", "pyarrow", "matplotlib", "jinja2", "faker"}
+
+
+def test_training_loads_no_report_page() -> None:
+    loaded = _loaded_by("import topcoat.training, topcoat.metrics.evaluate")
+    assert "torch" in loaded and not loaded & {"jinja2", "markupsafe", "matplotlib"}
+    script = "import sys, topcoat.training\nprint(*[name for name in sys.modules if name.startswith('topcoat.')])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not {name for name in done.stdout.split() if name.startswith(("topcoat.reports", "topcoat.cli"))}
 
 
 def test_the_public_names_are_sorted_and_there() -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.conftest import FakeHead
 from topcoat.errors import UsageError
 from topcoat.generators.base import ModelPair
 from topcoat.generators.diffusers import load_generator
@@ -19,15 +20,16 @@ from topcoat.training.start import starting_point
 PROMPTS = sample_prompts(7)
 
 
-class Brighter:
+class Brighter(FakeHead):
     """A head that adds a tenth, and remembers how it was called."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.calls: list[tuple[int, float]] = []
 
-    def __call__(self, images: Tensor, strength: float = 1.0) -> Tensor:
-        self.calls.append((len(images), strength))
-        return (images + 0.1 * strength).clamp(0, 1)
+    def __call__(self, inputs: Tensor, strength: float = 1.0) -> Tensor:
+        self.calls.append((len(inputs), strength))
+        return (inputs + 0.1 * strength).clamp(0, 1)
 
 
 def pipeline(generators: Any, head: Any = None) -> Pipeline:
@@ -60,10 +62,11 @@ def test_a_stream_says_what_each_batch_is(fake_generators: Any) -> None:
     assert [text for batch in batches for text in batch.prompts] == [prompt.text for prompt in PROMPTS]
     for batch in batches:
         assert batch.generator_seconds > 0 and batch.head_seconds > 0
+        assert batch.distilled is not None
         assert torch.allclose(batch.enhanced, (batch.distilled + 0.1).clamp(0, 1))
 
 
-def test_a_stream_paints_only_when_asked(fake_generators: Any) -> None:
+def test_a_stream_generates_only_when_asked(fake_generators: Any) -> None:
     stream = pipeline(fake_generators).stream(PROMPTS, range(7), batch_size=2)
     assert fake_generators[0].calls == []
     next(stream)
@@ -80,7 +83,7 @@ def test_a_stream_paints_only_when_asked(fake_generators: Any) -> None:
         ({"batch_size": 0}, "batch_size 0"),
     ],
 )
-def test_wrong_use_is_told_before_anything_is_painted(
+def test_wrong_use_is_refused_before_anything_is_generated(
     fake_generators: Any, changes: dict[str, Any], words: str
 ) -> None:
     settings: dict[str, Any] = {"prompts": PROMPTS, "seeds": range(7)} | changes
@@ -126,10 +129,11 @@ def test_a_latent_head_takes_the_decoders_place(fake_generators: Any, monkeypatc
     pipe = Pipeline(generator, head)
     batches = list(pipe.stream(PROMPTS, range(7), batch_size=3))
     assert torch.equal(torch.cat([batch.enhanced for batch in batches]), expected)
-    assert decoded == []
+    assert decoded == [] and all(batch.distilled is None for batch in batches)
+    batches = list(pipe.stream(PROMPTS, range(7), batch_size=3, with_distilled=True))
+    assert decoded == [3, 3, 1]
+    assert batches[1].distilled is not None
     assert torch.equal(batches[1].distilled, generator.generate(texts[3:6], range(3, 6)))
-    assert torch.equal(batches[1].distilled, batches[1].distilled)
-    assert decoded == [3, 3]  # generate itself decodes too; the second look is free
 
 
 def test_a_latent_head_with_the_real_adapter(flux_pair: ModelPair) -> None:
@@ -153,7 +157,9 @@ def test_a_latent_head_that_does_not_fit_is_refused(fake_generators: Any) -> Non
 
 
 def latent_unet(pair: ModelPair) -> Head:
-    _, head = starting_point(run_config("latent-unet"), None, load_vae(pair.distilled))
+    _, head = starting_point(
+        run_config("latent-unet").last.model_copy(update={"previous": None}), None, load_vae(pair.distilled)
+    )
     assert head is not None and isinstance(head.network, LatentUNet)
     torch.manual_seed(0)
     torch.nn.init.normal_(head.network.change.out.weight, std=0.05)
@@ -170,4 +176,5 @@ def test_a_head_that_changes_latents_has_a_strength_and_gates(flux_pair: ModelPa
     gated = Pipeline(generator, head, identity_floor=1.0)
     (batch,) = gated.stream(["studio portrait"], [0])
     assert [decision.kept for decision in batch.decisions] == ["distilled"]
+    assert batch.distilled is not None
     assert torch.equal(batch.enhanced, batch.distilled) and torch.equal(batch.distilled, plain)

@@ -26,8 +26,8 @@ from recipes.mini.recipe import Recipe, WorkFolder
 from topcoat.features import FeatureNet
 from topcoat.files import write_json
 from topcoat.training.adversarial import discriminator_loss, generator_loss
-from topcoat.training.discriminator import DiscriminatorConfig, PatchDiscriminator
-from topcoat.training.ema import Ema, ema_decay
+from topcoat.training.discriminators import DiscriminatorConfig, PatchDiscriminator
+from topcoat.training.optim import Ema, ema_decay
 
 CROP_PX = 64
 BATCH_IMAGES = 32

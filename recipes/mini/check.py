@@ -23,9 +23,12 @@ from recipes.mini.portrait.words import PORTRAIT_VOCABULARY, sample_words
 from recipes.mini.reader import PortraitReader, ShapeModel, read, word_indices
 from recipes.mini.recipe import PROMPT_SEED, Recipe, WorkFolder
 from recipes.mini.text_encoders import TextEncoders
-from topcoat.evaluation import Embeddings, GaussianStatistics, cosine, embed, frechet_distance, gradient_energy
 from topcoat.features import FeatureNet
 from topcoat.files import read_json, write_json
+from topcoat.metrics.embed import Embeddings, embed
+from topcoat.metrics.frechet import GaussianStatistics, frechet_distance
+from topcoat.metrics.identity import cosine
+from topcoat.metrics.paired import gradient_energy
 
 FIRST_SEED = 70_000_000
 FEW_STEPS = (1, 2, 4, 8)

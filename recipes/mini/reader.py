@@ -184,17 +184,18 @@ def _finish(
     shapes.save(folder)
     distances = (estimated - landmarks[-len(held_out) :]).norm(dim=-1)
     right = (words == labels[-len(held_out) :]).float().mean(dim=0)
+    off = {"median": float(distances.median()), "p95": float(distances.quantile(0.95))}
     figures = {
         "images_seen": seen,
         "held_out": len(held_out),
-        "landmark_error_px": {"median": float(distances.median()), "p95": float(distances.quantile(0.95))},
+        "landmark_error_px": off,
         "shape_components": shapes.basis.shape[1],
         "residual_limit_px": shapes.limit_px,
         "words_read": dict(zip(PORTRAIT_VOCABULARY, right.tolist(), strict=True)),
     }
     write_json(folder / "figures.json", figures)
     print(
-        f"reader: landmarks off by {figures['landmark_error_px']['median']:.2f} px (median), "
+        f"reader: landmarks off by {off['median']:.2f} px (median), "
         f"{float(right.mean()):.1%} of the words read; a residual above {shapes.limit_px:.2f} px is a deformed face"
     )
 

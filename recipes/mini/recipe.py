@@ -13,17 +13,15 @@ PROMPT_SEED = 20_250_502
 """Seed of the training prompts. Users sample with small seeds, so their prompts are not these."""
 
 STUDY_IMAGES = {
-    "paper-unet": 24_000,
-    "best-unet": 60_000,
-    "finish-unet": 15_000,
-    "decoder": 60_000,
-    "finish-decoder": 15_000,
-    "paper-cyclegan": 12_000,
-    "paper-esa": 12_000,
+    "paper-unet": (24_000,),
+    "unet": (60_000, 15_000),
+    "decoder": (60_000, 15_000),
+    "paper-cyclegan": (12_000,),
+    "paper-esa": (12_000,),
 }
-"""The study's runs in their order, with the images that each sees."""
-LATENT_IMAGES = {"taught-latent-unet": 20_000, "finish-latent-unet": 32_000}
-"""Those of the stage ``latent``."""
+"""The study's runs in their order, with the images that each of their stages sees."""
+LATENT_IMAGES = {"latent-unet": (20_000, 32_000)}
+"""Those of the stage ``latent``, which a trained unet teaches."""
 
 
 class Recipe(StrictModel):
@@ -73,11 +71,11 @@ class Recipe(StrictModel):
 
     study_pairs: int = 8_000
     study_subjects: int = 1_000
-    study_images: dict[str, int] = pydantic.Field(default_factory=lambda: dict(STUDY_IMAGES))
+    study_images: dict[str, tuple[int, ...]] = pydantic.Field(default_factory=lambda: dict(STUDY_IMAGES))
     pair_batch_size: int = 16
     """Pairs painted at once in every study; a GPU wants 250."""
     latent_pairs: int = 3_000
-    latent_images: dict[str, int] = pydantic.Field(default_factory=lambda: dict(LATENT_IMAGES))
+    latent_images: dict[str, tuple[int, ...]] = pydantic.Field(default_factory=lambda: dict(LATENT_IMAGES))
     refiner_pairs: int = 2_500
     refiner_images: int = 32_000
 

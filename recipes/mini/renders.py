@@ -49,10 +49,17 @@ SIZE_PX = 192
 class Rendered(Protocol):
     """What a render function returns; `recipes.mini.portrait.render.Portrait` is one."""
 
-    image: np.ndarray
-    identity: np.ndarray
-    scene: np.ndarray
-    landmarks: np.ndarray
+    @property
+    def image(self) -> np.ndarray: ...
+
+    @property
+    def identity(self) -> np.ndarray: ...
+
+    @property
+    def scene(self) -> np.ndarray: ...
+
+    @property
+    def landmarks(self) -> np.ndarray: ...
 
 
 RenderFunction = Callable[[Words, int, int], Rendered]

@@ -15,18 +15,21 @@ from pathlib import Path
 from recipes.mini.assemble import write_card
 from recipes.mini.meter import Meter
 from recipes.mini.recipe import Recipe, WorkFolder
-from topcoat.cli.options import HELD_OUT_FIRST_SEED
-from topcoat.embedded import HEAD_FOLDERS, MINI, EmbeddedHead
+from topcoat.benchmark.study import Stage, Study, best_head
+from topcoat.benchmark.study_runs import study_runs
+from topcoat.embedded import EMBEDDED_HEADS, MINI
 from topcoat.errors import DataError
 from topcoat.features import FeatureNet, load_feature_net
+from topcoat.gates import calibrate_gates
 from topcoat.generators.base import ModelPair
 from topcoat.generators.presets import model_pair
-from topcoat.heads import Head, calibrate_gates
+from topcoat.heads import Head
 from topcoat.pairs import PairDataset
-from topcoat.pairs.calibration import calibrate, write_calibration
 from topcoat.pairs.reuse import open_baseline_source
+from topcoat.pairs.similarity import calibrate, write_calibration
 from topcoat.prompts import held_out_prompts, sample_prompts
-from topcoat.reproduction import Reproduction, Stage, StageResult, study_runs
+from topcoat.reports.benchmark import write_benchmark
+from topcoat.seeds import noise_seeds
 
 PAIR_PROMPTS_SEED = 0
 """What `topcoat pairs build` and `topcoat reproduce` use; the held-out prompts are of another seed and split."""
@@ -36,14 +39,14 @@ _OF_IMAGES = ("unet", "nafnet", "cyclegan", "esa-cyclegan")
 
 def make_study(recipe: Recipe, work: WorkFolder) -> None:
     """Run the study of the assembled pair and put its best heads into the package."""
-    work = _studied(recipe, work, "study", recipe.study_images, recipe.study_pairs)
-    dataset, net = PairDataset.open(work.folder / "pairs"), load_feature_net("loss")
+    study = _studied(recipe, work, "study", recipe.study_images, recipe.study_pairs)
+    dataset, net = PairDataset.open(study.folder / "pairs"), load_feature_net("loss")
     write_calibration(MINI / "same-subject.json", calibrate(dataset, net))
-    kinds: Mapping[EmbeddedHead, Collection[str]] = {"image": _OF_IMAGES, "decoder": ("decoder",)}
-    for which, of_kind in kinds.items():
-        best = work.study.best_of(of_kind)
+    kinds: Mapping[str, Collection[str]] = {"embedded": _OF_IMAGES, "embedded-decoder": ("decoder",)}
+    for name, of_kind in kinds.items():
+        best = best_head(study.result, of_kind)
         if best is not None:
-            _embed(work, which, best.run, dataset, net)
+            _embed(study, name, best, dataset, net)
     write_card(recipe, work)
 
 
@@ -53,7 +56,7 @@ def make_latent_study(recipe: Recipe, work: WorkFolder) -> None:
     A study of its own with fewer pairs, so that it fits by itself into two hours of a slow machine. The baseline images
     of the other study are used again. None of these heads is embedded.
     """
-    _studied(recipe, work, "latent", recipe.latent_images, recipe.latent_pairs, heads={"finish-unet": Head.default()})
+    _studied(recipe, work, "latent", recipe.latent_images, recipe.latent_pairs, heads={"unet": Head.default()})
 
 
 def make_refiner_study(recipe: Recipe, work: WorkFolder) -> None:
@@ -62,17 +65,17 @@ def make_refiner_study(recipe: Recipe, work: WorkFolder) -> None:
     It compares its latents with the baseline's own, so all its pairs are painted here: those of the other studies have
     none.
     """
-    work = _studied(
+    study = _studied(
         recipe,
         work,
         "refiner",
-        {"refiner": recipe.refiner_images},
+        {"refiner": (recipe.refiner_images,)},
         recipe.refiner_pairs,
-        heads={"finish-unet": Head.default()},
+        heads={"unet": Head.default()},
         reuse=False,
     )
-    dataset = PairDataset.open(work.folder / "pairs")
-    _embed(work, "refiner", "refiner", dataset, load_feature_net("loss"))
+    dataset = PairDataset.open(study.folder / "pairs")
+    _embed(study, "embedded-refiner", "refiner", dataset, load_feature_net("loss"))
     write_card(recipe, work)
 
 
@@ -80,13 +83,13 @@ def _studied(
     recipe: Recipe,
     work: WorkFolder,
     name: str,
-    images: Mapping[str, int],
+    images: Mapping[str, tuple[int, ...]],
     pairs: int,
     *,
     heads: Mapping[str, Head] | None = None,
     reuse: bool = True,
-) -> Reproduction:
-    """A study in a folder of ``name``, of runs that see so many ``images``; goes on where it stopped.
+) -> Study:
+    """A study in a folder of ``name``, of runs whose stages see so many ``images``; goes on where it stopped.
 
     ``reuse`` takes the baseline images of other studies where they are the same.
     """
@@ -95,23 +98,24 @@ def _studied(
     folder = work.root / f"{name}-{hashlib.sha256(weights).hexdigest()[:8]}"
     pair = model_pair("mini")
     runs = study_runs(list(images), pair, full_size=False, known=list(heads or ()))
-    work = Reproduction(
+    study = Study(
         pair,
         [run.with_images(images[run.name]) for run in runs],
         sample_prompts(pairs, PAIR_PROMPTS_SEED),
         held_out_prompts(recipe.study_subjects, HELD_OUT_PROMPTS_SEED),
-        range(HELD_OUT_FIRST_SEED, HELD_OUT_FIRST_SEED + recipe.study_subjects),
+        noise_seeds("held-out", recipe.study_subjects),
         output=folder,
         pair_batch_size=recipe.pair_batch_size,
         baseline_from=_earlier_pairs(work, folder, pair) if reuse else None,
         heads=heads,
     )
-    for stage in work.stages():
-        print(f"{stage.name}: {_metered(stage).sentence}", flush=True)
-    return work
+    for stage in study.stages():
+        print(f"{stage.name}: {_metered(stage)}", flush=True)
+    write_benchmark(folder, study.result)
+    return study
 
 
-def _metered(stage: Stage) -> StageResult:
+def _metered(stage: Stage) -> str:
     """Run a stage under a meter, which learns from the stage how much there is to do."""
     with ExitStack() as stack:
         meters: dict[int, Meter] = {}  # by what they count to: a stage may count one thing after another
@@ -125,12 +129,13 @@ def _metered(stage: Stage) -> StageResult:
         return stage.run(tell)
 
 
-def _embed(work: Reproduction, which: EmbeddedHead, run: str, dataset: PairDataset, net: FeatureNet) -> None:
+def _embed(study: Study, name: str, run: str, dataset: PairDataset, net: FeatureNet) -> None:
     """The head of a run, with gates where it has a strength to lower."""
-    head = Head.from_pretrained(work.folder / "runs" / run)
-    if head.descriptor.has_strength:
-        head.gates = calibrate_gates(dataset.split("train").batches(32), net, dataset_digest=dataset.digest)
-    folder = MINI / HEAD_FOLDERS[which]
+    head = Head.from_pretrained(study.folder / "runs" / run)
+    if head.has_strength:
+        rules = calibrate_gates(dataset.split("train").batches(32), net, dataset_digest=dataset.digest)
+        head.gates = rules.model_dump(mode="json")
+    folder = MINI / EMBEDDED_HEADS[name]
     shutil.rmtree(folder, ignore_errors=True)
     head.save_pretrained(folder)
     print(f"{folder.name}: {run}", flush=True)

@@ -28,7 +28,8 @@ BATCH_PROMPTS = 128
 WARM_UP_PROMPTS = 12_800
 CHECKPOINT_SECONDS = 120
 FILLER = (
-    "a an the of with and in portrait photo studio close-up picture head person skin hair eyes light from background"
+    "a an the of with and in portrait photo studio close-up picture head person skin face hair eyes wearing light from "
+    "background"
 )
 NAME_PARTS = ("Ada", "Kofi", "Mei", "Ines", "Omar", "Yuki", "Lund", "Okafor", "Silva", "Novak", "Chen", "Haddad")
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn, optim
 
 from recipes.mini.checkpoint import load_state, save_state
 from recipes.mini.meter import Meter
-from topcoat.training.ema import Ema, ema_decay
+from topcoat.training.optim import Ema, ema_decay
 
 MATRIX_RATE = 2e-3
 OTHER_RATE = 1e-3

@@ -15,19 +15,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from topcoat.benchmark.demo import run_benchmark
     from topcoat.errors import DataError, ModelError, TopcoatError, UsageError
-    from topcoat.evaluation.evaluate import Evaluation, evaluate
     from topcoat.generators.base import GeneratorSpec, ModelPair
     from topcoat.generators.diffusers import load_generator
     from topcoat.generators.presets import model_pair
-    from topcoat.heads.base import Head
+    from topcoat.heads.head import Head
     from topcoat.images import read_image, write_image
+    from topcoat.metrics.evaluate import Evaluation, evaluate
     from topcoat.pairs.build import build_pairs
     from topcoat.pairs.dataset import PairDataset
     from topcoat.pipeline import Pipeline
     from topcoat.prompts import Prompt, sample_prompts
-    from topcoat.proof import prove
-    from topcoat.training import train
+    from topcoat.reports.benchmark import write_benchmark
+    from topcoat.training.loop import train
 
 __version__ = "0.1.0"
 
@@ -48,18 +49,19 @@ __all__ = [
     "evaluate",
     "load_generator",
     "model_pair",
-    "prove",
     "read_image",
+    "run_benchmark",
     "sample_prompts",
     "train",
+    "write_benchmark",
     "write_image",
 ]
 
 _HOMES = {
     "DataError": "topcoat.errors",
-    "Evaluation": "topcoat.evaluation.evaluate",
+    "Evaluation": "topcoat.metrics.evaluate",
     "GeneratorSpec": "topcoat.generators.base",
-    "Head": "topcoat.heads.base",
+    "Head": "topcoat.heads.head",
     "ModelError": "topcoat.errors",
     "ModelPair": "topcoat.generators.base",
     "PairDataset": "topcoat.pairs.dataset",
@@ -68,13 +70,14 @@ _HOMES = {
     "TopcoatError": "topcoat.errors",
     "UsageError": "topcoat.errors",
     "build_pairs": "topcoat.pairs.build",
-    "evaluate": "topcoat.evaluation.evaluate",
+    "evaluate": "topcoat.metrics.evaluate",
     "load_generator": "topcoat.generators.diffusers",
     "model_pair": "topcoat.generators.presets",
-    "prove": "topcoat.proof",
     "read_image": "topcoat.images",
+    "run_benchmark": "topcoat.benchmark.demo",
     "sample_prompts": "topcoat.prompts",
-    "train": "topcoat.training",
+    "train": "topcoat.training.loop",
+    "write_benchmark": "topcoat.reports.benchmark",
     "write_image": "topcoat.images",
 }
 

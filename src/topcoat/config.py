@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import sys
+import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -112,8 +113,10 @@ def _field_names(cls: type[pydantic.BaseModel], loc: tuple[int | str, ...]) -> l
     """The field names of the (nested) model at ``loc``, or none where that cannot be told."""
     current: Any = cls
     for part in loc:
-        field = current.model_fields.get(str(part))
-        current = None if field is None else field.annotation
-        if not (isinstance(current, type) and issubclass(current, pydantic.BaseModel)):
-            return []
-    return list(current.model_fields)
+        kinds = [one for one in typing.get_args(current) if hasattr(one, "model_fields")]
+        if kinds:  # a union told apart by its members' kind: here ``part`` is that, not a field
+            current = next((one for one in kinds if one.model_fields["kind"].default == part), None)
+        else:
+            field = getattr(current, "model_fields", {}).get(str(part))
+            current = None if field is None else field.annotation
+    return list(getattr(current, "model_fields", ()))

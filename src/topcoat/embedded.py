@@ -1,19 +1,20 @@
-"""Where the embedded mini pair lies in this installation."""
+"""The embedded mini pair: where it lies in this installation, and the names of its heads."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 MINI = Path(__file__).resolve().parent / "assets" / "mini"
 """``pair.json`` (the model pair), ``pipeline/`` and ``distilled/`` (its networks), ``features/loss`` and
-``features/eval`` (the feature nets), ``head/``, ``decoder/`` and ``refiner/`` (see `EmbeddedHead`), and
-``card.json`` (how all of it was made, with digests)."""
+``features/eval`` (the feature nets), the folders of `EMBEDDED_HEADS`, and ``card.json`` (how all of it was made, with
+digests)."""
 
-EmbeddedHead = Literal["image", "decoder", "refiner"]
-"""``image`` changes images; ``refiner`` does too, then goes through the VAE and corrects the result there. ``decoder``
-decodes latents itself, in place of the VAE."""
-
-HEAD_FOLDERS: Mapping[EmbeddedHead, str] = {"image": "head", "decoder": "decoder", "refiner": "refiner"}
-"""Names of the heads' folders in it."""
+DEFAULT_HEAD = "embedded"
+EMBEDDED_HEADS: Mapping[str, str] = {
+    DEFAULT_HEAD: "head",
+    "embedded-decoder": "decoder",
+    "embedded-refiner": "refiner",
+}
+"""Names of the embedded heads and their folders in `MINI`. The default changes images; the refiner does too, then sends
+the result through the VAE and corrects it there; the decoder decodes latents, in place of the VAE."""

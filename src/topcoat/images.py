@@ -11,7 +11,7 @@ import json
 import math
 import struct
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +156,12 @@ def pad_to_multiple(images: Tensor, multiple: int) -> tuple[Tensor, tuple[int, i
 def crop_to(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Undo `pad_to_multiple`: the top left ``(H, W)`` of ``(N, C, H, W)``."""
     return images[..., : size[0], : size[1]]
+
+
+def side_by_side(images: Sequence[Tensor], gap_px: int = 4) -> Tensor:
+    """Images ``(3, H, W)`` of one height in a row, with white between them."""
+    gap = torch.ones(3, images[0].shape[1], gap_px)
+    return torch.cat([part for image in images for part in (image.cpu(), gap)][:-1], dim=2)
 
 
 def gaussian_blur(images: Tensor, sigma_px: float) -> Tensor:

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
 from topcoat.errors import UsageError
-from topcoat.features import load_feature_net
+from topcoat.gates import GateDecision, gates_for
 from topcoat.generators.base import Generator, GeneratorSpec, LatentGenerator, check_request, check_steps
-from topcoat.heads.gates import GateDecision, Gates
 from topcoat.prompts import Prompt, as_prompts
 
 if TYPE_CHECKING:
-    from topcoat.heads.base import Head
+    from topcoat.heads.head import Head, HeadProtocol
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PortraitBatch:
     """One batch as it leaves the pipeline: images ``(N, 3, H, W)`` in [0, 1] on the CPU, times of the wall clock.
 
@@ -34,45 +32,18 @@ class PortraitBatch:
     enhanced: Tensor
     generator_seconds: float
     head_seconds: float
-    show_distilled: Callable[[], Tensor]
-    """Gives `distilled`; with a head that decodes latents, by the generator's own decoder."""
+    distilled: Tensor | None
+    """The generator's own images. With a head that decodes latents they are None unless ``with_distilled`` or gates
+    asked for them, because they need a decoding of their own."""
     decisions: tuple[GateDecision, ...] = ()
     """What the gates did with each image; empty without gates. Their time is in ``head_seconds``."""
 
-    @cached_property
-    def distilled(self) -> Tensor:
-        """What the generator paints by itself. Where a head takes its latents, it is decoded only now."""
-        return self.show_distilled()
 
-
-class Movable(Protocol):
-    """A head that runs on a device and can be moved to another."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where it runs."""
-        ...
-
-    def to(self, device: torch.device) -> object:
-        """Move it to ``device``."""
-        ...
-
-
-def move_beside(head: Movable, generator: Generator) -> None:
+def move_to_generator(head: HeadProtocol, generator: Generator) -> None:
     """Move ``head`` to the generator's ``device``; a generator that has none (a fake, a service) leaves it in place."""
     device: torch.device | str | None = getattr(generator, "device", None)
     if device is not None and torch.device(device) != head.device:
         head.to(torch.device(device))
-
-
-def has_strength(head: object) -> bool:
-    """Whether the head's change can be scaled, 0 being the distilled image; True for anything without a descriptor."""
-    return getattr(getattr(head, "descriptor", None), "has_strength", True)
-
-
-def takes_latents(head: object) -> bool:
-    """Whether ``head`` decodes latents; a head that does not say so takes images."""
-    return getattr(getattr(head, "descriptor", None), "takes", "image") == "latent"
 
 
 class Pipeline:
@@ -80,7 +51,7 @@ class Pipeline:
 
     A head that decodes latents takes the place of the generator's decoder, which then does not run at all.
 
-    ``identity_floor`` and ``never_worse`` are the gates of `topcoat.heads.gates`: per image, the strength is lowered
+    ``identity_floor`` and ``never_worse`` are the gates of `topcoat.gates`: per image, the strength is lowered
     until the cosine of identity to the distilled image reaches the floor ("calibrated" takes the head's own), and the
     distilled image stays where the head's result is judged worse.
     """
@@ -95,8 +66,8 @@ class Pipeline:
     ) -> None:
         """Load the generator if a spec is given, and move the head to its device.
 
-        Raises `ModelError` if the generator cannot be had, `UsageError` if it gives no latents and the head needs them,
-        and for gates that cannot work: without a head that takes images, or not calibrated.
+        Raises `ModelError` if the generator cannot be loaded, `UsageError` if it gives no latents and the head needs
+        them, and for gates without a head that takes images or without its calibration.
         """
         self._gates = gates_for(head, identity_floor, never_worse)
         if isinstance(generator, GeneratorSpec):
@@ -107,7 +78,7 @@ class Pipeline:
             self._generator = generator
         self._head = head
         self._latents: LatentGenerator | None = None
-        if takes_latents(head):
+        if head is not None and head.input == "latent":
             if not isinstance(self._generator, LatentGenerator):
                 raise UsageError(
                     f"the head decodes latents, and the generator {self._generator.spec.name} gives none; use a head "
@@ -115,16 +86,16 @@ class Pipeline:
                 )
             self._latents = self._generator
         if head is not None:
-            move_beside(head, self._generator)
+            move_to_generator(head, self._generator)
 
     @property
     def generator(self) -> Generator:
-        """What paints."""
+        """The distilled model."""
         return self._generator
 
     @property
     def head(self) -> Head | None:
-        """What enhances."""
+        """The head behind it."""
         return self._head
 
     def __call__(
@@ -148,76 +119,52 @@ class Pipeline:
         steps: int | None = None,
         strength: float = 1.0,
         batch_size: int = 16,
+        with_distilled: bool = False,
     ) -> Iterator[PortraitBatch]:
         """Batches as they are ready, so that any number of images needs the memory of one batch.
 
-        ``strength`` scales what the head adds (0 leaves the distilled image). Raises `UsageError` at once for a
-        request that cannot be painted and for a strength other than 1 with a head that has none; while painting
-        `ModelError`, and `UsageError` for latents with other channels than the head takes.
+        ``strength`` scales what the head adds (0 leaves the distilled image); ``with_distilled`` gives the distilled
+        images of a head that decodes latents too. Raises `UsageError` at once for an invalid request and for a strength
+        other than 1 with a head that has none; while it generates `ModelError`, and `UsageError` for latents with
+        other channels than the head takes.
         """
         texts, numbers = check_request([prompt.text for prompt in as_prompts(prompts)], seeds)
         count = check_steps(steps, self._generator.spec)
         if batch_size < 1:
             raise UsageError(f"batch_size {batch_size} is not possible; use 1 or more")
-        if strength != 1 and not has_strength(self._head):
+        if strength != 1 and self._head is not None and not self._head.has_strength:
             raise UsageError(
                 f"strength {strength:g} is not possible with a head that decodes latents, which has no distilled image "
                 "to go back to; leave strength at 1, or use a head that takes images"
             )
-        return self._batches(texts, numbers, count, strength, batch_size)
+        return self._batches(texts, numbers, count, strength, batch_size, with_distilled)
 
     def _batches(
-        self, texts: list[str], seeds: list[int], steps: int, strength: float, batch_size: int
+        self, texts: list[str], seeds: list[int], steps: int, strength: float, batch_size: int, with_distilled: bool
     ) -> Iterator[PortraitBatch]:
         for start in range(0, len(texts), batch_size):
-            part = slice(start, start + batch_size)
-            began = time.perf_counter()
-            batch = tuple(texts[part]), tuple(seeds[part])
+            prompts, own_seeds = texts[start : start + batch_size], seeds[start : start + batch_size]
+            distilled: Tensor | None = None
             decisions: tuple[GateDecision, ...] = ()
+            began = time.perf_counter()
             if self._latents is not None and self._head is not None:
-                latents = self._latents.generate_latents(texts[part], seeds[part], steps=steps)
-                painted = time.perf_counter()
+                latents = self._latents.generate_latents(prompts, own_seeds, steps=steps)
+                generated = time.perf_counter()
                 enhanced = self._head(latents, strength=strength).cpu()
-                show = partial(self._latents.decode, latents)
                 if self._gates is not None:
-                    show = partial(_itself, show())
+                    distilled = self._latents.decode(latents)
             else:
-                distilled = self._generator.generate(texts[part], seeds[part], steps=steps)
-                painted = time.perf_counter()
+                latents = None
+                distilled = self._generator.generate(prompts, own_seeds, steps=steps)
+                generated = time.perf_counter()
                 # moving to the CPU waits for the device, so the head's time is all of its work
                 enhanced = distilled if self._head is None else self._head(distilled, strength=strength).cpu()
-                show = partial(_itself, distilled)
-            if self._gates is not None:
-                gated = self._gates(show(), enhanced, strength)
+            if self._gates is not None and distilled is not None:
+                gated = self._gates(distilled, enhanced, strength)
                 enhanced, decisions = gated.images, gated.decisions
             done = time.perf_counter()
-            yield PortraitBatch(*batch, enhanced, painted - began, done - painted, show, decisions)
-
-
-def gates_for(
-    head: Head | None, identity_floor: float | Literal["calibrated"] | None, never_worse: bool
-) -> Gates | None:
-    """The gates of a head, by its own calibration where that is asked for; None where neither rule is.
-
-    Raises `UsageError` for gates that cannot work: without a head whose strength can be lowered, or not calibrated.
-    """
-    if identity_floor is None and not never_worse:
-        return None
-    if head is None or not has_strength(head):
-        given = "none" if head is None else "one that paints by itself"
-        raise UsageError(
-            f"gates weigh a head's result against the distilled image, and the head is {given}; leave the gates out, "
-            "or use a head that takes images"
-        )
-    if identity_floor == "calibrated":
-        if head.gates is None:
-            raise UsageError(
-                "the head has no calibrated identity floor; run topcoat calibrate --data PAIRS --head HEAD, or give a "
-                "number such as 0.9"
+            if with_distilled and distilled is None and self._latents is not None and latents is not None:
+                distilled = self._latents.decode(latents)
+            yield PortraitBatch(
+                tuple(prompts), tuple(own_seeds), enhanced, generated - began, done - generated, distilled, decisions
             )
-        identity_floor = head.gates.identity_floor
-    return Gates(load_feature_net("loss"), identity_floor=identity_floor, never_worse=never_worse, rules=head.gates)
-
-
-def _itself(images: Tensor) -> Tensor:
-    return images

@@ -21,6 +21,11 @@ from topcoat.images import write_image
 Run = Callable[..., Any]
 
 
+def scores_of(record: dict[str, Any]) -> dict[tuple[str, str], float]:
+    """The values of a report by metric and arm."""
+    return {(score["metric"], score["arm"]): score["value"] for score in record["scores"]}
+
+
 @pytest.fixture
 def run() -> Run:
     """``run("prompts", "--count", 3)`` gives the result; ``code`` is the exit code that is expected."""
@@ -69,7 +74,7 @@ def head_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tiny_features(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both feature nets replaced by a tiny one with random weights."""
-    names = ("topcoat.features", "topcoat.evaluation.evaluate", "topcoat.pipeline")
+    names = ("topcoat.features", "topcoat.metrics.evaluate", "topcoat.gates")
     modules = [importlib.import_module(name) for name in names]  # all of them first: an import copies what is patched
     for module in modules:
         monkeypatch.setattr(module, "load_feature_net", lambda name: FeatureNet.tiny(0))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-import topcoat.heads.gates as gates_module
+import topcoat.gates as gates_module
 from topcoat.generators.base import Generator, ModelPair
 from topcoat.images import read_image
 from topcoat.pairs import build_pairs

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from tests.cli.conftest import scores_of
+from topcoat.benchmark.record import BenchmarkResult
 from topcoat.features import FeatureNet
 from topcoat.heads import Head
 from topcoat.images import read_image
@@ -31,7 +33,7 @@ def test_generate_decodes_with_the_head(run: Any, pair_file: Path, decoder_folde
     assert read_image(tmp_path / "a.png").shape == (3, 32, 48)
     assert (tmp_path / "a-compare.png").is_file()
     assert "leave strength at 1" in run(*options, "--strength", 0.5, code=2).stderr
-    assert "paints by itself" in run(*options, "--never-worse", code=2).stderr
+    assert "decodes latents by itself" in run(*options, "--never-worse", code=2).stderr
 
 
 def test_evaluate_gives_the_head_the_latents_of_the_pairs(
@@ -46,7 +48,7 @@ def test_evaluate_gives_the_head_the_latents_of_the_pairs(
         assert pair.latents is not None
         errors.append((head(pair.latents[None])[0] - pair.baseline).double().square().mean())
     expected = float((-10 * torch.log10(torch.stack(errors))).mean())
-    assert found["n"] == len(dataset) and found["enhanced"]["psnr"] == pytest.approx(expected, rel=1e-4)
+    assert found["n"] == len(dataset) and scores_of(found)["psnr", "enhanced"] == pytest.approx(expected, rel=1e-4)
     refused = run("evaluate", "--data", build(), *options, code=2).stderr
     assert "hold none; build them with --latents" in refused and refused.count("\n") == 1
 
@@ -68,30 +70,34 @@ def test_cost_leaves_the_vae_out(run_json: Any, pair_file: Path, decoder_folder:
     assert any(row["name"].endswith("+ head") for row in measured)
 
 
-def test_demo_proves_it(
+def test_demo_measures_it(
     run_json: Any, pair_file: Path, decoder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importlib.import_module("topcoat.proof.run"), "load_feature_net", lambda _: FeatureNet.tiny(0))
+    monkeypatch.setattr(
+        importlib.import_module("topcoat.benchmark.compare"), "load_feature_net", lambda _: FeatureNet.tiny(0)
+    )
     options = ("--pair", pair_file, "--head", decoder_folder, "--count", 8, "-o", tmp_path / "demo")
-    found = run_json("demo", *options)
-    tflop, spread = found["tflop_per_image"], found["settings"]["seconds_spread"]
-    assert tflop["enhanced"] < tflop["distilled"] + tflop["head"]  # the VAE is not in it
-    assert set(spread) == {"distilled", "distilled_latents", "head", "baseline", "baseline_beside"}
-    seconds = found["seconds_per_image"]
-    assert found["saving"]["seconds"] == pytest.approx(1 - seconds["enhanced"] / seconds["baseline"])
+    result = BenchmarkResult.from_dict(run_json("demo", *options))
+    tflop, of_head = result.value("tflop", "enhanced"), result.value("head_tflop", "enhanced")
+    alone = result.value("tflop", "distilled")
+    assert tflop is not None and of_head is not None and alone is not None
+    assert tflop < alone + of_head  # the VAE is not in it
+    ours, theirs = result.value("seconds", "enhanced"), result.value("seconds", "baseline")
+    assert ours is not None and theirs is not None
+    assert result.value("seconds_saving", "enhanced") == pytest.approx(1 - ours / theirs)
     assert "in place of the VAE decode" in (tmp_path / "demo" / "report.html").read_text()
 
 
 def test_the_frontier_sweeps_it(
     run_json: Any, pair_file: Path, decoder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = importlib.import_module("topcoat.frontier.sweep")
+    module = importlib.import_module("topcoat.benchmark.compare")
     monkeypatch.setattr(module, "load_feature_net", lambda _: FeatureNet.tiny(0))
     found = run_json(
         "frontier", "--pair", pair_file, "--heads", decoder_folder, "--count", 4, "--batch-size", 4,
         "--distilled-steps", "1", "--strengths", "0.5,1", "--baseline-steps", "2", "-o", tmp_path / "out",
     )  # fmt: skip
-    labels = [point["label"] for point in found["points"]]
+    labels = list(found["arms"])
     assert labels.count(f"1 step + {decoder_folder.name}") == 1
     assert not any("at 0.5" in label for label in labels)
 

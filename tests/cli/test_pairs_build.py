@@ -19,21 +19,21 @@ def build(pair_file: Path, tmp_path: Path) -> tuple[object, ...]:
     return ("pairs", "build", tmp_path / "pairs", "--pair", pair_file, "--count", 6, "--shard-size", 4)
 
 
-def test_everything_that_can_be_painted(run: Any, run_json: Any, build: tuple[object, ...], tmp_path: Path) -> None:
+def test_all_options(run: Any, run_json: Any, build: tuple[object, ...], tmp_path: Path) -> None:
     more = ("--distilled-steps", "2,1,3", "--latents", "--filter", "blank", "--batch-size", 2)
     record = run_json(*build, *more)
     dataset = PairDataset.open(tmp_path / "pairs")
     assert dataset.steps == (1, 2, 3)
     assert record["pairs"] + len(record["dropped"]) == 6 and record["failures"] == []
-    assert dataset.manifest.identity["filters"] == ["blank"] and dataset.manifest.batch_size == 2
+    assert dataset.manifest.filters == ("blank",) and dataset.manifest.batch_size == 2
     assert run_json(*build, *more)["digest"] == record["digest"]
     assert "has batch_size 2, not 3" in run(*build, *more[:-1], 3, code=1).stderr
     assert 'filters: ["blank"], not []' in run(*build, *more[:4][:3], code=1).stderr
 
 
-def test_rerendering(run_json: Any, build: tuple[object, ...], tmp_path: Path) -> None:
-    run_json(*build, "--pairing", "rerender", "--strength", "0.5")
-    assert PairDataset.open(tmp_path / "pairs").painting.strength == 0.5
+def test_img2img(run_json: Any, build: tuple[object, ...], tmp_path: Path) -> None:
+    run_json(*build, "--pairing", "img2img", "--strength", "0.5")
+    assert PairDataset.open(tmp_path / "pairs").pairing.strength == 0.5
 
 
 def test_a_dry_run_counts_every_step(run_json: Any, build: tuple[object, ...]) -> None:
@@ -44,10 +44,9 @@ def test_a_dry_run_counts_every_step(run_json: Any, build: tuple[object, ...]) -
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--pairing", "rerender"), "the options: settings: pairing rerender needs a strength"),
-        (("--pairing", "twice"), "the options: pairing"),
-        (("--strength", "0.5"), "belongs to the pairing rerender"),
-        (("--distilled-steps", "1,x"), "give them as in 1,2,4"),
+        (("--pairing", "img2img"), "the options: settings: pairing img2img needs a strength"),
+        (("--pairing", "twice"), "the options: method"),
+        (("--strength", "0.5"), "belongs to the pairing img2img"),
         (("--filter", "pretty"), "no filter is called 'pretty'"),
         (("--engine", "slurm"), "use one of: local, ray"),
         (("--address", "auto"), "belong to the engine ray"),
@@ -62,7 +61,7 @@ def test_wrong_use(run: Any, build: tuple[object, ...], arguments: tuple[str, ..
 
 
 @pytest.mark.parametrize("by", ["Ctrl-C", "SIGTERM"])
-def test_stopping_drops_the_shard_and_says_how_to_go_on(
+def test_stopping_drops_the_shard_and_says_how_to_continue(
     run: Any, run_json: Any, build: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
     original, calls = DiffusersGenerator.generate, [0]

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from topcoat.images import write_image
-from topcoat.pairs.calibration import read_calibration
 from topcoat.pairs.dataset import PairDataset
+from topcoat.pairs.similarity import read_calibration
 
 SENTENCE = "error: "
 
@@ -64,7 +64,7 @@ def test_calibrating_writes_what_the_filter_reads(
     elsewhere = tmp_path / "thresholds.json"
     record = run_json("pairs", "inspect", pairs, "--calibrate", "--false-accept", 0.05, "--calibration", elsewhere)
     assert record["file"] == str(elsewhere) and read_calibration(elsewhere) == found
-    assert run_json("pairs", "inspect", pairs)["pairs"] == 26  # the file beside the manifest is no obstacle
+    assert run_json("pairs", "inspect", pairs)["pairs"] == 26  # the file in the folder is no obstacle
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_dedupe_drops_the_later_subject_and_says_so(
     assert run_json("pairs", "inspect", pairs)["drop_reasons"] == {"near-duplicates": 1}
 
 
-def test_an_import_with_bad_items_goes_on_and_says_so(run: Any, run_json: Any, tmp_path: Path) -> None:
+def test_an_import_with_bad_items_continues_and_says_so(run: Any, run_json: Any, tmp_path: Path) -> None:
     source = tmp_path / "s"
     for name in ("one", "two"):
         write_image(source / "raw" / f"{name}.png", torch.full((3, 8, 8), 0.5))
@@ -128,7 +128,7 @@ def test_an_import_with_bad_items_goes_on_and_says_so(run: Any, run_json: Any, t
 def test_pushing_without_a_token(run: Any, pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
     result = run("pairs", "push", pairs, "me/noise", code=1)
-    assert result.stderr.strip().splitlines()[-1].startswith("error: there is no Hugging Face token on this machine")
+    assert result.stderr.strip().splitlines()[-1].startswith("error: no Hugging Face token on this machine")
 
 
 def test_pushing_tells_what_was_sent(run: Any, run_json: Any, pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +144,7 @@ def test_pushing_tells_what_was_sent(run: Any, run_json: Any, pairs: Path, monke
 
     monkeypatch.setattr(hub, "push_pairs", pushed)
     result = run("pairs", "push", pairs, "me/noise")
-    assert "1 files sent (2.0 MB), 1 were there: https://hub/me/noise" in result.stdout
+    assert "1 files sent (2.0 MB), 1 unchanged: https://hub/me/noise" in result.stdout
     assert "1 Parquet files in me/noise are not of this dataset: data/old.parquet" in result.stderr
     assert run_json("pairs", "push", pairs, "me/noise", "--public", "--dry-run")["dry_run"] is True
     assert [(item["private"], item["dry_run"]) for item in asked] == [(True, False), (False, True)]

@@ -48,7 +48,7 @@ def test_writes_texts(run: Any, tmp_path: Path) -> None:
 
 
 def test_own_sentences_and_names(run: Any, tmp_path: Path) -> None:
-    (tmp_path / "t.toml").write_text('templates = ["{name}: {age}, {presentation}"]')
+    (tmp_path / "t.toml").write_text('templates = ["{{ name }}: {{ age }}, {{ presentation }}"]')
     (tmp_path / "n.txt").write_text("Ada Lovelace\n")
     result = run("prompts", "--count", 2, "--templates", tmp_path / "t.toml", "--names-file", tmp_path / "n.txt")
     assert all(line.startswith("Ada Lovelace: ") for line in result.stdout.splitlines())

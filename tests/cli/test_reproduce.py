@@ -22,14 +22,14 @@ def runs(tmp_path: Path) -> str:
         ("latent", '"head": {"kind": "decoder", "channels": [8, 6, 4], "blocks": [1, 0, 0]}, "flip": false'),
     ):
         (tmp_path / f"{name}.json").write_text(
-            f'{{"name": "{name}", "losses": {{"charbonnier": 1}}, {COMMON}, {more}}}'
+            f'{{"name": "{name}", "objective": {{"kind": "paired", "charbonnier": 1}}, {COMMON}, {more}}}'
         )
     return f"{tmp_path / 'small.json'},{tmp_path / 'latent.json'}"
 
 
 @pytest.fixture(autouse=True)
 def tiny_nets(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("topcoat.features", "topcoat.reproduction.study"):
+    for module in ("topcoat.features", "topcoat.benchmark.study"):
         monkeypatch.setattr(importlib.import_module(module), "load_feature_net", lambda name: FeatureNet.tiny(0))
 
 
@@ -37,10 +37,15 @@ def test_the_whole_study(run: Any, run_json: Any, pair_file: Path, runs: str, tm
     folder = tmp_path / "study"
     options = ("reproduce", "--pair", pair_file, "-o", folder, "--runs", runs, "--pairs", 30, "--held-out", 8)
     found = run(*options, "--batch-size", 4)
-    for words in ("pairs: 30 pairs", "train latent: 8 images seen", "paint: 8 subjects", "evaluate small: gap closed"):
+    for words in (
+        "pairs: 30 pairs",
+        "train latent: 8 images seen",
+        "generate: 8 subjects",
+        "evaluate small: gap closed",
+    ):
         assert words in found.stdout
     record = run_json(*options, "--batch-size", 4)  # the same command: all of it is there
-    assert [head["run"] for head in record["heads"]] == ["small", "latent"]
+    assert list(record["heads"]) == ["small", "latent"]
     assert record == json.loads((folder / "study.json").read_text())
     before = (folder / "study.json").read_bytes()
     refused = run(*options, "--batch-size", 5, code=1).stderr
@@ -60,14 +65,17 @@ def test_a_dry_run_says_what_it_would_take_and_what_is_narrower(
     record = run_json(*options)
     assert record["tflop"] == pytest.approx(sum(stage["tflop"] for stage in record["stages"]))
     full = run_json(*options, "--full-size")
-    assert full["runs"]["paper-esa"]["config"]["head"]["base_channels"] == 64 and full["tflop"] > record["tflop"]
+    assert (
+        full["runs"]["paper-esa"]["config"]["stages"][0]["head"]["base_channels"] == 64
+        and full["tflop"] > record["tflop"]
+    )
     assert not (tmp_path / "study").exists()
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--runs", "best-unet,worst"), "no run named 'worst'"),
+        (("--runs", "unet,worst"), "no run named 'worst'"),
         (("--runs", ","), "1 or more runs"),
         (("--pair", "flux9"), "flux9"),
     ],

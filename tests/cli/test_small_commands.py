@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from topcoat import __version__
+from topcoat.cli.options import number_list, step_list
 
 COMMANDS = (
     ("demo",),
@@ -53,15 +54,25 @@ def test_cost_shows_every_pair_of_step_counts(run: Any, run_json: Any, pair_file
         "1,2",
     )
     tables = run_json(*arguments)["tables"]
-    savings = [(row["distilled_steps"], row["baseline_steps"]) for table in tables for row in table["saving"]]
+    savings = [(row["steps"], row["against_steps"]) for table in tables for row in table["savings"][::2]]
     assert savings == [(1, 9), (1, 3), (1, 2), (2, 9), (2, 3), (2, 2)]
     assert tables[0]["enhanced"]["tflop"] < tables[1]["enhanced"]["tflop"]
     assert "computed" in run(*arguments).stdout
 
 
-@pytest.mark.parametrize("steps", ["a", "0", "4,-1"])
-def test_wrong_step_counts(run: Any, steps: str) -> None:
-    assert "--baseline-steps" in run("cost", "--baseline-steps", steps, code=2).stderr
+@pytest.mark.parametrize("command", [("cost",), ("frontier",), ("pairs", "build", "pairs")])
+@pytest.mark.parametrize(
+    ("steps", "says"),
+    [("a", "is not a list of numbers"), ("0", "from 1 on"), ("4,-1", "from 1 on"), ("1.5", "from 1 on")],
+)
+def test_wrong_step_counts(run: Any, command: tuple[str, ...], steps: str, says: str) -> None:
+    error = " ".join(run(*command, "--distilled-steps", steps, code=2).stderr.replace("│", " ").split())
+    assert "--distilled-steps" in error and says in error and "write it like 1,2,4" in error
+
+
+def test_step_lists() -> None:
+    assert step_list("1, 2,4") == [1, 2, 4] and step_list("") == [] and step_list((28,)) == [28]
+    assert number_list("0.5,1") == [0.5, 1.0]
 
 
 def test_doctor_finds_everything_here(run_json: Any) -> None:
@@ -83,24 +94,26 @@ def test_doctor_names_the_line_that_installs_what_is_missing(run: Any, monkeypat
     assert "pip install 'topcoat[dev]'" in run("doctor").stdout
 
 
-def test_demo_proves_on_held_out_prompts(
+def test_demo_is_on_held_out_prompts(
     run: Any, run_json: Any, pair_file: Path, head_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[Any] = []
 
-    def prove(pair: Any, head: Any, prompts: Any, seeds: Any, *, output: Path, on_progress: Any) -> Any:
-        calls.append((pair, head, list(prompts), list(seeds), output))
-        return SimpleNamespace(summary=lambda: "It is good.", as_dict=lambda: {"n": len(prompts)})
+    def run_benchmark(pair: Any, head: Any, prompts: Any, seeds: Any, *, on_progress: Any) -> Any:
+        calls.append((list(prompts), list(seeds)))
+        return SimpleNamespace(as_dict=lambda: {"n": len(prompts)})
 
-    monkeypatch.setattr("topcoat.proof.prove", prove)
+    monkeypatch.setattr("topcoat.benchmark.demo.run_benchmark", run_benchmark)
+    monkeypatch.setattr("topcoat.reports.benchmark.write_benchmark", lambda folder, result: calls.append(folder))
+    monkeypatch.setattr("topcoat.reports.benchmark_tables.summary", lambda result: "It is good.")
     arguments = ("demo", "--count", 12, "-o", tmp_path, "--pair", pair_file, "--head", head_folder)
     text = run(*arguments).stdout
     assert "It is good." in text
     assert str(tmp_path / "report.html") in text
     assert run_json(*arguments) == {"n": 12}
-    _, _, prompts, seeds, _ = calls[0]
+    (prompts, seeds), folder = calls[:2]
     assert {prompt.split for prompt in prompts} == {"test"}
-    assert len(set(seeds)) == len(prompts) == 12
+    assert len(set(seeds)) == len(prompts) == 12 and folder == tmp_path
 
 
 def test_ctrl_c_says_how_to_go_on(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

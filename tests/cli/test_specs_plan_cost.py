@@ -51,18 +51,21 @@ def test_plan_is_arithmetic_on_the_count(run: Any, run_json: Any, pair_file: Pat
     arguments = ("pairs", "plan", "--pair", pair_file, "--count", 1000, "--gpu", "toy:4", "--prices", prices)
     found = run_json(*arguments, "--utilisation", 0.5)
     seconds = found["per_pair"]["tflop"] / (0.001 * 0.5)
-    assert found["images"] == 2000
+    assert found["images"]["value"] == 2000
     assert found["tflop"]["value"] == pytest.approx(1000 * found["per_pair"]["tflop"])
     assert found["gpu_hours"]["value"] == pytest.approx(1000 * seconds / 3600)
-    assert found["wall_hours"] == pytest.approx(found["gpu_hours"]["value"] / 4)
+    assert found["wall_hours"]["value"] == pytest.approx(found["gpu_hours"]["value"] / 4)
     assert found["usd"]["value"] == pytest.approx(1000 * seconds / 3600 * 3.6)
     assert found["disk_bytes"] == {
+        "label": "disk",
         "value": pytest.approx(1000 * 2 * 48 * 32 * 1.8),
+        "text": "5.53 MB",
+        "unit": "bytes",
         "kind": "computed",
         "source": "1.8 bytes a pixel (assumed), two lossless images a pair",
     }
     assert run_json(*arguments)["gpu_hours"]["value"] == pytest.approx(found["gpu_hours"]["value"] * 0.5 / 0.4)
-    assert run_json(*arguments, "--usd-per-hour", 7.2)["usd"]["source"] == "given"
+    assert "7.2 USD per GPU-hour, given" in run_json(*arguments, "--usd-per-hour", 7.2)["usd"]["source"]
     text = run(*arguments).stdout
     for word in ("computed", "cited: a price list, 2026-01-02", "(assumed)", "licence Apache-2.0"):
         assert word in " ".join(text.split())
@@ -71,7 +74,7 @@ def test_plan_is_arithmetic_on_the_count(run: Any, run_json: Any, pair_file: Pat
 def test_plan_measures_here(run: Any, run_json: Any, pair_file: Path) -> None:
     found = run_json("pairs", "plan", "--pair", pair_file, "--measure", 3, "--usd-per-hour", 1.0, "--count", 10)
     assert found["gpu_hours"]["kind"] == found["disk_bytes"]["kind"] == "measured"
-    assert found["gpu_hours"]["source"].startswith("3 pairs painted here")
+    assert found["gpu_hours"]["source"].startswith("3 pairs generated here")
     assert found["gpu_hours"]["value"] > 0
     assert 10 * 2 * 100 < found["disk_bytes"]["value"] < 10 * 2 * 48 * 32 * 4
     assert found["usd"]["value"] == pytest.approx(found["gpu_hours"]["value"])
@@ -83,7 +86,7 @@ def test_plan_measures_here(run: Any, run_json: Any, pair_file: Path) -> None:
         (("--gpu", "h9000:8"), "no GPU is called 'h9000'"),
         (("--gpu", "h100:x"), "write a name and a number such as h100:8"),
         (("--gpu", "h100:0"), "write a name and a number such as h100:8"),
-        (("--usd-per-hour", 2), "how fast it goes is not known"),
+        (("--usd-per-hour", 2), "the speed is unknown; name a GPU"),
         (("--gpu", "h100", "--utilisation", 1.5), "utilisation 1.5 is not possible"),
         (("--gpu", "h100", "--count", 0), "0 pairs cannot be planned"),
         (("--gpu", "h100", "--usd-per-hour", 0), "0 USD per hour is not a price"),
@@ -91,7 +94,7 @@ def test_plan_measures_here(run: Any, run_json: Any, pair_file: Path) -> None:
         (("--measure", 2), "no price was given"),
     ],
 )
-def test_plans_that_cannot_be(run: Any, pair_file: Path, arguments: tuple[Any, ...], words: str) -> None:
+def test_impossible_plans(run: Any, pair_file: Path, arguments: tuple[Any, ...], words: str) -> None:
     assert words in run("pairs", "plan", "--pair", pair_file, *arguments, code=2).stderr
 
 
@@ -102,20 +105,20 @@ def test_cost_in_money(run: Any, run_json: Any, pair_file: Path, head_folder: Pa
     assert money["source"] == "cited: a price list, 2026-01-02"
     last = money["rows"][-1]
     tflop = table["baseline"][-1]["tflop"]
-    assert last["gpu_seconds_per_image"] == pytest.approx(tflop / 0.001) and last["seconds_kind"] == "computed"
-    assert last["usd_per_image"] == pytest.approx(tflop / 0.001 / 3600 * 3.6)
-    assert last["usd_per_million_images"] == pytest.approx(1e6 * last["usd_per_image"])
+    assert last["seconds"] == pytest.approx(tflop / 0.001) and last["seconds_kind"] == "computed"
+    assert last["usd"] == pytest.approx(tflop / 0.001 / 3600 * 3.6)
+    assert last["usd_per_million"] == pytest.approx(1e6 * last["usd"])
     text = " ".join(run(*arguments).stdout.split())
-    assert "Money: seconds computed at 40%" in text and "cited: a datasheet" in text
-    assert text.count("transformer only") == len(table["saving_transformer_only"])
+    assert "Seconds computed at 40% of 0.001 TFLOP/s" in text and "cited: a datasheet" in text
+    assert text.count("transformer only") == len(table["baseline"])
 
 
-def test_cost_with_ownership(run: Any, run_json: Any, pair_file: Path, head_folder: Path, prices: Path) -> None:
+def test_total_cost_of_ownership(run: Any, run_json: Any, pair_file: Path, head_folder: Path, prices: Path) -> None:
     arguments = ("cost", "--pair", pair_file, "--head", head_folder, "--prices", prices, "--price", "toy", "--tco")
     found = run_json(*arguments, "--images-per-month", 1000, "--pairs", 100, "--training-images", 0)["tco"]
-    assert found["training_usd"] == 0 and found["pairs_usd"] > 0
-    assert found["first_year_usd"]["baseline"] == pytest.approx(12_000 * found["baseline_usd_per_image"])
-    assert "paid back after" in run(*arguments).stdout
+    assert found["training_usd"]["value"] == 0 and found["pairs_usd"]["value"] > 0
+    assert found["baseline_year_usd"]["value"] == pytest.approx(12e-3 * found["baseline_million_usd"]["value"])
+    assert "until it has paid off" in run(*arguments).stdout
     assert "1 or more" in run(*arguments, "--images-per-month", 0, code=2).stderr
 
 
@@ -124,11 +127,13 @@ def test_cost_measured(run: Any, run_json: Any, pair_file: Path, head_folder: Pa
     found = run_json(*arguments, "--usd-per-hour", 1)
     rows = [(row["name"], row["steps"]) for row in found["measured"]]
     assert rows == [("tiny-distilled", 1), ("tiny-distilled + head", 1), ("tiny-baseline", 28), ("tiny-baseline", 3)]
-    assert all(row["kind"] == "measured" and row["seconds_per_image"]["runs"] == 2 for row in found["measured"])
-    seconds = [row["seconds_per_image"]["median"] for row in found["measured"]]
+    assert all(row["kind"] == "measured" and row["seconds"]["runs"] == 2 for row in found["measured"])
+    seconds = [row["seconds"]["median_seconds"] for row in found["measured"]]
     assert seconds[2] > seconds[3]
-    assert found["money"][0]["usd_per_image"] == pytest.approx(seconds[0] / 3600)
+    assert found["money"]["rows"][0]["usd"] == pytest.approx(seconds[0] / 3600)
     text = run(*arguments).stdout
+    assert found["savings"][0]["share"] == 1 - seconds[0] / seconds[2]
+    assert "saves" in text and "of the time against 28 steps of tiny-baseline" in text
     assert "Measured on" in text and "joules unavailable: cpu has no energy counter" in text
 
 
@@ -148,11 +153,10 @@ def test_cost_of_random_weights(run: Any, run_json: Any, pair_file: Path) -> Non
         (("--usd-per-hour", 2), "add --price with a GPU of the table, or --measure"),
         (("--size", 40), "use a multiple of 16"),
         (("--measure", "--size", 64), "leave --size out"),
-        (("--distilled-steps", "0"), "count below 1"),
         (("--measure", "--random-weights", "--batch-size", 2), "one image at a time"),
     ],
 )
-def test_costs_that_cannot_be(run: Any, pair_file: Path, arguments: tuple[Any, ...], words: str) -> None:
+def test_impossible_costs(run: Any, pair_file: Path, arguments: tuple[Any, ...], words: str) -> None:
     assert words in run("cost", "--pair", pair_file, "--head", "none", *arguments, code=2).stderr
 
 

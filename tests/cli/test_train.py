@@ -29,9 +29,22 @@ def test_settings_are_changed_and_a_head_is_gone_on_from(
     facts = Head.from_pretrained(tmp_path / "second").facts
     assert facts["init_from"] == Head.from_pretrained(tmp_path / "first").digest
     assert facts["precision"] == "float32" and facts["run"] == "paper-unet"
-    teacher = ("--teacher", tmp_path / "second")
-    run_json("train", "paper-unet", "--data", pairs, "-o", tmp_path / "third", "--images", 8, *TINY, *teacher)
-    assert Head.from_pretrained(tmp_path / "third").facts["teacher"] == Head.from_pretrained(tmp_path / "second").digest
+
+
+def test_stages_share_the_images_and_one_can_be_trained_alone(
+    run_json: Any, pairs: Path, tmp_path: Path, tiny_features: None
+) -> None:
+    small = (*TINY, "--set", "objective.discriminator.base_channels=4", "--set", "warmup_images=0")
+    record = run_json("train", "unet", "--data", pairs, "-o", tmp_path / "unet", "--images", 44, *small)
+    assert record["images"] == 44 and record["last"]["stage"] == "whole"
+    assert (tmp_path / "unet" / "stages" / "crops" / "model.safetensors").is_file()
+    more = ("--init-from", tmp_path / "unet", "--images", 4)
+    run_json("train", "unet/whole", "--data", pairs, "-o", tmp_path / "more", *more, *small)
+    facts = Head.from_pretrained(tmp_path / "more").facts
+    assert facts["init_from"] == Head.from_pretrained(tmp_path / "unet").digest
+    teacher = ("--teacher", tmp_path / "unet", "--images", 4)
+    run_json("train", "paper-unet", "--data", pairs, "-o", tmp_path / "taught", *TINY, *teacher)
+    assert Head.from_pretrained(tmp_path / "taught").facts["teacher"] == facts["init_from"]
 
 
 def test_other_processes_say_nothing(
@@ -42,7 +55,7 @@ def test_other_processes_say_nothing(
     assert result.output == ""
 
 
-@pytest.mark.parametrize("name", ["paper-cyclegan", "paper-esa", "decoder", "latent-unet", "best-unet"])
+@pytest.mark.parametrize("name", ["paper-cyclegan", "paper-esa", "decoder", "latent-unet", "refiner", "unet"])
 def test_every_named_run_can_be_looked_at(run_json: Any, pairs: Path, tmp_path: Path, name: str) -> None:
     record = run_json("train", name, "--data", pairs, "-o", tmp_path / "run", "--dry-run")
     assert record["config"]["name"] == name and record["dry_run"]
@@ -60,7 +73,7 @@ def test_wrong_settings_are_told(run: Any, pairs: Path, tmp_path: Path) -> None:
     for options, words in (
         (("--set", "head.widht=3"), "widht"),
         (("--precision", "float8"), "precision"),
-        (("--set", "batch_size=3", "--accumulate", 2), "accumulate"),
+        (("--set", "batch_size=3", "--accumulate", 2), "multiple of gradient_accumulation_steps, which is 2"),
     ):
         result = run("train", "unet", "--data", pairs, "-o", tmp_path / "run", *options, code=2)
         assert words in result.output

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from tests.conftest import FakeHead
+from topcoat.cost import flops
 from topcoat.generators.base import GeneratorSpec, Licence, ModelPair
 
 LICENCE = Licence(name="test", url="https://example.org", note="")
@@ -93,23 +95,23 @@ def tiny_pair(tiny_folder: Path, tmp_path: Path) -> ModelPair:
     return ModelPair(name="tiny", distilled=distilled, baseline=baseline)
 
 
-@dataclass(frozen=True)
-class FakeDescriptor:
-    size_multiple: int = 4
+class BrighterHead(FakeHead):
+    """Makes images a little brighter."""
 
-
-class FakeHead:
-    """One 3x3 convolution that makes images a little brighter."""
-
-    def __init__(self) -> None:
-        self.network: nn.Module = nn.Conv2d(3, 3, 3, padding=1, bias=False)
-        self.descriptor = FakeDescriptor()
-
-    def __call__(self, images: Tensor, strength: float = 1.0) -> Tensor:
-        return (images + 0.02 * strength).clamp(0, 1)
+    def __call__(self, inputs: Tensor, /, strength: float = 1.0) -> Tensor:
+        return (inputs + 0.02 * strength).clamp(0, 1)
 
 
 @pytest.fixture
-def fake_head() -> FakeHead:
+def fake_head() -> BrighterHead:
     torch.manual_seed(0)
-    return FakeHead()
+    return BrighterHead()
+
+
+@pytest.fixture
+def one_tflop_a_pass(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every pass of a network counts as 1 TFLOP."""
+    flops._published_tflop.cache_clear()
+    monkeypatch.setattr(flops, "count_flops", lambda run: 10**12)
+    yield
+    flops._published_tflop.cache_clear()

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from topcoat.cost import CostRow, CostTable, PipelineCost, format_tflop
+from topcoat.cost.table import CostRow, CostTable, PipelineCost, Saving, format_bytes, format_tflop
 from topcoat.errors import UsageError
 
 
@@ -12,7 +12,7 @@ def table() -> CostTable:
     rows = (CostRow("text encoders", 1.0), CostRow("transformer", 10.0, times=4), CostRow("VAE decode", 2.0))
     head = (*rows, CostRow("head", 0.5))
     baseline = tuple(row.with_times(50) for row in rows)
-    beside = PipelineCost("slow", 28, tuple(row.with_times(28) for row in rows))
+    fewer = PipelineCost("slow", 28, tuple(row.with_times(28) for row in rows))
     return CostTable(
         pair="toy",
         width_px=64,
@@ -20,39 +20,59 @@ def table() -> CostTable:
         distilled=PipelineCost("fast", 4, rows),
         enhanced=PipelineCost("fast + head", 4, head),
         baseline=PipelineCost("slow", 50, baseline),
-        baseline_at=(PipelineCost("slow", 50, baseline), beside),
+        baseline_at=(PipelineCost("slow", 50, baseline), fewer),
     )
 
 
 def test_arithmetic() -> None:
-    found = table()
-    assert (found.distilled.tflop, found.enhanced.tflop, found.baseline.tflop) == (43, 43.5, 503)
-    assert found.head_tflop == 0.5
-    assert found.saving() == pytest.approx(1 - 43.5 / 503)
-    assert found.saving(28) == pytest.approx(1 - 43.5 / 283)
-    with pytest.raises(UsageError, match="no baseline at 20 steps"):
-        found.saving(20)
+    toy = table()
+    assert (toy.distilled.tflop, toy.enhanced.tflop, toy.baseline.tflop) == (43, 43.5, 503)
+    assert toy.head_tflop == 0.5
+    assert toy.saving().share == pytest.approx(1 - 43.5 / 503)
+    assert toy.saving(28).share == pytest.approx(1 - 43.5 / 283)
+    assert toy.saving(20).share == pytest.approx(1 - 43.5 / 203)
+    with pytest.raises(UsageError, match="0 steps are not possible"):
+        toy.saving(0)
 
 
-def test_text_and_json_name_both_step_counts_and_what_is_counted() -> None:
-    text = table().as_text()
-    assert "saves 84.6% against 28 steps of slow (with 4 steps of fast; whole pipeline, 64x32, computed)" in text
-    assert "transformer, 4 x 10.00" in text
+def test_a_saving_names_both_step_counts_and_what_is_counted() -> None:
+    sentences = [saving.sentence for saving in table().savings]
+    fast = "with 4 steps of fast"
+    assert sentences[2:] == [
+        f"saves 84.6% against 28 steps of slow ({fast} + head; whole pipeline, 64x32, computed)",
+        f"saves 85.7% against 28 steps of slow ({fast}; transformer only, 64x32, computed)",
+    ]
+    assert table().enhanced.title == "fast + head, 4 steps: 43.50 TFLOP"
+    timed = Saving("fast", 1, 2.0, "slow", 8, 8.0, "whole pipeline", "64x32", "measured")
+    assert "saves 75.0% of the time against 8 steps of slow (with 1 step of fast;" in timed.sentence
+
+
+def test_json_is_what_tables_show() -> None:
     data = json.loads(json.dumps(table().as_dict()))
-    assert data["kind"] == "computed"
-    assert data["saving"][1] == {
-        "distilled_steps": 4,
-        "baseline_steps": 28,
-        "tflop": pytest.approx(1 - 43.5 / 283),
+    assert data["kind"] == "computed" and data["size_px"] == {"width": 64, "height": 32}
+    assert data["savings"][2] == {
+        "name": "fast + head",
+        "steps": 4,
+        "value": 43.5,
+        "against": "slow",
+        "against_steps": 28,
+        "against_value": 283.0,
         "counts": "whole pipeline",
-        "size_px": {"width": 64, "height": 32},
+        "size": "64x32",
         "kind": "computed",
+        "note": "",
+        "share": pytest.approx(table().saving(28).share),
     }
-    assert data["saving_transformer_only"][1]["tflop"] == pytest.approx(1 - 40 / 280)
-    assert data["saving_transformer_only"][1]["counts"] == "transformer only"
-    assert "saves 85.7% against 28 steps of slow (with 4 steps of fast; transformer only, 64x32, computed)" in text
-    shares = [row["share"] for row in data["enhanced"]["rows"]]
-    assert sum(shares) == pytest.approx(1) and shares[1] == pytest.approx(40 / 43.5)
+    assert data["savings"][3]["share"] == pytest.approx(1 - 40 / 280) == table().saving(28, transformer_only=True).share
+    assert data["savings"][3]["counts"] == "transformer only"
+    rows = data["enhanced"]["rows"]
+    assert rows[1]["label"] == "transformer, 4 x 10.00"
+    assert sum(row["share"] for row in rows) == pytest.approx(1) and rows[1]["share"] == pytest.approx(40 / 43.5)
+
+
+def test_every_pipeline_is_listed_once() -> None:
+    names = [(cost.name, cost.steps) for cost in table().pipelines]
+    assert names == [("fast", 4), ("fast + head", 4), ("slow", 50), ("slow", 28)]
 
 
 def test_other_step_counts_change_the_steps_alone() -> None:
@@ -76,3 +96,7 @@ def test_two_passes_in_a_step() -> None:
 )
 def test_format(value: float, text: str) -> None:
     assert format_tflop(value) == text
+
+
+def test_bytes_for_print() -> None:
+    assert [format_bytes(value) for value in (5, 2500, 3.4e6, 1.06e12)] == ["5 B", "2.5 kB", "3.4 MB", "1.06 TB"]

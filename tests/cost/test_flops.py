@@ -8,14 +8,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from topcoat.cost import ARCHITECTURES, components_of, count_flops, head_tflop, pair_cost
+from topcoat.cost.flops import components_of, count_flops, head_tflop, pair_cost
 from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.generators.base import GeneratorSpec, Licence, ModelPair
+from topcoat.generators.families import published_models
 from topcoat.generators.meta import Networks, build_on_meta, build_with_random_weights, weight_bytes
 from topcoat.generators.presets import model_pair
 from topcoat.heads import Head
 from topcoat.heads.decoder import DecoderConfig
-from topcoat.heads.registry import build_network
 
 TERA = 1e12
 
@@ -49,7 +49,7 @@ def test_one_flux_step_by_hand(tiny_folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def dev() -> Networks:
-    return build_on_meta(ARCHITECTURES["black-forest-labs/FLUX.1-dev"].components)
+    return build_on_meta(published_models()["black-forest-labs/FLUX.1-dev"])
 
 
 @pytest.mark.parametrize(
@@ -98,13 +98,13 @@ def test_flux1_pair_is_counted_without_weights() -> None:
         at = next(cost for cost in table.baseline_at if cost.steps == steps)
         assert 1 - distilled / (at.tflop - at.rows[0].tflop) == pytest.approx(saving, abs=1e-3)
     assert table.distilled.rows[2].tflop == pytest.approx(decode, rel=1e-3)
-    assert (table.saving(28) > 0.86) and (table.saving(50) > 0.92)
+    assert (table.saving(28).share > 0.86) and (table.saving(50).share > 0.92)
     config = DecoderConfig()  # in place of the VAE it makes the pipeline cheaper than the distilled model alone
-    head = head_tflop(Head(build_network(config), config), 1024, 1024)
+    head = head_tflop(Head(config.build(), config), 1024, 1024)
     four, one = (table.at_distilled_steps(steps).distilled.tflop - decode + head for steps in (4, 1))
     assert four < table.distilled.tflop
     assert 1 - one / table.baseline.at_steps(28).tflop > 0.96
-    assert table.saving(50) == table.saving() > 0.92
+    assert table.saving(50).share == table.saving().share > 0.92
 
 
 def test_pair_cost_of_a_folder(tiny_pair: ModelPair, fake_head: Any) -> None:
@@ -125,16 +125,16 @@ def test_the_head_is_counted_at_its_padded_size(fake_head: Any) -> None:
 
 def test_a_decoder_head_stands_in_for_the_vae(tiny_pair: ModelPair) -> None:
     config = DecoderConfig(channels=(8, 6, 4), blocks=(0, 0, 0))
-    head = Head(build_network(config), config)
+    head = Head(config.build(), config)
     table = pair_cost(tiny_pair, head)
     pieces = [row.piece for row in table.enhanced.rows]
     assert pieces == ["text encoders", "transformer", "head"]
-    assert table.head_tflop == pytest.approx(head.descriptor.flops(32, 32) / TERA) and table.head_tflop > 0
+    assert table.head_tflop == pytest.approx(head.config.flops(32, 32) / TERA) and table.head_tflop > 0
     decode = table.distilled.rows[2].tflop
     assert table.enhanced.tflop == pytest.approx(table.distilled.tflop - decode + table.head_tflop)
     other = DecoderConfig(latent_channels=4, channels=(8, 6, 4), blocks=(0, 0, 0))
     with pytest.raises(UsageError, match="latents of 4 channels, but the VAE of tiny distilled has 16"):
-        pair_cost(tiny_pair, Head(build_network(other), other))
+        pair_cost(tiny_pair, Head(other.build(), other))
 
 
 def test_refusals(tiny_pair: ModelPair, tiny_folder: Path, tmp_path: Path) -> None:
@@ -166,16 +166,14 @@ def test_the_embedded_shapes_have_the_published_size(name: str, billions: float)
 
 
 @pytest.mark.parametrize(("name", "texts"), [("flux2-klein", 2), ("sdxl", 1), ("z-image", 2)])
-def test_guidance_is_two_passes_on_the_baseline_and_one_on_the_distilled(
-    name: str, texts: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("topcoat.cost.flops.count_flops", lambda run: 10**12)  # every call of a network is 1 TFLOP
+@pytest.mark.usefixtures("one_tflop_a_pass")
+def test_guidance_is_two_passes_on_the_baseline_and_one_on_the_distilled(name: str, texts: int) -> None:
     pair = model_pair(name)
     table = pair_cost(pair, size_px=256, baseline_steps=(10,))
     steps = pair.distilled.steps
     assert table.distilled.tflop == pytest.approx(1 + steps + 1)
     assert table.baseline.tflop == pytest.approx(texts + 2 * 50 + 1)
-    assert table.saving(10) == pytest.approx(1 - (steps + 2) / (texts + 21))
+    assert table.saving(10).share == pytest.approx(1 - (steps + 2) / (texts + 21))
     with pytest.raises(UsageError, match="use a multiple of"):
         pair_cost(pair, size_px=250)
 

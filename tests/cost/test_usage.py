@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from types import SimpleNamespace
@@ -8,15 +9,22 @@ from typing import Any
 import pytest
 import torch
 
-from topcoat.cost import measure_usage
-from topcoat.cost.energy import energy_meter
-from topcoat.cost.timing import TimingPlan, check_fits, needed_bytes, time_generators, time_random_weights
-from topcoat.cost.usage import free_memory_bytes
+from topcoat.cost.flops import pair_cost
+from topcoat.cost.machine import energy_counter, free_memory_bytes
+from topcoat.cost.measure import (
+    RandomWeights,
+    TimingPlan,
+    check_fits,
+    measure_usage,
+    measured_savings,
+    needed_bytes,
+    time_generators,
+    time_random_weights,
+)
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import ModelPair
 from topcoat.heads import Head
 from topcoat.heads.decoder import DecoderConfig
-from topcoat.heads.registry import build_network
 
 CPU = torch.device("cpu")
 
@@ -32,7 +40,7 @@ def test_usage_is_per_image_after_the_warm_up() -> None:
     assert len(calls) == 5
     assert 0.005 <= found.seconds.low <= found.seconds.median_seconds < 0.05 and found.seconds.runs == 4
     assert found.images_per_second == pytest.approx(1 / found.seconds.median_seconds)
-    assert found.as_dict()["kind"] == "measured" and found.row()[-1] == "unavailable"
+    assert found.as_dict()["kind"] == "measured" and found.as_dict()["joules"] is None
     with pytest.raises(UsageError, match="measure nothing"):
         measure_usage("toy", 3, run, CPU, repeats=0)
 
@@ -53,22 +61,25 @@ def test_joules_are_the_difference_of_the_counter(monkeypatch: pytest.MonkeyPatc
     )
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid="1-2"))
-    meter = energy_meter(torch.device("cuda"))
-    assert meter.unavailable == ""
-    assert (meter.joules(), meter.joules()) == (16.0, 22.0)
+    joules, why_not = energy_counter(torch.device("cuda"))
+    assert joules is not None and why_not == ""
+    assert (joules(), joules()) == (16.0, 22.0)
+    reading = itertools.count(0, 60)
+    monkeypatch.setattr("topcoat.cost.measure.energy_counter", lambda device: (lambda: next(reading), ""))
+    assert measure_usage("toy", 1, lambda: None, CPU, batch_size=2, repeats=3).joules == 60 / 6
 
 
 def test_no_joules_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert energy_meter(CPU).joules() is None
-    assert "cpu has no energy counter" in energy_meter(CPU).unavailable
+    joules, why_not = energy_counter(CPU)
+    assert joules is None and "cpu has no energy counter" in why_not
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert energy_meter(torch.device("cuda")).unavailable == "unavailable: pip install nvidia-ml-py"
+    assert energy_counter(torch.device("cuda")) == (None, "unavailable: pip install nvidia-ml-py")
 
     def fail() -> None:
         raise RuntimeError("driver not loaded")
 
     monkeypatch.setitem(sys.modules, "pynvml", SimpleNamespace(nvmlInit=fail))
-    assert energy_meter(torch.device("cuda")).unavailable == "unavailable: driver not loaded"
+    assert energy_counter(torch.device("cuda")) == (None, "unavailable: driver not loaded")
 
 
 def test_loaded_models_are_timed_at_every_step_count(
@@ -97,13 +108,32 @@ def test_random_weights_of_a_tiny_pair(tiny_pair: ModelPair, fake_head: Any) -> 
         ("tiny baseline", 1),
     ]
     assert found[2].seconds.median_seconds > 3 * found[3].seconds.median_seconds
+    savings = measured_savings(tiny_pair, pair_cost(tiny_pair), found)
+    assert [(one.name, one.against_steps) for one in savings] == [
+        ("tiny distilled", 40),
+        ("tiny distilled", 1),
+        ("tiny distilled + head", 40),
+        ("tiny distilled + head", 1),
+    ]
+    assert savings[0].share == 1 - found[0].seconds.median_seconds / found[2].seconds.median_seconds
+
+
+def test_random_weights_are_called_as_often_as_a_pipeline_calls_them(tiny_pair: ModelPair) -> None:
+    model = RandomWeights(tiny_pair.distilled, CPU, (48, 32))
+    calls: list[str] = []
+    for name, module in model.networks.modules.items():
+        module.register_forward_hook(lambda *_, name=name: calls.append(name))
+    assert model.generate(["a"], [0], steps=3).shape == (1, 3, 32, 48)
+    assert model.generate_latents(["a"], [0]).shape == (1, 16, 4, 6)
+    steps = ["transformer"] * (3 + tiny_pair.distilled.steps)
+    assert [name for name in calls if name == "transformer"] == steps and calls.count("text_encoder") == 2
 
 
 def test_a_head_that_takes_latents_is_timed_without_the_vae(
     tiny_pair: ModelPair, fake_pair: ModelPair, fake_generators: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = DecoderConfig(channels=(8, 6, 4), blocks=(0, 0, 0))
-    head = Head(build_network(config), config)
+    head = Head(config.build(), config)
     decoded: list[int] = []
     plastic = fake_generators[0]
     decode = plastic.decode
@@ -121,8 +151,8 @@ def test_what_would_not_fit_is_refused_before_anything_is_built(
     needed = needed_bytes(tiny_pair.baseline)
     assert needed > 1 << 30
     assert check_fits(tiny_pair.baseline, CPU) == needed
-    monkeypatch.setattr("topcoat.cost.timing.free_memory_bytes", lambda device: 1 << 20)
-    monkeypatch.setattr("topcoat.cost.timing.build_with_random_weights", lambda *_: pytest.fail("was built"))
+    monkeypatch.setattr("topcoat.cost.measure.free_memory_bytes", lambda device: 1 << 20)
+    monkeypatch.setattr("topcoat.cost.measure.build_with_random_weights", lambda *_: pytest.fail("was built"))
     with pytest.raises(ModelError, match=r"needs 1\.0 GiB on cpu, where 0\.0 GiB are free"):
         list(time_random_weights(tiny_pair, None, None, CPU, TimingPlan((1,), (1,))))
 
@@ -139,7 +169,7 @@ def test_memory_that_is_free() -> None:
     assert free is None or 0 < free < 1 << 50
 
 
-def test_plans_that_cannot_be(tiny_pair: ModelPair) -> None:
+def test_impossible_plans(tiny_pair: ModelPair) -> None:
     with pytest.raises(UsageError, match="0 steps are not possible"):
         TimingPlan((0,), (1,))
     with pytest.raises(UsageError, match="one image at a time"):

@@ -9,9 +9,9 @@ from torch.nn import functional
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, Dinov2Config, Dinov2Model
 
 from topcoat.errors import ModelError
-from topcoat.evaluation import evaluate
 from topcoat.features import feature_net
 from topcoat.features.hub import HubFeatureNet
+from topcoat.metrics.evaluate import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -49,30 +49,30 @@ def pictures() -> Tensor:
 
 def test_dinov2_is_the_class_token_of_resized_normalised_images(dinov2: Path, pictures: Tensor) -> None:
     net = feature_net(f"dinov2:{dinov2}")
-    found = net(pictures)
+    features = net(pictures)
     pixels = functional.interpolate(pictures, size=(56, 56), mode="bicubic", antialias=True).clamp(0, 1)
     mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     model = Dinov2Model.from_pretrained(dinov2).eval()
     with torch.no_grad():
         expected = model(pixel_values=(pixels - mean.view(3, 1, 1)) / deviation.view(3, 1, 1))
-    torch.testing.assert_close(found.embedding, expected.last_hidden_state[:, 0])
-    torch.testing.assert_close(found.identity.norm(dim=1), torch.ones(5))
-    assert [tuple(stage.shape) for stage in found.stages] == [(5, 16, 4, 4)]
+    torch.testing.assert_close(features.embedding, expected.last_hidden_state[:, 0])
+    torch.testing.assert_close(features.identity.norm(dim=1), torch.ones(5))
+    assert [tuple(stage.shape) for stage in features.stages] == [(5, 16, 4, 4)]
     first_patch = expected.last_hidden_state[:, 1]
-    torch.testing.assert_close(found.stages[0][:, :, 0, 0], first_patch)
+    torch.testing.assert_close(features.stages[0][:, :, 0, 0], first_patch)
 
 
 def test_clip_is_the_projected_embedding(clip: Path, pictures: Tensor) -> None:
     net = feature_net(f"clip:{clip}")
-    found = net(pictures)
-    assert found.embedding.shape == (5, 8) and found.stages[0].shape == (5, 16, 4, 4)
+    features = net(pictures)
+    assert features.embedding.shape == (5, 8) and features.stages[0].shape == (5, 16, 4, 4)
     pixels = functional.interpolate(pictures, size=(32, 32), mode="bicubic", antialias=True).clamp(0, 1)
     mean = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)
     deviation = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
     model = CLIPVisionModelWithProjection.from_pretrained(clip).eval()
     with torch.no_grad():
         expected = model(pixel_values=(pixels - mean) / deviation).image_embeds
-    torch.testing.assert_close(found.embedding, expected)
+    torch.testing.assert_close(features.embedding, expected)
 
 
 def test_an_image_does_not_depend_on_its_batch(dinov2: Path, pictures: Tensor) -> None:
@@ -94,8 +94,8 @@ def test_an_evaluation_names_the_net(dinov2: Path, pictures: Tensor) -> None:
     name = f"dinov2:{dinov2}"
     found = evaluate(pictures, reference=pictures, features=name, metrics=["paired"])
     assert (found.features.net, found.features.dimensions) == (name, 16)
-    assert found.enhanced.frechet == pytest.approx(0, abs=1e-6)
-    assert found.enhanced.paired is not None and found.enhanced.paired.perceptual is not None
+    assert found.value("frechet") == pytest.approx(0, abs=1e-6)
+    assert found.value("perceptual") is not None
 
 
 def test_weights_that_cannot_be_had(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

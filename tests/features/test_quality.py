@@ -12,10 +12,10 @@ import transformers
 from torch import Tensor
 
 from topcoat.errors import ModelError, UsageError
-from topcoat.evaluation import evaluate
 from topcoat.features import FeatureNet, quality_net
 from topcoat.features.hub import prepared
 from topcoat.features.quality import PROMPTS, ClipQuality
+from topcoat.metrics.evaluate import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -84,16 +84,15 @@ def test_an_evaluation_has_it_for_every_set(folder: Path, tmp_path: Path) -> Non
     quality = Counted(ClipQuality.load(str(folder)))
     options: dict[str, Any] = {"reference": images.flip(0), "distilled": images, "metrics": [], "cache": tmp_path}
     found = evaluate(images, features=FeatureNet.tiny(0), quality=quality, **options)
-    assert found.enhanced.quality is not None and found.reference_quality is not None
-    assert found.enhanced.quality.value == pytest.approx(found.reference_quality.value)
-    rows = [row for row in found.as_dict()["rows"] if row["metric"] == "quality"]
-    assert {row["images"] for row in rows} == {"enhanced", "distilled", "reference"}
+    assert found.value("quality") == pytest.approx(found.value("quality", "reference"))
+    rows = [row for row in found.as_dict()["scores"] if row["metric"] == "quality"]
+    assert {row["arm"] for row in rows} == {"enhanced", "distilled", "reference"}
     assert {(row["net"], row["digest"]) for row in rows} == {("quality", "counted")}
-    assert "Quality without a reference" in found.markdown()
+    assert "Quality of each image by itself" in found.markdown()
     seen = len(calls)
     evaluate(images, features=FeatureNet.tiny(0), quality=quality, **options)
     assert len(calls) == seen  # the second run has it from the cache
-    assert evaluate(images, features=FeatureNet.tiny(0), reference=images, metrics=[]).reference_quality is None
+    assert evaluate(images, features=FeatureNet.tiny(0), reference=images, metrics=[]).value("quality") is None
 
 
 def test_what_cannot_be_had_is_said(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_steps_default_to_the_spec(fake_pair: ModelPair) -> None:
         check_steps(0, fake_pair.baseline)
 
 
-def test_a_pair_paints_one_size(fake_pair: ModelPair) -> None:
+def test_a_pair_has_one_size(fake_pair: ModelPair) -> None:
     other = fake_pair.baseline.model_copy(update={"width_px": 64})
     with pytest.raises(pydantic.ValidationError, match="give both the same width_px"):
         ModelPair(name="x", distilled=fake_pair.distilled, baseline=other)

@@ -10,8 +10,8 @@ import torch
 
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import Generator, ModelPair
-from topcoat.generators.components import ComponentCache
 from topcoat.generators.diffusers import DiffusersGenerator, load_generator
+from topcoat.generators.loading import ComponentCache
 
 PROMPTS = ["studio portrait of a young woman", "old man", "red hair", "studio portrait of an old man, brown eyes"]
 SEEDS = [3, 1, 4, 2**40]
@@ -35,8 +35,8 @@ def test_images_follow_the_convention(loaded: tuple[DiffusersGenerator, Diffuser
 def test_unpacking_and_decoding_are_those_of_the_pipeline(
     loaded: tuple[DiffusersGenerator, DiffusersGenerator],
 ) -> None:
-    mine = loaded[1].generate(PROMPTS, SEEDS)
-    theirs = (
+    images = loaded[1].generate(PROMPTS, SEEDS)
+    expected = (
         loaded[1]
         .pipeline(
             prompt=PROMPTS,
@@ -50,7 +50,7 @@ def test_unpacking_and_decoding_are_those_of_the_pipeline(
         )
         .images
     )
-    assert torch.allclose(mine, theirs, atol=1e-6)
+    assert torch.allclose(images, expected, atol=1e-6)
 
 
 def test_an_image_depends_on_its_prompt_seed_and_steps_alone(
@@ -87,13 +87,13 @@ def test_without_a_cache_nothing_is_shared(
     assert torch.equal(again.generate(PROMPTS, SEEDS), loaded[1].generate(PROMPTS, SEEDS))
 
 
-def test_loading_and_painting_print_nothing(flux_pair: ModelPair, capfd: pytest.CaptureFixture[str]) -> None:
+def test_loading_and_generating_print_nothing(flux_pair: ModelPair, capfd: pytest.CaptureFixture[str]) -> None:
     load_generator(flux_pair.distilled).generate(["portrait " * 60], [0])  # longer than both text encoders read
     printed = capfd.readouterr()
     assert (printed.out, printed.err) == ("", "")
 
 
-def test_bfloat16_paints_much_the_same(flux_pair: ModelPair) -> None:
+def test_bfloat16_gives_finite_float32_images(flux_pair: ModelPair) -> None:
     rough = load_generator(flux_pair.baseline.model_copy(update={"dtype": "bfloat16"}))
     images = rough.generate(PROMPTS[:1], SEEDS[:1])
     assert images.dtype == torch.float32
@@ -132,10 +132,10 @@ def test_a_damaged_folder_is_one_sentence(flux_pair: ModelPair, flux_folder: Pat
     shutil.copytree(flux_folder, tmp_path / "copy")
     weights = tmp_path / "copy" / "transformer" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
-    with pytest.raises(ModelError, match=r"damaged or incomplete$"):
+    with pytest.raises(ModelError, match=r"the folder is damaged, incomplete or of another kind: fetch it again"):
         load_generator(flux_pair.baseline.model_copy(update={"model": str(tmp_path / "copy")}))
     (tmp_path / "copy" / "model_index.json").unlink()
-    with pytest.raises(ModelError, match=r"damaged or incomplete$"):
+    with pytest.raises(ModelError, match=r"the folder is damaged, incomplete or of another kind: fetch it again"):
         load_generator(flux_pair.baseline.model_copy(update={"model": str(tmp_path / "copy")}))
 
 

@@ -1,4 +1,4 @@
-"""Every family on a real diffusers pipeline of random weights: painting, decoding, painting over."""
+"""Every family on a real diffusers pipeline of random weights: generating, decoding, img2img."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from topcoat.errors import ModelError, UsageError
-from topcoat.generators.base import GeneratorSpec, LatentGenerator, ModelPair, Rerenderer, SchedulerSpec
+from topcoat.generators.base import GeneratorSpec, Img2ImgGenerator, LatentGenerator, ModelPair, SchedulerSpec
 from topcoat.generators.diffusers import DiffusersGenerator, load_generator
 from topcoat.generators.families import FAMILIES
 
@@ -34,21 +34,21 @@ def loaded(specs: dict[str, GeneratorSpec]) -> dict[str, DiffusersGenerator]:
 @pytest.mark.parametrize("name", NAMES)
 def test_images_are_those_of_the_pipeline(loaded: dict[str, DiffusersGenerator], name: str) -> None:
     generator = loaded[name]
-    assert isinstance(generator, LatentGenerator) and isinstance(generator, Rerenderer)
+    assert isinstance(generator, LatentGenerator) and isinstance(generator, Img2ImgGenerator)
     images = generator.generate(PROMPTS, SEEDS)
     latents = generator.generate_latents(PROMPTS, SEEDS)
     assert latents.shape == (3, CHANNELS[name], 4, 6) and latents.dtype == torch.float32
     assert torch.equal(generator.decode(latents), images)
     spec = generator.spec
     family = FAMILIES[type(generator.pipeline).__name__]
-    theirs = generator.pipeline(
+    expected = generator.pipeline(
         prompt=list(PROMPTS),
         num_inference_steps=spec.steps,
         generator=[torch.Generator().manual_seed(seed) for seed in SEEDS],
         output_type="pt",
         **family.arguments(spec, len(PROMPTS)),
     ).images
-    torch.testing.assert_close(images, theirs.float(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(images, expected.float(), atol=1e-5, rtol=0)
     assert images.std() > 0.01
 
 
@@ -65,37 +65,39 @@ def test_an_image_depends_on_prompt_seed_and_steps_alone(loaded: dict[str, Diffu
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_painting_over_keeps_the_more_the_lower_the_strength(loaded: dict[str, DiffusersGenerator], name: str) -> None:
+def test_img2img_keeps_the_more_the_lower_the_strength(loaded: dict[str, DiffusersGenerator], name: str) -> None:
     generator = loaded[name]
     images = torch.rand(3, 3, 32, 48, generator=torch.Generator().manual_seed(0))
-    decoded = generator.rerender(images, PROMPTS, SEEDS, strength=0.34)  # one step of three
+    decoded = generator.img2img(images, PROMPTS, SEEDS, strength=0.34)  # one step of three
     assert decoded.shape == images.shape and 0 <= float(decoded.min()) < float(decoded.max()) <= 1
     alone = [
-        generator.rerender(image[None], [prompt], [seed], strength=0.34)
+        generator.img2img(image[None], [prompt], [seed], strength=0.34)
         for image, prompt, seed in zip(images, PROMPTS, SEEDS, strict=True)
     ]
     torch.testing.assert_close(decoded, torch.cat(alone), atol=1e-5, rtol=0)
     other = torch.rand(3, 3, 32, 48, generator=torch.Generator().manual_seed(1))
 
     def influence(strength: float) -> float:
-        one, two = (generator.rerender(given, PROMPTS, SEEDS, strength=strength) for given in (images, other))
+        one, two = (generator.img2img(given, PROMPTS, SEEDS, strength=strength) for given in (images, other))
         return float((one - two).abs().mean())
 
     weak, strong = influence(0.34), influence(1.0)
     assert weak > 2 * strong, (weak, strong)
-    assert (generator.rerender(images, PROMPTS, [9, 9, 9], strength=0.34) - decoded).abs().max() > 1e-4
+    assert (generator.img2img(images, PROMPTS, [9, 9, 9], strength=0.34) - decoded).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("name", ["flux1", "flux2-klein", "z-image"])
-def test_at_full_strength_a_flow_model_paints_as_from_noise(loaded: dict[str, DiffusersGenerator], name: str) -> None:
+def test_img2img_of_a_flow_model_at_full_strength_is_generation_from_noise(
+    loaded: dict[str, DiffusersGenerator], name: str
+) -> None:
     generator = loaded[name]
     images = torch.rand(3, 3, 32, 48)
-    over = generator.rerender(images, PROMPTS, SEEDS, strength=1.0)
+    over = generator.img2img(images, PROMPTS, SEEDS, strength=1.0)
     torch.testing.assert_close(over, generator.generate(PROMPTS, SEEDS), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("flux1", "FluxImg2ImgPipeline"), ("z-image", "ZImageImg2ImgPipeline")])
-def test_painting_over_is_that_of_diffusers_image_to_image(
+def test_img2img_is_that_of_diffusers(
     loaded: dict[str, DiffusersGenerator], name: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The VAE's noise is the one thing that differs, so the test takes the mode there too."""
@@ -106,11 +108,11 @@ def test_painting_over_is_that_of_diffusers_image_to_image(
     generator = loaded[name]
     spec, family = generator.spec, FAMILIES[type(generator.pipeline).__name__]
     images = torch.rand(3, 3, 32, 48, generator=torch.Generator().manual_seed(2))
-    theirs = getattr(diffusers, kind)(
+    pipeline = getattr(diffusers, kind)(
         **{part: value for part, value in generator.pipeline.components.items() if value is not None}
     )
-    theirs.set_progress_bar_config(disable=True)
-    expected = theirs(
+    pipeline.set_progress_bar_config(disable=True)
+    expected = pipeline(
         prompt=list(PROMPTS),
         image=images,
         strength=0.67,
@@ -119,11 +121,11 @@ def test_painting_over_is_that_of_diffusers_image_to_image(
         output_type="pt",
         **family.arguments(spec, 3),
     ).images
-    mine = generator.rerender(images, PROMPTS, SEEDS, strength=0.67)
-    torch.testing.assert_close(mine, expected.float(), atol=1e-5, rtol=0)
+    images_out = generator.img2img(images, PROMPTS, SEEDS, strength=0.67)
+    torch.testing.assert_close(images_out, expected.float(), atol=1e-5, rtol=0)
 
 
-def test_sdxl_paints_over_like_its_own_pipeline_on_the_encoded_image(
+def test_sdxl_img2img_is_that_of_its_own_pipeline_on_the_encoded_image(
     loaded: dict[str, DiffusersGenerator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import diffusers
@@ -133,9 +135,9 @@ def test_sdxl_paints_over_like_its_own_pipeline_on_the_encoded_image(
     generator = loaded["sdxl"]
     images = torch.rand(3, 3, 32, 48, generator=torch.Generator().manual_seed(2))
     parts = {part: value for part, value in generator.pipeline.components.items() if value is not None}
-    theirs = diffusers.StableDiffusionXLImg2ImgPipeline(**parts, add_watermarker=False)
-    theirs.set_progress_bar_config(disable=True)
-    expected: Any = theirs(
+    pipeline = diffusers.StableDiffusionXLImg2ImgPipeline(**parts, add_watermarker=False)
+    pipeline.set_progress_bar_config(disable=True)
+    expected: Any = pipeline(
         prompt=list(PROMPTS),
         image=images,
         strength=0.67,
@@ -144,8 +146,8 @@ def test_sdxl_paints_over_like_its_own_pipeline_on_the_encoded_image(
         generator=[torch.Generator().manual_seed(seed) for seed in SEEDS],
         output_type="pt",
     )
-    mine = generator.rerender(images, PROMPTS, SEEDS, strength=0.67)
-    torch.testing.assert_close(mine, expected.images.float(), atol=1e-5, rtol=0)
+    images_out = generator.img2img(images, PROMPTS, SEEDS, strength=0.67)
+    torch.testing.assert_close(images_out, expected.images.float(), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -159,11 +161,11 @@ def test_sdxl_paints_over_like_its_own_pipeline_on_the_encoded_image(
         ((3, 3, 32, 48), 0.5, 0, "0 steps are not possible"),
     ],
 )
-def test_what_cannot_be_painted_over(
+def test_img2img_refuses(
     loaded: dict[str, DiffusersGenerator], shape: tuple[int, ...], strength: float, steps: int | None, words: str
 ) -> None:
     with pytest.raises(UsageError, match=words):
-        loaded["flux1"].rerender(torch.rand(shape), PROMPTS, SEEDS, strength=strength, steps=steps)
+        loaded["flux1"].img2img(torch.rand(shape), PROMPTS, SEEDS, strength=strength, steps=steps)
 
 
 @pytest.mark.parametrize("name", ["sdxl", "z-image", "flux1"])

@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 
 from topcoat.errors import ModelError
 from topcoat.generators.base import GeneratorSpec, LoraSpec
-from topcoat.generators.components import ComponentCache
 from topcoat.generators.diffusers import load_generator
+from topcoat.generators.loading import ComponentCache
 
 pytest.importorskip("peft")
 pytestmark = pytest.mark.filterwarnings(
@@ -41,8 +41,8 @@ def test_a_scale_decides_how_much(family_specs: dict[str, GeneratorSpec], lora_f
 
     def change(scale: float) -> float:
         loras = (LoraSpec(model=str(lora_file), scale=scale),)
-        painted = load_generator(spec.model_copy(update={"loras": loras})).generate(PROMPTS, SEEDS)
-        return float((painted - plain).abs().mean())
+        images = load_generator(spec.model_copy(update={"loras": loras})).generate(PROMPTS, SEEDS)
+        return float((images - plain).abs().mean())
 
     none, some, all_of_it = change(0.0), change(0.3), change(1.0)
     assert none < 1e-6 < some < all_of_it

@@ -65,7 +65,7 @@ def test_image_settings_leave_out_where_it_runs_and_what_is_not_used() -> None:
     spec = model_pair("flux1").baseline
     settings = spec.image_settings()
     assert {"device", "offload", "loras", "scheduler", "quantisation", "variant"}.isdisjoint(settings)
-    assert settings["steps"] == 50 and "revision" in settings
+    assert settings["steps"] == 50 and "revision" not in settings
     elsewhere = spec.model_copy(update={"device": "cuda:1", "offload": "model"})
     assert elsewhere.image_settings() == settings
     for change in (
@@ -86,7 +86,7 @@ def test_guidance_without_its_prompt_is_refused() -> None:
         GeneratorSpec.model_validate(data)
 
 
-def test_a_lora_beside_the_file_is_found(tmp_path: Path, fake_pair: ModelPair) -> None:
+def test_a_lora_next_to_the_file_is_resolved(tmp_path: Path, fake_pair: ModelPair) -> None:
     (tmp_path / "style.safetensors").write_bytes(b"")
     data = fake_pair.model_dump(mode="json")
     data["distilled"]["loras"] = [{"model": "style.safetensors", "scale": 0.5}, {"model": "owner/name"}]

@@ -9,7 +9,6 @@ from torch import nn
 
 from topcoat.errors import UsageError
 from topcoat.heads import Decoder, DecoderConfig, Head
-from topcoat.heads.descriptor import describe
 
 TINY = DecoderConfig(latent_channels=4, channels=(8, 6, 4), blocks=(1, 0, 1))
 
@@ -23,10 +22,10 @@ def awake(config: DecoderConfig = TINY) -> Decoder:
 
 
 def test_default_costs_less_than_a_small_vae_decoder():
-    described = describe(DecoderConfig())
+    described = DecoderConfig()
     assert described.flops(128, 128) < 0.25e9  # what the mini pair's VAE decoder takes
-    assert described.latent_channels == 16 and described.takes == "latent"
-    base = describe(DecoderConfig.model_validate({"size": "base"}))
+    assert described.latent_channels == 16 and described.input == "latent"
+    base = DecoderConfig.model_validate({"size": "base"})
     assert base.flops(1024, 1024) < 0.05 * 10.47e12  # FLUX.1's VAE decoder at 1024 px
 
 

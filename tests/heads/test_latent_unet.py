@@ -12,7 +12,6 @@ from topcoat.errors import UsageError
 from topcoat.generators.base import ModelPair
 from topcoat.generators.vae import VaeDecoder
 from topcoat.heads import Head, LatentUNet, LatentUNetConfig
-from topcoat.heads.descriptor import describe
 from topcoat.heads.latent_unet import change_flops
 
 TINY = LatentUNetConfig(latent_channels=4, channels=(8, 12), blocks_per_stage=1, vae=TINY_VAE, vae_scale=4)
@@ -31,8 +30,8 @@ def test_the_default_keeps_its_budget():
     assert sum(weight.numel() for weight in change.parameters()) < 1.0e6
     assert change_flops(config, 128, 128) < 0.25e9
     decoding = LatentUNetConfig(channels=(1,), blocks_per_stage=1, cbam=False, vae=config.vae)
-    rest = describe(decoding).flops(128, 128) - change_flops(decoding, 128, 128)
-    assert describe(config).flops(128, 128) == change_flops(config, 128, 128) + rest
+    rest = decoding.flops(128, 128) - change_flops(decoding, 128, 128)
+    assert config.flops(128, 128) == change_flops(config, 128, 128) + rest
 
 
 def test_untrained_it_decodes_the_distilled_image_and_every_weight_of_the_change_can_learn():
@@ -47,7 +46,7 @@ def test_untrained_it_decodes_the_distilled_image_and_every_weight_of_the_change
 
 def test_strength_moves_between_the_distilled_image_and_beyond():
     head, latents = Head(awake(), TINY), torch.randn(2, 4, 4, 4)
-    assert head.descriptor.takes == "latent" and head.descriptor.has_strength
+    assert head.input == "latent" and head.has_strength
     torch.testing.assert_close(head(latents, strength=0.0), awake().decoder(latents).clamp(0, 1))
     way = [float((head(latents, strength) - head(latents, 0.0)).abs().mean()) for strength in (0.5, 1.0, 2.0)]
     assert 0 < way[0] < way[1] < way[2]
@@ -81,7 +80,8 @@ def test_the_real_decoder_gives_the_pipelines_images(flux_pair: ModelPair):
     from topcoat.training import TrainConfig, run_config
     from topcoat.training.start import starting_point
 
-    config, head = starting_point(run_config("latent-unet"), None, load_vae(flux_pair.distilled))
+    alone = run_config("latent-unet").last.model_copy(update={"previous": None})
+    config, head = starting_point(alone, None, load_vae(flux_pair.distilled))
     assert isinstance(config, TrainConfig) and head is not None and head.config == config.head
     generator = load_generator(flux_pair.distilled)
     latents = generator.generate_latents(["studio portrait"], [0])

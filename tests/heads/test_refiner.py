@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from tests.heads.vaes import TINY_VAE
 from topcoat.errors import UsageError
 from topcoat.heads import Head, LatentUNetConfig, NAFNetConfig, Refiner, RefinerConfig, UNetConfig
-from topcoat.heads.descriptor import describe
-from topcoat.heads.refiner import latent_config, latent_part
 
 LATENT = LatentUNetConfig(latent_channels=4, channels=(8, 12), blocks_per_stage=1, vae=TINY_VAE, vae_scale=4)
 UNET = RefinerConfig(painter=UNetConfig(channels=(4, 6, 8)), latent=LATENT)
@@ -43,14 +41,14 @@ def test_it_is_its_parts_one_after_the_other(config: RefinerConfig):
 
 def test_strength_goes_from_the_image_itself():
     head, x = Head(awake(), UNET), images(2)
-    assert head.descriptor.takes == "image" and head.descriptor.has_strength
+    assert head.input == "image" and head.has_strength
     assert torch.equal(head(x, strength=0.0), x)
     torch.testing.assert_close(head(x, 0.5), (x + awake()(x) / 2).detach().clamp(0, 1))
 
 
 def test_only_the_change_can_learn():
     network = awake().requires_grad_(False)
-    latent_part(network).change.requires_grad_(True)
+    network.latent_part.change.requires_grad_(True)
     network(images(2)).square().mean().backward()
     learning = {name for name, weight in network.named_parameters() if weight.grad is not None}
     assert learning == {name for name, _ in network.named_parameters() if name.startswith("latent.change.")}
@@ -68,14 +66,14 @@ def test_an_image_does_not_depend_on_its_batch():
 
 def test_its_cost_is_that_of_its_parts():
     encoder = Refiner(UNET).encoder.vae.encoder
-    parts = describe(UNET.painter).flops(64, 64) + describe(LATENT).flops(64, 64)
+    parts = UNET.painter.flops(64, 64) + LATENT.flops(64, 64)
     with torch.device("meta"):
         from torch.utils.flop_counter import FlopCounterMode
 
         with FlopCounterMode(display=False) as counter:
             encoder.to("meta")(torch.empty(1, 3, 64, 64))
     quantised = 2 * 8 * 8 * 16 * 16  # one 1x1 convolution of 8 channels
-    assert describe(UNET).flops(64, 64) == parts + counter.get_total_flops() + quantised
+    assert UNET.flops(64, 64) == parts + counter.get_total_flops() + quantised
 
 
 def test_saved_and_loaded_it_is_whole(tmp_path: Path):
@@ -87,9 +85,9 @@ def test_saved_and_loaded_it_is_whole(tmp_path: Path):
 
 
 def test_what_changes_latents_is_found_in_both_kinds():
-    assert latent_config(UNET) == latent_config(LATENT) == LATENT and latent_config(UNET.painter) is None
+    assert UNET.latent_part == LATENT.latent_part == LATENT and UNET.painter.latent_part is None
     network = awake()
-    assert latent_part(network) is latent_part(network.latent) is network.latent
+    assert network.latent_part is network.latent.latent_part is network.latent
 
 
 def test_bad_settings_are_refused():

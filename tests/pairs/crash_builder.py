@@ -52,10 +52,10 @@ def main() -> None:
     """Serve until stdin is closed."""
     fakes = load_fakes()
     from topcoat.images import encode_png
-    from topcoat.pairs.filters import load_filters
+    from topcoat.pairs.filters import open_filters
     from topcoat.prompts import sample_prompts
 
-    load_filters(["blank"])
+    open_filters(["blank"])
     # what torch, Pillow and the prompts load at their first use is loaded before the forks too
     encode_png(
         fakes.FakeGenerator(fakes.fake_spec("good", 8), plastic=True).generate([sample_prompts(1)[0].text], [1])[0]

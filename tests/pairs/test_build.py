@@ -7,12 +7,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
+from huggingface_hub import DatasetCard
 
 from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.generators.base import ModelPair
 from topcoat.images import decode_image
 from topcoat.pairs import PairDataset, build_pairs
-from topcoat.pairs.records import default_seed
+from topcoat.pairs.schema import default_seed
 from topcoat.prompts import sample_prompts
 
 PROMPTS = sample_prompts(11)
@@ -28,10 +29,10 @@ def build(folder: Path, pair: ModelPair, generators: Any, **changes: Any) -> Pai
 
 
 def test_what_is_built_can_be_read_back(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:
-    seen: list[tuple[int, int]] = []
-    dataset = build(tmp_path / "pairs", fake_pair, fake_generators, on_progress=lambda *at: seen.append(at))
+    reports: list[tuple[int, int]] = []
+    dataset = build(tmp_path / "pairs", fake_pair, fake_generators, on_progress=lambda *at: reports.append(at))
     assert len(dataset) == 11
-    assert seen[-1] == (11, 11) and seen == sorted(seen)
+    assert reports[-1] == (11, 11) and reports == sorted(reports)
     for index, generator in enumerate(fake_generators):
         wanted = generator.generate([p.text for p in PROMPTS], [default_seed(i) for i in range(11)])
         found = torch.stack(list((dataset.distilled, dataset.baseline)[index]))
@@ -79,11 +80,13 @@ def test_a_crash_at_any_batch_resumes_to_the_same_bytes(
         folder, calls = tmp_path / f"crash-{crash_at}", [0]
         original = fake_generators[1].generate
 
-        def generate(*arguments: Any, at: int = crash_at, count: list[int] = calls, run: Any = original) -> Any:
+        def generate(
+            *given: Any, at: int = crash_at, count: list[int] = calls, run: Any = original, **named: Any
+        ) -> Any:
             count[0] += 1
             if count[0] == at:
                 raise Crash
-            return run(*arguments)
+            return run(*given, **named)
 
         with monkeypatch.context() as patch:
             patch.setattr(fake_generators[1], "generate", generate)
@@ -107,7 +110,7 @@ def test_a_crash_between_shard_and_manifest_resumes_to_the_same_bytes(
     assert all_bytes(tmp_path / "cut") == all_bytes(tmp_path / "whole")
 
 
-def test_a_complete_folder_paints_nothing_again(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:
+def test_a_complete_folder_generates_nothing_again(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:
     build(tmp_path, fake_pair, fake_generators)
     before = all_bytes(tmp_path)
     for generator in fake_generators:
@@ -119,14 +122,14 @@ def test_a_complete_folder_paints_nothing_again(tmp_path: Path, fake_pair: Model
     assert all_bytes(tmp_path) == before
 
 
-def test_more_prompts_go_on_where_the_last_shard_ends(
+def test_more_prompts_continue_where_the_last_shard_ends(
     tmp_path: Path, fake_pair: ModelPair, fake_generators: Any
 ) -> None:
     build(tmp_path / "whole", fake_pair, fake_generators)
     build(tmp_path / "grown", fake_pair, fake_generators, prompts=PROMPTS[:6])
     fake_generators[0].calls.clear()
     build(tmp_path / "grown", fake_pair, fake_generators)
-    assert sum(fake_generators[0].calls) < 11, "what was there is not painted again"
+    assert sum(fake_generators[0].calls) < 11, "existing pairs are not generated again"
     assert all_bytes(tmp_path / "grown") == all_bytes(tmp_path / "whole")
 
 
@@ -170,7 +173,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path, fake_pair: ModelP
     assert all_bytes(tmp_path) == {"thesis.txt": b"mine"}
 
 
-def test_a_failing_pair_is_listed_and_the_rest_goes_on(
+def test_a_failing_pair_is_listed_and_the_rest_continues(
     tmp_path: Path, fake_pair: ModelPair, fake_generators: Any
 ) -> None:
     fake_generators[1].fails_on = default_seed(5)
@@ -191,11 +194,11 @@ def test_a_failing_pair_is_listed_and_the_rest_goes_on(
 def test_a_failure_that_passes_leaves_no_trace(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:
     original, calls = fake_generators[0].generate, []
 
-    def flaky(prompts: Any, seeds: Any) -> Any:
+    def flaky(prompts: Any, seeds: Any, **named: Any) -> Any:
         calls.append(len(seeds))
         if len(calls) == 1:
             return torch.full((len(seeds), 3, 32, 32), float("nan"))
-        return original(prompts, seeds)
+        return original(prompts, seeds, **named)
 
     fake_generators[0].generate = flaky
     dataset = build(tmp_path, fake_pair, fake_generators)
@@ -204,7 +207,7 @@ def test_a_failure_that_passes_leaves_no_trace(tmp_path: Path, fake_pair: ModelP
 
 
 def test_a_model_that_always_fails_stops_the_build(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:
-    def broken(*_: Any) -> Any:
+    def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("kernel image is invalid")
 
     fake_generators[0].generate = broken
@@ -239,7 +242,9 @@ def test_the_card_names_both_licences(tmp_path: Path, fake_pair: ModelPair, fake
     pair = fake_pair.model_copy(update={"baseline": fake_pair.baseline.model_copy(update={"licence": noted})})
     build(tmp_path, pair, fake_generators)
     card = (tmp_path / "README.md").read_text()
-    assert card.startswith("---\npretty_name: fake portrait pairs\nlicense: other\n")
+    header = DatasetCard(card).data.to_dict()  # as the hub reads it
+    assert (header["license"], header["pretty_name"]) == ("other", "fake portrait pairs")
+    assert header["configs"][0]["data_files"] == [{"split": "train", "path": "data/train-*.parquet"}]
     assert "[plastic licence](https://example.org/plastic)" in card
     assert "[good licence](https://example.org/good). For looking at only." in card
     assert "2 steps" in card and "8 steps" in card and "11 portrait pairs" in card
@@ -256,5 +261,5 @@ def test_real_pipelines_build_pairs_that_resume_to_the_same_bytes(
     assert whole[0].baseline.shape == (3, 32, 48)
     manifest = (tmp_path / "a" / "manifest.json").read_text()
     assert str(Path(flux_pair.baseline.model).parent) not in manifest, "no path of this machine"
-    assert whole.manifest.identity["distilled"]["model"] == "pipeline"
-    assert whole.manifest.identity["distilled"]["transformer_digest"]
+    assert whole.manifest.distilled["model"] == "pipeline"
+    assert whole.manifest.distilled["transformer_digest"]

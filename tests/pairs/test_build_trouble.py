@@ -14,8 +14,9 @@ import torch
 
 from topcoat.errors import DataError, ModelError
 from topcoat.generators.base import ModelPair
-from topcoat.pairs import PairDataset, build_pairs
-from topcoat.pairs.records import default_seed
+from topcoat.memory import OutOfMemoryError
+from topcoat.pairs import PairDataset, PairingConfig, build_pairs
+from topcoat.pairs.schema import default_seed
 from topcoat.prompts import sample_prompts
 
 PROMPTS = sample_prompts(11)
@@ -47,7 +48,7 @@ def test_memory_that_ends_halves_the_batch(tmp_path: Path, fake_pair: ModelPair,
         torch.OutOfMemoryError("tried"),
         MemoryError(),
         RuntimeError("CUDA out of memory"),
-        ModelError("plastic ran out of memory at 32x32"),
+        OutOfMemoryError("plastic needs more memory at 32x32"),
     ],
 )
 def test_every_way_to_say_that_memory_ended(
@@ -55,7 +56,7 @@ def test_every_way_to_say_that_memory_ended(
 ) -> None:
     original, sizes = fake_generators[0].generate, []
 
-    def generate(prompts: Any, seeds: Any) -> Any:
+    def generate(prompts: Any, seeds: Any, **_: Any) -> Any:
         sizes.append(len(seeds))
         if len(seeds) > 2:
             raise error
@@ -71,7 +72,7 @@ def test_an_image_too_large_for_the_memory_is_listed(
 ) -> None:
     original = fake_generators[0].generate
 
-    def generate(prompts: Any, seeds: Any) -> Any:
+    def generate(prompts: Any, seeds: Any, **_: Any) -> Any:
         if default_seed(2) in seeds:
             raise MemoryError("out of memory for this one")
         return original(prompts, seeds)
@@ -93,19 +94,19 @@ def test_nan_in_one_image_costs_that_image_alone(tmp_path: Path, fake_pair: Mode
 def test_any_exception_of_a_model_is_a_reason(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:
     original = fake_generators[0].generate
 
-    def generate(prompts: Any, seeds: Any) -> Any:
+    def generate(prompts: Any, seeds: Any, **_: Any) -> Any:
         if default_seed(10) in seeds:
-            raise KeyError("a token that nobody knows")
+            raise KeyError("an unknown token")
         return original(prompts, seeds)
 
     fake_generators[0].generate = generate
-    assert "a token that nobody knows" in build(tmp_path, fake_pair, fake_generators).manifest.failures[0].error
+    assert "an unknown token" in build(tmp_path, fake_pair, fake_generators).manifest.failures[0].error
 
 
 def test_failures_keep_the_order_of_the_plan(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:
     original, bad = fake_generators[0].generate, {default_seed(9), default_seed(3)}
 
-    def generate(prompts: Any, seeds: Any) -> Any:
+    def generate(prompts: Any, seeds: Any, **_: Any) -> Any:
         if bad & set(seeds):
             raise ModelError("no")
         return original(prompts, seeds)
@@ -119,7 +120,7 @@ def test_failures_keep_the_order_of_the_plan(tmp_path: Path, fake_pair: ModelPai
 
 
 @pytest.mark.parametrize("moment", ["group", "rename"])
-def test_a_full_disk_is_one_sentence_and_the_build_goes_on(
+def test_a_full_disk_is_one_sentence_and_the_build_continues(
     tmp_path: Path, fake_pair: ModelPair, fake_generators: Any, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     build(tmp_path / "whole", fake_pair, fake_generators)
@@ -220,24 +221,28 @@ def test_another_batch_size_is_refused(tmp_path: Path, fake_pair: ModelPair, fak
     assert max(fake_generators[0].calls) == 4, "without a word it is the folder's own"
 
 
-def test_a_folder_of_an_earlier_version_goes_on(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:
-    build(tmp_path / "whole", fake_pair, fake_generators)
-    build(tmp_path / "old", fake_pair, fake_generators, prompts=PROMPTS[:8])
-    path = tmp_path / "old" / "manifest.json"
+def test_a_folder_of_an_earlier_version_is_refused(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:
+    build(tmp_path, fake_pair, fake_generators, prompts=PROMPTS[:8])
+    path = tmp_path / "manifest.json"
     manifest = json.loads(path.read_text())
-    del manifest["batch_size"], manifest["dropped"]
-    for key in ("pairing", "strength", "distilled_steps", "latents", "filters"):
-        del manifest["identity"][key]
-    for entry in manifest["shards"]:
-        del entry["size_bytes"]
-    path.write_text(json.dumps(manifest))
-    assert PairDataset.open(tmp_path / "old")[3].latents is None
-    dataset = build(tmp_path / "old", fake_pair, fake_generators)
-    assert dataset.manifest.batch_size == 4
-    whole = all_bytes(tmp_path / "whole")
-    assert {name: data for name, data in all_bytes(tmp_path / "old").items() if name != "manifest.json"} == {
-        name: data for name, data in whole.items() if name != "manifest.json"
-    }
+    path.write_text(json.dumps({"format": 1} | {key: manifest[key] for key in manifest if key != "format_version"}))
+    before = all_bytes(tmp_path)
+    with pytest.raises(
+        DataError, match="has format version 1, this topcoat reads 2; build the pairs again into another"
+    ):
+        build(tmp_path, fake_pair, fake_generators)
+    assert all_bytes(tmp_path) == before
+
+
+def test_settings_at_their_defaults_are_not_in_the_manifest(
+    tmp_path: Path, fake_pair: ModelPair, fake_generators: Any
+) -> None:
+    """So a setting that a later version adds changes nothing for the folders of before."""
+    build(tmp_path, fake_pair, fake_generators, pairing=PairingConfig(latents=True))
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["pairing"] == {"latents": True}
+    assert not {"filters", "imported"} & set(manifest)
+    assert not {"revision", "quantisation", "device"} & set(manifest["baseline"])
 
 
 def test_settings_of_a_build_that_made_nothing_can_be_changed(
@@ -245,7 +250,7 @@ def test_settings_of_a_build_that_made_nothing_can_be_changed(
 ) -> None:
     original = fake_generators[0].generate
 
-    def broken(*_: Any) -> Any:
+    def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("kernel image is invalid")
 
     fake_generators[0].generate = broken

@@ -12,9 +12,15 @@ from topcoat.errors import DataError, UsageError
 from topcoat.features import FeatureNet
 from topcoat.generators.base import ModelPair
 from topcoat.pairs import PairDataset, build_pairs
-from topcoat.pairs.calibration import Calibration, calibrate, read_calibration, spread, write_calibration
 from topcoat.pairs.filters import SameSubjectFilter
-from topcoat.pairs.similarity import pair_similarity
+from topcoat.pairs.similarity import (
+    Calibration,
+    calibrate,
+    pair_similarity,
+    read_calibration,
+    spread,
+    write_calibration,
+)
 from topcoat.prompts import sample_prompts
 
 
@@ -41,8 +47,8 @@ def test_thresholds_hold_the_false_accept_rate(dataset: PairDataset, net: Featur
     dropped = (features < found.features.threshold) | (structure < found.structure.threshold)
     assert found.false_reject_rate == pytest.approx(float(dropped.double().mean()))
     assert found.features.same.median == pytest.approx(float(features.double().quantile(0.5)), abs=1e-6)
-    verdicts = SameSubjectFilter(found, net).judge(x, y)
-    assert [verdict.keep for verdict in verdicts] == (~dropped).tolist()
+    results = SameSubjectFilter(found, net).check(x, y)
+    assert [result.keep for result in results] == (~dropped).tolist()
 
 
 def test_a_lower_rate_gives_higher_thresholds(dataset: PairDataset, net: FeatureNet) -> None:
@@ -54,7 +60,7 @@ def test_a_lower_rate_gives_higher_thresholds(dataset: PairDataset, net: Feature
     assert calibrate(dataset, net, false_accept_rate=0.1) == found[1]
 
 
-def test_subjects_with_one_prompt_are_not_strangers(
+def test_subjects_with_one_prompt_are_not_mismatched(
     tmp_path: Path, fake_pair: ModelPair, fake_generators: Any, net: FeatureNet
 ) -> None:
     prompt = sample_prompts(1)[0]
@@ -77,12 +83,15 @@ def test_a_calibration_survives_its_file(dataset: PairDataset, net: FeatureNet, 
     write_calibration(path, found)
     assert read_calibration(path) == found
     data = json.loads(path.read_text())
-    for change, message in (({"format": 9}, "is no calibration of format 1"), ({"extra": 1}, "extra: unknown key")):
+    for change, message in (
+        ({"format_version": 9}, "is not a calibration of format version 2"),
+        ({"extra": 1}, "extra: unknown key"),
+    ):
         path.write_text(json.dumps(data | change))
         with pytest.raises(DataError, match=message):
             read_calibration(path)
     path.write_text("[]")
-    with pytest.raises(DataError, match="is no calibration"):
+    with pytest.raises(DataError, match="is not a calibration"):
         read_calibration(path)
     assert Calibration.model_validate(data) == found
 

@@ -76,7 +76,7 @@ def all_bytes(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def kill_and_go_on(root: Path, moments: int, seed: int) -> Counts:
+def kill_and_continue(root: Path, moments: int, seed: int) -> Counts:
     """Kill one build of a folder at each moment, go on, and compare with one that ran through."""
     counts, chance = Counts(), random.Random(seed)
     with builder() as build:
@@ -107,12 +107,12 @@ def kill_and_go_on(root: Path, moments: int, seed: int) -> Counts:
 
 
 def test_three_kills(tmp_path: Path) -> None:
-    counts = kill_and_go_on(tmp_path, 3, seed=3)
+    counts = kill_and_continue(tmp_path, 3, seed=3)
     assert counts.killed == 3
 
 
 @pytest.mark.slow
 def test_twenty_kills(tmp_path: Path) -> None:
-    counts = kill_and_go_on(tmp_path, 20, seed=20)
+    counts = kill_and_continue(tmp_path, 20, seed=20)
     print(counts)
     assert counts.killed == 20 and counts.with_shards >= 3

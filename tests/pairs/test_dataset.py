@@ -14,7 +14,7 @@ from topcoat.errors import DataError, UsageError
 from topcoat.generators.base import ModelPair
 from topcoat.pairs import PairDataset, build_pairs
 from topcoat.pairs import dataset as module
-from topcoat.pairs.shards import grouped
+from topcoat.pairs.shards import row_groups
 from topcoat.prompts import sample_prompts
 
 
@@ -62,13 +62,13 @@ def test_the_digest_is_that_of_the_content(dataset: PairDataset, tmp_path: Path)
 
 def test_random_access_stays_within_the_cache(dataset: PairDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[int] = []
-    original = module.read_columns
+    original = module.read_cells
 
     def counted(*arguments: Any) -> Any:
         reads.append(1)
         return original(*arguments)
 
-    monkeypatch.setattr(module, "read_columns", counted)
+    monkeypatch.setattr(module, "read_cells", counted)
     for index in (59, 0, 30, 58, 1, 31):
         dataset.image(index, "baseline")
     assert len(reads) == 3
@@ -81,8 +81,8 @@ def test_a_dataset_travels_to_worker_processes(dataset: PairDataset) -> None:
 
 def test_large_images_go_in_small_row_groups() -> None:
     rows = [{"distilled": {"bytes": b"x" * size}, "baseline": {"bytes": b""}} for size in [9 << 20, 9 << 20, 1, 2]]
-    assert [len(group) for group in grouped(iter(rows))] == [2, 2]
-    assert [len(group) for group in grouped(iter(rows[2:] * 60))] == [50, 50, 20]
+    assert [len(group) for group in row_groups(iter(rows))] == [2, 2]
+    assert [len(group) for group in row_groups(iter(rows[2:] * 60))] == [50, 50, 20]
 
 
 def test_folders_that_are_no_dataset(dataset: PairDataset, tmp_path: Path) -> None:
@@ -90,8 +90,8 @@ def test_folders_that_are_no_dataset(dataset: PairDataset, tmp_path: Path) -> No
         PairDataset.open(tmp_path / "absent")
     manifest = tmp_path / "pairs" / "manifest.json"
     text = manifest.read_text()
-    manifest.write_text(text.replace('"format": 1', '"format": 99'))
-    with pytest.raises(DataError, match="has format 99, this version reads 1"):
+    manifest.write_text(text.replace('"format_version": 2', '"format_version": 99'))
+    with pytest.raises(DataError, match="has format version 99, this topcoat reads 2"):
         PairDataset.open(tmp_path / "pairs")
     manifest.write_text(text.replace('"rows": 25', '"rows": 24'))
     with pytest.raises(DataError, match="has 25 pairs, the manifest says 24"):

@@ -10,20 +10,20 @@ import pytest
 from torch import Tensor
 
 from topcoat.generators.base import ModelPair
-from topcoat.pairs import Painting, PairDataset, build_pairs
+from topcoat.pairs import PairDataset, PairingConfig, build_pairs
 from topcoat.prompts import sample_prompts
 
 
 @pytest.fixture
 def dataset(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> PairDataset:
-    painting = Painting(latents=True, distilled_steps=(1,))
+    pairing = PairingConfig(latents=True, distilled_steps=(1,))
     return build_pairs(
         tmp_path / "pairs",
         sample_prompts(9),
         fake_pair,
         shard_size=4,
         batch_size=3,
-        painting=painting,
+        pairing=pairing,
         generators=fake_generators,
     )
 

@@ -65,14 +65,14 @@ def dataset(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> PairD
 
 def test_the_later_of_two_is_dropped(dataset: PairDataset) -> None:
     net = FeatureNet.tiny(0)
-    seen: list[tuple[int, int]] = []
-    verdicts = near_duplicates(dataset, 1.0, net=net, on_progress=lambda done, total: seen.append((done, total)))
-    dropped = [name for name, verdict in verdicts.items() if not verdict.keep]
-    assert dropped == ["again-0-2", "again-1-2"] and len(verdicts) == 14
+    reports: list[tuple[int, int]] = []
+    results = near_duplicates(dataset, 1.0, net=net, on_progress=lambda done, total: reports.append((done, total)))
+    dropped = [name for name, result in results.items() if not result.keep]
+    assert dropped == ["again-0-2", "again-1-2"] and len(results) == 14
     first = dataset.records[2].id
-    assert verdicts["again-1-2"].reason == f"near-duplicate of {first}: feature similarity 1.000, 1.000 or more"
-    assert seen[-1] == (14, 14)
-    assert near_duplicates(dataset, 1.0, net=net) == verdicts
+    assert results["again-1-2"].reason == f"near-duplicate of {first}: feature similarity 1.000, 1.000 or more"
+    assert reports[-1] == (14, 14)
+    assert near_duplicates(dataset, 1.0, net=net) == results
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.01, float("nan")])

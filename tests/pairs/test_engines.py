@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from topcoat.errors import ModelError, UsageError
@@ -40,10 +43,10 @@ def test_engines_by_name() -> None:
 
 def test_an_engine_may_finish_shards_in_any_order(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:
     class Backwards(LocalEngine):
-        def run(self, workshop: Any, jobs: Any, report: Any) -> Any:
-            return super().run(workshop, list(reversed(jobs)), report)
+        def run(self, spec: Any, jobs: Any, progress: Any) -> Any:
+            return super().run(spec, list(reversed(jobs)), progress)
 
-    seen: list[int] = []
+    reports: list[int] = []
     build(tmp_path / "a", fake_pair, LocalEngine(), generators=fake_generators)
     fake_generators[0].fails_on = None
     build(
@@ -51,10 +54,10 @@ def test_an_engine_may_finish_shards_in_any_order(tmp_path: Path, fake_pair: Mod
         fake_pair,
         Backwards(),
         generators=fake_generators,
-        on_progress=lambda done, _total: seen.append(done),
+        on_progress=lambda done, _total: reports.append(done),
     )
     assert all_bytes(tmp_path / "a") == all_bytes(tmp_path / "b")
-    assert seen == sorted(seen) and seen[-1] == 7
+    assert reports == sorted(reports) and reports[-1] == 7
 
 
 def test_ray_that_is_not_installed_is_one_sentence(
@@ -68,10 +71,43 @@ def test_ray_that_is_not_installed_is_one_sentence(
 @pytest.mark.slow
 def test_a_process_for_each_device_gives_the_same_bytes(tmp_path: Path, flux_pair: ModelPair) -> None:
     build(tmp_path / "one", flux_pair, LocalEngine())
-    seen: list[int] = []
-    build(tmp_path / "two", flux_pair, LocalEngine(["cpu", "cpu"]), on_progress=lambda done, _total: seen.append(done))
+    reports: list[int] = []
+    build(
+        tmp_path / "two", flux_pair, LocalEngine(["cpu", "cpu"]), on_progress=lambda done, _total: reports.append(done)
+    )
     assert all_bytes(tmp_path / "one") == all_bytes(tmp_path / "two")
-    assert seen == sorted(seen) and seen[-1] == 7
+    assert reports == sorted(reports) and reports[-1] == 7
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_one_sentence_and_the_build_continues(tmp_path: Path, flux_pair: ModelPair) -> None:
+    def kill(done: int, total: int) -> None:
+        if done:
+            multiprocessing.active_children()[0].kill()
+
+    build(tmp_path / "whole", flux_pair, LocalEngine())
+    with pytest.raises(
+        ModelError, match=r"a worker process on one of cpu, cpu was killed .* run the same command again"
+    ):
+        build(tmp_path / "cut", flux_pair, LocalEngine(["cpu", "cpu"]), on_progress=kill)
+    assert not multiprocessing.active_children()
+    build(tmp_path / "cut", flux_pair, LocalEngine(["cpu", "cpu"]))
+    assert all_bytes(tmp_path / "cut") == all_bytes(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_processes_end_with_their_parent(tmp_path: Path, flux_pair: ModelPair) -> None:
+    """However it ends: after kill -9 none is left that holds a GPU."""
+    context = multiprocessing.get_context("spawn")
+    parent = context.Process(target=build, args=(tmp_path, flux_pair, LocalEngine(["cpu", "cpu"])))
+    parent.start()
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list(tmp_path.glob("data/.*.tmp")):
+        time.sleep(0.02)
+    workers = psutil.Process(parent.pid).children(recursive=True)
+    parent.kill()
+    parent.join()
+    assert len(workers) >= 2 and not psutil.wait_procs(workers, timeout=20)[1]
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ import pytest
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import ModelPair
 from topcoat.generators.presets import model_pair
-from topcoat.pairs import Painting, RayEngine, build_pairs
+from topcoat.pairs import PairingConfig, RayEngine, build_pairs
 from topcoat.prompts import sample_prompts
 
 pytestmark = [
@@ -53,7 +53,7 @@ def kill_one_actor(folder: Path, killed: list[int]) -> None:
         time.sleep(0.01)
     for process in psutil.Process().children(recursive=True):
         words = " ".join(process.cmdline())
-        if words.startswith("ray::") and "_ShardMaker" in words:
+        if words.startswith("ray::") and "ShardActor" in words:
             process.kill()
             killed.append(process.pid)
             return
@@ -63,11 +63,11 @@ def test_an_actor_is_killed_and_the_bytes_are_the_same(ray_on_two_cores: Any, tm
     """With the mini pair, as installed."""
     pair, killed = model_pair("mini"), []
     short = pair.model_copy(update={"baseline": pair.baseline.model_copy(update={"steps": 6})})
-    painting = Painting(latents=True, distilled_steps=(1,))
-    build(tmp_path / "local", short, painting=painting)
+    pairing = PairingConfig(latents=True, distilled_steps=(1,))
+    build(tmp_path / "local", short, pairing=pairing)
     killer = threading.Thread(target=kill_one_actor, args=(tmp_path / "ray", killed))
     killer.start()
-    build(tmp_path / "ray", short, painting=painting, engine=RayEngine(workers=2))
+    build(tmp_path / "ray", short, pairing=pairing, engine=RayEngine(workers=2))
     killer.join()
     assert len(killed) == 1, "an actor was killed in the middle"
     assert all_bytes(tmp_path / "local") == all_bytes(tmp_path / "ray")
@@ -88,7 +88,7 @@ def test_ray_reads_a_dataset_with_no_code_of_ours(
     import ray.data
     from PIL import Image
 
-    dataset = build(tmp_path, fake_pair, generators=fake_generators, painting=Painting(latents=True))
+    dataset = build(tmp_path, fake_pair, generators=fake_generators, pairing=PairingConfig(latents=True))
     found = ray.data.read_parquet(str(tmp_path / "data"))
     rows = {row["id"]: row for row in found.take_all()}
     assert found.count() == COUNT and set(rows) == {record.id for record in dataset.records}

@@ -84,8 +84,9 @@ class FakeHub:
         raise AssertionError(f"the fake hub does not know {method} {path}")
 
     def _mode(self, item: dict[str, Any]) -> dict[str, Any]:
-        large = item["path"].endswith(".parquet")
-        return {"path": item["path"], "uploadMode": "lfs" if large else "regular", "shouldIgnore": False}
+        path, large = item["path"], item["path"].endswith(".parquet")
+        mode = {"path": path, "uploadMode": "lfs" if large else "regular", "shouldIgnore": False}
+        return mode | ({"oid": self._entry(path)["oid"]} if path in self.files else {})
 
     def _action(self, item: dict[str, Any]) -> dict[str, Any]:
         if item["oid"] in self.blobs:
@@ -180,28 +181,20 @@ SHARDS = [f"data/train-0000{number}.parquet" for number in range(3)]
 
 
 def test_everything_arrives_byte_for_byte(hub: FakeHub, dataset: PairDataset) -> None:
-    seen: list[tuple[int, int]] = []
-    done = push_pairs(
-        dataset.folder,
-        "me/pairs",
-        token=TOKEN,
-        endpoint=hub.address,
-        on_progress=lambda done, total: seen.append((done, total)),
-    )
+    done = push_pairs(dataset.folder, "me/pairs", token=TOKEN, endpoint=hub.address)
     assert hub.repos == {"me/pairs": True}  # private
-    assert list(done.sent) == [*SHARDS, "README.md", "manifest.json"] and done.kept == () and done.foreign == ()
+    assert list(done.sent) == [*SHARDS, "README.md", "manifest.json"] and done.unchanged == () and done.foreign == ()
     assert hub.files == {name: (dataset.folder / name).read_bytes() for name in done.sent}
-    assert hub.commits == [[shard] for shard in SHARDS] + [["README.md", "manifest.json"]]
+    assert [sorted(commit) for commit in hub.commits] == [SHARDS, ["README.md", "manifest.json"]]
     assert done.url == f"{hub.address}/datasets/me/pairs"
     assert done.bytes == sum(len(data) for data in hub.files.values())
-    assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
 def test_a_second_push_sends_nothing(hub: FakeHub, dataset: PairDataset) -> None:
     push_pairs(dataset.folder, "me/pairs", token=TOKEN, endpoint=hub.address)
     before = (hub.uploads, len(hub.commits))
     again = push_pairs(dataset.folder, "me/pairs", token=TOKEN, endpoint=hub.address)
-    assert again.sent == () and len(again.kept) == 5 and again.bytes == 0
+    assert again.sent == () and len(again.unchanged) == 5 and again.bytes == 0
     assert (hub.uploads, len(hub.commits)) == before
 
 
@@ -216,14 +209,15 @@ def test_appending_sends_what_is_new_and_renames_nothing(
     assert set(first) <= set(hub.files) and hub.files[SHARDS[0]] == first[SHARDS[0]]
 
 
-def test_an_interrupted_push_goes_on(hub: FakeHub, dataset: PairDataset) -> None:
+def test_an_interrupted_push_continues(hub: FakeHub, dataset: PairDataset) -> None:
     hub.breaks_after = 1
-    with pytest.raises(DataError, match=r"me/pairs could not be sent .*run the same command again, it goes on"):
+    with pytest.raises(DataError, match=r"me/pairs could not be sent .*run the same command again, it continues"):
         push_pairs(dataset.folder, "me/pairs", token=TOKEN, endpoint=hub.address)
-    assert hub.commits == [[SHARDS[0]]] and "manifest.json" not in hub.files
+    assert hub.uploads == 1 and "manifest.json" not in hub.files
     hub.breaks_after = None
-    done = push_pairs(dataset.folder, "me/pairs", token=TOKEN, endpoint=hub.address)
-    assert list(done.kept) == [SHARDS[0]] and hub.uploads == 3
+    push_pairs(dataset.folder, "me/pairs", token=TOKEN, endpoint=hub.address)
+    assert hub.uploads == 3  # the shard that had arrived was not sent again
+    assert hub.files == {name: (dataset.folder / name).read_bytes() for name in (*SHARDS, "README.md", "manifest.json")}
 
 
 def test_a_dry_run_only_looks(hub: FakeHub, dataset: PairDataset) -> None:
@@ -268,10 +262,10 @@ def test_what_the_hub_refuses_is_one_sentence(
     hub.repos["me/pairs"] = True
     with pytest.raises(DataError, match="the token may not write to me/pairs"):
         push_pairs(dataset.folder, "me/pairs", token=TOKEN, endpoint=hub.address)
-    with pytest.raises(UsageError, match="'no/good/name' is no name of a repository; write owner/name"):
+    with pytest.raises(UsageError, match="'no/good/name' is not the name of a repository; write owner/name"):
         push_pairs(dataset.folder, "no/good/name", token=TOKEN, endpoint=hub.address)
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
-    with pytest.raises(DataError, match="there is no Hugging Face token on this machine; set HF_TOKEN"):
+    with pytest.raises(DataError, match="no Hugging Face token on this machine; set HF_TOKEN"):
         push_pairs(dataset.folder, "me/pairs", endpoint=hub.address)
 
 

@@ -14,10 +14,9 @@ from topcoat.errors import DataError, UsageError
 from topcoat.generators.base import Licence
 from topcoat.images import encode_png, to_pil, write_image
 from topcoat.pairs import PairDataset
-from topcoat.pairs.duplicates import NAME
-from topcoat.pairs.filters import Verdict
-from topcoat.pairs.importing import import_pairs
-from topcoat.pairs.sources import FolderSource, ParquetSource, open_source
+from topcoat.pairs.duplicates import NAME, drop_pairs
+from topcoat.pairs.filters import FilterResult
+from topcoat.pairs.importing import import_pairs, open_source
 
 
 def picture(seed: int, width: int = 40, height: int = 24) -> Tensor:
@@ -46,8 +45,8 @@ def folders(tmp_path: Path) -> Path:
 
 def test_two_folders_become_a_dataset(folders: Path, tmp_path: Path) -> None:
     source = open_source(folders)
-    assert isinstance(source, FolderSource) and len(source) == 12
-    seen: list[tuple[int, int]] = []
+    assert source.count == 12
+    reports: list[tuple[int, int]] = []
     out = tmp_path / "out"
     dataset = import_pairs(
         source,
@@ -55,7 +54,7 @@ def test_two_folders_become_a_dataset(folders: Path, tmp_path: Path) -> None:
         name="mine",
         licence=Licence(name="CC-BY-4.0", url="https://example.org/cc"),
         shard_size=3,
-        on_progress=lambda done, total: seen.append((done, total)),
+        on_progress=lambda done, total: reports.append((done, total)),
     )
     assert len(dataset) == 7 and [entry.rows for entry in dataset.manifest.shards] == [3, 3, 1]
     assert torch.equal(dataset.distilled[0], picture(0)) and torch.equal(dataset.baseline[6], picture(106))
@@ -70,7 +69,7 @@ def test_two_folders_become_a_dataset(folders: Path, tmp_path: Path) -> None:
         "unequal": "has two sizes, distilled 40 x 24 px and baseline 48 x 24 px; make them one",
         "zz-large": "is 64 x 64 px, the first pair is 40 x 24 px; resize it",
     }
-    assert seen[-1] == (12, 12) and len(seen) == 12
+    assert reports[-1] == (12, 12) and len(reports) == 12
     dataset.verify()
     assert str(tmp_path) not in (out / "manifest.json").read_text()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
@@ -89,15 +88,13 @@ def test_the_card_says_the_licence_and_names_no_generator(folders: Path, tmp_pat
     known, unknown = ((tmp_path / name / "README.md").read_text() for name in ("known", "unknown"))
     assert "[MIT](https://x.org)" in known and "folders A and B" in known and "40 x 24" in known
     assert "5 items could not be used" in known
-    assert "Nobody said under which terms" in unknown
+    assert "The terms of use of these images are unknown" in unknown
     assert "steps" not in known and "synthetic" not in known
 
 
 def test_an_imported_dataset_can_be_deduped(folders: Path, tmp_path: Path) -> None:
-    from topcoat.pairs.dropping import drop_pairs
-
     dataset = import_pairs(open_source(folders), tmp_path / "out", name="mine")
-    left = drop_pairs(tmp_path / "out", {dataset.records[3].id: Verdict(False, "again", 0.99)}, NAME)
+    left = drop_pairs(tmp_path / "out", {dataset.records[3].id: FilterResult(False, "again", 0.99)}, NAME)
     assert len(left) == 6 and left.manifest.dropped[0].reason == "again"
     assert "Filters left out 1" in (tmp_path / "out" / "README.md").read_text()
 
@@ -123,7 +120,7 @@ def test_hub_columns_are_known_by_name(tmp_path: Path, whole: bool) -> None:
         path.with_name("train-00001-of-00002.parquet"), names, [(cell(9), {"bytes": None, "path": "x.png"}, "gone")]
     )
     source = open_source(tmp_path / "hub" if whole else path)
-    assert isinstance(source, ParquetSource)
+    assert source.count == (4 if whole else 3)
     dataset = import_pairs(source, tmp_path / "out", name="hub")
     assert [record.prompt for record in dataset.records] == ["portrait 0", "portrait 1", "portrait 2"]
     assert torch.equal(dataset.baseline[2], picture(52))
@@ -152,8 +149,8 @@ def test_named_folders_and_the_usual_ones(tmp_path: Path) -> None:
     for left, right in (("train_A", "train_B"), ("raw", "done")):
         write_image(tmp_path / left / "x.png", picture(1))
         write_image(tmp_path / right / "x.png", picture(2))
-    assert open_source(tmp_path).words == "folders train_A and train_B"
-    assert open_source(tmp_path, distilled="raw", baseline="done").words == "folders raw and done"
+    assert open_source(tmp_path).description == "folders train_A and train_B"
+    assert open_source(tmp_path, distilled="raw", baseline="done").description == "folders raw and done"
 
 
 def test_sources_that_are_none(tmp_path: Path, folders: Path) -> None:
@@ -172,7 +169,7 @@ def test_sources_that_are_none(tmp_path: Path, folders: Path) -> None:
     with pytest.raises(UsageError, match="has no column text"):
         open_source(tmp_path / "p", distilled="a", baseline="b", prompt="text")
     (tmp_path / "p" / "y.parquet").write_bytes(b"PAR1 nothing")
-    with pytest.raises(DataError, match=r"y\.parquet is no readable Parquet file"):
+    with pytest.raises(DataError, match=r"y\.parquet is not a readable Parquet file"):
         open_source(tmp_path / "p", distilled="a", baseline="b")
     write_image(folders / "A" / "0.webp", picture(0))
     with pytest.raises(DataError, match="one name twice; remove one"):

@@ -15,14 +15,14 @@ from topcoat.errors import UsageError
 from topcoat.features import FeatureNet
 from topcoat.generators.base import ModelPair
 from topcoat.images import decode_image
-from topcoat.measures.spectrum import radial_spectrum
-from topcoat.pairs import PairDataset, build_pairs, inspection
+from topcoat.metrics.spectrum import radial_spectrum
+from topcoat.pairs import PairDataset, build_pairs
 from topcoat.pairs import dataset as module
+from topcoat.pairs import inspect as inspect_module
 from topcoat.pairs.duplicates import near_duplicates
-from topcoat.pairs.inspection import SHOWN_PAIRS, SIDES, Balance, Inspection, inspect_pairs
-from topcoat.pairs.page import findings, render, write_page
-from topcoat.pairs.statistics import brightness, sharpness
+from topcoat.pairs.inspect import SHOWN_PAIRS, SIDES, Balance, Inspection, brightness, inspect_pairs, sharpness
 from topcoat.prompts import prompt_from_text, sample_prompts
+from topcoat.reports.pairs import render_pairs_page, write_pairs_page
 
 
 @pytest.fixture
@@ -54,14 +54,14 @@ def test_the_figures_are_those_of_all_images(dataset: PairDataset, found: Inspec
         torch.testing.assert_close(figures.spectrum, radial_spectrum(images).nanmean(dim=0), equal_nan=True)
     assert found.fine_detail < 0.9  # the plastic generator blurs
     assert found.bytes == sum(path.stat().st_size for path in dataset.folder.glob("data/*"))
-    assert float(found.alike.mean()) > float(found.strangers.mean())
+    assert float(found.matched.mean()) > float(found.mismatched.mean())
 
 
 def test_duplicates_are_those_that_dedupe_drops(dataset: PairDataset, found: Inspection) -> None:
     dropped = {
-        name: verdict
-        for name, verdict in near_duplicates(dataset, 1.0, net=FeatureNet.tiny(0)).items()
-        if not verdict.keep
+        name: result
+        for name, result in near_duplicates(dataset, 1.0, net=FeatureNet.tiny(0)).items()
+        if not result.keep
     }
     assert {item.id for item in found.duplicates} == set(dropped) == {"again-0-100", "again-1-101"}
     for item in found.duplicates:
@@ -83,7 +83,7 @@ def test_every_image_is_decoded_once(dataset: PairDataset, monkeypatch: pytest.M
 
 
 def test_images_are_let_go(dataset: PairDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inspection, "SHOWN_PAIRS", 3)
+    monkeypatch.setattr(inspect_module, "SHOWN_PAIRS", 3)
     alive: list[weakref.ref[Any]] = []
     most = 0
 
@@ -105,7 +105,7 @@ def test_the_contact_sheet_is_evenly_spread(dataset: PairDataset, found: Inspect
     ids = [record.id for record in dataset.records]
     places = [ids.index(item.record.id) for item in found.shown]
     assert places[0] == 0 and places[-1] == 29 and places == sorted(places)
-    assert torch.equal(found.shown[5].baseline, dataset.baseline[places[5]])
+    assert torch.equal(found.shown[5].images["baseline"], dataset.baseline[places[5]])
 
 
 def test_balance_counts_every_attribute(dataset: PairDataset, found: Inspection) -> None:
@@ -153,7 +153,7 @@ class _Checker(html.parser.HTMLParser):
 
 
 def test_the_page_is_whole_and_self_contained(found: Inspection, tmp_path: Path) -> None:
-    write_page(tmp_path / "page.html", found)
+    write_pairs_page(tmp_path / "page.html", found)
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     checker = _Checker()
     checker.feed(page)
@@ -164,16 +164,16 @@ def test_the_page_is_whole_and_self_contained(found: Inspection, tmp_path: Path)
 
 
 def test_what_stands_out_is_said(found: Inspection) -> None:
-    told = " ".join(findings(found))
-    assert "4 pairs share their seed" in told and "comes again in 2 pairs" in told
-    assert "could not be made" not in told
+    text = " ".join(found.findings)
+    assert "4 pairs share their seed" in text and "2 pairs show the subject of an earlier pair again" in text
+    assert "could not be made" not in text
 
 
 def test_texts_of_prompts_are_escaped(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:
     prompts = [prompt_from_text('a <script>alert(1)</script> & "portrait"')]
     pairs = build_pairs(tmp_path / "p", prompts, fake_pair, generators=fake_generators)
     found = inspect_pairs(pairs, FeatureNet.tiny(0))
-    page = render(found)
+    page = render_pairs_page(found)
     assert "<script>" not in page and "&lt;script&gt;" in page
     assert not math.isnan(found.fine_detail)
 
@@ -182,6 +182,6 @@ def test_failures_are_told(tmp_path: Path, fake_pair: ModelPair, fake_generators
     fake_generators[1].fails_on = 3
     pairs = build_pairs(tmp_path / "p", sample_prompts(6), fake_pair, seeds=range(6), generators=fake_generators)
     found = inspect_pairs(pairs, FeatureNet.tiny(0))
-    assert len(found.failures) == 1 and "seed 3 cannot be painted" in found.failures[0][1]
-    assert "seed 3 cannot be painted" in render(found)
-    assert findings(found)[0] == "1 pair could not be made; the same build command tries again."
+    assert len(found.failures) == 1 and "seed 3 cannot be painted" in found.failures[0].error
+    assert "seed 3 cannot be painted" in render_pairs_page(found)
+    assert found.findings[0] == "1 pair could not be made; the same build command tries again."

@@ -10,8 +10,8 @@ import torch
 
 from topcoat.errors import DataError, UsageError
 from topcoat.generators.base import ModelPair
-from topcoat.pairs import Painting, PairDataset, build_pairs
-from topcoat.pairs.reuse import KeptBaseline
+from topcoat.pairs import PairDataset, PairingConfig, build_pairs
+from topcoat.pairs.reuse import ReusedBaseline
 from topcoat.prompts import sample_prompts
 
 PROMPTS = sample_prompts(9)
@@ -31,15 +31,15 @@ def shards(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (folder / "data").iterdir()}
 
 
-def test_same_bytes_as_painted_and_nothing_painted_twice(
+def test_same_bytes_and_no_image_generated_twice(
     tmp_path: Path, fake_pair: ModelPair, faster: ModelPair, fake_generators: Any
 ) -> None:
     build(tmp_path / "first", fake_pair, fake_generators, count=5)
-    build(tmp_path / "painted", faster, fake_generators)
+    build(tmp_path / "generated", faster, fake_generators)
     fake_generators[1].calls.clear()
     build(tmp_path / "reused", faster, fake_generators, baseline_from=tmp_path / "first")
     assert sum(fake_generators[1].calls) == 4  # five of nine are there
-    assert shards(tmp_path / "reused") == shards(tmp_path / "painted")
+    assert shards(tmp_path / "reused") == shards(tmp_path / "generated")
 
 
 def test_baseline_is_not_even_loaded_when_nothing_is_missing(
@@ -50,7 +50,7 @@ def test_baseline_is_not_even_loaded_when_nothing_is_missing(
     def load() -> Any:
         raise AssertionError("loaded")
 
-    kept = KeptBaseline(dataset, fake_pair.baseline, load)
+    kept = ReusedBaseline(dataset, fake_pair.baseline, load)
     order = [4, 0, 7]
     images = kept.generate([dataset.records[row].prompt for row in order], [dataset.records[row].seed for row in order])
     assert torch.equal(images, torch.stack([dataset.baseline[row] for row in order]))
@@ -64,18 +64,18 @@ def test_other_baselines_are_refused_before_anything_is_written(
     tmp_path: Path, fake_pair: ModelPair, fake_generators: Any
 ) -> None:
     build(tmp_path / "first", fake_pair, fake_generators)
-    build(tmp_path / "moved", fake_pair, fake_generators, painting=Painting(pairing="rerender", strength=0.5))
+    build(tmp_path / "moved", fake_pair, fake_generators, pairing=PairingConfig(method="img2img", strength=0.5))
     other = fake_pair.model_copy(update={"baseline": fake_pair.baseline.model_copy(update={"steps": 9})})
     with pytest.raises(DataError, match=r"are of other settings \(baseline\.steps: 8, not 9\)"):
         build(tmp_path / "new", other, fake_generators, baseline_from=tmp_path / "first")
-    with pytest.raises(DataError, match="re-rendered its own distilled images"):
+    with pytest.raises(DataError, match="started from its own distilled images"):
         build(tmp_path / "new", fake_pair, fake_generators, baseline_from=tmp_path / "moved")
     with pytest.raises(UsageError, match="leave baseline_from out"):
         build(
             tmp_path / "new",
             fake_pair,
             fake_generators,
-            painting=Painting(pairing="rerender", strength=0.5),
+            pairing=PairingConfig(method="img2img", strength=0.5),
             baseline_from=tmp_path / "first",
         )
     with pytest.raises(DataError, match="holds no pairs"):
@@ -86,5 +86,5 @@ def test_other_baselines_are_refused_before_anything_is_written(
 def test_models_of_a_folder_are_loaded_where_they_are_needed(tmp_path: Path, flux_pair: ModelPair) -> None:
     build_pairs(tmp_path / "first", PROMPTS[:2], flux_pair, batch_size=1)
     again = build_pairs(tmp_path / "again", PROMPTS[:3], flux_pair, batch_size=1, baseline_from=tmp_path / "first")
-    painted = build_pairs(tmp_path / "painted", PROMPTS[:3], flux_pair, batch_size=1)
-    assert again.digest == painted.digest
+    generated = build_pairs(tmp_path / "generated", PROMPTS[:3], flux_pair, batch_size=1)
+    assert again.digest == generated.digest

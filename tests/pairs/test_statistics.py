@@ -6,8 +6,8 @@ import torch
 from scipy import ndimage
 
 from topcoat.errors import UsageError
-from topcoat.measures.spectrum import luma, radial_spectrum
-from topcoat.pairs.statistics import brightness, colourfulness, contrast, sharpness
+from topcoat.metrics.spectrum import luma, radial_spectrum
+from topcoat.pairs.inspect import brightness, colourfulness, contrast, sharpness
 
 IMAGES = torch.rand(3, 3, 40, 56, generator=torch.Generator().manual_seed(0))
 

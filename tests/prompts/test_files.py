@@ -19,6 +19,7 @@ from topcoat.prompts import (
     sample_prompts,
     sample_style,
     split_of_id,
+    words_of,
     write_prompts,
 )
 
@@ -30,12 +31,12 @@ def test_a_table_is_read_back_equal(tmp_path: Path, suffix: str, style: Style, s
     prompts = sample_style(style, 40, seed)
     path = tmp_path / f"prompts{suffix}"
     write_prompts(path, prompts)
-    found = read_prompts(path)
-    assert found == prompts
-    assert [prompt.words for prompt in found] == [prompt.words for prompt in prompts]
-    assert [prompt.split for prompt in found] == [prompt.split for prompt in prompts]
+    prompts_read = read_prompts(path)
+    assert prompts_read == prompts
+    assert [words_of(prompt) for prompt in prompts_read] == [words_of(prompt) for prompt in prompts]
+    assert [prompt.split for prompt in prompts_read] == [prompt.split for prompt in prompts]
     first = path.read_bytes()
-    write_prompts(path, found)
+    write_prompts(path, prompts_read)
     assert path.read_bytes() == first
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
@@ -43,8 +44,8 @@ def test_a_table_is_read_back_equal(tmp_path: Path, suffix: str, style: Style, s
 def test_text_keeps_the_texts(tmp_path: Path) -> None:
     prompts = sample_style("photo", 20)
     write_prompts(tmp_path / "p.txt", prompts)
-    found = read_prompts(tmp_path / "p.txt")
-    assert found == [prompt_from_text(prompt.text) for prompt in prompts]
+    prompts_read = read_prompts(tmp_path / "p.txt")
+    assert prompts_read == [prompt_from_text(prompt.text) for prompt in prompts]
 
 
 def test_a_table_has_one_column_for_each_attribute(tmp_path: Path) -> None:
@@ -79,27 +80,27 @@ def test_a_users_own_table(tmp_path: Path, column: str, suffix: str) -> None:
         {column: "Zażółć", "age": 20, "split": "test", "note": "two\nlines"},
     ]
     path = _written(tmp_path / f"own{suffix}", rows)
-    found = read_prompts(path)
-    assert [prompt.text for prompt in found] == ["an old man, laughing", "Zażółć"]
-    assert [prompt.id for prompt in found] == [prompt_from_text(prompt.text).id for prompt in found]
-    assert [prompt.split for prompt in found] == ["val", "test"]
-    assert [dict(prompt.attributes) for prompt in found] == [{"age": "71"}, {"age": "20", "note": "two\nlines"}]
+    prompts_read = read_prompts(path)
+    assert [prompt.text for prompt in prompts_read] == ["an old man, laughing", "Zażółć"]
+    assert [prompt.id for prompt in prompts_read] == [prompt_from_text(prompt.text).id for prompt in prompts_read]
+    assert [prompt.split for prompt in prompts_read] == ["val", "test"]
+    assert [dict(prompt.attributes) for prompt in prompts_read] == [{"age": "71"}, {"age": "20", "note": "two\nlines"}]
 
 
 def test_a_column_by_name_and_numbers_as_ids(tmp_path: Path) -> None:
     rows = [{"prompt": "no", "words": "a man", "id": 7}, {"prompt": "no", "words": "a woman", "id": 8}]
-    found = read_prompts(_written(tmp_path / "p.parquet", rows), "words")
-    assert found[0] == Prompt(id="7", text="a man", attributes={"prompt": "no"})
-    assert [prompt.split for prompt in found] == [split_of_id("7"), split_of_id("8")]
-    write_prompts(tmp_path / "again.csv", found)
+    prompts_read = read_prompts(_written(tmp_path / "p.parquet", rows), "words")
+    assert prompts_read[0] == Prompt(id="7", text="a man", attributes={"prompt": "no"})
+    assert [prompt.split for prompt in prompts_read] == [split_of_id("7"), split_of_id("8")]
+    write_prompts(tmp_path / "again.csv", prompts_read)
     assert [prompt.text for prompt in read_prompts(tmp_path / "again.csv")] == ["a man", "a woman"]
 
 
 def test_what_is_no_value_is_no_attribute(tmp_path: Path) -> None:
     row = {"prompt": "a man", "age": float("nan"), "mood": None, "tags": ["x"], "happy": True, "score": 0.5}
     for name in ("p.parquet", "p.jsonl"):
-        found = read_prompts(_written(tmp_path / name, [row]))
-        assert found[0].attributes == {"happy": "True", "score": "0.5"}
+        prompts_read = read_prompts(_written(tmp_path / name, [row]))
+        assert prompts_read[0].attributes == {"happy": "True", "score": "0.5"}
 
 
 def test_attributes_may_be_one_object(tmp_path: Path) -> None:
@@ -124,7 +125,7 @@ def test_the_same_text_twice_is_allowed_where_ids_follow_from_texts(tmp_path: Pa
 WRONG: list[tuple[str, bytes, str]] = [
     ("a.csv", b"id,prompt\nx,old\ny,new\nx,other\n", "a.csv line 4: the id 'x' is also that of line 2; give each"),
     ("a.jsonl", b'{"id":1,"text":"a"}\n\n{"id":1,"text":"b"}\n', "line 3: the id '1' is also that of line 1"),
-    ("a.csv", b'prompt,age\n"two\nlines",1\n"",2\n', "a.csv line 4: the prompt is empty; say what to paint"),
+    ("a.csv", b'prompt,age\n"two\nlines",1\n"",2\n', "a.csv line 4: the prompt is empty; describe a picture"),
     ("a.jsonl", b'{"prompt": null}\n', "line 1: the prompt is empty"),
     ("a.jsonl", b'{"prompt": ["a"]}\n', "line 1: the prompt is a list, not text; put it in quotes"),
     ("a.jsonl", b'{"prompt": "a"}\n{"promt": "b"}\n', "line 2: there is no column prompt, text or caption; of its"),

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from topcoat.errors import DataError, TopcoatError, UsageError
-from topcoat.prompts.names import InventedNames, check_locale, is_latin
-from topcoat.prompts.names_file import FileNames, read_names
+from topcoat.prompts.names import FileNames, InventedNames, check_locale, is_latin, read_names
 from topcoat.prompts.photo import sample_photo_prompts
 
 HEADER = "nconst\tprimaryName\tbirthYear\tdeathYear\tprimaryProfession\tknownForTitles\n"
@@ -120,12 +119,12 @@ def test_a_large_file_is_streamed_in_constant_memory(tmp_path: Path) -> None:
     assert peaks[1] < 1.2 * peaks[0] < 1_000_000
 
 
-def test_progress_is_told_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("topcoat.prompts.names_file._REPORT_EVERY", 10_000)
+def test_progress_is_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("topcoat.prompts.names._REPORT_EVERY", 10_000)
     path = gz(tmp_path / "n.tsv.gz", imdb_lines(6_000))
-    told: list[tuple[int, int]] = []
-    read_names(path, 10, 0, lambda done, total: told.append((done, total)))
-    assert len(told) == 2 and told[0][0] < told[1][0] <= told[0][1] == path.stat().st_size
+    reports: list[tuple[int, int]] = []
+    read_names(path, 10, 0, lambda done, total: reports.append((done, total)))
+    assert len(reports) == 2 and reports[0][0] < reports[1][0] <= reports[0][1] == path.stat().st_size
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import pytest
 
 from topcoat.errors import UsageError
 from topcoat.prompts import Prompt
-from topcoat.prompts.deck import Deck
 from topcoat.prompts.names import is_latin
 from topcoat.prompts.photo import sample_photo_prompts
+from topcoat.prompts.sampler import StratifiedSampler
 from topcoat.prompts.vocabulary import default_vocabulary
 
 VOCABULARY = default_vocabulary()
@@ -153,7 +153,7 @@ def test_every_attribute_is_said_and_people_are_diverse() -> None:
     for prompt in prompts[:300]:
         for name, word in prompt.attributes.items():
             if name not in ("age_band", "locale"):
-                assert VOCABULARY.said(name, word) in prompt.text
+                assert VOCABULARY.phrase(name, word) in prompt.text
         assert "[" not in prompt.text and "{" not in prompt.text and "  " not in prompt.text
         assert len(prompt.text.split()) < 60
     assert len({prompt.attributes["name"] for prompt in prompts}) > 1900
@@ -161,8 +161,11 @@ def test_every_attribute_is_said_and_people_are_diverse() -> None:
     assert {prompt.id.split("-")[0] for prompt in prompts} == {"photo"}
 
 
-def test_a_round_that_cannot_be_dealt_is_dealt_without_what_does_not_fit() -> None:
-    deck = Deck(0)
-    assert {deck.draw("x", ("a", "b", "c"), index, lambda _, word: word != "a") for index in range(30)} == {"b", "c"}
-    with pytest.raises(UsageError, match="prompt 0 of seed 0 can have no y"):
-        Deck(0).draw("y", ("a", "b"), 0, lambda _, __: False)
+def test_a_round_without_a_possible_order_leaves_out_what_does_not_fit() -> None:
+    sampler = StratifiedSampler(0)
+    assert {sampler.sample("x", ("a", "b", "c"), index, lambda _, word: word != "a") for index in range(30)} == {
+        "b",
+        "c",
+    }
+    with pytest.raises(UsageError, match="prompt 0 of seed 0 has no possible y"):
+        StratifiedSampler(0).sample("y", ("a", "b"), 0, lambda _, __: False)

@@ -8,7 +8,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
 
 from recipes.mini.autoencoder import build_autoencoder
-from recipes.mini.flow import Condition, build_transformer, noise_of, pack, sample, unpack
+from recipes.mini.flow import Condition, Guide, build_transformer, noise_of, pack, sample, unpack
 from recipes.mini.recipe import Recipe
 from recipes.mini.text_encoders import build_text_encoders
 
@@ -64,3 +64,21 @@ def test_an_image_does_not_depend_on_its_neighbours() -> None:
     together = sample(transformer, noise, condition, 2, precision=torch.float32)
     alone = sample(transformer, noise[1:2], condition.take(slice(1, 2)), 2, precision=torch.float32)
     torch.testing.assert_close(together[1:2], alone, rtol=1e-5, atol=1e-5)
+
+
+def test_a_guide_of_scale_one_changes_nothing_and_a_larger_one_moves_away_from_it() -> None:
+    torch.manual_seed(2)
+    transformer, weaker = build_transformer(TINY).eval(), build_transformer(TINY).eval()
+    condition = Condition(torch.randn(2, 16), torch.randn(2, 3, 16))
+    empty = Condition(torch.zeros(1, 16), torch.zeros(1, 3, 16))
+    noise = noise_of([5, 6], 4)
+
+    def generate(guide: Guide | None) -> torch.Tensor:
+        return sample(transformer, noise, condition, 1, guide=guide, precision=torch.float32)
+
+    plain = generate(None)
+    for model, worse in ((transformer, empty), (weaker, None)):
+        torch.testing.assert_close(generate(Guide(model, worse, 1.0)), plain)
+        away = generate(Guide(model, worse, 3.0)) - plain
+        worst = generate(Guide(model, worse, 0.0))
+        torch.testing.assert_close(away, 2 * (plain - worst), rtol=1e-4, atol=1e-5)

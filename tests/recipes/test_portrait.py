@@ -8,6 +8,7 @@ import errno
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from recipes.mini import renders
 from recipes.mini.portrait.shards import WORDS_SEED, Shard, count_done, reopen, shards
 from recipes.mini.portrait.subject import part_rng, sample_subject
 from recipes.mini.portrait.words import PORTRAIT_VOCABULARY, Words, sample_words
-from recipes.mini.renders import load_renders, render_shard
+from recipes.mini.renders import RenderFunction, load_renders, render_shard
 
 WORDS = [sample_words(index) for index in range(600)]
 
@@ -96,7 +97,7 @@ def test_eyes_look_at_the_camera_or_a_little_past_it() -> None:
 # --- shards, with a stand-in for Blender --------------------------------------------------------------------------
 
 
-def stand_in(words: Words, seed: int, size_px: int) -> SimpleNamespace:
+def stand_in(words: Words, seed: int, size_px: int) -> Any:
     """A render without Blender: noise that depends on the seed."""
     image = np.random.default_rng(seed).integers(0, 255, (size_px, size_px, 3), dtype=np.uint8)
     subject = sample_subject(words, seed)
@@ -115,7 +116,7 @@ def test_a_killed_shard_goes_on_where_it_was_kept(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(renders, "KEPT_EVERY", 4)
     shard, seen = Shard(tmp_path, 0, 12), []
 
-    def killed(words: Words, seed: int, size_px: int) -> SimpleNamespace:
+    def killed(words: Words, seed: int, size_px: int) -> Any:
         if seed == 9:
             raise KeyboardInterrupt
         seen.append(seed)
@@ -126,7 +127,7 @@ def test_a_killed_shard_goes_on_where_it_was_kept(tmp_path: Path, monkeypatch: p
     assert count_done([shard]) == 8
     assert not shard.path.exists()
 
-    def going_on(words: Words, seed: int, size_px: int) -> SimpleNamespace:
+    def going_on(words: Words, seed: int, size_px: int) -> Any:
         seen.append(seed)
         return stand_in(words, seed, size_px)
 
@@ -159,7 +160,7 @@ def test_a_short_shard_is_continued_when_more_portraits_are_wanted(tmp_path: Pat
 def test_a_portrait_that_fails_twice_is_named_and_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     attempts = collections.Counter[int]()
 
-    def fragile(words: Words, seed: int, size_px: int) -> SimpleNamespace:
+    def fragile(words: Words, seed: int, size_px: int) -> Any:
         attempts[seed] += 1
         if seed == 3 or (seed == 5 and attempts[seed] == 1):
             raise RuntimeError("no mesh")
@@ -173,7 +174,7 @@ def test_a_portrait_that_fails_twice_is_named_and_left_out(tmp_path: Path, capsy
 
 
 def test_rendering_stops_where_nothing_can_be_rendered(tmp_path: Path) -> None:
-    def broken(words: Words, seed: int, size_px: int) -> SimpleNamespace:
+    def broken(words: Words, seed: int, size_px: int) -> Any:
         if seed >= 4:
             raise RuntimeError("no room for the picture")
         return stand_in(words, seed, size_px)
@@ -230,7 +231,7 @@ def render_portrait():
     return render_portrait
 
 
-def test_a_portrait_is_reproducible_and_follows_its_words(render_portrait) -> None:
+def test_a_portrait_is_reproducible_and_follows_its_words(render_portrait: RenderFunction) -> None:
     light = dataclasses.replace(WORDS[1], skin="pale", background="white", glasses="none", facial_hair="none")
     dark = dataclasses.replace(light, skin="dark", background="dark")
     first, again, other = (render_portrait(words, 3, 64) for words in (light, light, dark))
@@ -241,7 +242,7 @@ def test_a_portrait_is_reproducible_and_follows_its_words(render_portrait) -> No
     assert first.image[corner].mean() > other.image[corner].mean() + 60
 
 
-def test_eyes_land_at_one_place(render_portrait) -> None:
+def test_eyes_land_at_one_place(render_portrait: RenderFunction) -> None:
     for index in range(3):
         eyes = render_portrait(WORDS[index], index, 64).landmarks[36:48]
         assert np.abs(eyes.mean(axis=0) - [32, 0.45 * 64]).max() < 2.5

@@ -74,7 +74,7 @@ def test_a_closed_sheet_has_a_quad_for_every_column():
 
 
 @pytest.mark.parametrize("shape", ["round", "oval", "rectangular", "wayfarer"])
-def test_rims_surround_the_eye_and_do_not_meet(shape):
+def test_rims_surround_the_eye_and_do_not_meet(shape: str) -> None:
     outline = rim_outline(shape, 1.0)
     assert outline[:, 0].min() < -0.3 and outline[:, 0].max() > 0.3
     assert outline[:, 1].min() < -0.2 and outline[:, 1].max() > 0.2

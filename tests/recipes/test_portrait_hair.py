@@ -82,7 +82,7 @@ def test_roots_lie_on_their_triangles():
 
 
 @pytest.mark.parametrize("style", PORTRAIT_VOCABULARY["hair_style"])
-def test_every_style_can_be_drawn_and_depends_on_the_generator_alone(style):
+def test_every_style_can_be_drawn_and_depends_on_the_generator_alone(style: str) -> None:
     import dataclasses
 
     words = dataclasses.replace(sample_words(3, 1), hair_style=style)

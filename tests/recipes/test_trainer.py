@@ -17,7 +17,9 @@ from recipes.mini.recipe import Recipe
 from recipes.mini.trainer import Plan, Trainee, train_transformer
 
 TINY = Recipe(size_px=32, heads=1, head_dim=16, double_blocks=1, single_blocks=1, text_width=16, text_layers=1)
-PLAN = Plan(stage="tiny", first=100, last=132, batch_size=4, peak_share=0.5, warm_up=8, decay_share=0.5, ema_halflife=8)
+PLAN = Plan(
+    stage="tiny", last=32, batch_size=4, peak_share=0.5, warm_up=8, decay_share=0.5, ema_halflife=8, snapshot_at=10
+)
 
 
 def _train(folder: Path, plan: Plan, stop_at: int | None = None) -> dict[str, Any]:
@@ -37,24 +39,32 @@ def _train(folder: Path, plan: Plan, stop_at: int | None = None) -> dict[str, An
 
 
 def test_the_rate_warms_up_holds_and_falls_to_zero() -> None:
-    assert PLAN.rate(100) == pytest.approx(0.5 / 8)
-    assert PLAN.rate(110) == 0.5
-    assert PLAN.rate(124) == pytest.approx(0.25)
-    assert PLAN.rate(132) == 0
+    assert PLAN.rate(0) == pytest.approx(0.5 / 8)
+    assert PLAN.rate(10) == 0.5
+    assert PLAN.rate(24) == pytest.approx(0.25)
+    assert PLAN.rate(32) == 0
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = _train(tmp_path / "whole", PLAN)
     monkeypatch.setattr("recipes.mini.trainer.CHECKPOINT_SECONDS", 0)
     with pytest.raises(KeyboardInterrupt):
-        _train(tmp_path / "parts", PLAN, stop_at=116)
+        _train(tmp_path / "parts", PLAN, stop_at=16)
     figures = _train(tmp_path / "parts", PLAN)
     assert figures == whole
-    name = "transformer/diffusion_pytorch_model.safetensors"
-    one, other = load_file(tmp_path / "whole" / name), load_file(tmp_path / "parts" / name)
-    assert all(torch.equal(one[key], other[key]) for key in one)
+    for part in ("transformer", "snapshot"):
+        name = f"{part}/diffusion_pytorch_model.safetensors"
+        one, other = load_file(tmp_path / "whole" / name), load_file(tmp_path / "parts" / name)
+        assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_the_snapshot_is_of_the_run_so_far(tmp_path: Path) -> None:
+    _train(tmp_path / "whole", PLAN)
+    early = load_file(tmp_path / "whole/snapshot/diffusion_pytorch_model.safetensors")
+    late = load_file(tmp_path / "whole/transformer/diffusion_pytorch_model.safetensors")
+    assert any(not torch.equal(early[key], late[key]) for key in late)
 
 
 def test_a_finished_run_can_be_lengthened(tmp_path: Path) -> None:
     _train(tmp_path, PLAN)
-    assert _train(tmp_path, dataclasses.replace(PLAN, last=140))["images_seen"] == 140
+    assert _train(tmp_path, dataclasses.replace(PLAN, last=40))["images_seen"] == 40

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from topcoat.features import FeatureNet
 from topcoat.heads import UNetConfig
-from topcoat.training import LossWeights, TrainConfig, transport
-from topcoat.training.discriminator import DiscriminatorConfig
+from topcoat.training import PairedObjective, TrainConfig, frechet_loss
+from topcoat.training.discriminators import DiscriminatorConfig
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,10 @@ def without_validation(dataset: FakeDataset) -> FakeDataset:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def believed_soon() -> Iterator[None]:
+def set_loss_starts_soon() -> Iterator[None]:
     """The set loss starts after as many images as the tiny net's embedding has dimensions."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transport, "FEWEST_PER_DIMENSION", 1)
+        patch.setattr(frechet_loss, "FEWEST_PER_DIMENSION", 1)
         yield
 
 
@@ -93,19 +93,19 @@ def config() -> TrainConfig:
     return TrainConfig(
         name="test",
         head=UNetConfig(channels=(4, 8)),
-        losses=LossWeights(
+        objective=PairedObjective(
             gradient_input=0.1,
             perceptual=0.5,
             charbonnier=1.0,
             gradient_target=1.0,
             low_frequency=1.0,
             focal_frequency=1.0,
-            transport=0.05,
+            frechet=0.05,
             spectrum=0.05,
             adversarial=0.01,
             feature_matching=0.01,
+            discriminator=DiscriminatorConfig(looks_at="both", base_channels=4, layers=2, r1=0.1, r1_every_steps=3),
         ),
-        discriminator=DiscriminatorConfig(looks_at="both", base_channels=4, layers=2, r1=0.1, r1_every_steps=3),
         images=120,
         batch_size=3,
         crop_px=16,

@@ -10,14 +10,16 @@ import torch
 from tests.training.conftest import FakeDataset, make_pair
 from topcoat.features import FeatureNet
 from topcoat.heads import CycleGANConfig, UNetConfig
-from topcoat.training import CycleConfig, LossWeights, TrainConfig, train
-from topcoat.training.discriminator import DiscriminatorConfig
+from topcoat.training import CycleObjective, PairedObjective, TrainConfig, train
+from topcoat.training.discriminators import DiscriminatorConfig
 
+DISCRIMINATOR = DiscriminatorConfig(looks_at="both", base_channels=4, layers=2, r1=0.1, r1_every_steps=2)
 PLAIN = TrainConfig(
     name="launched",
     head=UNetConfig(channels=(4, 8)),
-    losses=LossWeights(charbonnier=1.0, perceptual=0.5, adversarial=0.01, feature_matching=0.01),
-    discriminator=DiscriminatorConfig(looks_at="both", base_channels=4, layers=2, r1=0.1, r1_every_steps=2),
+    objective=PairedObjective(
+        charbonnier=1.0, perceptual=0.5, adversarial=0.01, feature_matching=0.01, discriminator=DISCRIMINATOR
+    ),
     images=24,
     batch_size=4,
     crop_px=16,
@@ -31,7 +33,7 @@ PLAIN = TrainConfig(
 CYCLE = TrainConfig(
     name="launched-cycle",
     head=CycleGANConfig(base_channels=2, blocks=1),
-    cycle=CycleConfig(pool_images=3, discriminator_channels=2),
+    objective=CycleObjective(pool_images=3, discriminator_channels=2),
     images=24,
     batch_size=4,
     crop_px=None,

@@ -6,7 +6,7 @@ from torch import nn
 
 from topcoat.features import FeatureNet
 from topcoat.training import adversarial
-from topcoat.training.discriminator import (
+from topcoat.training.discriminators import (
     BothDiscriminators,
     DiscriminatorConfig,
     FeatureDiscriminator,

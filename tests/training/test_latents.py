@@ -15,14 +15,13 @@ from safetensors.torch import load_file
 from tests.heads.vaes import TINY_VAE
 from tests.training.conftest import FakeDataset, FakePair, make_pair, state, with_latents, without_validation
 from topcoat.errors import DataError, UsageError
-from topcoat.evaluation.frechet import GaussianStatistics, frechet_distance
 from topcoat.features import FeatureNet
 from topcoat.generators.vae import Vae, VaeDecoder
 from topcoat.heads import DecoderConfig, Head, LatentUNet, LatentUNetConfig
-from topcoat.training import LatentConfig, LossWeights, TrainConfig, train
-from topcoat.training.batches import Batch, PairBatches, PairBytes
-from topcoat.training.latent import LatentTrainer
-from topcoat.training.processes import Processes
+from topcoat.metrics.frechet import GaussianStatistics, frechet_distance
+from topcoat.training import LatentObjective, PairedObjective, TrainConfig, train
+from topcoat.training.data import Batch, CachedPairs, PairBatches
+from topcoat.training.distributed import Processes
 from topcoat.training.start import starting_point
 
 
@@ -37,7 +36,7 @@ def latent_config() -> TrainConfig:
     return TrainConfig(
         name="latent",
         head=DecoderConfig(latent_channels=6, channels=(12, 8), blocks=(1, 1)),
-        losses=LossWeights(charbonnier=1.0, perceptual=0.1, gradient_input=0.1),
+        objective=PairedObjective(charbonnier=1.0, perceptual=0.1, gradient_input=0.1),
         images=300,
         batch_size=5,
         crop_px=16,
@@ -56,7 +55,7 @@ def test_a_decoder_learns_to_beat_the_distilled_image(
 ):
     last = list(train(latent_config, pairs, tmp_path / "run", features=features))[-1]
     assert last.validation is not None
-    assert last.validation.psnr_db > last.validation.do_nothing_psnr_db
+    assert last.validation.psnr_db > last.validation.no_head_psnr_db
     head = Head.from_pretrained(tmp_path / "run")
     latents = pairs.split("val")[0].latents
     assert latents is not None and head(latents[None]).shape == (1, 3, 24, 24)
@@ -77,15 +76,18 @@ def test_stopped_and_resumed_is_the_uninterrupted_run(
 
 
 def test_cuts_lie_on_whole_latents(pairs: FakeDataset):
-    source = PairBatches(PairBytes(pairs, 100, 6), seed=0, crop_px=16, flip=False, size_multiple=4)
+    source = PairBatches(CachedPairs(pairs, 100, 6), seed=0, crop_px=16, flip=False, size_multiple=4)
     batch = source.batch(0, 30)
     assert batch.latents is not None and batch.latents.shape == (30, 6, 4, 4)
     means = torch.nn.functional.avg_pool2d(batch.x, 4)
     torch.testing.assert_close(batch.latents[:, :3], means, atol=1e-4, rtol=0)
-    pieces = batch.pieces(3)
-    assert [len(piece.x) for piece in pieces] == [10, 10, 10]
-    assert all(piece.latents is not None for piece in pieces)
-    assert torch.equal(torch.cat([piece.latents for piece in pieces if piece.latents is not None]), batch.latents)
+    micro_batches = batch.micro_batches(3)
+    assert [len(micro_batch.x) for micro_batch in micro_batches] == [10, 10, 10]
+    assert all(micro_batch.latents is not None for micro_batch in micro_batches)
+    assert torch.equal(
+        torch.cat([part.latents for part in micro_batches if part.latents is not None]),
+        batch.latents,
+    )
 
 
 @pytest.mark.parametrize("cache_mebibytes", [0, 100])
@@ -96,15 +98,20 @@ def test_baseline_latents_are_made_of_whole_images_once_where_kept(pairs: FakeDa
         encoded.append(image)
         return torch.nn.functional.avg_pool2d(image, 4).repeat(2, 1, 1)
 
-    source = PairBatches(PairBytes(pairs, cache_mebibytes, 6, encode), seed=0, crop_px=16, flip=False, size_multiple=4)
+    source = PairBatches(
+        CachedPairs(pairs, cache_mebibytes, 6, encode), seed=0, crop_px=16, flip=False, size_multiple=4
+    )
     batch = source.batch(0, 30)
     assert batch.targets is not None and batch.targets.shape == (30, 6, 4, 4)
     torch.testing.assert_close(batch.targets[:, :3], torch.nn.functional.avg_pool2d(batch.y, 4))
     assert all(image.shape == (3, 24, 24) for image in encoded)
     fewest = len(pairs)
     assert len(encoded) == fewest if cache_mebibytes else len(encoded) > fewest
-    pieces = batch.pieces(3)
-    assert torch.equal(torch.cat([piece.targets for piece in pieces if piece.targets is not None]), batch.targets)
+    micro_batches = batch.micro_batches(3)
+    assert torch.equal(
+        torch.cat([part.targets for part in micro_batches if part.targets is not None]),
+        batch.targets,
+    )
 
 
 def test_pairs_that_do_not_fit_are_named(latent_config: TrainConfig, features: FeatureNet, tmp_path: Path):
@@ -116,7 +123,7 @@ def test_pairs_that_do_not_fit_are_named(latent_config: TrainConfig, features: F
         train(latent_config, other, tmp_path / "run", features=features)
     assert not (tmp_path / "run").exists()
     coarse = [FakePair(pair.distilled, pair.baseline, torch.zeros(6, 3, 3)) for pair in (make_pair(0), make_pair(1))]
-    source = PairBatches(PairBytes(FakeDataset(coarse), 100, 6), seed=0, crop_px=16, flip=False, size_multiple=4)
+    source = PairBatches(CachedPairs(FakeDataset(coarse), 100, 6), seed=0, crop_px=16, flip=False, size_multiple=4)
     with pytest.raises(DataError, match="3x3 latents"):
         source.batch(0, 1)
 
@@ -140,8 +147,8 @@ def test_a_latent_head_starts_from_the_vae_and_leaves_it_alone(
     assert isinstance(head.network, LatentUNet) and head.network.config.vae == vae.decoder.config
     for name, value in head.network.decoder.state_dict().items():
         assert torch.equal(value, vae.decoder.state_dict()[name])
-    later = config.model_copy(update={"name": "later", "starts_from": "latent"})
-    with pytest.raises(UsageError, match="goes on from a head of latent"):
+    later = config.model_copy(update={"name": "later", "previous": "start"})
+    with pytest.raises(UsageError, match="goes on from the head of the stage before"):
         train(later, pairs, tmp_path / "later", features=features, vae=vae)
     list(train(later, pairs, tmp_path / "later", images=20, features=features, init_from=head))
     assert Head.from_pretrained(tmp_path / "later").config == head.config
@@ -166,8 +173,7 @@ def compared(latent_config: TrainConfig) -> TrainConfig:
     return latent_config.model_copy(
         update={
             "head": LatentUNetConfig(channels=(8, 8)),
-            "losses": LossWeights(),
-            "latent": LatentConfig(discriminator_channels=4),
+            "objective": LatentObjective(discriminator_channels=4),
             "crop_px": None,
             "images": 60,
         }
@@ -178,7 +184,7 @@ def test_latents_come_nearer_to_those_of_the_baseline(
     compared: TrainConfig, vae: Vae, pairs: FakeDataset, features: FeatureNet, tmp_path: Path
 ):
     plain = compared.model_copy(
-        update={"latent": LatentConfig(spectrum=0.0, contrast=0.0, adversarial=0.0), "images": 300}
+        update={"objective": LatentObjective(spectrum=0.0, contrast=0.0, adversarial=0.0), "images": 300}
     )
     records = list(train(plain, pairs, tmp_path / "run", features=features, vae=vae))
     assert set(records[-1].parts) == {"l1"}
@@ -195,7 +201,13 @@ def test_latents_come_nearer_to_those_of_the_baseline(
         before.append(pair.latents[None])
     y, z, x = (torch.cat(parts) for parts in (wanted, found, before))
     assert float((z - y).abs().mean()) < float((x - y).abs().mean())
-    assert head.facts["losses"]["latent"]["l1"] == 1.0
+    assert head.facts["objective"] == {
+        "kind": "latent",
+        "l1": 1.0,
+        "spectrum": 0.0,
+        "contrast": 0.0,
+        "adversarial": 0.0,
+    }
 
 
 def test_every_loss_of_latents_and_an_exact_resume(
@@ -219,8 +231,8 @@ def test_every_loss_of_latents_and_an_exact_resume(
 @pytest.fixture(scope="module")
 def transported(compared: TrainConfig) -> TrainConfig:
     """A run that compares latents one by one, and decoded as a set from image 70 on."""
-    weights = LatentConfig(spectrum=0.0, contrast=0.0, adversarial=0.0, transport=1.0)
-    return compared.model_copy(update={"latent": weights, "images": 400})
+    weights = LatentObjective(spectrum=0.0, contrast=0.0, adversarial=0.0, frechet=1.0)
+    return compared.model_copy(update={"objective": weights, "images": 400})
 
 
 def set_distance(folder: Path, vae: Vae, pairs: FakeDataset, features: FeatureNet) -> float:
@@ -239,10 +251,9 @@ def test_transport_brings_the_set_of_decoded_latents_nearer(
     transported: TrainConfig, vae: Vae, pairs: FakeDataset, features: FeatureNet, tmp_path: Path
 ):
     records = list(train(transported, pairs, tmp_path / "with", features=features, vae=vae))
-    started = [record.images_seen for record in records if "transport" in record.parts]
+    started = [record.images_seen for record in records if "frechet" in record.parts]
     assert started == list(range(70, 401, 5))  # the moments are believed after 64 images, one per dimension
-    assert transported.latent is not None
-    plain = transported.model_copy(update={"latent": transported.latent.model_copy(update={"transport": 0.0})})
+    plain = transported.model_copy(update={"objective": transported.objective.model_copy(update={"frechet": 0.0})})
     list(train(plain, pairs, tmp_path / "without", features=features, vae=vae))
     distances = [set_distance(tmp_path / name, vae, pairs, features) for name in ("with", "without")]
     assert distances[0] < 0.8 * distances[1]
@@ -267,8 +278,8 @@ def test_a_run_with_transport_between_latents_resumes_exactly(
 
 def test_a_skipped_step_of_latents_is_not_remembered(transported: TrainConfig, vae: Vae, features: FeatureNet):
     config, start = starting_point(transported, None, vae)
-    assert config.latent is not None and start is not None
-    trainer = LatentTrainer(config, config.latent, features, Processes("cpu", "float32"), start)
+    assert start is not None
+    trainer = config.objective.trainer(config, features, Processes("cpu", "float32"), start)
     good, bad = torch.zeros(5, 6, 6, 6), torch.full((5, 6, 6, 6), torch.nan)
     images = torch.zeros(5, 3, 24, 24)
     assert trainer.step(Batch(images, images, bad, good), 5).skipped
@@ -290,21 +301,21 @@ def test_nothing_is_decoded_where_no_loss_of_latents_asks(
 
     monkeypatch.setattr(VaeDecoder, "forward", decoded)
     records = list(train(compared, without_validation(pairs), tmp_path / "run", features=features, vae=vae))
-    assert "transport" not in records[-1].parts
+    assert "frechet" not in records[-1].parts
     assert not any(name.startswith("moments.") for name in state(tmp_path / "run"))
 
 
-def test_accumulated_pieces_are_one_step_of_latents(
+def test_accumulated_micro_batches_are_one_step_of_latents(
     compared: TrainConfig, vae: Vae, pairs: FakeDataset, features: FeatureNet, tmp_path: Path
 ):
     simple = compared.model_copy(
-        update={"latent": LatentConfig(spectrum=0.0, contrast=0.0, adversarial=0.0), "images": 5}
+        update={"objective": LatentObjective(spectrum=0.0, contrast=0.0, adversarial=0.0), "images": 5}
     )
     heads = []
-    for pieces in (1, 5):
-        config = simple.model_copy(update={"accumulate": pieces})
-        list(train(config, pairs, tmp_path / str(pieces), features=features, vae=vae))
-        heads.append(load_file(tmp_path / str(pieces) / "model.safetensors"))
+    for micro_batches in (1, 5):
+        config = simple.model_copy(update={"gradient_accumulation_steps": micro_batches})
+        list(train(config, pairs, tmp_path / str(micro_batches), features=features, vae=vae))
+        heads.append(load_file(tmp_path / str(micro_batches) / "model.safetensors"))
     for name, value in heads[0].items():
         torch.testing.assert_close(value, heads[1][name], atol=2e-4, rtol=1e-3)
 
@@ -313,8 +324,8 @@ def test_runs_on_latents_that_cannot_be(compared: TrainConfig, pairs: FakeDatase
     with pytest.raises(UsageError, match="which the distilled model's VAE makes of baseline images"):
         train(compared, pairs, tmp_path / "run")
     for change, words in (
-        ({"losses": {"charbonnier": 1.0}}, "leave the others out"),
-        ({"latent": {"l1": 0.0}}, "l1 of latent is 0"),
+        ({"objective": {"kind": "latent", "l1": 0.0}}, "l1 of objective is 0"),
+        ({"objective": {"kind": "latent", "charbonnier": 1.0}}, "charbonnier"),
         ({"head": {"kind": "decoder"}}, "not decoder"),
     ):
         with pytest.raises(ValidationError, match=words):

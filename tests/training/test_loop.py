@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from tests.training.conftest import FakeDataset, make_pair, state, with_latents, without_validation
+from tests.training.conftest import FakeDataset, FakePair, make_pair, state, with_latents, without_validation
 from topcoat.errors import DataError, UsageError
-from topcoat.evaluation import GaussianStatistics, frechet_distance
 from topcoat.features import FeatureNet
 from topcoat.heads import Decoder, DecoderConfig, Head, UNet, UNetConfig
-from topcoat.training import LossWeights, TrainConfig, TrainRecord, train
-from topcoat.training.teacher import TaughtPairs
+from topcoat.metrics.frechet import GaussianStatistics, frechet_distance
+from topcoat.training import PairedObjective, TrainConfig, TrainRecord, train
+from topcoat.training.data import ChangedPairs, taught_by
 
 STEPS = 40
 
@@ -44,8 +44,8 @@ def test_records_tell_the_whole_run(finished: tuple[Path, list[TrainRecord]], co
     assert all(record.images_per_second > 0 for record in records)
     assert records[-1].learning_rate == pytest.approx(0, abs=1e-12)
     assert max(record.learning_rate for record in records) == pytest.approx(config.learning_rate)
-    later = {"adversarial", "feature_matching", "transport"}  # after 40 images, and 64
-    plain = {name for name, weight in config.losses.named().items() if weight} - later
+    later = {"adversarial", "feature_matching", "frechet"}  # after 40 images, and 64
+    plain = {name for name, weight in config.objective.weights().items() if weight} - later
     assert set(records[0].parts) == plain
     assert set(records[-1].parts) == plain | later | {"discriminator"}
     validated = [record.images_seen for record in records if record.validation]
@@ -55,8 +55,8 @@ def test_records_tell_the_whole_run(finished: tuple[Path, list[TrainRecord]], co
 def test_training_beats_doing_nothing(finished: tuple[Path, list[TrainRecord]]):
     validation = finished[1][-1].validation
     assert validation is not None and validation.images == 3
-    assert validation.psnr_db > validation.do_nothing_psnr_db + 1
-    assert validation.perceptual < validation.do_nothing_perceptual
+    assert validation.psnr_db > validation.no_head_psnr_db + 1
+    assert validation.perceptual < validation.no_head_perceptual
 
 
 def test_output_is_a_head_with_the_averaged_weights(
@@ -159,8 +159,8 @@ def test_folder_of_another_run_is_left_alone(
     folder, _ = finished
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     others: list[tuple[TrainConfig, FakeDataset, FeatureNet, str]] = [
-        (config.model_copy(update={"learning_rate": 0.1}), dataset, features, "config.learning_rate is 0.01 there"),
-        (config.model_copy(update={"images": 130}), dataset, features, "config.images"),
+        (config.model_copy(update={"learning_rate": 0.1}), dataset, features, "stages.0.learning_rate is 0.01 there"),
+        (config.model_copy(update={"images": 130}), dataset, features, "stages.0.images"),
         (config, FakeDataset([make_pair(0)], digest="other"), features, "dataset_digest"),
     ]
     for settings, pairs, net, words in others:
@@ -192,7 +192,7 @@ def test_bfloat16_learns_too(config: TrainConfig, dataset: FakeDataset, features
     settings = config.model_copy(update={"precision": "bfloat16"})
     last = list(train(settings, dataset, tmp_path / "run", features=features))[-1]
     assert last.validation is not None
-    assert last.validation.psnr_db > last.validation.do_nothing_psnr_db + 1
+    assert last.validation.psnr_db > last.validation.no_head_psnr_db + 1
     tensors = state(tmp_path / "run")
     kept = ("guard", "moments")  # in double precision
     assert all(value.dtype == torch.float32 for name, value in tensors.items() if not name.startswith(kept))
@@ -200,7 +200,7 @@ def test_bfloat16_learns_too(config: TrainConfig, dataset: FakeDataset, features
 
 def test_one_loss_is_enough(config: TrainConfig, dataset: FakeDataset, features: FeatureNet, tmp_path: Path):
     for name in ("perceptual", "gradient_input", "colour_input", "adversarial"):
-        settings = config.model_copy(update={"losses": LossWeights.model_validate({name: 1.0})})
+        settings = config.model_copy(update={"objective": PairedObjective.model_validate({name: 1.0})})
         records = list(train(settings, dataset, tmp_path / name, images=48, features=features))
         assert records[-1].skipped_steps == 0
 
@@ -217,7 +217,7 @@ def test_named_debug_run(dataset: FakeDataset, features: FeatureNet, tmp_path: P
 def test_licences_reach_the_card(config: TrainConfig, dataset: FakeDataset, features: FeatureNet, tmp_path: Path):
     class About:
         pair = "toy"
-        identity = {"distilled": {"licence": {"name": "apache-2.0"}}, "baseline": {}}  # noqa: RUF012
+        sides = {"distilled": {"licence": {"name": "apache-2.0"}}}  # noqa: RUF012
 
     dataset = without_validation(dataset)
     dataset.manifest = About()  # type: ignore[attr-defined]
@@ -237,32 +237,32 @@ def test_set_distances_and_gap_are_recorded(
 ):
     validation = finished[1][-1].validation
     assert validation is not None and validation.set_distance is not None
-    assert validation.do_nothing_set_distance is not None
+    assert validation.no_head_set_distance is not None
     pairs = [dataset.split("val")[index] for index in range(3)]
     x, y = (torch.stack([getattr(pair, side) for pair in pairs]) for side in ("distilled", "baseline"))
     of_x, of_z, of_y = (
         GaussianStatistics.of(features(images).embedding) for images in (x, Head.from_pretrained(finished[0])(x), y)
     )
     assert validation.frechet == pytest.approx(frechet_distance(of_z, of_y), rel=1e-3)
-    assert validation.do_nothing_frechet == pytest.approx(frechet_distance(of_x, of_y), rel=1e-3)
+    assert validation.no_head_frechet == pytest.approx(frechet_distance(of_x, of_y), rel=1e-3)
     figures = Head.from_pretrained(finished[0]).facts["figures"]
     assert figures["psnr_db"] == validation.psnr_db and figures["validation_images"] == 3
     assert "## Figures" in (finished[0] / "README.md").read_text()
 
 
-def test_pieces_of_a_batch_give_the_same_step(
+def test_micro_batches_give_the_same_step(
     config: TrainConfig, dataset: FakeDataset, features: FeatureNet, tmp_path: Path
 ):
-    plain = config.model_copy(update={"losses": LossWeights(charbonnier=1.0, perceptual=0.5)})
+    plain = config.model_copy(update={"objective": PairedObjective(charbonnier=1.0, perceptual=0.5)})
     parts = []
-    for pieces in (1, 3):
-        settings = plain.model_copy(update={"accumulate": pieces})
-        records = list(train(settings, dataset, tmp_path / str(pieces), images=30, features=features))
-        parts.append((records[-1].loss, state(tmp_path / str(pieces))))
+    for count in (1, 3):
+        settings = plain.model_copy(update={"gradient_accumulation_steps": count})
+        records = list(train(settings, dataset, tmp_path / str(count), images=30, features=features))
+        parts.append((records[-1].loss, state(tmp_path / str(count))))
     assert parts[0][0] == pytest.approx(parts[1][0], rel=1e-3)
     torch.testing.assert_close(parts[0][1]["head.out.weight"], parts[1][1]["head.out.weight"], atol=1e-4, rtol=1e-2)
-    with pytest.raises(ValidationError, match="multiple of accumulate"):
-        TrainConfig.model_validate({**config.model_dump(), "accumulate": 2})
+    with pytest.raises(ValidationError, match="multiple of gradient_accumulation_steps"):
+        TrainConfig.model_validate({**config.model_dump(), "gradient_accumulation_steps": 2})
 
 
 def test_a_head_learns_what_another_makes_of_the_distilled_image(
@@ -273,23 +273,31 @@ def test_a_head_learns_what_another_makes_of_the_distilled_image(
     tmp_path: Path,
 ):
     teacher = Head.from_pretrained(finished[0])
-    taught = TaughtPairs(dataset.split("train"), teacher)
-    assert len(taught) == len(dataset.split("train")) and taught.digest == dataset.split("train").digest
-    own = dataset.split("train")[1]
+    training = dataset.split("train")
+    taught = ChangedPairs(training, taught_by(teacher))
+    assert len(taught) == len(training) and taught.digest == training.digest
+    own = training[1]
     assert torch.equal(taught[1].distilled, own.distilled)
     assert torch.equal(taught[1].baseline, teacher(own.distilled[None])[0])
+    whole = {"crop_px": None, "flip": False, "warmup_images": 0, "objective": PairedObjective(charbonnier=1.0)}
+    plain = config.model_copy(update=whole)
+    exact = plain.model_copy(update={"previous": "teacher"})
+    first = next(train(exact, dataset, tmp_path / "a", features=features, init_from=teacher))
+    pairs = [FakePair(taught[index].distilled, taught[index].baseline) for index in range(len(taught))]
+    same = next(train(plain, FakeDataset(pairs), tmp_path / "b", features=features))
+    assert first.loss == pytest.approx(same.loss, rel=1e-2)  # the images of a file have 8 bits
     # A head with the teacher's own weights has nothing to learn from it, but much from the baseline.
-    whole = {"crop_px": None, "flip": False, "warmup_images": 0}
-    exact = config.model_copy(update={"losses": LossWeights(charbonnier=1.0), **whole})
-    first = next(train(exact, dataset, tmp_path / "a", features=features, init_from=teacher, teacher=teacher))
-    beside = next(train(exact, dataset, tmp_path / "b", features=features, init_from=teacher))
-    assert first.loss < beside.loss / 5
-    assert Head.from_pretrained(tmp_path / "a").facts["teacher"] == teacher.digest
+    nothing = next(train(plain, FakeDataset(pairs), tmp_path / "c", features=features, init_from=teacher))
+    other = next(train(plain, dataset, tmp_path / "d", features=features, init_from=teacher))
+    assert nothing.loss < other.loss / 5
+    assert Head.from_pretrained(tmp_path / "a").facts["init_from"] == teacher.digest
+    given = next(train(plain, dataset, tmp_path / "f", features=features, init_from=teacher, teacher=teacher))
+    assert given.loss == pytest.approx(nothing.loss, abs=1e-3)
+    assert Head.from_pretrained(tmp_path / "f").facts["teacher"] == teacher.digest
     with pytest.raises(DataError, match="teacher"):
-        train(exact, dataset, tmp_path / "a", features=features, init_from=teacher)
-    named = exact.model_copy(update={"teacher": "best-unet"})
-    with pytest.raises(UsageError, match=r"learns from a head of best-unet; train that first.*--teacher"):
-        train(named, dataset, tmp_path / "c", features=features)
+        train(plain, dataset, tmp_path / "f", features=features, init_from=teacher)
+    with pytest.raises(UsageError, match="goes on from the head of the stage before"):
+        train(exact, dataset, tmp_path / "e", features=features)
 
 
 def test_a_teacher_of_latents_needs_pairs_with_latents(dataset: FakeDataset) -> None:
@@ -297,10 +305,11 @@ def test_a_teacher_of_latents_needs_pairs_with_latents(dataset: FakeDataset) -> 
     teacher = Head(Decoder(settings), settings)
     pair = with_latents(make_pair(0))
     assert pair.latents is not None
-    found = TaughtPairs(FakeDataset([pair]), teacher)[0]
-    assert found.latents is not None and torch.equal(found.baseline, teacher(pair.latents[None])[0])
+    changed = ChangedPairs(FakeDataset([pair]), taught_by(teacher))[0]
+    assert getattr(changed, "latents", None) is not None
+    assert torch.equal(changed.baseline, teacher(pair.latents[None])[0])
     with pytest.raises(DataError, match="no latents"):
-        TaughtPairs(dataset, teacher)[0]
+        ChangedPairs(dataset, taught_by(teacher))[0]
 
 
 def test_training_goes_on_from_a_head(

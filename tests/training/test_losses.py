@@ -157,33 +157,6 @@ def test_focal_frequency_loss():
     assert one_frequency == pytest.approx(float(losses.focal_frequency_loss(wave, y, alpha=0.0)), rel=1e-3)
 
 
-def test_kernel_distance_is_zero_for_one_distribution_and_not_for_two():
-    random = torch.Generator().manual_seed(0)
-    found = [
-        float(losses.kernel_distance(torch.randn(40, 8, generator=random), torch.randn(50, 8, generator=random)))
-        for _ in range(50)
-    ]
-    spread = float(torch.tensor(found).std()) / 50**0.5
-    assert abs(sum(found) / 50) < 4 * spread  # unbiased
-    assert min(found) < 0
-    shifted = losses.kernel_distance(torch.randn(40, 8, generator=random) + 1, torch.randn(50, 8, generator=random))
-    assert float(shifted) > 10 * max(found)
-
-
-def test_kernel_distance_by_hand():
-    z, y = torch.randn(3, 2, dtype=torch.float64), torch.randn(4, 2, dtype=torch.float64)
-
-    def kernel(a: Tensor, b: Tensor) -> float:
-        return float((a @ b / 2 + 1) ** 3)
-
-    within_z = sum(kernel(a, b) for i, a in enumerate(z) for j, b in enumerate(z) if i != j) / 6
-    within_y = sum(kernel(a, b) for i, a in enumerate(y) for j, b in enumerate(y) if i != j) / 12
-    between = sum(kernel(a, b) for a in z for b in y) / 12
-    assert float(losses.kernel_distance(z, y)) == pytest.approx(within_z + within_y - 2 * between)
-    with pytest.raises(UsageError, match="2 or more"):
-        losses.kernel_distance(z[:1], y)
-
-
 def noise(seed: int, sigma: float = 0.05) -> Tensor:
     return 0.5 + sigma * torch.randn(16, 3, 48, 48, generator=torch.Generator().manual_seed(seed))
 

@@ -17,9 +17,8 @@ from topcoat.errors import UsageError
 from topcoat.features import FeatureNet
 from topcoat.generators.vae import Vae
 from topcoat.heads import Head, LatentUNetConfig, Refiner, RefinerConfig, UNet, UNetConfig
-from topcoat.training import TrainConfig, run_config, train
-from topcoat.training.config import LatentConfig
-from topcoat.training.painted import PaintedPairs
+from topcoat.training import LatentObjective, TrainConfig, run_config, train
+from topcoat.training.data import ChangedPair, ChangedPairs, with_latents_of
 
 PAINTER = UNetConfig(channels=(4, 6), unshuffle=2)
 
@@ -47,10 +46,10 @@ def pairs() -> FakeDataset:
 
 @pytest.fixture(scope="module")
 def config() -> TrainConfig:
-    return run_config("refiner").model_copy(
+    return run_config("refiner").last.model_copy(
         update={
             "head": RefinerConfig(painter=PAINTER, latent=LatentUNetConfig(channels=(8, 8))),
-            "latent": LatentConfig(discriminator_channels=4),
+            "objective": LatentObjective(discriminator_channels=4),
             "images": 60,
             "batch_size": 5,
             "learning_rate": 1e-2,
@@ -67,7 +66,7 @@ def test_the_change_alone_learns_and_the_rest_is_that_of_the_painter_and_the_vae
     config: TrainConfig, painter: Head, vae: Vae, pairs: FakeDataset, features: FeatureNet, tmp_path: Path
 ):
     plain = config.model_copy(
-        update={"latent": LatentConfig(spectrum=0.0, contrast=0.0, adversarial=0.0), "images": 300}
+        update={"objective": LatentObjective(spectrum=0.0, contrast=0.0, adversarial=0.0), "images": 300}
     )
     records = list(train(plain, pairs, tmp_path / "run", features=features, init_from=painter, vae=vae))
     assert records[-1].loss < 0.85 * records[0].loss
@@ -84,7 +83,7 @@ def test_the_change_alone_learns_and_the_rest_is_that_of_the_painter_and_the_vae
     x = torch.stack([pairs[index].distilled for index in range(5)])
     y = torch.stack([pairs[index].baseline for index in range(5)])
     with torch.no_grad():
-        before, wanted = network.painted(x), vae.encoder(y)
+        before, wanted = network.latents_of(x), vae.encoder(y)
         after = network.latent.changed(before)
     assert float((after - wanted).abs().mean()) < float((before - wanted).abs().mean())
 
@@ -113,25 +112,26 @@ def test_pairs_are_painted_whole_and_keep_the_baselines_own_latents(painter: Hea
         )
     ).eval()
     pair = make_pair(3)
-    (painted,) = PaintedPairs(FakeDataset([pair], []), network)
+    painted = ChangedPairs(FakeDataset([pair], []), with_latents_of(network))[0]
+    assert isinstance(painted, ChangedPair)
     assert torch.equal(painted.distilled, pair.distilled) and torch.equal(painted.baseline, pair.baseline)
     with torch.no_grad():
-        torch.testing.assert_close(painted.latents, network.painted(pair.distilled[None])[0])
+        torch.testing.assert_close(painted.latents, network.latents_of(pair.distilled[None])[0])
     assert painted.baseline_latents is None
 
 
 def test_refiners_that_cannot_be_trained(config: TrainConfig, painter: Head, vae: Vae, pairs: FakeDataset):
-    with pytest.raises(UsageError, match="goes on from a head of finish-unet"):
+    with pytest.raises(UsageError, match="goes on from the head of the stage before"):
         train(config, pairs, "nowhere", vae=vae)
     with pytest.raises(UsageError, match="needs a trained head of images that paints"):
-        train(config.model_copy(update={"starts_from": None}), pairs, "nowhere", vae=vae)
+        train(config.model_copy(update={"previous": None}), pairs, "nowhere", vae=vae)
     with pytest.raises(UsageError, match="which the distilled model's VAE makes"):
         train(config, pairs, "nowhere", init_from=painter)
     other = Head(UNet(UNetConfig(channels=(4, 8))), UNetConfig(channels=(4, 8)))
     with pytest.raises(UsageError, match=r"a unet of other settings than the run's head\.painter"):
         train(config, pairs, "nowhere", init_from=other, vae=vae)
     with pytest.raises(ValidationError, match="a refiner is trained on latents alone"):
-        TrainConfig.model_validate({**config.model_dump(), "latent": None, "losses": {"charbonnier": 1.0}})
+        TrainConfig.model_validate({**config.model_dump(), "objective": {"kind": "paired", "charbonnier": 1.0}})
     with pytest.raises(ValidationError, match="latents, which do not mirror"):
         TrainConfig.model_validate({**config.model_dump(), "flip": True})
     assert not Path("nowhere").exists()

@@ -19,8 +19,8 @@ from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.features import FeatureNet
 from topcoat.heads import Head
 from topcoat.training import TrainConfig, train
-from topcoat.training.interrupts import held_back
-from topcoat.training.paired import PairedTrainer
+from topcoat.training.objectives.paired import PairedTrainer
+from topcoat.training.stage import held_back
 from topcoat.training.validation import _batch_size
 
 
@@ -114,7 +114,10 @@ def test_memory_that_runs_out_names_what_to_lower(
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
 
     monkeypatch.setattr(PairedTrainer, "step", full)
-    with pytest.raises(ModelError, match=r"raise accumulate \(now 1\).*batch_size \(now 3\) or crop_px \(now 16\)"):
+    with pytest.raises(
+        ModelError,
+        match=r"raise gradient_accumulation_steps \(--accumulate, now 1\).*batch_size \(now 3\) or crop_px \(now 16\)",
+    ):
         next(train(config, dataset, tmp_path / "run", features=features))
     alone = config.model_copy(update={"batch_size": 1, "crop_px": None})
     with pytest.raises(ModelError, match=r"lower crop_px \(now whole images\), or take a smaller head"):
@@ -148,7 +151,7 @@ def test_large_images_are_validated_few_at_a_time():
     assert {side: _batch_size(torch.zeros(3, side, side)) for side in sides} == sides
 
 
-def test_a_run_that_ended_before_its_first_checkpoint_binds_nobody(
+def test_a_run_without_a_checkpoint_may_be_begun_anew(
     config: TrainConfig, dataset: FakeDataset, features: FeatureNet, tmp_path: Path
 ):
     odd = FakePair(make_pair(0).distilled, make_pair(0, 20, 20).baseline)

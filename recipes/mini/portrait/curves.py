@@ -27,8 +27,12 @@ class Pigment:
 
     def darker(self, factor: float) -> Pigment:
         """This pigment at ``factor`` of its brightness."""
-        dark, light = (tuple(float(factor * channel) for channel in color) for color in (self.dark, self.light))
-        return Pigment(dark, light, self.roughness)
+        return Pigment(_scaled(self.dark, factor), _scaled(self.light, factor), self.roughness)
+
+
+def _scaled(color: Color, factor: float) -> Color:
+    red, green, blue = color
+    return factor * red, factor * green, factor * blue
 
 
 # The darkest and the lightest head of hair that a colour's word may mean.

@@ -162,7 +162,7 @@ _CALMER: Mapping[str, float] = {
 def sample_shape(words: Words, rng: np.random.Generator) -> dict[str, float]:
     """anny's local changes of the face, both sides named and nearly alike."""
     spread = 0.16
-    bias = dict(_SHAPE_OF_FACE[words.face_shape]) | _OPENER
+    bias = {**_SHAPE_OF_FACE[words.face_shape], **_OPENER}
     if words.gender == "woman":
         for name, value in _SOFTER.items():
             bias[name] = bias.get(name, 0.0) + value

@@ -22,8 +22,15 @@ def add_lights(head: Head, subject: Subject, camera: Camera) -> None:
     _area("key", place, target, 30.0 * subject.key_strength, subject.key_size, subject.light_color)
 
     opposite = -1.0 if key >= 0 else 1.0
-    fill = tuple(0.5 + 0.5 * c for c in subject.light_color)
-    _area("fill", camera.point(1.2 * opposite, 0.1, 1.0, target), target, 14.0 * subject.fill_strength, 1.4, fill)
+    red, green, blue = (0.5 + 0.5 * channel for channel in subject.light_color)
+    _area(
+        "fill",
+        camera.point(1.2 * opposite, 0.1, 1.0, target),
+        target,
+        14.0 * subject.fill_strength,
+        1.4,
+        (red, green, blue),
+    )
     rim = camera.point(0.8 * opposite, 0.7, -1.0, target)
     _area("rim", rim, target, 24.0 * subject.rim_strength, 0.4, (1.0, 0.97, 0.93))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import bpy
@@ -34,7 +35,7 @@ class Shader:
         else:
             target.default_value = value
 
-    def node(self, kind: str, inputs: dict[str | int, Socket] | None = None, **properties: Any) -> Any:
+    def node(self, kind: str, inputs: Mapping[Any, Socket | float] | None = None, **properties: Any) -> Any:
         """A node of the type ``ShaderNode<kind>`` with its properties and inputs set."""
         node = self.tree.nodes.new(f"ShaderNode{kind}")
         for name, value in properties.items():

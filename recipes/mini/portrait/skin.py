@@ -129,8 +129,8 @@ def _smooth_noise(points: np.ndarray, frequency: float, rng: np.random.Generator
 def _skin_material(head: Head, subject: Subject, rng: np.random.Generator) -> bpy.types.Material:
     shader = Shader("skin")
     place = shader.node("TexCoord").outputs["Object"]
-    shift = tuple(float(s) for s in rng.uniform(-10.0, 10.0, 3))
-    place = shader.scaled(place, (1.0, 1.0, 1.0), shift)
+    x, y, z = rng.uniform(-10.0, 10.0, 3).tolist()
+    place = shader.scaled(place, (1.0, 1.0, 1.0), (x, y, z))
     tone = shader.attribute("tone", "Color")
     old = {"young": 0.0, "middle-aged": 0.4, "old": 1.0}[subject.words.age]
 

@@ -162,8 +162,8 @@ def _combed(
         new = skull.push_out(new, np.where(new[:, 2] > -0.9, margin, -9.0))
         if not hanging:
             new = _settle(skull, new, 1.3 * margin + 0.03, 0.5)
+        inside = _before_face(new, curtain) & ~is_fringe
         if hanging:
-            inside = _before_face(new, curtain) & ~is_fringe
             new = body.push_out(new, 0.18 + 0.10 * layer)
         direction = unit(new - last)
         points[:, k] = last + direction * step[:, None]

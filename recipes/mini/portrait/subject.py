@@ -6,6 +6,7 @@ import colorsys
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -161,7 +162,7 @@ _SKIN_COLORS: Mapping[str, Color] = {
 }
 
 
-def _sample_skin(words: Words, rng: np.random.Generator) -> dict[str, object]:
+def _sample_skin(words: Words, rng: np.random.Generator) -> dict[str, Any]:
     base = np.array(_SKIN_COLORS[words.skin])
     # lightness moves all channels, hue moves red against blue
     tone = base * rng.uniform(0.86, 1.14) * np.array([1.0, 1.0 + rng.normal(0, 0.025), 1.0 + rng.normal(0, 0.06)])
@@ -186,7 +187,7 @@ def _sample_skin(words: Words, rng: np.random.Generator) -> dict[str, object]:
     }
 
 
-def _sample_eyes(words: Words, rng: np.random.Generator) -> dict[str, object]:
+def _sample_eyes(words: Words, rng: np.random.Generator) -> dict[str, Any]:
     deep = words.skin in ("brown", "dark") or words.ancestry == "asian"
     hue, saturation, value = {
         "brown": (rng.uniform(0.04, 0.075), rng.uniform(0.7, 0.88), rng.uniform(0.02, 0.04 if deep else 0.085)),
@@ -201,7 +202,7 @@ def _sample_eyes(words: Words, rng: np.random.Generator) -> dict[str, object]:
     }
 
 
-def _sample_pose(rng: np.random.Generator) -> dict[str, object]:
+def _sample_pose(rng: np.random.Generator) -> dict[str, Any]:
     yaw = clipped_normal(rng, 0.0, 0.14, -0.34, 0.34)
     pitch = clipped_normal(rng, 0.0, 0.04, -0.1, 0.1)
     return {
@@ -216,7 +217,7 @@ def _sample_pose(rng: np.random.Generator) -> dict[str, object]:
     }
 
 
-def _sample_light(words: Words, rng: np.random.Generator) -> dict[str, object]:
+def _sample_light(words: Words, rng: np.random.Generator) -> dict[str, Any]:
     side = {"left": -1.0, "right": 1.0, "front": 0.0}[words.light_side]
     azimuth = side * rng.uniform(0.6, 1.15) if side else rng.normal(0.0, 0.12)
     soft = words.light_quality == "soft"
@@ -247,7 +248,7 @@ _BACKDROP_COLORS: Mapping[str, tuple[float, float, float]] = {
 }
 
 
-def _sample_backdrop(words: Words, rng: np.random.Generator) -> dict[str, object]:
+def _sample_backdrop(words: Words, rng: np.random.Generator) -> dict[str, Any]:
     hue, saturation, value = _BACKDROP_COLORS[words.background]
     saturation = float(np.clip(saturation * rng.uniform(0.75, 1.2), 0.0, 0.9))
     return {

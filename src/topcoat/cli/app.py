@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 from typing import Annotated
 
 import typer
@@ -51,4 +53,5 @@ def _root(
 
 def main() -> None:
     """The `topcoat` console command."""
+    atexit.register(gc.freeze)  # a process that ends need not look for cycles among the objects of all its modules
     app()

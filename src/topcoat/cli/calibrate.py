@@ -31,12 +31,12 @@ def calibrate(
     `generate --identity-floor calibrated --never-worse` uses what is written.
     """
     from topcoat.features import load_feature_net
-    from topcoat.heads import Head, calibrate_gates
-    from topcoat.heads.gates import write_gates
+    from topcoat.gates import calibrate_gates, write_gates
+    from topcoat.heads import Head
     from topcoat.pairs.dataset import PairDataset
 
     opened = Head.from_pretrained(head)
-    if not opened.descriptor.has_strength:
+    if not opened.has_strength:
         raise UsageError(
             f"the head in {head} decodes latents and has no distilled image to fall back on; gates need one"
         )

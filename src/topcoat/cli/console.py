@@ -9,11 +9,12 @@ import functools
 import inspect
 import json
 import signal
+import string
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, Protocol
 
@@ -34,6 +35,18 @@ class Progress(Protocol):
     def __call__(self, done: int, total: int, note: str = "") -> None:
         """``done`` of ``total`` pieces; ``note`` is shown beside them."""
         ...
+
+
+class _Cells(string.Formatter):
+    """Format strings with the units ``tflop`` and ``bytes``; a value that is None becomes a dash."""
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        from topcoat.cost.table import format_bytes, format_tflop
+
+        if value is None:
+            return "-"
+        units = {"tflop": format_tflop, "bytes": format_bytes}
+        return units[format_spec](value) if format_spec in units else format(value, format_spec)
 
 
 class Output:
@@ -69,6 +82,16 @@ class Output:
             table.add_row(*(Text(str(cell)) for cell in row))
         width = None if sys.stdout.isatty() else 200
         Console(file=sys.stdout, width=width).print(table)
+
+    def lines(self, texts: Iterable[str]) -> None:
+        """Several lines for a person."""
+        for text in texts:
+            self.line(text)
+
+    def records(self, title: str, columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> None:
+        """A table of what `result` prints: headings and format strings of their cells, such as ``{usd:,.2f}``."""
+        cells = _Cells()
+        self.table(title, list(columns), [[cells.vformat(text, (), row) for text in columns.values()] for row in rows])
 
     def result(self, record: Any) -> None:
         """The command's result for a machine: printed with ``--json`` only."""

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from topcoat.cli.console import Output, command
-from topcoat.cli.options import HELD_OUT_FIRST_SEED, HeadOption, PairOption, need_head
+from topcoat.cli.options import HeadOption, PairOption, need_head
 from topcoat.errors import UsageError
 
 app = typer.Typer()
@@ -29,18 +29,21 @@ def demo(
     head: HeadOption = None,
 ) -> None:
     """Run held-out prompts through distilled, distilled + head and baseline; measure; write a report."""
+    from topcoat.benchmark.demo import run_benchmark
     from topcoat.generators.presets import model_pair
     from topcoat.prompts import held_out_prompts, style_of_pair
-    from topcoat.proof import prove
+    from topcoat.reports.benchmark import write_benchmark
+    from topcoat.reports.benchmark_tables import summary
+    from topcoat.seeds import noise_seeds
 
     if seed < 0:
         raise UsageError(f"seed {seed} is negative; use 0 or more")
     chosen = model_pair(pair)
     opened = need_head(head, chosen.name)
     prompts = held_out_prompts(count, seed, style_of_pair(chosen.name))
-    seeds = range(HELD_OUT_FIRST_SEED, HELD_OUT_FIRST_SEED + count)
     with out.progress("demo") as progress:
-        proof = prove(chosen, opened, prompts, seeds, output=output, on_progress=progress)
-    out.line(f"\n{proof.summary()}\n")
+        result = run_benchmark(chosen, opened, prompts, noise_seeds("held-out", count), on_progress=progress)
+    write_benchmark(output, result)
+    out.line(f"\n{summary(result)}\n")
     out.line(f"Report: {output / 'report.html'}")
-    out.result(proof.as_dict())
+    out.result(result.as_dict())

@@ -30,11 +30,11 @@ _LITTLE_DISK_BYTES = 2 * 2**30
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the report: what was looked at, what was found, and what to do where that is not well."""
+    """One line of the report: what was checked, its state, and what to do about a problem."""
 
     name: str
     ok: bool
-    found: str
+    state: str
     advice: str = ""
 
 
@@ -51,11 +51,11 @@ def doctor(out: Output) -> None:
     ]
     optional = [_extra(name, packages) for name, packages in EXTRAS.items()]
     for check in needed:
-        out.line(f"{'ok     ' if check.ok else 'PROBLEM'}  {check.name:<16} {check.found}")
+        out.line(f"{'ok     ' if check.ok else 'PROBLEM'}  {check.name:<16} {check.state}")
         if check.advice:
             out.line(f"{'':<26}-> {check.advice}")
     for check in optional:
-        out.line(f"{'ok     ' if check.ok else 'missing'}  {check.name:<16} {check.found}")
+        out.line(f"{'ok     ' if check.ok else 'missing'}  {check.name:<16} {check.state}")
         if check.advice:
             out.line(f"{'':<26}-> {check.advice}")
     well = all(check.ok for check in needed)
@@ -87,7 +87,7 @@ def _no_broken_torchvision() -> Check:
         return Check("torchvision", True, "not installed (not needed)")
     try:
         import_module("torchvision")
-    except Exception as error:  # it fails in several ways, none of which is ours
+    except Exception as error:  # a broken build fails in several ways
         first = (str(error).splitlines() or ["no message"])[0]
         return Check("torchvision", False, f"{version} is broken: {first}", "pip uninstall torchvision")
     return Check("torchvision", True, f"{version} (not needed)")
@@ -95,7 +95,7 @@ def _no_broken_torchvision() -> Check:
 
 def _device() -> Check:
     try:
-        from topcoat.cost.measure import hardware
+        from topcoat.cost.machine import hardware
 
         return Check("device", True, str(hardware()))
     except ImportError as error:

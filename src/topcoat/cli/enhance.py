@@ -20,10 +20,11 @@ from topcoat.cli.options import (
     need_head,
 )
 from topcoat.errors import DataError, UsageError
+from topcoat.memory import paused_collector
 
 if TYPE_CHECKING:
-    from topcoat.heads.base import Head
-    from topcoat.heads.gates import GateDecision, Gates
+    from topcoat.gates import GateDecision, Gates
+    from topcoat.heads.head import Head
 
 app = typer.Typer()
 
@@ -50,11 +51,12 @@ def enhance(
 
     With gates a picture that would lose its person, or get worse, gets less of the head or stays as it is.
     """
-    from topcoat.pipeline import gates_for
+    with paused_collector():
+        from topcoat.gates import gates_for
 
     jobs = _jobs(inputs, output)
     opened = need_head(head, "mini")
-    if opened.descriptor.takes == "latent":
+    if opened.input == "latent":
         raise UsageError(
             f"the head {head} decodes the distilled model's latents, which a picture does not have; give topcoat "
             "generate this head, or enhance with one that takes images"

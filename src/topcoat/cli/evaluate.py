@@ -1,8 +1,8 @@
-"""`topcoat evaluate`: numbers for folders of images, or for a head on a dataset of pairs."""
+"""`topcoat evaluate`: scores of folders of images, or of a head on a dataset of pairs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,7 +45,9 @@ def evaluate(
     distilled: Annotated[Path | None, typer.Option(help="Folder of the distilled images.")] = None,
     enhanced: Annotated[Path | None, typer.Option(help="Folder of the enhanced images, named like them.")] = None,
     baseline: Annotated[Path | None, typer.Option(help="Folder of the baseline images, named like them.")] = None,
-    floor: Annotated[Path | None, typer.Option(help="Folder of baseline images at other seeds.")] = None,
+    floor: Annotated[
+        Path | None, typer.Option(help="Folder of baseline images at other seeds, for the noise floor.")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Pairs (topcoat pairs build), instead of the first three.")] = None,
     head: HeadOption = None,
     strength: StrengthOption = 1.0,
@@ -58,7 +60,7 @@ def evaluate(
     quality: Annotated[
         str | None,
         typer.Option(
-            help="Judge every image without a reference by CLIP-IQA: clip, or clip:FOLDER for weights of your own."
+            help="Rate every image without a reference by CLIP-IQA: clip, or clip:FOLDER for weights of your own."
         ),
     ] = None,
     metrics: Annotated[
@@ -69,7 +71,7 @@ def evaluate(
     ] = _ALL,
     groups: Annotated[
         Path | None,
-        typer.Option(help="CSV with a column 'name' (picture names) and any columns to compare groups by."),
+        typer.Option(help="CSV with a column 'name' (picture names) and the columns to compare groups by."),
     ] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Folder that keeps features, so that a second run is fast.")
@@ -83,47 +85,49 @@ def evaluate(
 
     Give either folders of images or --data; with --floor the share of the gap closed is measured too. With
     --identity-floor or --never-worse the head is measured without gates and with them. A bad file is listed and its
-    subject left out (exit code 1).
+    subject is left out (exit code 1).
     """
-    from topcoat.cli.evaluation_sources import from_folders, from_pairs, read_folder
-    from topcoat.evaluation import evaluate as measure
-    from topcoat.evaluation import write_report
+    from topcoat.gates import gates_for
+    from topcoat.metrics.evaluate import evaluate as measure
+    from topcoat.metrics.sources import from_folders, read_folder
+    from topcoat.pairs.enhanced import from_pairs
     from topcoat.pairs.manifest import versions
-    from topcoat.pipeline import gates_for
+    from topcoat.reports.evaluation import SubjectImages, write_report
 
-    chosen = _metrics(metrics)
     gated = identity_floor is not None or never_worse
     if data is not None:
         if distilled or enhanced or baseline or groups:
             raise UsageError("--data replaces --distilled, --enhanced, --baseline and --groups; give one or the other")
         opened = need_head(head, "mini")
         gates = gates_for(opened, identity_floor_of(identity_floor), never_worse)
-        source = from_pairs(data, split, opened, strength, gates)
+        gate = None if gates is None else lambda x, z, amount: gates(x, z, amount).images
+        source = from_pairs(data, split, opened, strength, gate)
         if gated:
-            rules = None if opened.gates is None else opened.gates.model_dump(mode="json", exclude={"direction"})
+            rules = None if opened.gates is None else {k: v for k, v in opened.gates.items() if k != "direction"}
             source.inputs["gates"] = {
                 "identity_floor": identity_floor, "never_worse": never_worse, "calibration": rules
             }  # fmt: skip
     elif enhanced is not None and baseline is not None:
         if head is not None or gated:
             raise UsageError(
-                "--head, --identity-floor and --never-worse are for --data; with folders the enhanced images are there "
-                "already"
+                "--head, --identity-floor and --never-worse are for --data; folders already hold enhanced images"
             )
-        source = from_folders(out, enhanced, baseline, distilled, groups)
+        source = from_folders(enhanced, baseline, distilled, groups)
     else:
         raise UsageError("nothing to compare: give --enhanced and --baseline folders, or --data with pairs")
+    for note in source.notes:
+        out.warn(note)
     others = None if floor is None else read_folder(floor, source.bad)
     streams = source.streams()
     evaluation = measure(
-        _told(out, streams["enhanced"], source.count),
+        _with_progress(out, streams["enhanced"], source.count),
         reference=streams["baseline"],
         distilled=streams.get("distilled"),
         gated=streams.get("gated"),
         floor=others,
         features=features,
         quality=quality,
-        metrics=chosen,
+        metrics=None if metrics == _ALL else [name.strip() for name in metrics.split(",") if name.strip()],
         groups=source.groups,
         cache=cache,
         seed=seed,
@@ -136,20 +140,17 @@ def evaluate(
         inputs["floor"] = floor.name
     if output is not None:
         about = f"{data.name} ({split})" if data is not None else str(source.inputs["enhanced"])
-        write_report(output, evaluation, source.look_up, about=about, inputs=inputs, left_out=source.bad)
+        write_report(
+            output, evaluation, lambda index: SubjectImages(*source.subject(index)),
+            about=about, inputs=inputs, left_out=source.bad,
+        )  # fmt: skip
         out.line(f"Report: {output / 'report.html'}")
     out.result(evaluation.as_dict() | {"inputs": inputs, "left_out": source.bad})
     if source.bad:
         raise typer.Exit(1)
 
 
-def _metrics(text: str) -> Sequence[str]:
-    from topcoat.evaluation import METRICS
-
-    return METRICS if text == _ALL else [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _told(out: Output, images: Iterable[Tensor], count: int) -> Iterator[Tensor]:
+def _with_progress(out: Output, images: Iterable[Tensor], count: int) -> Iterator[Tensor]:
     """``images``, with progress as they are read."""
     with out.progress("evaluating") as progress:
         for done, image in enumerate(images, start=1):

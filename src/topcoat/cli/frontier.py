@@ -1,14 +1,24 @@
-"""`topcoat frontier`: quality against cost of every setting, and the cheapest one that is good enough."""
+"""`topcoat frontier`: quality against cost of many arms, and the cheapest one that is good enough."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from topcoat.cli.console import Output, command
-from topcoat.cli.options import EMBEDDED_HEAD, HELD_OUT_FIRST_SEED, BatchSizeOption, DryRunOption, PairOption, need_head
+from topcoat.cli.options import (
+    BaselineStepsOption,
+    BatchSizeOption,
+    DistilledStepsOption,
+    DryRunOption,
+    PairOption,
+    need_head,
+    number_list,
+)
+from topcoat.embedded import DEFAULT_HEAD
 from topcoat.errors import UsageError
 
 app = typer.Typer()
@@ -34,14 +44,17 @@ def frontier(
         list[str] | None, typer.Option("--heads", help="Head folders or hub ids; give it once for each.")
     ] = None,
     count: Annotated[int, typer.Option("--count", "-n", min=2, help="Subjects; 1,000 or more to quote it.")] = 256,
-    distilled_steps: Annotated[str, typer.Option("--distilled-steps", help="Comma-separated.")] = "1,2,4",
-    strengths: Annotated[str, typer.Option("--strengths", help="Comma-separated, above 0.")] = "0.5,0.75,1",
-    baseline_steps: Annotated[str, typer.Option("--baseline-steps", help="Comma-separated.")] = "4,8,14,28",
+    distilled_steps: DistilledStepsOption = (1, 2, 4),
+    strengths: Annotated[
+        Sequence[float],
+        typer.Option("--strengths", parser=number_list, metavar="X,X", help="Strengths of heads above 0, with commas."),
+    ] = (0.5, 0.75, 1),
+    baseline_steps: BaselineStepsOption = (4, 8, 14, 28),
     target_gap: Annotated[
-        float | None, typer.Option("--target-gap", help="Choose the cheapest setting closing this share (0.9 = 90 %).")
+        float | None, typer.Option("--target-gap", help="Choose the cheapest arm closing this share (0.9 = 90 %).")
     ] = None,
     max_cost: Annotated[
-        float | None, typer.Option("--max-cost", help="Choose the best setting of at most this many TFLOP per image.")
+        float | None, typer.Option("--max-cost", help="Choose the best arm of at most this many TFLOP per image.")
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the report.")] = Path("out/frontier"),
     seed: Annotated[int, typer.Option("--seed", help="Seed of the held-out prompts, 0 or more.")] = 1,
@@ -50,99 +63,70 @@ def frontier(
 ) -> None:
     """Try steps x head x strength on held-out subjects, draw quality against cost, and choose.
 
-    Painted images are kept in OUT/cache: the same command goes on, and a new head costs minutes, not hours.
+    Generated images are kept in OUT/cache: the same command goes on, and a new head costs minutes, not hours.
     """
-    from topcoat.frontier.settings import settings_of
+    from topcoat.benchmark.arms import grid
+    from topcoat.benchmark.sweep import Target, points_of, save_choice, sweep
     from topcoat.generators.presets import model_pair
 
-    if target_gap is not None or max_cost is not None:
-        from topcoat.frontier.pareto import choose
-
-        choose((), target_gap=target_gap, max_tflop=max_cost)  # a wish that cannot be met fails before the work
+    target = Target(target_gap, max_cost)
     chosen_pair = model_pair(pair)
-    folders = heads or ([EMBEDDED_HEAD] if chosen_pair.name == "mini" else [])
+    folders = heads or ([DEFAULT_HEAD] if chosen_pair.name == "mini" else [])
     if not folders:
         raise UsageError(f"no head is shipped for the pair {chosen_pair.name}; give --heads DIR")
     sources = dict(zip(_names(folders), folders, strict=True))
     opened = {name: need_head(folder, chosen_pair.name) for name, folder in sources.items()}
-    decoders = [name for name, head in opened.items() if head.descriptor.takes == "latent"]
-    settings = settings_of(
-        _whole_numbers(distilled_steps, "--distilled-steps"),
+    decoders = [name for name, head in opened.items() if head.input == "latent"]
+    arms = grid(
+        distilled_steps,
         [name for name in opened if name not in decoders],
-        _numbers(strengths, "--strengths"),
-        _whole_numbers(baseline_steps, "--baseline-steps"),
+        strengths,
+        baseline_steps,
         decoders,
     )
     prompts, seeds = _subjects(data, count, seed, chosen_pair.name)
-    out.line(f"{len(settings)} settings on {len(prompts)} subjects of the pair {chosen_pair.name}")
+    out.line(f"{len(arms)} arms on {len(prompts)} subjects of the pair {chosen_pair.name}")
     if dry_run:
-        for setting in settings:
-            out.line(f"  {setting.label}")
-        out.line("Nothing was painted; leave --dry-run out to start")
-        out.result({"dry_run": True, "settings": [setting.label for setting in settings], "n": len(prompts)})
+        for arm in arms:
+            out.line(f"  {arm.label}")
+        out.line("Nothing was generated; leave --dry-run out to start")
+        out.result({"dry_run": True, "arms": [arm.label for arm in arms], "n": len(prompts)})
         return
 
-    from topcoat.frontier import choose, save_choice, sweep
-    from topcoat.frontier.report import headline, table_rows, write_frontier
+    from topcoat.reports.benchmark import write_benchmark
+    from topcoat.reports.benchmark_tables import SHORT, headline, table
 
-    out.on_interrupt = f"run the same command again: painted images are kept in {output / 'cache'}"
+    cache = output / "cache"
+    out.on_interrupt = f"run the same command again: generated images are kept in {cache}"
     with out.progress("frontier") as progress:
-        found = sweep(
-            chosen_pair,
-            opened,
-            settings,
-            prompts,
-            seeds,
-            cache=output / "cache",
-            batch_size=batch_size,
-            on_progress=progress,
+        result = sweep(
+            chosen_pair, opened, arms, prompts, seeds, cache=cache, batch_size=batch_size, on_progress=progress
         )
-    wanted = _wanted(target_gap, max_cost)
-    # The baseline is what is to be replaced, so only settings of the distilled model are for choosing.
-    ours = [point for point in found.points if point.setting.model == "distilled"]
-    choice = choose(ours, target_gap=target_gap, max_tflop=max_cost) if wanted else None
-    write_frontier(output, found, choice, wanted)
-    out.table(
-        f"{found.pair}, N = {found.n}; TFLOP computed, distances and seconds measured, savings against "
-        f"{found.baseline.setting.label}",
-        (
-            "setting",
-            "gap closed",
-            "95 % interval",
-            "Fréchet",
-            "identity p05",
-            "TFLOP",
-            "s",
-            "TFLOP saved",
-            "time saved",
-        ),
-        table_rows(found),
-    )
-    out.line(headline(found, choice, wanted))
-    if choice is not None:
+    choice = target.choose(points_of(result, to_choose=True))
+    chosen = None if choice is None else choice.name
+    write_benchmark(output, result, chosen=chosen, target=target)
+    rows = table(result, SHORT, ends=False)
+    out.table(f"{result.pair}, N = {result.n}; TFLOP computed, everything else measured", rows.columns, rows.rows)
+    out.line(headline(result, chosen, target))
+    if chosen is not None:
         config = output / "pipeline.yaml"
-        save_choice(config, found, choice, pair, sources)
-        out.line(f"Chosen setting: {config} (topcoat generate PROMPT --config {config})")
+        save_choice(config, result, chosen, pair, sources)
+        out.line(f"Chosen arm: {config} (topcoat generate PROMPT --config {config})")
     out.line(f"Report: {output / 'frontier.html'}")
-    out.result(found.as_dict() | {"wanted": wanted, "chosen": None if choice is None else choice.setting.label})
-    if wanted and choice is None:
+    out.result(result.as_dict() | {"target": str(target), "chosen": chosen})
+    if target and chosen is None:
         raise typer.Exit(1)
 
 
-def _wanted(target_gap: float | None, max_cost: float | None) -> str:
-    parts = [] if target_gap is None else [f"{target_gap:.0%} of the gap closed"]
-    parts += [] if max_cost is None else [f"at most {max_cost:g} TFLOP per image"]
-    return " with ".join(parts)
-
-
-def _subjects(data: Path | None, count: int, seed: int, pair_name: str) -> tuple[list[str], list[int]]:
+def _subjects(data: Path | None, count: int, seed: int, pair_name: str) -> tuple[list[str], Sequence[int]]:
     if seed < 0:
         raise UsageError(f"seed {seed} is negative; use 0 or more")
     if data is None:
         from topcoat.prompts import held_out_prompts, style_of_pair
+        from topcoat.seeds import noise_seeds
 
         held_out = held_out_prompts(count, seed, style_of_pair(pair_name))
-        return [prompt.text for prompt in held_out], list(range(HELD_OUT_FIRST_SEED, HELD_OUT_FIRST_SEED + count))
+        return [prompt.text for prompt in held_out], noise_seeds("held-out", count)
     from topcoat.pairs.dataset import PairDataset
 
     records = PairDataset.open(data).split("test").records[:count]
@@ -154,17 +138,3 @@ def _subjects(data: Path | None, count: int, seed: int, pair_name: str) -> tuple
 def _names(folders: list[str]) -> list[str]:
     names = [Path(folder).name or folder for folder in folders]
     return names if len(set(names)) == len(names) else folders
-
-
-def _numbers(text: str, option: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        raise UsageError(f"{option} {text!r} is no list of numbers; write for example 1,2,4") from None
-
-
-def _whole_numbers(text: str, option: str) -> list[int]:
-    found = _numbers(text, option)
-    if any(number != int(number) for number in found):
-        raise UsageError(f"{option} {text!r} must be whole numbers; write for example 1,2,4")
-    return [int(number) for number in found]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,16 +28,13 @@ from topcoat.cli.options import (
     read_prompts_file,
 )
 from topcoat.errors import UsageError
+from topcoat.memory import paused_collector
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from topcoat.heads.gates import GateDecision
+    from topcoat.gates import GateDecision
     from topcoat.prompts import Prompt
 
 app = typer.Typer()
-
-_GAP_PX = 4
 
 
 @command(
@@ -78,11 +75,12 @@ def generate(
 
     Prompt number i (from 0) gets the seed SEED + i. The PNG says in its text chunks how it was made.
     """
-    from topcoat.generators.components import ComponentCache
-    from topcoat.generators.diffusers import load_generator
-    from topcoat.generators.presets import model_pair
-    from topcoat.images import write_image
-    from topcoat.pipeline import Pipeline
+    with paused_collector():
+        from topcoat.generators.diffusers import load_generator
+        from topcoat.generators.loading import ComponentCache
+        from topcoat.generators.presets import model_pair
+        from topcoat.images import side_by_side, write_image
+        from topcoat.pipeline import Pipeline
 
     if seed < 0:
         raise UsageError(f"seed {seed} is negative; use 0 or more")
@@ -96,7 +94,7 @@ def generate(
     floor = identity_floor_of(identity_floor)
     pipe = Pipeline(load_generator(chosen.distilled, cache), opened, identity_floor=floor, never_worse=never_worse)
     baseline = load_generator(chosen.baseline, cache) if compare_baseline else None
-    texts, seeds = [item.text for item in prompts], [seed + index for index in range(len(prompts))]
+    compare = compare or compare_baseline
     facts = {
         "pair": chosen.name,
         "model": _model_name(chosen.distilled.model) if chosen.name != "mini" else "embedded mini pair",
@@ -105,43 +103,54 @@ def generate(
         "strength": f"{strength:g}",
         "software": f"topcoat {__version__}",
     }
-    made: list[_Made] = []
+    records: list[dict[str, Any]] = []
+    decisions: list[GateDecision] = []
     with out.progress("generating") as progress:
-        for batch in pipe.stream(texts, seeds, steps=steps, strength=strength, batch_size=batch_size):
-            first = len(made)
+        batches = pipe.stream(
+            prompts, range(seed, seed + len(prompts)),
+            steps=steps, strength=strength, batch_size=batch_size, with_distilled=compare,
+        )  # fmt: skip
+        for batch in batches:
+            panels = {"distilled": batch.distilled, "enhanced": batch.enhanced} if compare else {}
+            if baseline is not None:
+                panels["baseline"] = baseline.generate(batch.prompts, batch.seeds)
+            decisions += batch.decisions
             for index, image in enumerate(batch.enhanced):
-                path = paths[first + index]
-                text = {"prompt": texts[first + index], "seed": str(seeds[first + index]), **facts}
+                path, comparison = paths[len(records)], None
+                text = {"prompt": batch.prompts[index], "seed": str(batch.seeds[index]), **facts}
                 decision = batch.decisions[index] if batch.decisions else None
                 if decision is not None:
                     text |= {"strength": f"{decision.strength:g}", "gate": decision.kept}
                 write_image(path, image, text)
-                made.append(_Made(path, text, batch.generator_seconds, batch.head_seconds, decision))
-            if compare or compare_baseline:
-                panels = ["distilled", "enhanced"]
-                sets = [batch.distilled, batch.enhanced]
-                if baseline is not None:
-                    panels.append("baseline")
-                    sets.append(baseline.generate(batch.prompts, batch.seeds))
-                for index in range(len(batch.enhanced)):
-                    item = made[first + index]
-                    item.comparison = item.path.with_name(f"{item.path.stem}-compare{item.path.suffix}")
-                    text = {**item.text, "panels": " | ".join(panels)}
-                    write_image(item.comparison, _side_by_side([images[index] for images in sets]), text)
-            progress(len(made), len(texts))
-    if made and made[0].decision is not None:
-        out.line(gate_line([item.decision for item in made if item.decision is not None]))
-    for item in made:
-        out.line(f"{item.path}  seed {item.text['seed']}" + (f"  ({item.comparison})" if item.comparison else ""))
-    out.result({"images": [item.as_dict() for item in made]})
+                if compare:
+                    comparison = path.with_name(f"{path.stem}-compare{path.suffix}")
+                    row = side_by_side([images[index] for images in panels.values() if images is not None])
+                    write_image(comparison, row, {**text, "panels": " | ".join(panels)})
+                records.append(
+                    {
+                        "path": str(path),
+                        "comparison": comparison and str(comparison),
+                        **text,
+                        "decision": decision and asdict(decision),
+                        "batch_seconds": {"distilled": batch.generator_seconds, "head": batch.head_seconds},
+                    }
+                )
+            progress(len(records), len(prompts))
+    if decisions:
+        out.line(gate_line(decisions))
+    for record in records:
+        out.line(
+            f"{record['path']}  seed {record['seed']}" + (f"  ({record['comparison']})" if record["comparison"] else "")
+        )
+    out.result({"images": records})
 
 
 def _settings_from(
     config: Path, pair: str, steps: int | None, head: str | None, strength: float
 ) -> tuple[str, int, str, float]:
-    """The settings of the file; one given on the command line as well is refused, as it is not clear which is meant."""
+    """The settings of the file; raises `UsageError` for one that is on the command line too."""
+    from topcoat.benchmark.sweep import PipelineConfig
     from topcoat.config import load_config
-    from topcoat.frontier import PipelineConfig
 
     if (pair, steps, head, strength) != ("mini", None, None, 1.0):
         raise UsageError(
@@ -149,25 +158,6 @@ def _settings_from(
         )
     chosen = load_config(config, PipelineConfig)
     return chosen.pair, chosen.steps, chosen.head or NO_HEAD, chosen.strength
-
-
-@dataclass
-class _Made:
-    path: Path
-    text: dict[str, str]
-    generator_seconds: float
-    head_seconds: float
-    decision: GateDecision | None
-    comparison: Path | None = None
-
-    def as_dict(self) -> dict[str, object]:
-        return {
-            "path": str(self.path),
-            "comparison": None if self.comparison is None else str(self.comparison),
-            **self.text,
-            "decision": None if self.decision is None else asdict(self.decision),
-            "batch_seconds": {"distilled": self.generator_seconds, "head": self.head_seconds},
-        }
 
 
 def _all_prompts(texts: Sequence[str], file: Path | None, column: str | None) -> list[Prompt]:
@@ -196,12 +186,3 @@ def _output_paths(output: Path, count: int) -> list[Path]:
 def _model_name(model: str) -> str:
     """A hub id as it is, a folder by its name: an image should not tell where its maker keeps files."""
     return Path(model).name if Path(model).is_dir() else model
-
-
-def _side_by_side(images: Sequence[Tensor]) -> Tensor:
-    """``(3, H, W)`` images in one row with a white gap."""
-    import torch
-
-    gap = torch.ones(3, images[0].shape[1], _GAP_PX)
-    parts = [part for image in images for part in (image.cpu(), gap)][:-1]
-    return torch.cat(parts, dim=2)

@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from topcoat.embedded import DEFAULT_HEAD, EMBEDDED_HEADS
 from topcoat.errors import UsageError
 
 if TYPE_CHECKING:
     from topcoat.cli.console import Output
-    from topcoat.embedded import EmbeddedHead
+    from topcoat.cost.pricing import Bill
+    from topcoat.gates import GateDecision
     from topcoat.generators.base import GeneratorSpec, ModelPair
-    from topcoat.heads.base import Head
-    from topcoat.heads.gates import GateDecision
+    from topcoat.heads.head import Head
     from topcoat.prompts import Prompt
 
-NO_HEAD = "none"
-HELD_OUT_FIRST_SEED = 9_000_000
-"""Noise seed of the first held-out subject; far from the seeds that pairs are built with."""
-EMBEDDED_HEAD = "embedded"
-"""The head in the package, by name; what ``--head`` means for the mini pair where it is left out."""
-_SHIPPED: Mapping[str | None, EmbeddedHead] = {
-    None: "image",
-    EMBEDDED_HEAD: "image",
-    "embedded-decoder": "decoder",
-    "embedded-refiner": "refiner",
-}
 
+def number_list(text: str | Sequence[float]) -> list[float]:
+    """``0.5,1`` as ``[0.5, 1.0]``: the parser of an option that takes comma-separated numbers."""
+    if not isinstance(text, str):  # a default
+        return list(text)
+    try:
+        return [float(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a list of numbers; write it like 1,2,4") from None
+
+
+def step_list(text: str | Sequence[int]) -> list[int]:
+    """``1,2,4`` as ``[1, 2, 4]``: the parser of an option that takes comma-separated step counts."""
+    counts = number_list(text)
+    if any(count != int(count) or count < 1 for count in counts):
+        raise typer.BadParameter(f"{text!r} has a count that is not a whole number from 1 on; write it like 1,2,4")
+    return [int(count) for count in counts]
+
+
+NO_HEAD = "none"
 PairOption = Annotated[
     str, typer.Option("--pair", help="Model pair: mini, flux1, flux2-klein, sdxl, z-image, or a spec file (YAML).")
 ]
@@ -71,41 +80,43 @@ PromptColumnOption = Annotated[
     str | None,
     typer.Option("--prompt-column", help="Column of the texts in --prompts; by default prompt, text or caption."),
 ]
+BaselineStepsOption = Annotated[
+    Sequence[int],
+    typer.Option("--baseline-steps", parser=step_list, metavar="N,N", help="Step counts of the baseline, with commas."),
+]
+DistilledStepsOption = Annotated[
+    Sequence[int],
+    typer.Option(
+        "--distilled-steps", parser=step_list, metavar="N,N", help="Step counts of the distilled model, with commas."
+    ),
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and what it costs, then stop.")]
 
 
-def named_head(head: str | None) -> Head | None:
-    """The head that ``--head`` names: a folder or hub id, none at all, or an embedded one (by default that which takes
-    images).
-    """
-    from topcoat.heads.base import Head
-
-    if head == NO_HEAD:
-        return None
-    if head is None or head in _SHIPPED:
-        return Head.default(_SHIPPED[head])
-    return Head.from_pretrained(head)
-
-
 def open_head(head: str | None, pair_name: str) -> Head | None:
-    """`named_head`, where the embedded ones are for the mini pair alone.
+    """The head that ``--head`` names, where the embedded ones are for the mini pair alone; None for ``none``.
 
     Raises `UsageError` where no head is named and none is shipped for the pair.
     """
-    if head in _SHIPPED and pair_name != "mini":
+    from topcoat.heads.head import Head
+
+    if head == NO_HEAD:
+        return None
+    name = DEFAULT_HEAD if head is None else head
+    if name in EMBEDDED_HEADS and pair_name != "mini":
         raise UsageError(
             f"no head is shipped for the pair {pair_name}; give --head DIR (see topcoat train --help), "
             f"or --head {NO_HEAD} for the distilled images alone"
         )
-    return named_head(head)
+    return Head.load(name)
 
 
 def need_head(head: str | None, pair_name: str) -> Head:
     """`open_head` for a command that is about the head; raises `UsageError` for ``--head none``."""
-    found = open_head(head, pair_name)
-    if found is None:
+    opened = open_head(head, pair_name)
+    if opened is None:
         raise UsageError(f"--head {NO_HEAD} leaves nothing to do here; give a head folder, or leave --head out")
-    return found
+    return opened
 
 
 def read_prompts_file(path: Path, column: str | None = None) -> list[Prompt]:
@@ -127,7 +138,7 @@ def identity_floor_of(text: str | None) -> float | Literal["calibrated"] | None:
 
 def gate_line(decisions: Sequence[GateDecision]) -> str:
     """What gates did with some images, in a line for a person."""
-    from topcoat.heads.gates import summarise_decisions
+    from topcoat.gates import summarise_decisions
 
     counts = summarise_decisions(decisions)
     return "gates: " + ", ".join(f"{count} {kept}" for kept, count in counts.items())
@@ -151,6 +162,14 @@ def choose_prompts(
             "of topcoat prompts --style mini"
         )
     return prompts
+
+
+def show_bill(out: Output, title: str, bill: Bill) -> dict[str, Any]:
+    """Show figures with their kinds and sources; returns them as plain values for JSON."""
+    rows = {key: figure.as_dict() for key, figure in bill.items()}
+    out.records(title, {"what": "{label}", "how much": "{text}", "kind": "{kind}"}, list(rows.values()))
+    out.lines(f"{figure.label}, {figure.kind}: {figure.source}" for figure in bill.values() if figure.source)
+    return rows
 
 
 def describe_generator(spec: GeneratorSpec) -> str:

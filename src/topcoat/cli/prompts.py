@@ -62,7 +62,7 @@ def prompts(
     ] = None,
 ) -> None:
     """Sample portrait prompts, every attribute balanced; print them, or write them to a file."""
-    from topcoat.prompts.writing import check_format, prompt_record, write_prompts
+    from topcoat.prompts.files import check_format, prompt_record, write_prompts
 
     if output is not None:
         check_format(output)
@@ -121,7 +121,7 @@ def _photo(
     sentences = read_templates(templates, words) if templates else default_templates(words)
     names = None
     if names_file is not None:
-        from topcoat.prompts.names_file import read_names
+        from topcoat.prompts.names import read_names
 
         with out.progress("reading names (bytes)") as progress:
             names = read_names(names_file, count, seed, progress)

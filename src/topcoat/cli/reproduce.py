@@ -9,22 +9,19 @@ import typer
 
 from topcoat.cli.console import Output, command, terminated_like_interrupted
 from topcoat.cli.options import (
-    HELD_OUT_FIRST_SEED,
     BatchSizeOption,
     DryRunOption,
     PairOption,
     licence_lines,
 )
+from topcoat.training.names import STUDY_RUNS
 
 if TYPE_CHECKING:
-    from topcoat.reproduction import Reproduction
+    from topcoat.benchmark.study import Study
 
 app = typer.Typer()
 
-_RUNS = (
-    "paper-unet,paper-cyclegan,paper-esa,best-unet,finish-unet,taught-latent-unet,finish-latent-unet,refiner,"
-    "decoder,finish-decoder"
-)
+_RUNS = ",".join(STUDY_RUNS)
 _HELD_OUT_SEED = 1
 
 
@@ -34,7 +31,7 @@ _HELD_OUT_SEED = 1
     examples=(
         "topcoat reproduce --pair mini -o study/",
         "topcoat reproduce -o study/ --dry-run",
-        "topcoat reproduce -o small/ --runs best-unet,decoder --pairs 1000 --train-images 20000 --held-out 200",
+        "topcoat reproduce -o small/ --runs unet,decoder --pairs 1000 --train-images 20000 --held-out 200",
         "topcoat reproduce -o full/ --full-size",
     ),
 )
@@ -42,13 +39,15 @@ def reproduce(
     out: Output,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the study; the same command resumes.")],
     pair: PairOption = "mini",
-    runs: Annotated[str, typer.Option("--runs", help="Named runs or settings files, with commas between.")] = _RUNS,
+    runs: Annotated[str, typer.Option("--runs", help="Named runs or settings files, with commas between.")] = ",".join(
+        STUDY_RUNS
+    ),
     pairs: Annotated[int, typer.Option("--pairs", min=1, help="Pairs that are built.")] = 8000,
     train_images: Annotated[
         int | None, typer.Option("--train-images", min=1, help="Images that each run sees; its own number by default.")
     ] = None,
     held_out: Annotated[
-        int, typer.Option("--held-out", min=2, help="Held-out subjects that all heads are judged on.")
+        int, typer.Option("--held-out", min=2, help="Held-out subjects that all heads are evaluated on.")
     ] = 1000,
     full_size: Annotated[
         bool,
@@ -61,64 +60,67 @@ def reproduce(
     batch_size: BatchSizeOption = 8,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Build pairs, train the paper's heads and ours, judge all on the same held-out subjects, write one table.
+    """Build pairs, train the paper's heads and ours, evaluate all on the same held-out subjects, write one table.
 
     Without a GPU the CycleGAN runs are narrower than the paper's, and the table says so.
     """
+    from topcoat.benchmark.study import Study
+    from topcoat.benchmark.study_runs import study_runs
     from topcoat.generators.presets import model_pair
     from topcoat.prompts import held_out_prompts, sample_style, style_of_pair
-    from topcoat.reproduction import Reproduction, study_runs
+    from topcoat.seeds import noise_seeds
 
     chosen = model_pair(pair)
     style = style_of_pair(chosen.name)
-    found = study_runs(
+    planned = study_runs(
         [name.strip() for name in runs.split(",") if name.strip()],
         chosen,
         train_images=train_images,
         full_size=True if full_size else None,
     )
-    work = Reproduction(
+    work = Study(
         chosen,
-        found,
+        planned,
         sample_style(style, pairs, 0),
         held_out_prompts(held_out, _HELD_OUT_SEED, style),
-        range(HELD_OUT_FIRST_SEED, HELD_OUT_FIRST_SEED + held_out),
+        noise_seeds("held-out", held_out),
         output=output,
         batch_size=batch_size,
         baseline_from=baseline_from,
     )
     for line in licence_lines(chosen):
         out.line(line)
-    for run in found:
+    for run in planned:
         if run.changed:
             out.warn(f"{run.name}: {', '.join(run.changed)} ({run.reason})")
     if dry_run:
         _show_plan(out, work)
         return
 
-    from topcoat.reproduction.table import SHORT, columns, headline, notes, rows
+    from topcoat.reports.benchmark import write_benchmark
+    from topcoat.reports.benchmark_tables import SHORT, headline, notes, table
 
     out.on_interrupt = "run the same command again: it goes on where it stopped"
     with terminated_like_interrupted():
         for stage in work.stages():
             with out.progress(stage.name) as progress:
-                result = stage.run(progress)
-            out.line(f"{stage.name}: {result.sentence}")
-    study = work.study
-    headings = columns(study)
-    out.table(headline(study), [headings[key] for key in SHORT], rows(study, SHORT))
-    for note in notes(study):
+                sentence = stage.run(progress)
+            out.line(f"{stage.name}: {sentence}")
+        write_benchmark(output, work.result)
+    rows = table(work.result, SHORT, ends=False)
+    out.table(headline(work.result), rows.columns, rows.rows)
+    for note in notes(work.result):
         out.line(note)
     out.line(f"Written: {output / 'study.html'}, study.md, study.json and contact sheets")
-    out.result(study.as_dict())
+    out.result(work.result.as_dict())
 
 
-def _show_plan(out: Output, work: Reproduction) -> None:
-    from topcoat.cost import format_tflop
+def _show_plan(out: Output, work: Study) -> None:
+    from topcoat.cost.table import format_tflop
 
     stages = work.plan()
     out.table(
-        f"What {work.folder} would take, computed; training counts passes of the networks that paint",
+        f"What {work.folder} would take, computed; training counts passes of the networks that make images",
         ("stage", "what", "TFLOP"),
         [(stage.name, stage.what, format_tflop(stage.tflop)) for stage in stages],
     )

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections import deque
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from topcoat.cli.console import Output, command, terminated_like_interrupted
-from topcoat.cli.options import DryRunOption, named_head
+from topcoat.cli.options import DryRunOption
+from topcoat.training.names import RUN_NAMES
 
 if TYPE_CHECKING:
     from topcoat.pairs.dataset import PairDataset
-    from topcoat.training import TrainConfig, TrainRecord
+    from topcoat.training import RunConfig, TrainRecord
 
 app = typer.Typer()
 
@@ -24,9 +27,9 @@ app = typer.Typer()
     examples=(
         "topcoat train unet --data pairs/ -o runs/unet",
         "topcoat train refiner --data pairs/ -o runs/refiner --init-from runs/unet",
-        "topcoat train paper-unet --data pairs/ -o runs/paper --images 200000",
+        "topcoat train unet/whole --data pairs/ -o runs/more --init-from runs/unet",
         "topcoat train paper-cyclegan --data pairs/ -o runs/narrow --set head.base_channels=16",
-        "topcoat train my-run.yaml --data pairs/ -o runs/mine --init-from runs/unet --dry-run",
+        "topcoat train my-run.yaml --data pairs/ -o runs/mine --dry-run",
         "accelerate launch --num_processes 2 -m topcoat train unet --data pairs/ -o runs/unet",
     ),
 )
@@ -34,35 +37,41 @@ def train(
     out: Output,
     run: Annotated[
         str,
-        typer.Argument(
-            metavar="RUN",
-            help="best-unet (or unet), finish-unet, latent-unet, taught-latent-unet, finish-latent-unet, refiner, "
-            "decoder, finish-decoder, "
-            "paper-unet, paper-cyclegan, paper-esa, debug, or a YAML file.",
-        ),
+        typer.Argument(metavar="RUN", help=f"{', '.join(RUN_NAMES)}, one stage (unet/whole), or a settings file."),
     ],
     data: Annotated[Path, typer.Option("--data", help="A folder that pairs build wrote.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder; the same command resumes.")],
     images: Annotated[
-        int | None, typer.Option("--images", min=1, help="Images to see; the run's own by default.")
+        int | None, typer.Option("--images", min=1, help="Images to see in all stages; the run's own by default.")
     ] = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Change a setting, such as batch_size=8; may be repeated."),
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Change a setting, such as batch_size=8, in all stages or in one (whole.batch_size=8); repeatable.",
+        ),
     ] = None,
     precision: Annotated[
         str | None, typer.Option("--precision", help="auto, float32, bfloat16 or float16; the run's own by default.")
     ] = None,
     accumulate: Annotated[
-        int | None, typer.Option("--accumulate", min=1, help="Pieces to take a batch in: less memory, the same step.")
+        int | None,
+        typer.Option("--accumulate", min=1, help="Micro-batches of a batch: less memory, the same step."),
     ] = None,
     init_from: Annotated[
         str | None,
-        typer.Option("--init-from", metavar="DIR", help="Head folder or hub id to start from (fine-tuning)."),
+        typer.Option(
+            "--init-from",
+            metavar="DIR",
+            help="Head folder or hub id to start from; a refiner or latent-unet then skips its unet stages.",
+        ),
     ] = None,
     teacher: Annotated[
         str | None,
-        typer.Option("--teacher", metavar="DIR", help="Head folder or hub id whose images are learnt instead of y."),
+        typer.Option(
+            "--teacher", metavar="DIR", help="Head folder or hub id whose images are learnt in place of the baseline's."
+        ),
     ] = None,
     pair: Annotated[
         str | None,
@@ -77,38 +86,38 @@ def train(
     """Train a head on pairs; the run folder is then a head folder for every other command."""
     from topcoat.generators.presets import model_pair
     from topcoat.generators.vae import load_vae
-    from topcoat.heads.refiner import latent_config
+    from topcoat.heads.head import Head
     from topcoat.pairs.dataset import PairDataset
-    from topcoat.training import train as train_head
-    from topcoat.training.runs import run_config, with_settings
+    from topcoat.training.config import with_settings
+    from topcoat.training.loop import train as train_head
+    from topcoat.training.runs import run_config
+    from topcoat.training.start import first_stage
 
-    flags = {"precision": precision, "accumulate": accumulate}
-    config = with_settings(
-        run_config(run), [*(changes or ()), *(f"{name}={value}" for name, value in flags.items() if value is not None)]
-    )
-    start, taught_by = (None if name is None else named_head(name) for name in (init_from, teacher))
+    flags = {"precision": precision, "gradient_accumulation_steps": accumulate}
+    given = [f"{name}={value}" for name, value in flags.items() if value is not None]
+    config = with_settings(run_config(run), [*(changes or ()), *given])
+    start, taught_by = (None if name is None else Head.load(name) for name in (init_from, teacher))
+    config = config.from_stage(first_stage(config, start))
+    config = config if images is None else config.with_images(images)
     dataset = PairDataset.open(data)
-    total = images or config.images
     first = _is_first_process()  # which reports for all
     if first:
         _warn_of_licences(out, dataset)
     if dry_run:
         if first:
-            _tell_plan(out, config, total, dataset, output)
+            _show_plan(out, config, dataset, output)
         return
-    vae = None
-    if latent_config(config.head) is not None:
-        vae = load_vae(model_pair(pair or dataset.manifest.pair).distilled)
+    vae = load_vae(model_pair(pair or dataset.manifest.pair).distilled) if config.needs_vae else None
+    records = train_head(config, dataset, output, init_from=start, teacher=taught_by, vae=vae)
     if not first:
-        for _ in train_head(config, dataset, output, images=images, init_from=start, teacher=taught_by, vae=vae):
-            pass
+        deque(records, maxlen=0)
         return
     out.on_interrupt = "run the same command again: it goes on from the last checkpoint"
-    last = None
-    with terminated_like_interrupted(), out.progress("training") as progress:
-        for record in train_head(config, dataset, output, images=images, init_from=start, teacher=taught_by, vae=vae):
+    total, last = config.images, None
+    with terminated_like_interrupted(), closing(records), out.progress("training") as progress:
+        for record in records:
             last = record
-            progress(record.images_seen, total, _note(record))
+            progress(record.images_seen, total, _note(record, len(config.stages)))
     out.line(f"Head written to {output}")
     out.line(f"Next: topcoat evaluate --data {data} --head {output}")
     out.result(
@@ -120,17 +129,19 @@ def train(
     )
 
 
-def _tell_plan(out: Output, config: TrainConfig, images: int, dataset: PairDataset, output: Path) -> None:
+def _show_plan(out: Output, config: RunConfig, dataset: PairDataset, output: Path) -> None:
     splits = {"train": len(dataset.split("train")), "val": len(dataset.split("val"))}
-    out.line(f"{images:,} images from {splits['train']:,} training pairs, validated on {splits['val']:,}")
-    out.line(config.model_dump_json(indent=2))
+    out.line(f"{config.images:,} images from {splits['train']:,} training pairs, validated on {splits['val']:,}")
+    settings = config if len(config.stages) > 1 else config.last
+    out.line(settings.model_dump_json(indent=2))
     out.line(f"Nothing was trained; leave --dry-run out to write {output}")
-    out.result({"dry_run": True, "images": images, "pairs": splits, "config": config.model_dump(mode="json")})
+    out.result({"dry_run": True, "images": config.images, "pairs": splits, "config": settings.model_dump(mode="json")})
 
 
-def _note(record: TrainRecord) -> str:
+def _note(record: TrainRecord, stages: int) -> str:
+    stage = f"{record.stage}, " if stages > 1 else ""
     skipped = f", {record.skipped_steps} skipped" if record.skipped_steps else ""
-    return f"loss {record.loss:.4f}, {record.images_per_second:.0f} images/s{skipped}"
+    return f"{stage}loss {record.loss:.4f}, {record.images_per_second:.0f} images/s{skipped}"
 
 
 def _is_first_process() -> bool:
@@ -140,8 +151,7 @@ def _is_first_process() -> bool:
 
 def _warn_of_licences(out: Output, dataset: PairDataset) -> None:
     """Say again what the generators' licences say of training on their images."""
-    for side in ("distilled", "baseline"):
-        about = dataset.manifest.identity.get(side, {})
-        note = about.get("licence", {}).get("note")
+    for settings in dataset.manifest.sides.values():
+        note = settings["licence"].get("note")
         if note:
-            out.warn(f"{about['name']}: {note}")
+            out.warn(f"{settings['name']}: {note}")

@@ -8,44 +8,23 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from topcoat.cost.architectures import ARCHITECTURES
 from topcoat.cost.table import DECODE_ROW, DENOISER_ROW, HEAD_ROW, CostRow, CostTable, PipelineCost
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import GeneratorSpec, ModelPair
-from topcoat.generators.meta import Configs, Networks, build_on_meta
+from topcoat.generators.families import Configs, published_models
+from topcoat.generators.meta import Networks, build_on_meta
+from topcoat.heads.head import HeadProtocol
 
 TERA = 1e12
-BASELINE_STEPS_BESIDE = 28
-"""The step count shown beside a baseline's default: FLUX.1-dev's users run 28 as often as the card's 50."""
-
-
-class _Described(Protocol):
-    @property
-    def size_multiple(self) -> int:
-        """The granularity in pixels to which images are padded."""
-        ...
-
-
-class HeadLike(Protocol):
-    """What costing asks of a head; `topcoat.heads.Head` is one."""
-
-    @property
-    def network(self) -> nn.Module:
-        """Maps ``(N, 3, H, W)`` to a change of the same shape."""
-        ...
-
-    @property
-    def descriptor(self) -> _Described:
-        """What a caller may know of it."""
-        ...
+EXTRA_STEPS = 28
+"""The step count shown besides a baseline's default: FLUX.1-dev's users run 28 as often as the card's 50."""
 
 
 def count_flops(run: Callable[[], object]) -> int:
@@ -63,108 +42,76 @@ def _attention_flop(query: torch.Size, key: torch.Size, value: torch.Size, *_: o
     return 2 * count * heads * tokens * key[2] * (channels + value[3])
 
 
-def takes_latents(head: HeadLike) -> bool:
-    """Whether a head decodes latents in place of the VAE, instead of changing an image."""
-    return getattr(head.descriptor, "takes", "image") == "latent"
-
-
-def head_tflop(head: HeadLike, width_px: int, height_px: int) -> float:
+def head_tflop(head: HeadProtocol, width_px: int, height_px: int) -> float:
     """TFLOP of a head on one image of ``width_px`` x ``height_px``, padded as the head pads it.
 
-    Of a head that takes latents: of the decoding of such an image's latents.
+    For a head that takes latents: of decoding such an image's latents.
     """
     network = copy.deepcopy(head.network).to("meta").eval()
-    inputs = torch.empty(1, *head_input_shape(head, width_px, height_px), device="meta")
+    inputs = torch.empty(1, *head.input_shape(width_px, height_px), device="meta")
     return count_flops(lambda: network(inputs)) / TERA
 
 
-def head_input_shape(head: HeadLike, width_px: int, height_px: int) -> tuple[int, int, int]:
-    """``(C, H, W)`` of what a head's network is given for one image, padded; of latents where it takes those."""
-    if takes_latents(head):
-        config: Any = getattr(head.descriptor, "config")  # noqa: B009 - only such a head's descriptor has one
-        return config.input_shape(width_px, height_px)
-    multiple = head.descriptor.size_multiple
-    return 3, _up(height_px, multiple), _up(width_px, multiple)
-
-
-def pipeline_rows(spec: GeneratorSpec, networks: Networks, width_px: int, height_px: int) -> list[CostRow]:
-    """The rows of one generator per image: text encoders, denoising steps and VAE decode.
+def generator_rows(spec: GeneratorSpec, width_px: int, height_px: int) -> list[CostRow]:
+    """The rows of one generator per image: text encoders, denoising steps and VAE decode; raises like `components_of`.
 
     With classifier-free guidance a step is two passes of the network, and a negative text is encoded too.
     """
-    tokens = spec.max_sequence_length
-    counted = (
-        ("text encoders", networks.text_encode(tokens)),
-        (DENOISER_ROW, networks.step(width_px, height_px, tokens)),
-        (DECODE_ROW, networks.vae_decode(width_px, height_px)),
-    )
+    networks, request = components_of(spec), (width_px, height_px, spec.max_sequence_length)
+    text, step, decode = _published_tflop(spec.model, *request) if _is_published(spec) else _tflop(networks, *request)
+    family = networks.family
     return [
-        CostRow(piece, count_flops(run) / TERA, times=times, passes=passes)
-        for (piece, run), (times, passes) in zip(counted, _runs(spec, networks), strict=True)
+        CostRow("text encoders", text, passes=family.text_passes(spec)),
+        CostRow(DENOISER_ROW, step, times=spec.steps, passes=family.passes(spec)),
+        CostRow(DECODE_ROW, decode),
     ]
 
 
-def _runs(spec: GeneratorSpec, networks: Networks) -> list[tuple[int | None, int]]:
-    """Steps (None: not repeated) and passes of each row of `pipeline_rows`."""
-    family = networks.family
-    return [(None, family.text_passes(spec)), (spec.steps, family.passes(spec)), (None, 1)]
+def _tflop(networks: Networks, width_px: int, height_px: int, tokens: int) -> tuple[float, float, float]:
+    """TFLOP of one pass of the text encoders, of the denoiser and of the VAE's decoder."""
+    runs = (
+        networks.text_encode(tokens),
+        networks.step(width_px, height_px, tokens),
+        networks.vae_decode(width_px, height_px),
+    )
+    text, step, decode = (count_flops(run) / TERA for run in runs)
+    return text, step, decode
 
 
 def pair_cost(
     pair: ModelPair,
-    head: HeadLike | None = None,
+    head: HeadProtocol | None = None,
     size_px: int | tuple[int, int] | None = None,
     *,
-    baseline_steps: Sequence[int] = (BASELINE_STEPS_BESIDE,),
+    baseline_steps: Sequence[int] = (EXTRA_STEPS,),
 ) -> CostTable:
     """Computed TFLOP per image of a model pair: distilled, distilled + head, and the baseline.
 
     A head that takes latents stands in the place of the VAE decode. ``size_px`` is one side or ``(width, height)``;
-    None takes the distilled model's own. ``baseline_steps`` are step counts listed beside the baseline's default. No
+    None takes the distilled model's own. ``baseline_steps`` are step counts listed besides the baseline's default. No
     weights are read.
 
     Raises `UsageError` for a size or a step count that is not possible, `ModelError` for a model whose configs are
     neither embedded nor in a local folder.
     """
-    if any(steps < 1 for steps in baseline_steps):
-        raise UsageError(f"baseline steps {list(baseline_steps)} are not possible; use 1 or more")
-    width_px, height_px = _size(pair.distilled, size_px)
-    distilled_networks, baseline_networks = components_of(pair.distilled), components_of(pair.baseline)
-    distilled = pipeline_rows(pair.distilled, distilled_networks, width_px, height_px)
-    if (distilled_networks.configs, pair.distilled.max_sequence_length) == (
-        baseline_networks.configs,
-        pair.baseline.max_sequence_length,
-    ):  # the same shapes, as of SDXL and its LoRA: counted once
-        baseline = [
-            dataclasses.replace(row, times=times, passes=passes)
-            for row, (times, passes) in zip(distilled, _runs(pair.baseline, baseline_networks), strict=True)
-        ]
-    else:
-        baseline = pipeline_rows(pair.baseline, baseline_networks, width_px, height_px)
-    enhanced = distilled
-    if head is not None:
-        latents = takes_latents(head)
-        if latents:
-            _check_latents(head, distilled_networks, pair.distilled)
-        kept = [row for row in distilled if not (latents and row.piece == DECODE_ROW)]
-        enhanced = [*kept, CostRow(HEAD_ROW, head_tflop(head, width_px, height_px))]
-    steps = sorted({*baseline_steps, pair.baseline.steps}, reverse=True)
-    return CostTable(
-        pair=pair.name,
-        width_px=width_px,
-        height_px=height_px,
-        distilled=PipelineCost(pair.distilled.name, pair.distilled.steps, tuple(distilled)),
-        enhanced=PipelineCost(f"{pair.distilled.name} + head", pair.distilled.steps, tuple(enhanced)),
-        baseline=PipelineCost(pair.baseline.name, pair.baseline.steps, tuple(baseline)),
-        baseline_at=tuple(
-            PipelineCost(pair.baseline.name, count, tuple(row.with_times(count) for row in baseline)) for count in steps
-        ),
+    if isinstance(size_px, int):
+        size_px = (size_px, size_px)
+    width_px, height_px = size_px or (pair.distilled.width_px, pair.distilled.height_px)
+    distilled, baseline = (
+        PipelineCost(spec.name, spec.steps, tuple(generator_rows(spec, width_px, height_px)))
+        for spec in (pair.distilled, pair.baseline)
     )
-
-
-def generator_rows(spec: GeneratorSpec, width_px: int, height_px: int) -> list[CostRow]:
-    """`pipeline_rows` of the model that ``spec`` names; raises like `components_of`."""
-    return pipeline_rows(spec, components_of(spec), width_px, height_px)
+    enhanced = dataclasses.replace(distilled, name=f"{distilled.name} + head")
+    if head is not None:
+        rows = distilled.rows
+        if head.input == "latent":
+            _check_latents(head, pair.distilled)
+            rows = tuple(row for row in rows if row.piece != DECODE_ROW)
+        added = CostRow(HEAD_ROW, head_tflop(head, width_px, height_px))
+        enhanced = dataclasses.replace(enhanced, rows=(*rows, added))
+    steps = sorted({*baseline_steps, baseline.steps}, reverse=True)
+    baseline_at = tuple(baseline.at_steps(count) for count in steps)
+    return CostTable(pair.name, width_px, height_px, distilled, enhanced, baseline, baseline_at)
 
 
 def components_of(spec: GeneratorSpec) -> Networks:
@@ -172,37 +119,41 @@ def components_of(spec: GeneratorSpec) -> Networks:
 
     Raises `ModelError` if the model is neither.
     """
-    return build_on_meta(network_source(spec), spec.transformer)
+    return _published(spec.model) if _is_published(spec) else build_on_meta(network_source(spec), spec.transformer)
+
+
+def _is_published(spec: GeneratorSpec) -> bool:
+    return spec.transformer is None and spec.model in published_models() and not Path(spec.model).is_dir()
+
+
+# Full-size networks take seconds to build and to count; without weights there is nothing in them that could change.
+@functools.lru_cache(maxsize=4)
+def _published(model: str) -> Networks:
+    return build_on_meta(published_models()[model])
+
+
+@functools.lru_cache
+def _published_tflop(model: str, width_px: int, height_px: int, tokens: int) -> tuple[float, float, float]:
+    return _tflop(_published(model), width_px, height_px, tokens)
 
 
 def network_source(spec: GeneratorSpec) -> Path | Configs:
     """Where the networks of ``spec`` are described: its folder, or the embedded facts; raises like `components_of`."""
     if Path(spec.model).is_dir():
         return Path(spec.model)
-    known = ARCHITECTURES.get(spec.model)
-    if known is None:
+    known = published_models()
+    if spec.model not in known:
         raise ModelError(
-            f"the sizes of {spec.model} are not known here; give a local folder of it or one of: "
-            + ", ".join(ARCHITECTURES)
+            f"the sizes of {spec.model} are not known here; give a local folder of it or one of: " + ", ".join(known)
         )
-    return known.components
+    return known[spec.model]
 
 
-def _check_latents(head: HeadLike, networks: Networks, spec: GeneratorSpec) -> None:
+def _check_latents(head: HeadProtocol, spec: GeneratorSpec) -> None:
     """Raise `UsageError` where a head's latents are not those of the VAE that it would replace."""
-    given, wanted = networks.configs["vae"]["latent_channels"], getattr(head.descriptor, "latent_channels", None)
+    given, wanted = components_of(spec).configs["vae"]["latent_channels"], head.latent_channels
     if given != wanted:
         raise UsageError(
             f"the head decodes latents of {wanted} channels, but the VAE of {spec.name} has {given}; use a head "
             "that was trained on this model's latents"
         )
-
-
-def _size(spec: GeneratorSpec, size_px: int | tuple[int, int] | None) -> tuple[int, int]:
-    if size_px is None:
-        return spec.width_px, spec.height_px
-    return (size_px, size_px) if isinstance(size_px, int) else size_px
-
-
-def _up(side_px: int, multiple: int) -> int:
-    return -(-side_px // multiple) * multiple

@@ -1,13 +1,16 @@
-"""The cost table: pure arithmetic on counted rows, and its print."""
+"""The cost table and what it saves: pure arithmetic on counted rows."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from topcoat.errors import UsageError
+
+Kind = Literal["computed", "measured", "cited", "given"]
+"""Where a figure comes from: calculated here, timed on a machine, published by others, or given by the user."""
 
 DENOISER_ROW = "transformer"
 """The row of the network that runs in every step; for SDXL it is a U-Net."""
@@ -62,6 +65,11 @@ class PipelineCost:
         """TFLOP per image of the steps alone: what papers and cache benchmarks often count."""
         return sum(row.tflop for row in self.rows if row.times is not None)
 
+    @property
+    def title(self) -> str:
+        """Such as ``FLUX.1-schnell, 4 steps: 290.75 TFLOP``."""
+        return f"{self.name}, {count_steps(self.steps)}: {format_tflop(self.tflop)} TFLOP"
+
     def at_steps(self, steps: int) -> PipelineCost:
         """The same pipeline at another step count; raises `UsageError` below 1."""
         if steps < 1:
@@ -69,19 +77,53 @@ class PipelineCost:
         return PipelineCost(self.name, steps, tuple(row.with_times(steps) for row in self.rows))
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
+        """Plain values, ready for JSON and for a table."""
         rows = [
             {
-                "piece": row.piece,
-                "tflop_each": row.tflop_each,
-                "times": row.times or 1,
-                "passes": row.passes,
+                **dataclasses.asdict(row),
+                "label": row.label,
                 "tflop": row.tflop,
                 "share": row.tflop / self.tflop if self.tflop else 0.0,
             }
             for row in self.rows
         ]
         return {"name": self.name, "steps": self.steps, "tflop": self.tflop, "rows": rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """What one way to make images saves against another: TFLOP per image, or seconds per image where measured."""
+
+    name: str
+    steps: int
+    value: float
+    against: str
+    against_steps: int
+    against_value: float
+    counts: str
+    """What is counted on both sides, such as ``whole pipeline``."""
+    size: str
+    """Such as ``1024x1024``."""
+    kind: Kind = "computed"
+    note: str = ""
+
+    @property
+    def share(self) -> float:
+        """Share of ``against_value`` that is saved."""
+        return 1 - self.value / self.against_value
+
+    @property
+    def sentence(self) -> str:
+        """The saving with everything that it depends on."""
+        of = "of the time " if self.kind == "measured" else ""
+        return (
+            f"saves {self.share:.1%} {of}against {count_steps(self.against_steps)} of {self.against} (with "
+            f"{count_steps(self.steps)} of {self.name}; {self.counts}, {self.size}, {self.kind})"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON and for a table."""
+        return {**dataclasses.asdict(self), "share": self.share}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,22 +146,28 @@ class CostTable:
         """TFLOP per image of the head alone; 0 without one."""
         return sum(row.tflop for row in self.enhanced.rows if row.piece == HEAD_ROW)
 
-    def saving(self, baseline_steps: int | None = None) -> float:
-        """Share of the baseline's TFLOP that distilled + head saves, whole pipeline against whole pipeline.
+    def saving(self, baseline_steps: int | None = None, *, transformer_only: bool = False) -> Saving:
+        """What distilled + head saves against the baseline at a step count; None means the baseline's default.
 
-        ``baseline_steps`` None means the baseline's default. Raises `UsageError` for a step count not in the table.
+        The whole pipeline on both sides; or the transformer alone, without text, decode and head.
         """
-        steps = self.baseline.steps if baseline_steps is None else baseline_steps
-        for candidate in self.baseline_at:
-            if candidate.steps == steps:
-                return 1 - self.enhanced.tflop / candidate.tflop
-        known = ", ".join(str(candidate.steps) for candidate in self.baseline_at)
-        raise UsageError(f"the table has no baseline at {steps} steps; it has {known}")
+        against = self.baseline if baseline_steps is None else self.baseline.at_steps(baseline_steps)
+        if transformer_only:
+            ours, counts = self.distilled, "transformer only"
+            values = ours.denoiser_tflop, against.denoiser_tflop
+        else:
+            ours, counts = self.enhanced, "whole pipeline"
+            values = ours.tflop, against.tflop
+        return Saving(ours.name, ours.steps, values[0], against.name, against.steps, values[1], counts, self.size)
 
-    def transformer_saving(self, baseline_steps: int | None = None) -> float:
-        """The same share with the steps alone on both sides; neither text, decode nor head is counted."""
-        steps = self.baseline.steps if baseline_steps is None else baseline_steps
-        return 1 - self.distilled.denoiser_tflop / self.baseline.at_steps(steps).denoiser_tflop
+    @property
+    def savings(self) -> list[Saving]:
+        """Against the baseline at every step count: of the whole pipeline, then of the transformer alone."""
+        return [
+            self.saving(cost.steps, transformer_only=transformer_only)
+            for cost in self.baseline_at
+            for transformer_only in (False, True)
+        ]
 
     def at_distilled_steps(self, steps: int) -> CostTable:
         """The same table with the distilled model at another step count; raises `UsageError` below 1."""
@@ -127,56 +175,28 @@ class CostTable:
             self, distilled=self.distilled.at_steps(steps), enhanced=self.enhanced.at_steps(steps)
         )
 
+    @property
+    def size(self) -> str:
+        """Such as ``1024x1024``."""
+        return f"{self.width_px}x{self.height_px}"
+
+    @property
+    def pipelines(self) -> list[PipelineCost]:
+        """Distilled (only where there is a head to add), distilled + head, then the baseline at every step count."""
+        return [*([self.distilled] if self.head_tflop else []), self.enhanced, *self.baseline_at]
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON; every saving names both step counts, the size and what it counts."""
-        size = {"width": self.width_px, "height": self.height_px}
-
-        def saving(cost: PipelineCost, share: float, counts: str) -> dict[str, Any]:
-            return {
-                "distilled_steps": self.enhanced.steps,
-                "baseline_steps": cost.steps,
-                "tflop": share,
-                "counts": counts,
-                "size_px": size,
-                "kind": "computed",
-            }
-
         return {
             "pair": self.pair,
             "kind": "computed",
             "unit": "TFLOP per image",
-            "size_px": size,
+            "size_px": {"width": self.width_px, "height": self.height_px},
             "distilled": self.distilled.as_dict(),
             "enhanced": self.enhanced.as_dict(),
             "baseline": [cost.as_dict() for cost in self.baseline_at],
-            "saving": [saving(cost, self.saving(cost.steps), "whole pipeline") for cost in self.baseline_at],
-            "saving_transformer_only": [
-                saving(cost, self.transformer_saving(cost.steps), "transformer only") for cost in self.baseline_at
-            ],
+            "savings": [saving.as_dict() for saving in self.savings],
         }
-
-    def as_text(self) -> str:
-        """A plain table for a terminal, followed by two lines for each saving: whole pipeline and transformer only."""
-        size = f"{self.width_px}x{self.height_px}"
-        lines = [f"{self.pair} at {size}, TFLOP per image, computed; 2 FLOP per multiply-add"]
-        for cost in (self.enhanced, *self.baseline_at):
-            lines.append(f"\n{cost.name}, {count_steps(cost.steps)}")
-            for row in cost.rows:
-                share = row.tflop / cost.tflop if cost.tflop else 0.0
-                lines.append(f"  {row.label:<32}{format_tflop(row.tflop):>12}{share:>8.1%}")
-            lines.append(f"  {'sum':<32}{format_tflop(cost.tflop):>12}")
-        lines.append("")
-        for cost in self.baseline_at:
-            against = f"against {count_steps(cost.steps)} of {cost.name}"
-            distilled = f"with {count_steps(self.enhanced.steps)} of {self.distilled.name}"
-            lines.append(
-                f"saves {self.saving(cost.steps):.1%} {against} ({distilled}; whole pipeline, {size}, computed)"
-            )
-            lines.append(
-                f"saves {self.transformer_saving(cost.steps):.1%} {against} ({distilled}; transformer only, {size}, "
-                "computed)"
-            )
-        return "\n".join(lines)
 
 
 def format_tflop(value: float) -> str:
@@ -185,6 +205,15 @@ def format_tflop(value: float) -> str:
         return "0"
     digits = min(8, max(2, 2 - math.floor(math.log10(abs(value)))))
     return f"{value:,.{digits}f}"
+
+
+def format_bytes(value: float) -> str:
+    """Such as ``1.06 TB``, in powers of 1000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:,.3g} TB"
 
 
 def count_steps(count: int) -> str:

@@ -1,21 +1,22 @@
 """Feature nets from the Hugging Face hub: DINOv2 and CLIP through transformers, with topcoat's own resizing.
 
 Images are resized to the net's square with antialiased bicubic interpolation, whatever their shape, and normalised with
-the net's own mean and deviation. One resize for every set is what makes their distances comparable
+the net's own mean and standard deviation. One resize for every set is what makes their distances comparable
 (Parmar et al. 2022, arXiv 2104.11222).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from topcoat import hub
 from topcoat.errors import ModelError
 from topcoat.features.net import Features
 
@@ -25,7 +26,9 @@ DEFAULT_MODELS: Mapping[HubKind, str] = {
     "dinov2": "facebook/dinov2-base",
     "clip": "openai/clip-vit-large-patch14-336",  # the model of CMMD
 }
-_MEAN_AND_DEVIATION: Mapping[HubKind, tuple[tuple[float, ...], tuple[float, ...]]] = {
+_CLASSES: Mapping[HubKind, str] = {"dinov2": "Dinov2Model", "clip": "CLIPVisionModelWithProjection"}
+_MODEL_TYPES: Mapping[HubKind, tuple[str, ...]] = {"dinov2": ("dinov2",), "clip": ("clip", "clip_vision_model")}
+_MEAN_AND_STD: Mapping[HubKind, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "dinov2": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
 }
@@ -33,7 +36,6 @@ _DINOV2_SIDE_PX = 224
 """DINOv2's configs name the size of its last training stage (518 px); features are customarily taken at 224."""
 PREPROCESSING = "antialiased bicubic to a square, 1"
 """Part of the digest: features made in another way must not be taken for these."""
-_UNREACHABLE = {"OfflineModeIsEnabled", "LocalEntryNotFoundError", "ConnectionError", "ConnectError", "Timeout"}
 
 
 class HubFeatureNet:
@@ -54,23 +56,24 @@ class HubFeatureNet:
     def load(cls, kind: HubKind, source: str | None = None) -> HubFeatureNet:
         """The net in a local folder or hub repository ``source``; the kind's usual one by default.
 
-        Raises `ModelError` where the weights cannot be had.
+        Raises `ModelError` where the weights cannot be loaded.
         """
         source = source or DEFAULT_MODELS[kind]
-        check_source(kind, source)
-        try:
-            model, side_px = _dinov2(source) if kind == "dinov2" else _clip(source)
-        except Exception as error:  # hub, network, cache and model errors have no common base
-            raise ModelError(reason(kind, source, error, "use --features mini")) from error
+        with loading(kind, source, "use --features mini"):
+            model = load_model(kind, _CLASSES[kind], source)
+            side_px = side_of(model.config.image_size)
+            if kind == "dinov2":
+                patch_px = side_of(model.config.patch_size)
+                side_px = max(patch_px, min(_DINOV2_SIDE_PX, side_px) // patch_px * patch_px)
         return cls(model, kind, side_px)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Features:
         """Features of images ``(N, 3, H, W)`` in [0, 1]."""
         pixels = prepared(images.to(self.device, torch.float32), self.kind, self.side_px)
-        found: Any = self._model(pixel_values=pixels)
-        tokens = found.last_hidden_state[:, 1:]  # (N, patches, C), without the class token
-        embedding = found.pooler_output if self.kind == "dinov2" else found.image_embeds
+        output: Any = self._model(pixel_values=pixels)
+        tokens = output.last_hidden_state[:, 1:]  # (N, patches, C), without the class token
+        embedding = output.pooler_output if self.kind == "dinov2" else output.image_embeds
         side = round(tokens.shape[1] ** 0.5)
         stage = tokens.transpose(1, 2).unflatten(2, (side, side))
         return Features((stage,), embedding, functional.normalize(embedding, dim=1))
@@ -80,14 +83,8 @@ def prepared(images: Tensor, kind: HubKind, side_px: int) -> Tensor:
     """Images ``(N, 3, H, W)`` in [0, 1] as a net of this kind takes them: resized to its square and normalised."""
     if tuple(images.shape[-2:]) != (side_px, side_px):
         images = functional.interpolate(images, size=(side_px, side_px), mode="bicubic", antialias=True).clamp(0, 1)
-    mean, deviation = (torch.tensor(part, device=images.device).view(1, 3, 1, 1) for part in _MEAN_AND_DEVIATION[kind])
-    return (images - mean) / deviation
-
-
-def check_source(kind: HubKind, source: str) -> None:
-    """Raise `ModelError` for what is neither a folder nor a hub id."""
-    if not Path(source).is_dir() and (source.startswith((".", "/", "~")) or source.count("/") != 1):
-        raise ModelError(f"there is no folder {source}; give a folder of a {kind} model, or a hub id owner/name")
+    mean, std = (torch.tensor(part, device=images.device).view(1, 3, 1, 1) for part in _MEAN_AND_STD[kind])
+    return (images - mean) / std
 
 
 def weights_digest(weights: Mapping[str, Tensor], settings: str) -> str:
@@ -99,25 +96,30 @@ def weights_digest(weights: Mapping[str, Tensor], settings: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def _dinov2(source: str) -> tuple[nn.Module, int]:
-    from transformers import Dinov2Config, Dinov2Model
+@contextmanager
+def loading(kind: HubKind, source: str, otherwise: str) -> Iterator[None]:
+    """Turn any failure to load weights into one `ModelError`; ``otherwise`` is what to do without them."""
+    what = f"the {kind} weights"
+    hub.check_source(source, what)
+    try:
+        yield
+    except Exception as error:  # hub, network, cache and model errors have no common base
+        raise ModelError(hub.load_error(error, what, source, otherwise=otherwise)) from error
 
-    check_kind("dinov2", source)
-    config = Dinov2Config.from_pretrained(source)
-    model = Dinov2Model.from_pretrained(source, config=config, use_safetensors=True, dtype=torch.float32)
-    patch_px, side_px = side_of(config.patch_size), side_of(config.image_size)
-    return model, max(patch_px, min(_DINOV2_SIDE_PX, side_px) // patch_px * patch_px)
 
+def load_model(kind: HubKind, class_name: str, source: str) -> Any:
+    """The model of that class of transformers, in float32; raises `ValueError` for weights of another architecture.
 
-def _clip(source: str) -> tuple[nn.Module, int]:
-    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+    transformers itself would fill the missing weights with noise and go on.
+    """
+    import transformers
 
-    check_kind("clip", source)
-    config = CLIPVisionConfig.from_pretrained(source)
-    model = CLIPVisionModelWithProjection.from_pretrained(
-        source, config=config, use_safetensors=True, dtype=torch.float32
-    )
-    return model, side_of(config.image_size)
+    model_type = str(transformers.AutoConfig.from_pretrained(source).model_type)
+    if model_type not in _MODEL_TYPES[kind]:
+        raise ValueError(f"it holds a {model_type} model")
+    model_class = getattr(transformers, class_name)
+    config = model_class.config_class.from_pretrained(source)  # the vision part, where the folder holds more
+    return model_class.from_pretrained(source, config=config, use_safetensors=True, dtype=torch.float32)
 
 
 def side_of(size_px: object) -> int:
@@ -125,29 +127,3 @@ def side_of(size_px: object) -> int:
     if isinstance(size_px, int):
         return size_px
     raise ValueError(f"its size {size_px} is not that of a square")
-
-
-def check_kind(kind: HubKind, source: str) -> None:
-    """Refuse another architecture's weights: transformers would fill what is missing with noise and go on."""
-    from transformers import AutoConfig
-
-    found = str(AutoConfig.from_pretrained(source).model_type)
-    if found not in ((kind,) if kind == "dinov2" else ("clip", "clip_vision_model")):
-        raise ValueError(f"it holds a {found} model")
-
-
-def reason(kind: HubKind, source: str, error: BaseException, otherwise: str) -> str:
-    """Why weights cannot be had, in a sentence that ends in what to do: ``otherwise`` is the way without them."""
-    names, chain = set(), error
-    while chain is not None:
-        names |= {one.__name__ for one in type(chain).__mro__}
-        chain = chain.__cause__ or chain.__context__
-    local = Path(source).is_dir()
-    if not local and names & _UNREACHABLE:
-        return (
-            f"the {kind} weights {source} are not on this machine and the Hugging Face hub cannot be reached; connect "
-            f"once to download them, give a folder that holds them, or {otherwise}"
-        )
-    lines = str(error).strip().splitlines()
-    detail = lines[0].rstrip(".")[:160] if lines else type(error).__name__
-    return f"the {kind} weights cannot be loaded from {source} ({detail}); give another folder or hub id"

@@ -12,6 +12,7 @@ from torch.nn import functional
 from topcoat.errors import ModelError
 from topcoat.features.hub import weights_digest
 from topcoat.features.net import Features
+from topcoat.hub import first_line
 
 _LAYER = "2048"
 
@@ -19,7 +20,7 @@ _LAYER = "2048"
 class InceptionNet:
     """torch-fidelity's port of the original network; call it with images ``(N, 3, H, W)`` in [0, 1] for `Features`.
 
-    It sees 8-bit values and resizes by itself, as FID does. It has no feature maps for a perceptual distance.
+    It reads 8-bit values and resizes by itself, as FID does. It has no feature maps for a perceptual distance.
     """
 
     def __init__(self, extractor: Any) -> None:
@@ -28,7 +29,7 @@ class InceptionNet:
 
     @classmethod
     def load(cls) -> InceptionNet:
-        """Fetch the published weights; raises `ModelError` where the package or the weights cannot be had."""
+        """Fetch the published weights; raises `ModelError` where the package or the weights cannot be loaded."""
         try:
             module = importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")
         except ImportError:
@@ -39,9 +40,9 @@ class InceptionNet:
         try:
             return cls(module.FeatureExtractorInceptionV3("inception-v3-compat", [_LAYER]))
         except (OSError, RuntimeError) as error:
-            detail = (str(error).splitlines() or [type(error).__name__])[0]
+            detail = first_line(error)
             raise ModelError(
-                f"the weights of inception cannot be had ({detail}); connect to fetch them once"
+                f"the weights of inception cannot be loaded ({detail}); connect to fetch them once"
             ) from error
 
     @torch.no_grad()

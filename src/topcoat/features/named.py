@@ -20,9 +20,9 @@ FEATURE_NETS = ("mini", "dinov2", "clip", "inception")
 def feature_net(name: str = "mini") -> FeatureNet | HubFeatureNet | InceptionNet:
     """The net for evaluation called ``name``: ``mini`` is embedded, the others are fetched or read from a folder.
 
-    ``dinov2`` and ``clip`` can be followed by a colon and a local folder or hub id. The net for losses is not to be
-    had here: no head is judged by the net it was trained against. Raises `UsageError` for an unknown name,
-    `ModelError` where weights or packages cannot be had.
+    ``dinov2`` and ``clip`` can be followed by a colon and a local folder or hub id. The net for losses has no name
+    here: no head is evaluated by the net it was trained against. Raises `UsageError` for an unknown name,
+    `ModelError` where weights or packages cannot be loaded.
     """
     kind, _, source = name.partition(":")
     if kind == "mini" and not source:
@@ -41,13 +41,13 @@ def feature_net(name: str = "mini") -> FeatureNet | HubFeatureNet | InceptionNet
 
 
 def quality_net(name: str) -> ClipQuality:
-    """The judge of quality called ``name``: ``clip``, or ``clip:`` and a local folder or hub id.
+    """The quality net called ``name``: ``clip``, or ``clip:`` and a local folder or hub id.
 
-    Raises `UsageError` for an unknown name, `ModelError` where the weights cannot be had.
+    Raises `UsageError` for an unknown name, `ModelError` where the weights cannot be loaded.
     """
     from topcoat.features.quality import ClipQuality
 
     kind, _, source = name.partition(":")
     if kind != "clip":
-        raise UsageError(f"no judge of quality is called {name!r}; use clip, or clip: and a folder or hub id")
+        raise UsageError(f"no quality net is called {name!r}; use clip, or clip: and a folder or hub id")
     return ClipQuality.load(source or None)

@@ -3,7 +3,7 @@
 A feature net reads an image three ways: feature maps (perceptual losses), a 64-dimensional embedding (Fréchet
 features) and an identity vector (is it the same person?). The package embeds two, trained on rendered portraits by
 `recipes/mini` with different architectures and seeds. The net named ``loss`` is used by training alone and the net
-named ``eval`` by evaluation alone, so that no head is ever judged by the net it was trained against.
+named ``eval`` by evaluation alone, so that no head is ever evaluated by the net it was trained against.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class FeatureNetConfig(StrictModel):
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What a net sees in ``N`` images."""
+    """What a net gives for ``N`` images."""
 
     stages: tuple[Tensor, ...]
     """Feature maps, finest first: ``(N, C_i, H_i, W_i)``."""
@@ -99,7 +99,7 @@ class FeatureNet(nn.Module):
         return self.eval().requires_grad_(False)
 
     def fused(self) -> FeatureNet:
-        """This frozen net for reading alone, faster on a CPU: the same features to rounding, the same digest.
+        """This frozen net for inference, faster on a CPU: the same features to rounding, the same digest.
 
         Each normalisation is folded into its convolution, and weights are laid out channels-last. They have other names
         and shapes than those of `save`.
@@ -151,7 +151,7 @@ class FeatureNet(nn.Module):
 
 
 class QualityNet(Protocol):
-    """What evaluation asks of a judge of quality; `topcoat.features.quality.ClipQuality` is one."""
+    """What evaluation asks of a quality net; `topcoat.features.quality.ClipQuality` is one."""
 
     digest: str
 

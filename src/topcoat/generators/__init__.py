@@ -1,4 +1,4 @@
-"""Generators: what paints an image from a prompt and a seed, and the model pairs that are known by name.
+"""Generators: an image from a prompt and a seed, and the model pairs that are known by name.
 
 Importing this package loads neither torch nor diffusers; `load_generator` does, when it is called.
 """
@@ -8,11 +8,11 @@ from __future__ import annotations
 from topcoat.generators.base import (
     Generator,
     GeneratorSpec,
+    Img2ImgGenerator,
     LatentGenerator,
     Licence,
     LoraSpec,
     ModelPair,
-    Rerenderer,
     SchedulerSpec,
     check_request,
     check_steps,
@@ -23,11 +23,11 @@ from topcoat.generators.presets import model_pair, preset_names
 __all__ = [
     "Generator",
     "GeneratorSpec",
+    "Img2ImgGenerator",
     "LatentGenerator",
     "Licence",
     "LoraSpec",
     "ModelPair",
-    "Rerenderer",
     "SchedulerSpec",
     "check_request",
     "check_steps",

@@ -1,4 +1,4 @@
-"""What a generator is: the settings that name one, the protocol it follows and the checks every one makes."""
+"""What a generator is: the settings that name one, the protocols it follows and the checks of a request."""
 
 from __future__ import annotations
 
@@ -19,13 +19,7 @@ MAX_SEED = 2**63 - 1
 """Largest seed: the largest integer that a dataset column holds."""
 
 MAX_STEPS = 1000
-"""Most denoising steps: the models know 1000 noise levels, so more would only repeat some."""
-
-
-_WHERE_IT_RUNS = {"device", "offload"}
-_LATER_SETTINGS = ("variant", "scheduler", "loras", "negative_prompt", "true_cfg_scale", "quantisation")
-_NO_DEFAULT = object()
-
+"""Most denoising steps: the models have 1000 noise levels, so more would only repeat some."""
 Dtype = Literal["float32", "bfloat16", "float16"]
 Offload = Literal["none", "model", "sequential"]
 Quantisation = Literal["none", "bitsandbytes-8bit", "bitsandbytes-4bit", "torchao-int8"]
@@ -65,7 +59,7 @@ class GeneratorSpec(StrictModel):
 
     `transformer` is a folder or hub id whose ``transformer/`` (and ``scheduler/``, where it has one) replace those of
     `model`, so that two models can share text encoders and VAE. `variant` picks the weight files of that name (such as
-    ``fp16``) in a hub repository. `device` and `offload` say where to run; they do not change what is painted.
+    ``fp16``) in a hub repository. `device` and `offload` say where to run; they do not change the images.
 
     `guidance_scale` is whatever the model's own pipeline calls so: an input of FLUX.1, classifier-free guidance of the
     others. `true_cfg_scale` above 1 together with a negative prompt gives FLUX.1 that too, at twice the cost.
@@ -101,18 +95,16 @@ class GeneratorSpec(StrictModel):
         return self
 
     def image_settings(self) -> dict[str, Any]:
-        """The settings that decide what is painted, as plain values: all but where it runs.
+        """The settings that decide the images, as plain values: all but where the model runs.
 
-        An optional setting at its default is left out, so that a setting added by a later version changes nothing in
-        what an older version recorded.
+        A setting at its default is left out, so that a setting added by a later version changes nothing in what an
+        older version recorded.
         """
-        settings = self.model_dump(mode="json", exclude=_WHERE_IT_RUNS)
-        defaults = {name: type(self).model_fields[name].get_default() for name in _LATER_SETTINGS}
-        return {key: value for key, value in settings.items() if getattr(self, key) != defaults.get(key, _NO_DEFAULT)}
+        return self.model_dump(mode="json", exclude={"device", "offload"}, exclude_defaults=True)
 
 
 class ModelPair(StrictModel):
-    """A distilled model and its baseline, painting the same size."""
+    """A distilled model and its baseline, with images of one size."""
 
     name: str = pydantic.Field(min_length=1)
     distilled: GeneratorSpec
@@ -123,7 +115,7 @@ class ModelPair(StrictModel):
         distilled, baseline = self.distilled, self.baseline
         if (distilled.width_px, distilled.height_px) != (baseline.width_px, baseline.height_px):
             raise ValueError(
-                f"distilled paints {distilled.width_px}x{distilled.height_px} but baseline "
+                f"distilled has the size {distilled.width_px}x{distilled.height_px} but baseline "
                 f"{baseline.width_px}x{baseline.height_px}; give both the same width_px and height_px"
             )
         return self
@@ -131,7 +123,7 @@ class ModelPair(StrictModel):
 
 @runtime_checkable
 class Generator(Protocol):
-    """Paints images. Image ``i`` depends on ``prompts[i]``, ``seeds[i]`` and the steps alone."""
+    """Makes images. Image ``i`` depends on ``prompts[i]``, ``seeds[i]`` and the steps alone."""
 
     @property
     def spec(self) -> GeneratorSpec:
@@ -160,10 +152,10 @@ class LatentGenerator(Generator, Protocol):
 
 
 @runtime_checkable
-class Rerenderer(Generator, Protocol):
-    """A generator that can paint over an image, keeping the more of it the lower the strength."""
+class Img2ImgGenerator(Generator, Protocol):
+    """A generator that can start from an image and keeps more of it at a lower strength."""
 
-    def rerender(
+    def img2img(
         self,
         images: Tensor,
         prompts: Sequence[str],
@@ -181,7 +173,7 @@ class Rerenderer(Generator, Protocol):
 
 
 def check_request(prompts: Sequence[str], seeds: Sequence[int]) -> tuple[list[str], list[int]]:
-    """Prompts and seeds as plain lists, if they can be painted.
+    """Prompts and seeds as plain lists.
 
     Raises `UsageError` for a single text, no prompts, an empty or over-long prompt, a seed that is negative, too large
     or not an integer, or unequal counts.
@@ -197,7 +189,7 @@ def check_request(prompts: Sequence[str], seeds: Sequence[int]) -> tuple[list[st
         if not isinstance(text, str):
             raise UsageError(f"prompt {position} is {type(text).__name__}; give texts")
         if not text.strip():
-            raise UsageError(f"prompt {position} is empty; say what to paint")
+            raise UsageError(f"prompt {position} is empty; describe a picture")
         count = len(text.split())
         if count > MAX_WORDS:
             raise UsageError(f"prompt {position} has {count} words; at most {MAX_WORDS} are allowed, shorten it")

@@ -26,24 +26,24 @@ def to_vae(latents: Tensor, vae: Any) -> Tensor:
     """``(N, C, h, w)`` as the VAE reads them, from what the denoiser left.
 
     FLUX.1, Z-Image and SDXL normalise by one or two numbers. FLUX.2 normalises each channel of its 2x2 patches by the
-    statistics of the VAE's batch norm. A few VAEs name the mean and deviation of each channel.
+    statistics of the VAE's batch norm. A few VAEs name the mean and standard deviation of each channel.
     """
     if hasattr(vae, "bn"):
-        mean, deviation = _patch_statistics(vae, latents)
-        return functional.pixel_shuffle(functional.pixel_unshuffle(latents, 2) * deviation + mean, 2)
+        mean, std = _patch_statistics(vae, latents)
+        return functional.pixel_shuffle(functional.pixel_unshuffle(latents, 2) * std + mean, 2)
     scale, shift = _two_numbers(vae)
-    mean, deviation = _channel_statistics(vae, latents)
-    return latents * deviation / scale + shift + mean
+    mean, std = _channel_statistics(vae, latents)
+    return latents * std / scale + shift + mean
 
 
 def from_vae(values: Tensor, vae: Any) -> Tensor:
     """The inverse of `to_vae`."""
     if hasattr(vae, "bn"):
-        mean, deviation = _patch_statistics(vae, values)
-        return functional.pixel_shuffle((functional.pixel_unshuffle(values, 2) - mean) / deviation, 2)
+        mean, std = _patch_statistics(vae, values)
+        return functional.pixel_shuffle((functional.pixel_unshuffle(values, 2) - mean) / std, 2)
     scale, shift = _two_numbers(vae)
-    mean, deviation = _channel_statistics(vae, values)
-    return (values - shift - mean) * scale / deviation
+    mean, std = _channel_statistics(vae, values)
+    return (values - shift - mean) * scale / std
 
 
 def encode(vae: Any, images: Tensor) -> Tensor:
@@ -61,13 +61,13 @@ def _two_numbers(vae: Any) -> tuple[float, float]:
 
 
 def _channel_statistics(vae: Any, like: Tensor) -> tuple[Tensor | float, Tensor | float]:
-    mean, deviation = getattr(vae.config, "latents_mean", None), getattr(vae.config, "latents_std", None)
-    if mean is None or deviation is None:
+    mean, std = getattr(vae.config, "latents_mean", None), getattr(vae.config, "latents_std", None)
+    if mean is None or std is None:
         return 0.0, 1.0
-    return tuple(torch.tensor(values).view(1, -1, 1, 1).to(like) for values in (mean, deviation))  # type: ignore[return-value]
+    return tuple(torch.tensor(values).view(1, -1, 1, 1).to(like) for values in (mean, std))  # type: ignore[return-value]
 
 
 def _patch_statistics(vae: Any, like: Tensor) -> tuple[Tensor, Tensor]:
     mean = vae.bn.running_mean.view(1, -1, 1, 1)
-    deviation = torch.sqrt(vae.bn.running_var.view(1, -1, 1, 1) + vae.config.batch_norm_eps)
-    return mean.to(like), deviation.to(like)
+    std = torch.sqrt(vae.bn.running_var.view(1, -1, 1, 1) + vae.config.batch_norm_eps)
+    return mean.to(like), std.to(like)

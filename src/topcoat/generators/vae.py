@@ -9,14 +9,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from topcoat import hub
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import GeneratorSpec
-from topcoat.generators.hub_errors import check_folder, load_sentence
+from topcoat.generators.families import FAMILIES
 from topcoat.generators.latents import encode, from_vae, to_vae
-from topcoat.generators.quiet import quiet_libraries
+from topcoat.generators.loading import quiet_libraries
 
-CLASSES = ("AutoencoderDC", "AutoencoderKL", "AutoencoderKLFlux2", "AutoencoderTiny")
-"""VAEs of diffusers that can be built here."""
 _ENCODING = ("encoder", "quant_conv")
 _DECODING = ("decoder", "post_quant_conv")
 
@@ -25,8 +24,8 @@ class VaeDecoder(nn.Module):
     """Maps latents ``(N, C, h, w)``, as the denoiser leaves them, to images ``(N, 3, scale h, scale w)`` about [0, 1].
 
     ``config`` is the VAE's config.json, with the name of its class as ``_class_name``. The weights are random until
-    they are loaded, and frozen: the state is that of the VAE without its encoder. Raises `UsageError` for a config of
-    no VAE in `CLASSES`.
+    they are loaded, and frozen: the state is that of the VAE without its encoder. Raises `UsageError` for a class that
+    is not in `vae_classes`.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -46,10 +45,8 @@ class VaeDecoder(nn.Module):
 
     @property
     def scale(self) -> int:
-        """Pixels per latent along a side: every stage but the first doubles it."""
-        config = self.vae.config
-        stages = config.get("block_out_channels") or config["decoder_block_out_channels"]
-        return 2 ** (len(stages) - 1)
+        """Pixels per latent along a side."""
+        return scale_of(self.vae.config)
 
     def forward(self, latents: Tensor) -> Tensor:
         """The images of ``latents``, without bounds."""
@@ -92,37 +89,47 @@ class Vae:
 def load_vae(spec: GeneratorSpec) -> Vae:
     """The VAE of the model that ``spec`` names, in float32 on the CPU; nothing else of the model is loaded.
 
-    Raises `ModelError` for a model that cannot be had, `UsageError` for a VAE that is not supported.
+    Raises `ModelError` for a model that cannot be loaded, `UsageError` for a VAE that is not supported.
     """
     import diffusers
 
-    check_folder(spec.model, spec)
-    place: dict[str, Any] = {"subfolder": "vae", "revision": spec.revision}
+    hub.check_source(spec.model, spec.name)
+    folder: dict[str, Any] = {"subfolder": "vae", "revision": spec.revision}
     try:
         with quiet_libraries():
-            config: Any = diffusers.AutoModel.load_config(spec.model, **place)
-            kind = _class_of(config)
-            vae = kind.from_pretrained(spec.model, use_safetensors=True, **place)
+            config: Any = diffusers.AutoModel.load_config(spec.model, **folder)
+            vae = _class_of(config).from_pretrained(spec.model, use_safetensors=True, **folder)
     except UsageError:
         raise
-    except Exception as error:  # as in load_pipeline: each of a dozen types means "cannot be had"
-        raise ModelError(load_sentence(spec, error)) from error
+    except Exception as error:  # as in load_pipeline
+        raise ModelError(hub.load_error(error, spec.name, spec.model, licence=spec.licence.name)) from error
     return Vae.of(vae)
 
 
+def vae_classes() -> tuple[str, ...]:
+    """The VAEs of diffusers that are supported: those of the families, and small or deep ones in their place."""
+    return tuple(sorted({"AutoencoderDC", "AutoencoderTiny", *(family.vae_class for family in FAMILIES.values())}))
+
+
+def scale_of(config: Mapping[str, Any]) -> int:
+    """Pixels per latent along a side of the VAE with that config: every stage but the first doubles it."""
+    stages = config.get("block_out_channels") or config["decoder_block_out_channels"]
+    return 2 ** (len(stages) - 1)
+
+
 def _class_of(config: Mapping[str, Any]) -> Any:
-    import diffusers  # seconds, which a head without a VAE need not wait for
+    import diffusers  # slow to import, and a head without a VAE does without
 
     name = config.get("_class_name")
-    if name not in CLASSES:
-        raise UsageError(f"the VAE is of class {name!r}, which is not supported; use one of {', '.join(CLASSES)}")
+    if name not in vae_classes():
+        raise UsageError(f"the VAE is of class {name!r}, which is not supported; use one of {', '.join(vae_classes())}")
     return getattr(diffusers, name)
 
 
 def _built(config: Mapping[str, Any]) -> nn.Module:
-    kind = _class_of(config)
+    vae_class = _class_of(config)
     with quiet_libraries():
-        return kind.from_config(dict(config))
+        return vae_class.from_config(dict(config))
 
 
 def _without(vae: nn.Module, parts: tuple[str, ...]) -> nn.Module:

@@ -18,8 +18,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from topcoat.heads.blocks import icnr, initialise, stage
-from topcoat.heads.network import LatentHeadConfig
+from topcoat.heads.layers import icnr, initialise, stage
+from topcoat.heads.network import LatentHeadConfig, Network
 
 SIZES: Mapping[str, Mapping[str, Any]] = {
     "small": {"channels": (64, 40, 16), "blocks": (2, 1, 1)},
@@ -35,7 +35,7 @@ class DecoderConfig(LatentHeadConfig):
     the one before, and the last one is doubled once more on the way out. So three scales fit a VAE of 8x.
     """
 
-    kind: Literal["decoder"] = "decoder"  # pyright: ignore[reportIncompatibleVariableOverride] - it is frozen
+    kind: Literal["decoder"] = "decoder"
     latent_channels: int = Field(default=16, ge=1, le=256)
     channels: Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(min_length=1, max_length=6)] = (
         64,
@@ -69,8 +69,12 @@ class DecoderConfig(LatentHeadConfig):
         """Pixels per latent along a side: every scale doubles it."""
         return 2 ** len(self.channels)
 
+    def build(self) -> Decoder:
+        """See `HeadConfig.build`."""
+        return Decoder(self)
 
-class Decoder(nn.Module):
+
+class Decoder(Network):
     """Maps latents ``(N, C, h, w)`` to images ``(N, 3, scale h, scale w)``, about [0, 1] but without bounds."""
 
     def __init__(self, config: DecoderConfig) -> None:
@@ -100,3 +104,7 @@ class Decoder(nn.Module):
         for up, later in zip(self.up, self.stages[1:], strict=True):
             hidden = later(F.pixel_shuffle(up(hidden), 2))  # twice the side
         return colour + F.pixel_shuffle(self.out(hidden), 2)
+
+    def enhance(self, inputs: Tensor, strength: float = 1.0) -> Tensor:
+        """The images of latents ``inputs``; there is no strength but 1."""
+        return self(inputs)

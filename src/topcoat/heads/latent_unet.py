@@ -22,12 +22,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from topcoat.errors import UsageError
-from topcoat.generators.vae import VaeDecoder
-from topcoat.heads.blocks import icnr, initialise, stage
-from topcoat.heads.network import LatentHeadConfig
+from topcoat.generators.vae import Vae, VaeDecoder
+from topcoat.heads.layers import icnr, initialise, pixel_shuffle, stage, through_scales
+from topcoat.heads.network import LatentHeadConfig, Network, count_flops
 
 
 class LatentUNetConfig(LatentHeadConfig):
@@ -36,7 +35,7 @@ class LatentUNetConfig(LatentHeadConfig):
     ``channels`` holds one width per scale, from the latents' size on; each scale has half the side of the one before.
     """
 
-    kind: Literal["latent-unet"] = "latent-unet"  # pyright: ignore[reportIncompatibleVariableOverride] - it is frozen
+    kind: Literal["latent-unet"] = "latent-unet"
     latent_channels: int = Field(default=16, ge=1, le=256)
     channels: Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(min_length=1, max_length=6)] = (64, 128)
     blocks_per_stage: int = Field(default=2, ge=1, le=16)
@@ -52,12 +51,26 @@ class LatentUNetConfig(LatentHeadConfig):
         return True
 
     @property
+    def latent_part(self) -> LatentUNetConfig:
+        """All of it."""
+        return self
+
+    def with_vae(self, decoder: VaeDecoder) -> LatentUNetConfig:
+        """These settings with ``decoder``'s VAE."""
+        vae = {"vae": decoder.config, "latent_channels": decoder.latent_channels, "vae_scale": decoder.scale}
+        return self.model_copy(update=vae)
+
+    @property
     def scale(self) -> int:
         """Pixels per latent along a side."""
         return self.vae_scale
 
+    def build(self) -> LatentUNet:
+        """See `HeadConfig.build`."""
+        return LatentUNet(self)
 
-class LatentUNet(nn.Module):
+
+class LatentUNet(Network):
     """Maps latents ``(N, C, h, w)`` to images ``(N, 3, scale h, scale w)``, about [0, 1] but without bounds."""
 
     def __init__(self, config: LatentUNetConfig) -> None:
@@ -70,9 +83,27 @@ class LatentUNet(nn.Module):
         self.change = _Change(config)
         self.decoder = VaeDecoder(config.vae)
 
+    @property
+    def latent_part(self) -> LatentUNet:
+        """All of it."""
+        return self
+
     def forward(self, latents: Tensor, strength: float = 1.0) -> Tensor:
         """The images of ``latents`` and of ``strength`` times the change; h and w of any size."""
         return self.decoder(self.changed(latents, strength))
+
+    def adopt(self, vae: Vae, base: Network | None) -> None:
+        """Take over the VAE's decoder; raises `UsageError` for a ``base``, which nothing here is."""
+        if base is not None:
+            raise UsageError(
+                f"the head to start from is a {base.config.name()} of other settings than the run's latent-unet; "
+                "give a latent-unet, or none"
+            )
+        self.decoder.load_state_dict(vae.decoder.state_dict())
+
+    def enhance(self, inputs: Tensor, strength: float = 1.0) -> Tensor:
+        """`forward`."""
+        return self(inputs, strength)
 
     def changed(self, latents: Tensor, strength: float = 1.0) -> Tensor:
         """The latents that are decoded, of the shape of ``latents``."""
@@ -83,9 +114,7 @@ def change_flops(config: LatentUNetConfig, width_px: int, height_px: int) -> int
     """FLOP of the change of one image's latents, without their decoding; 2 per multiply-add."""
     with torch.device("meta"):
         change, latents = _Change(config), torch.empty(1, *config.input_shape(width_px, height_px))
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        change(latents)
-    return int(counter.get_total_flops())
+    return count_flops(change, latents)
 
 
 class _Change(nn.Module):
@@ -109,14 +138,15 @@ class _Change(nn.Module):
         """What to add to ``latents`` ``(N, C, h, w)`` of any size, of the same shape."""
         height, width = latents.shape[-2:]
         multiple = 2 ** len(self.down)
-        hidden = self.stem(F.pad(latents, (0, -width % multiple, 0, -height % multiple), mode="replicate"))
-        skips: list[Tensor] = []
-        for encode, down in zip(self.encoder, self.down, strict=True):
-            hidden = encode(hidden)
-            skips.append(hidden)
-            hidden = down(hidden)
-        hidden = self.middle(hidden)
-        for later, up, skip in zip(reversed(self.later), reversed(self.up), reversed(skips), strict=True):
-            hidden = later(F.pixel_shuffle(up(hidden), 2) + skip)
+        padded = F.pad(latents, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+        hidden = through_scales(
+            self.stem(padded),
+            self.encoder,
+            self.down,
+            self.middle,
+            reversed(self.up),
+            reversed(self.later),
+            pixel_shuffle,
+        )
         sums, gains = self.out(hidden)[..., :height, :width].chunk(2, dim=1)
         return gains * latents + sums

@@ -15,8 +15,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from topcoat.heads.blocks import icnr
-from topcoat.heads.network import HeadConfig
+from topcoat.heads.layers import icnr, pixel_shuffle, through_scales
+from topcoat.heads.network import HeadConfig, ImageNetwork
 
 Blocks = Annotated[int, Field(ge=0, le=32)]
 
@@ -28,7 +28,7 @@ class NAFNetConfig(HeadConfig):
     on the way back.
     """
 
-    kind: Literal["nafnet"] = "nafnet"  # pyright: ignore[reportIncompatibleVariableOverride] - it is frozen
+    kind: Literal["nafnet"] = "nafnet"
     width: int = Field(default=24, ge=1, le=512)
     encoder: Annotated[tuple[Blocks, ...], Field(min_length=1, max_length=6)] = (1, 1, 2)
     middle: Blocks = 3
@@ -48,8 +48,12 @@ class NAFNetConfig(HeadConfig):
         """Every scale halves the side, after the unshuffle."""
         return self.unshuffle * 2 ** len(self.encoder)
 
+    def build(self) -> NAFNet:
+        """See `HeadConfig.build`."""
+        return NAFNet(self)
 
-class NAFNet(nn.Module):
+
+class NAFNet(ImageNetwork):
     """Maps images ``(N, 3, H, W)`` in [0, 1] to the change to add to them, of the same shape and without bounds."""
 
     def __init__(self, config: NAFNetConfig) -> None:
@@ -77,14 +81,9 @@ class NAFNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """The change to add to ``images`` ``(N, 3, H, W)``, of the same shape."""
         hidden = self.stem(F.pixel_unshuffle(images * 2 - 1, self.config.unshuffle))  # (N, C, H/f, W/f)
-        skips: list[Tensor] = []
-        for encode, down in zip(self.encoder, self.down, strict=True):
-            hidden = encode(hidden)
-            skips.append(hidden)
-            hidden = down(hidden)  # half the side, twice the channels
-        hidden = self.middle(hidden)
-        for up, decode, skip in zip(self.up, self.decoder, reversed(skips), strict=True):
-            hidden = decode(F.pixel_shuffle(up(hidden), 2) + skip)  # twice the side, half the channels
+        hidden = through_scales(
+            hidden, self.encoder, self.down, self.middle, self.up, self.decoder, pixel_shuffle
+        )  # twice the channels on the way down, half on the way up
         return F.pixel_shuffle(self.out(hidden), self.config.unshuffle)  # (N, 3, H, W)
 
 

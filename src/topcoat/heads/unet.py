@@ -22,8 +22,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from topcoat.heads.blocks import icnr, initialise, stage
-from topcoat.heads.network import HeadConfig
+from topcoat.heads.layers import icnr, initialise, pixel_shuffle, stage, through_scales
+from topcoat.heads.network import HeadConfig, ImageNetwork
 
 SIZES: Mapping[str, Mapping[str, Any]] = {
     "small": {"channels": (16, 24, 32, 96), "blocks_per_stage": 1},
@@ -40,7 +40,7 @@ class UNetConfig(HeadConfig):
     file may say ``size: small``, ``base`` or ``large`` (see `SIZES`) instead of ``channels`` and ``blocks_per_stage``.
     """
 
-    kind: Literal["unet"] = "unet"  # pyright: ignore[reportIncompatibleVariableOverride] - frozen, so narrowing is safe
+    kind: Literal["unet"] = "unet"
     channels: Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(min_length=1, max_length=8)] = (
         24,
         32,
@@ -73,8 +73,12 @@ class UNetConfig(HeadConfig):
         """Every scale halves the side, after the unshuffle."""
         return self.unshuffle * 2 ** (self.depth - 1)
 
+    def build(self) -> UNet:
+        """See `HeadConfig.build`."""
+        return UNet(self)
 
-class UNet(nn.Module):
+
+class UNet(ImageNetwork):
     """Maps images ``(N, 3, H, W)`` in [0, 1] to the change to add to them, of the same shape and without bounds.
 
     H and W are multiples of ``config.size_multiple``.
@@ -103,18 +107,17 @@ class UNet(nn.Module):
         """The change to add to ``images`` ``(N, 3, H, W)``, of the same shape."""
         factor = self.config.unshuffle
         hidden = F.pixel_unshuffle(images * 2 - 1, factor)  # (N, 3 f f, H/f, W/f)
-        hidden = self.stem(hidden)  # (N, C0, H/f, W/f)
-        skips: list[Tensor] = []
-        for encode, down in zip(self.encoder, self.down, strict=True):
-            hidden = encode(hidden)
-            skips.append(hidden)
-            hidden = down(hidden)  # half the side
-        hidden = self.middle(hidden)
-        for decode, up, skip in zip(reversed(self.decoder), reversed(self.up), reversed(skips), strict=True):
-            hidden = decode(self._enlarge(up(hidden)) + skip)  # twice the side
+        hidden = through_scales(
+            self.stem(hidden),  # (N, C0, H/f, W/f)
+            self.encoder,
+            self.down,
+            self.middle,
+            reversed(self.up),
+            reversed(self.decoder),
+            pixel_shuffle if self._shuffles else _resize,
+        )
         return F.pixel_shuffle(self.out(hidden), factor)  # (N, 3, H, W)
 
-    def _enlarge(self, hidden: Tensor) -> Tensor:
-        if self._shuffles:
-            return F.pixel_shuffle(hidden, 2)
-        return F.interpolate(hidden, scale_factor=2, mode="bilinear", align_corners=False)
+
+def _resize(hidden: Tensor) -> Tensor:
+    return F.interpolate(hidden, scale_factor=2, mode="bilinear", align_corners=False)

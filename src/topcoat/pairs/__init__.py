@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from topcoat.pairs.build import build_pairs
 from topcoat.pairs.dataset import ImageColumn, Pair, PairDataset
-from topcoat.pairs.dropping import drop_pairs
+from topcoat.pairs.duplicates import drop_pairs
 from topcoat.pairs.engines import LocalEngine, RayEngine
-from topcoat.pairs.painting import Painting
-from topcoat.pairs.records import PairRecord
+from topcoat.pairs.schema import PairingConfig, PairRecord
 
 __all__ = [
     "ImageColumn",
     "LocalEngine",
-    "Painting",
     "Pair",
     "PairDataset",
     "PairRecord",
+    "PairingConfig",
     "RayEngine",
     "build_pairs",
     "drop_pairs",

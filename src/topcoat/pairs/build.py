@@ -1,4 +1,4 @@
-"""Building pairs: both generators paint every prompt, shard by shard, and a rerun goes on where one stopped."""
+"""Building pairs: both models generate every prompt, shard by shard, and a rerun continues where one stopped."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from topcoat.errors import DataError, UsageError
 from topcoat.files import sha256_of, write_text
@@ -15,22 +15,22 @@ from topcoat.generators.presets import model_pair
 from topcoat.pairs.card import dataset_card
 from topcoat.pairs.dataset import PairDataset
 from topcoat.pairs.engines import Engine, EngineName, named_engine
+from topcoat.pairs.filters import filter_labels
 from topcoat.pairs.manifest import (
+    FORMAT_VERSION,
     Dropped,
     Failure,
     Manifest,
     ShardEntry,
-    build_identity,
     differences,
-    new_manifest,
+    pair_identity,
     read_manifest,
     versions,
     write_manifest,
 )
-from topcoat.pairs.painting import Painting
-from topcoat.pairs.records import PairRecord, plan_records, read_columns
 from topcoat.pairs.reuse import open_baseline_source
-from topcoat.pairs.shards import ShardJob, ShardResult, Workshop, filter_labels
+from topcoat.pairs.schema import PairingConfig, PairRecord, plan_records, read_ids
+from topcoat.pairs.shards import BuildSpec, ShardJob, ShardResult
 from topcoat.prompts import Prompt
 
 if TYPE_CHECKING:
@@ -50,56 +50,66 @@ def build_pairs(
     seeds: Sequence[int] | None = None,
     batch_size: int | None = None,
     shard_size: int = DEFAULT_SHARD_SIZE,
-    painting: Painting | None = None,
+    pairing: PairingConfig | None = None,
     filters: Sequence[str | PairFilter] = (),
     engine: EngineName | Engine = "local",
     generators: tuple[Generator, Generator] | None = None,
     baseline_from: str | Path | None = None,
     on_progress: Progress | None = None,
 ) -> PairDataset:
-    """Paint every prompt with both models of ``pair`` into ``folder``; run again to go on or to add prompts.
+    """Generate every prompt with both models of ``pair`` into ``folder``; run again to continue or to add prompts.
 
-    Shards that are complete are kept as they are; pairs that failed are tried again. An image that cannot be made is
-    retried once alone, then listed in the manifest, and the rest goes on; where memory ends, batches are halved.
-    ``painting`` says how images are paired and what else is kept (by default: from the same seed, nothing else).
-    ``filters``, given by name or as objects, leave pairs out and list them with reason and score. ``batch_size`` is a
-    property of the folder: by default its own, 16 in a new one. ``generators`` replaces loading (distilled, baseline)
-    from ``pair``. ``baseline_from`` is a dataset of the same baseline (with another distilled model, or with fewer
-    prompts) whose images are used again where prompt and seed agree. ``on_progress`` is called with (pairs done, pairs
-    planned).
+    Complete shards are kept as they are; pairs that failed are tried again. An image that fails is retried once alone,
+    then listed in the manifest, and the rest continues; where memory ends, batches are halved. ``pairing`` says how
+    images are paired and what else is kept (by default: from the same seed, nothing else). ``filters``, given by name
+    or as objects, leave pairs out and list them with reason and score. ``batch_size`` is a property of the folder: by
+    default its own, 16 in a new one. ``generators`` replaces loading (distilled, baseline) from ``pair``.
+    ``baseline_from`` is a dataset of the same baseline (with another distilled model, or with fewer prompts) whose
+    images are used again where prompt and seed agree. ``on_progress`` is called with (pairs done, pairs planned).
 
     Raises `UsageError` for bad prompts, seeds, sizes, filters or an unknown engine; `DataError` if ``folder`` holds
     anything else (nothing is overwritten), was changed or cannot be written, or ``baseline_from`` is of another
-    baseline; `ModelError` if a model cannot be had or fails for a whole shard.
+    baseline; `ModelError` if a model cannot be loaded or fails for a whole shard.
     """
     if shard_size < 1 or (batch_size is not None and batch_size < 1):
         raise UsageError(f"batch_size {batch_size} and shard_size {shard_size} must both be 1 or more")
     folder = Path(folder)
     models = model_pair(pair) if isinstance(pair, str) else pair
-    painting = painting or Painting()
+    pairing = (pairing or PairingConfig()).without_steps(models.distilled.steps)
     runner = named_engine(engine) if isinstance(engine, str) else engine
     records = plan_records(prompts, seeds)
-    identity = build_identity(models, painting, filter_labels(filters))
-    source = None if baseline_from is None else _baseline_source(Path(baseline_from), models, painting)
-    manifest = _open_or_start(folder, models, identity, batch_size, shard_size)
-    workshop = Workshop(
-        folder, models, painting, manifest.batch_size or DEFAULT_BATCH_SIZE, tuple(filters), generators, source
+    planned = Manifest(
+        format_version=FORMAT_VERSION,
+        pair=models.name,
+        **pair_identity(models),
+        pairing=pairing,
+        filters=filter_labels(filters),
+        shard_size=shard_size,
+        batch_size=batch_size,
+        versions=versions(),
+        shards=(),
+        failures=(),
+        dropped=(),
     )
-    jobs = _jobs(folder, manifest, records)
-    done = _Done(len(records), sum(len(job) for job in jobs), on_progress)
+    source = None if baseline_from is None else _baseline_source(Path(baseline_from), models, pairing)
+    manifest = _open_or_start(folder, planned)
+    batch_size = manifest.batch_size or DEFAULT_BATCH_SIZE
+    spec = BuildSpec(folder, models, pairing, batch_size, tuple(filters), generators, source)
+    jobs = {job.name: job for job in _jobs(folder, manifest, records)}
+    done = _Done(len(records), sum(map(len, jobs.values())), on_progress)
     positions = {record.id: position for position, record in enumerate(records)}
-    sizes = {job.name: job for job in jobs}
     try:
-        for result in runner.run(workshop, jobs, done.shard):
-            manifest = _entered(manifest, sizes[result.entry.name], result, positions)
+        for result in runner.run(spec, list(jobs.values()), done.shard):
+            job = jobs[result.entry.name]
+            manifest = _entered(manifest, job, result, positions)
             write_manifest(folder, manifest)
-            done.shard(result.entry.name, len(sizes[result.entry.name]))
+            done.shard(job.name, len(job))
     finally:
         _remove_leftovers(folder)
     done.tell()
-    card = dataset_card(manifest)
-    if not _holds(folder / "README.md", card):
-        write_text(folder / "README.md", card)
+    card, path = dataset_card(manifest), folder / "README.md"
+    if not (path.is_file() and path.read_bytes() == card.encode()):
+        write_text(path, card)
     return PairDataset.open(folder)
 
 
@@ -108,13 +118,9 @@ def shard_name(number: int) -> str:
     return f"train-{number:05d}.parquet"
 
 
-def _open_or_start(
-    folder: Path, pair: ModelPair, identity: dict[str, Any], batch_size: int | None, shard_size: int
-) -> Manifest:
-    """The manifest to go on with; refuses a folder with other content before anything is written."""
-    fresh = new_manifest(pair, shard_size).model_copy(
-        update={"identity": identity, "batch_size": batch_size or DEFAULT_BATCH_SIZE}
-    )
+def _open_or_start(folder: Path, planned: Manifest) -> Manifest:
+    """The manifest to continue with; refuses a folder with other content before anything is written."""
+    fresh = planned.model_copy(update={"batch_size": planned.batch_size or DEFAULT_BATCH_SIZE})
     if not (folder / "manifest.json").exists():
         if folder.exists() and (not folder.is_dir() or any(not path.name.startswith(".") for path in folder.iterdir())):
             raise DataError(f"{folder} is not an empty folder and holds no pairs; choose another one")
@@ -123,29 +129,29 @@ def _open_or_start(
     manifest = read_manifest(folder)
     if not (manifest.shards or manifest.dropped or any(folder.glob("data/*.parquet"))):
         if manifest != fresh.model_copy(update={"versions": manifest.versions}):
-            write_manifest(folder, fresh)  # a build that ended before its first shard holds nobody to its settings
+            write_manifest(folder, fresh)  # a build that ended before its first shard does not bind the next one
         _remove_leftovers(folder)
         return fresh
-    changed = differences(manifest.identity, identity)
+    changed = differences(manifest, planned)
     if changed:
         more = f" and {len(changed) - 2} more" if len(changed) > 2 else ""
         raise DataError(
             f"{folder} holds pairs of other settings ({'; '.join(changed[:2])}{more}); nothing was changed, choose "
-            "another folder or the settings of before"
+            "another folder or the earlier settings"
         )
-    sizes = (("shard_size", manifest.shard_size, shard_size), ("batch_size", manifest.batch_size, batch_size))
-    for name, before, now in sizes:
-        if before is not None and now is not None and before != now:
+    for name in ("shard_size", "batch_size"):
+        before, now = getattr(manifest, name), getattr(planned, name)
+        if now is not None and before != now:
             raise DataError(f"{folder} has {name} {before}, not {now}; use {before}")
     _remove_leftovers(folder)
-    return manifest.model_copy(update={"batch_size": manifest.batch_size or fresh.batch_size})
+    return manifest
 
 
-def _baseline_source(folder: Path, models: ModelPair, painting: Painting) -> Path:
-    """``folder``, if baseline images can be taken from it; what cannot be is said before anything is loaded."""
-    if painting.pairing != "same-seed":
-        raise UsageError("a baseline that re-renders needs its own distilled images; leave baseline_from out")
-    if painting.baseline_latents:
+def _baseline_source(folder: Path, models: ModelPair, pairing: PairingConfig) -> Path:
+    """``folder``, if baseline images can be taken from it; errors come before anything is loaded."""
+    if pairing.method != "same-seed":
+        raise UsageError("a baseline from image-to-image needs its own distilled images; leave baseline_from out")
+    if pairing.baseline_latents:
         raise UsageError("baseline images of another dataset come without latents; leave out one of the two")
     open_baseline_source(folder, models.baseline)
     return folder
@@ -174,31 +180,28 @@ def _jobs(folder: Path, manifest: Manifest, records: list[PairRecord]) -> list[S
     for number, start in enumerate(range(0, len(records), manifest.shard_size)):
         wanted = tuple(records[start : start + manifest.shard_size])
         name = shard_name(number)
-        made = _made(folder / "data" / name, wanted, dropped, listed.get(name))
-        if made is not None:
-            if made and name in listed:
-                _check_digest(folder / "data" / name, listed[name])  # what is reused must not carry damage on
-            ids = {record.id for record in wanted}
-            jobs.append(ShardJob(name, wanted, made, frozenset(dropped & ids)))
+        existing = _existing(folder / "data" / name, wanted, dropped, listed.get(name))
+        if existing is not None:
+            if existing and name in listed:
+                _check_digest(folder / "data" / name, listed[name])  # rows that are reused must not spread damage
+            jobs.append(ShardJob(name, wanted, existing, frozenset(dropped & {record.id for record in wanted})))
     return jobs
 
 
-def _made(
+def _existing(
     path: Path, wanted: Sequence[PairRecord], dropped: set[str], entry: ShardEntry | None
 ) -> frozenset[str] | None:
-    """The ids of a shard that are there already, or None if the shard is complete."""
+    """The ids that a shard holds already, or None if the shard is complete."""
     if not path.exists():
         return frozenset()
-    found = [row["id"] for row in read_columns(path, ["id"])]
-    here = set(found)
+    ids = read_ids(path)
     planned = [record.id for record in wanted]
     expected = [name for name in planned if name not in dropped]
-    if [name for name in planned if name in here] == found:
-        if found == expected and entry is not None and entry.rows == len(found):
-            return None
-        return frozenset(here - dropped)
-    if entry is not None and entry.rows == len(found) and found[: len(expected)] == expected:
-        return None  # fewer prompts than last time: what is there is kept
+    existing, listed = frozenset(ids), entry is not None and entry.rows == len(ids)
+    if [name for name in planned if name in existing] == ids:
+        return None if listed and ids == expected else existing - dropped
+    if listed and ids[: len(expected)] == expected:
+        return None  # fewer prompts than last time: all rows are kept
     raise DataError(
         f"{path} holds pairs of other prompts or seeds; nothing was changed, choose another folder or give the same "
         "prompts first and new ones after them"
@@ -209,7 +212,7 @@ def _check_unchanged(folder: Path, entries: Sequence[ShardEntry]) -> None:
     """Raise `DataError` if a listed shard has other bytes than it was built with.
 
     Reading every byte of a large dataset takes hours, so a file of the right size that is no newer than the manifest
-    is believed; `PairDataset.verify` believes nothing. What had to be read is believed from then on.
+    counts as unchanged (`PairDataset.verify` reads all). A file that had to be read counts so from then on.
     """
     manifest_path = folder / "manifest.json"
     written_ns = manifest_path.stat().st_mtime_ns
@@ -217,9 +220,9 @@ def _check_unchanged(folder: Path, entries: Sequence[ShardEntry]) -> None:
     for entry in entries:
         path = folder / "data" / entry.name
         if not path.exists():
-            continue  # it is made again
+            continue  # it will be made again
         status = path.stat()
-        if entry.size_bytes not in (None, status.st_size) or status.st_mtime_ns > written_ns:
+        if entry.size_bytes != status.st_size or status.st_mtime_ns > written_ns:
             _check_digest(path, entry)
             compared = True
     if compared:
@@ -229,15 +232,15 @@ def _check_unchanged(folder: Path, entries: Sequence[ShardEntry]) -> None:
 
 def _check_digest(path: Path, entry: ShardEntry) -> None:
     if sha256_of(path) != entry.sha256:
-        raise DataError(f"{path} was changed since it was built; delete it and run again to make it anew")
+        raise DataError(f"{path} was changed since it was built; delete it and run again")
 
 
 def _entered(manifest: Manifest, job: ShardJob, result: ShardResult, positions: dict[str, int]) -> Manifest:
-    """The manifest with a shard that was made; what failed or was dropped is in the order of the plan."""
+    """The manifest with a new shard; failures and dropped pairs are in the order of the plan."""
     shards = {shard.name: shard for shard in (*manifest.shards, result.entry)}
     tried = {record.id for record in job.records}
 
-    def place(item: Failure | Dropped) -> int:
+    def position(item: Failure | Dropped) -> int:
         return positions.get(item.id, len(positions))
 
     failures = [*(item for item in manifest.failures if item.id not in tried), *result.failures]
@@ -245,15 +248,11 @@ def _entered(manifest: Manifest, job: ShardJob, result: ShardResult, positions: 
     return manifest.model_copy(
         update={
             "shards": tuple(shards[name] for name in sorted(shards)),
-            "failures": tuple(sorted(failures, key=place)),
-            "dropped": tuple(sorted(dropped, key=place)),
+            "failures": tuple(sorted(failures, key=position)),
+            "dropped": tuple(sorted(dropped, key=position)),
             "versions": versions(),
         }
     )
-
-
-def _holds(path: Path, text: str) -> bool:
-    return path.is_file() and path.read_bytes() == text.encode()
 
 
 class _Done:

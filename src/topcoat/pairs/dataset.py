@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import hashlib
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,24 +17,22 @@ from topcoat.errors import DataError, UsageError
 from topcoat.files import sha256_of
 from topcoat.images import decode_image
 from topcoat.pairs.manifest import Manifest, read_manifest
-from topcoat.pairs.painting import Painting, painting_of
-from topcoat.pairs.records import (
+from topcoat.pairs.schema import (
     BASELINE_LATENTS,
-    LATENTS,
+    PairingConfig,
     PairRecord,
     distilled_column,
     latents_column,
-    read_columns,
-    read_latents,
+    read_cells,
+    read_layout,
     read_records,
-    row_group_sizes,
 )
 from topcoat.prompts import Split
 
 Side = Literal["distilled", "baseline"]
 """The two sides of a pair."""
 
-_KEPT_COLUMNS = 16  # columns of row groups in memory, undecoded; two of them are at most about 16 MB
+_CACHED_COLUMNS = 16  # columns of row groups in memory, undecoded; two of them are at most about 16 MB
 
 
 @dataclass(frozen=True)
@@ -73,15 +70,36 @@ class ImageColumn(Sequence[Tensor]):
         return (self[index] for index in range(len(self)))
 
 
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A row group: its shard and that one's SHA-256, its number there and the dataset row it starts at."""
+
+    shard: Path
+    sha256: str
+    number: int
+    start: int
+
+
 class PairDataset(Sequence[Pair]):
     """Pairs in a folder made by `build_pairs`; `open` reads texts, images are read when asked for."""
 
     def __init__(
-        self, store: _Store, records: Sequence[PairRecord], rows: Sequence[int], steps: int | None = None
+        self,
+        folder: Path,
+        manifest: Manifest,
+        groups: Sequence[_Group],
+        records: Sequence[PairRecord],
+        rows: Sequence[int],
+        steps: int | None = None,
     ) -> None:
         """A view of some rows of an opened folder; use `open`, `split` and `with_steps`."""
-        self._store = store
-        self._records = tuple(records)
+        self.folder = folder
+        """Where the pairs lie."""
+        self.manifest = manifest
+        """What made them."""
+        self.records = tuple(records)
+        """Every record, without images."""
+        self._groups = groups
         self._rows = tuple(rows)
         self._steps = steps
 
@@ -94,32 +112,17 @@ class PairDataset(Sequence[Pair]):
         groups: list[_Group] = []
         for entry in manifest.shards:
             shard = folder / "data" / entry.name
-            found = read_records(shard)
-            if len(found) != entry.rows:
+            rows = read_records(shard)
+            if len(rows) != entry.rows:
                 raise DataError(
-                    f"{shard} has {len(found)} pairs, the manifest says {entry.rows}; delete it and build again"
+                    f"{shard} has {len(rows)} pairs, the manifest says {entry.rows}; delete it and build again"
                 )
             start = len(records)
-            for number, size in enumerate(row_group_sizes(shard)):
-                groups.append(_Group(shard, number, start))
+            for number, size in enumerate(read_layout(shard)[1]):
+                groups.append(_Group(shard, entry.sha256, number, start))
                 start += size
-            records += found
-        return cls(_Store(folder, manifest, groups), records, range(len(records)))
-
-    @property
-    def folder(self) -> Path:
-        """Where the pairs lie."""
-        return self._store.folder
-
-    @property
-    def manifest(self) -> Manifest:
-        """What made them."""
-        return self._store.manifest
-
-    @property
-    def records(self) -> tuple[PairRecord, ...]:
-        """Every record, without images."""
-        return self._records
+            records += rows
+        return cls(folder, manifest, groups, records, range(len(records)))
 
     @property
     def distilled(self) -> ImageColumn:
@@ -137,71 +140,66 @@ class PairDataset(Sequence[Pair]):
         digest = hashlib.sha256()
         for entry in self.manifest.shards:
             digest.update(entry.sha256.encode())
-        for record in self._records:
+        for record in self.records:
             digest.update(b"\0" + record.id.encode())
         if self._steps is not None:
             digest.update(f"\0steps {self._steps}".encode())
         return digest.hexdigest()
 
     @property
-    def painting(self) -> Painting:
-        """What was painted of each prompt."""
-        return painting_of(self.manifest.identity)
+    def pairing(self) -> PairingConfig:
+        """How the images were generated, and what else is kept of each pair."""
+        return self.manifest.pairing
 
     @property
     def steps(self) -> tuple[int, ...]:
-        """The distilled step counts that can be had by `with_steps`, first that of the whole dataset; may be none."""
-        own = self._own_steps
-        return (*(() if own is None else (own,)), *self.painting.distilled_steps)
-
-    @property
-    def _own_steps(self) -> int | None:
-        """None where nobody painted, as in a dataset that was imported."""
-        return self.manifest.identity["distilled"].get("steps")
+        """The distilled step counts of `with_steps`, first that of the whole dataset; none for imported pairs."""
+        own = self.manifest.distilled.get("steps")
+        return (*(() if own is None else (own,)), *self.pairing.distilled_steps)
 
     def split(self, name: Split) -> PairDataset:
-        """The pairs of one split, sharing this dataset's cache; may be empty. Raises `UsageError` for another name."""
+        """The pairs of one split; may be empty. Raises `UsageError` for another name."""
         if name not in get_args(Split):
             raise UsageError(f"no split is called {name!r}; use one of: {', '.join(get_args(Split))}")
-        chosen = [index for index, record in enumerate(self._records) if record.split == name]
-        return PairDataset(
-            self._store,
-            [self._records[index] for index in chosen],
-            [self._rows[index] for index in chosen],
-            self._steps,
-        )
+        chosen = [index for index, record in enumerate(self.records) if record.split == name]
+        records, rows = [self.records[index] for index in chosen], [self._rows[index] for index in chosen]
+        return PairDataset(self.folder, self.manifest, self._groups, records, rows, self._steps)
 
     def with_steps(self, steps: int) -> PairDataset:
-        """The same pairs with the distilled images (and latents) of ``steps`` steps, sharing this dataset's cache.
+        """The same pairs with the distilled images (and latents) of ``steps`` steps.
 
-        Raises `UsageError` if the distilled model did not paint that many steps here.
+        Raises `UsageError` if the dataset has no distilled images of that many steps.
         """
         if steps not in self.steps:
-            there = ", ".join(str(count) for count in self.steps) or "the images as they are"
-            raise UsageError(f"{self.folder} has no distilled images of {steps} steps; use one of: {there}")
-        return PairDataset(self._store, self._records, self._rows, None if steps == self._own_steps else steps)
+            available = ", ".join(str(count) for count in self.steps) or "the images as they are"
+            raise UsageError(f"{self.folder} has no distilled images of {steps} steps; use one of: {available}")
+        own = None if steps == self.manifest.distilled.get("steps") else steps
+        return PairDataset(self.folder, self.manifest, self._groups, self.records, self._rows, own)
 
-    def image(self, index: int, column: Side) -> Tensor:
+    def image(self, index: int, side: Side) -> Tensor:
         """One image ``(3, H, W)`` of one side; raises `IndexError` outside the dataset."""
-        name = distilled_column(self._steps) if column == "distilled" else column
-        cell = self._store.cell(self._rows[index], name)
+        cell = self._cell(index, distilled_column(self._steps) if side == "distilled" else side)
         if cell is None or cell["bytes"] is None:
             raise DataError(
-                f"pair {self._records[index].id} has no {column} image; build or import the pairs again, or take it out"
+                f"pair {self.records[index].id} has no {side} image; build or import the pairs again, or take it out"
             )
-        return decode_image(cell["bytes"], f"{column} image of pair {self._records[index].id}")
+        return decode_image(cell["bytes"], f"{side} image of pair {self.records[index].id}")
 
     def latents(self, index: int) -> Tensor | None:
         """The distilled latents ``(C, h, w)`` float32, or None where none were kept; raises `IndexError` outside."""
-        return self._kept_latents(index, latents_column(self._steps), self.painting.latents)
+        return self._latents(index, latents_column(self._steps)) if self.pairing.latents else None
 
     def baseline_latents(self, index: int) -> Tensor | None:
         """The baseline latents ``(C, h, w)`` float32, or None where none were kept; raises `IndexError` outside."""
-        return self._kept_latents(index, BASELINE_LATENTS, self.painting.baseline_latents)
+        return self._latents(index, BASELINE_LATENTS) if self.pairing.baseline_latents else None
 
-    def _kept_latents(self, index: int, column: str, kept: bool) -> Tensor | None:
+    def _latents(self, index: int, column: str) -> Tensor:
+        return torch.from_numpy(self._cell(index, column).astype("float32"))
+
+    def _cell(self, index: int, column: str) -> Any:
         row = self._rows[index]
-        return torch.from_numpy(self._store.cell(row, column).astype("float32")) if kept else None
+        group = self._groups[bisect.bisect_right(self._groups, row, key=lambda group: group.start) - 1]
+        return _cells(group.shard, group.sha256, group.number, column)[row - group.start]
 
     def batches(self, size: int, count: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Both sides ``(N, 3, H, W)`` of the first ``count`` pairs (by default all), ``size`` at a time."""
@@ -219,7 +217,7 @@ class PairDataset(Sequence[Pair]):
                 raise DataError(f"{shard} was changed since it was built; delete it and build the pairs again")
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self.records)
 
     @overload
     def __getitem__(self, index: int) -> Pair: ...
@@ -229,7 +227,7 @@ class PairDataset(Sequence[Pair]):
         if isinstance(index, slice):
             return [self[position] for position in range(len(self))[index]]
         return Pair(
-            self._records[index],
+            self.records[index],
             self.image(index, "distilled"),
             self.image(index, "baseline"),
             self.latents(index),
@@ -243,48 +241,7 @@ class PairDataset(Sequence[Pair]):
         return f"PairDataset({str(self.folder)!r}, {len(self)} pairs of {self.manifest.pair})"
 
 
-@dataclass(frozen=True)
-class _Group:
-    """A row group: its shard, its number there and the dataset row it starts at."""
-
-    shard: Path
-    number: int
-    start: int
-
-
-class _Store:
-    """Undecoded columns of a folder, a few row groups at a time; shared by all views, safe to use from threads."""
-
-    def __init__(self, folder: Path, manifest: Manifest, groups: Sequence[_Group]) -> None:
-        self.folder = folder
-        self.manifest = manifest
-        self._groups = groups
-        self._starts = [group.start for group in groups]
-        self._kept: OrderedDict[tuple[int, str], Any] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def cell(self, row: int, column: str) -> Any:
-        """One column of dataset row ``row``: an image as ``{"bytes", "path"}``, latents as an array ``(C, h, w)``."""
-        number = bisect.bisect_right(self._starts, row) - 1
-        group, key = self._groups[number], (number, column)
-        with self._lock:
-            values = self._kept.pop(key, None)
-            if values is None:
-                values = _read(group, column)
-            self._kept[key] = values
-            while len(self._kept) > _KEPT_COLUMNS:
-                self._kept.popitem(last=False)
-        return values[row - group.start]
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Worker processes start with an empty cache and a lock of their own."""
-        return {"folder": self.folder, "manifest": self.manifest, "groups": self._groups}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["folder"], state["manifest"], state["groups"])
-
-
-def _read(group: _Group, column: str) -> Any:
-    if column.startswith(LATENTS):
-        return read_latents(group.shard, column, group.number)
-    return [row[column] for row in read_columns(group.shard, [column], group.number)]
+@functools.lru_cache(maxsize=_CACHED_COLUMNS)
+def _cells(shard: Path, sha256: str, row_group: int, column: str) -> Any:
+    """One column of a row group, undecoded; ``sha256`` tells a shard from the one it replaced."""
+    return read_cells(shard, column, row_group)

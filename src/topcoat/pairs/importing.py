@@ -1,40 +1,94 @@
-"""Others' paired images as a dataset of pairs: checked one by one, converted to PNG, with a manifest."""
+"""Paired images from elsewhere as a dataset: two folders of pictures, or Parquet files with two image columns.
+
+Every item is checked and converted to PNG. The `datasets` library could read both layouts, but not name what is wrong
+with one item and continue; and it would be a heavy dependency.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from topcoat.errors import DataError, TopcoatError, UsageError
 from topcoat.files import write_text
 from topcoat.generators.base import Licence
-from topcoat.images import decode_image, encode_png
+from topcoat.images import decode_image, encode_png, list_images
+from topcoat.pairs.build import shard_name
 from topcoat.pairs.card import dataset_card
 from topcoat.pairs.dataset import PairDataset
-from topcoat.pairs.manifest import FORMAT, Failure, Manifest, ShardEntry, versions, write_manifest
-from topcoat.pairs.records import PairRecord, as_row, shard_schema
+from topcoat.pairs.manifest import FORMAT_VERSION, Failure, Manifest, ShardEntry, versions, write_manifest
+from topcoat.pairs.schema import PairRecord, as_row, shard_schema
 from topcoat.pairs.shards import write_shard
-from topcoat.pairs.sources import Item, Source
 from topcoat.prompts import prompt_from_text, split_of_id
 
-UNKNOWN_LICENCE = Licence(name="unknown", url="", note="Nobody said under which terms these images may be used.")
+FOLDERS = (("A", "B"), ("train_A", "train_B"), ("trainA", "trainB"), ("distilled", "baseline"))
+"""Names of the two folders that are looked for, distilled first."""
+COLUMNS = ("input_image", "edited_image", "edit_prompt")
+"""Names of the columns that are looked for: distilled, baseline, prompt."""
+UNKNOWN_LICENCE = Licence(name="unknown", url="", note="The terms of use of these images are unknown.")
+
+_BATCH_ROWS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class _Good:
-    """A checked item: its record, both PNG files and the size of both."""
+class Item:
+    """One pair of the source: file bytes of both sides (None for one that is missing) and its text."""
 
-    record: PairRecord
-    distilled: bytes
-    baseline: bytes
-    size_px: tuple[int, int]
+    name: str
+    distilled: bytes | None
+    baseline: bytes | None
+    prompt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A finite stream of items in a fixed order."""
+
+    description: str
+    """For the manifest; free of this machine's paths."""
+    count: int
+    read: Callable[[], Iterator[Item]]
+    """The items; may be called again."""
+
+
+def open_source(
+    folder: str | Path, *, distilled: str | None = None, baseline: str | None = None, prompt: str | None = None
+) -> Source:
+    """The paired images in ``folder`` (or in one Parquet file).
+
+    A folder with two folders of pictures is read as such (equal file names belong together, ``name.txt`` beside is the
+    prompt), one with Parquet files by its columns. ``distilled``, ``baseline`` and ``prompt`` name other folders or
+    columns than `FOLDERS` and `COLUMNS`. Raises `DataError` if there is nothing of the kind, `UsageError` if only one
+    side is named or a name is not there.
+    """
+    folder = Path(folder)
+    if (distilled is None) != (baseline is None):
+        raise UsageError("name both sides, or none: --distilled and --baseline are folders or columns")
+    if folder.is_file():
+        return _parquet_source([folder], distilled, baseline, prompt)
+    if not folder.is_dir():
+        raise DataError(f"{folder} does not exist; give a folder of paired images or a Parquet file")
+    candidates = FOLDERS if distilled is None or baseline is None else ((distilled, baseline),)
+    for left, right in candidates:
+        if (folder / left).is_dir() and (folder / right).is_dir():
+            if prompt is not None:
+                raise UsageError("--prompt names a column, and folders have none; put name.txt beside name.png")
+            return _folder_source(folder / left, folder / right)
+    files = sorted(path for path in folder.rglob("*.parquet") if not path.name.startswith("."))
+    if files:
+        return _parquet_source(files, distilled, baseline, prompt)
+    looked = " or ".join(f"{left}/ and {right}/" for left, right in candidates)
+    raise DataError(f"{folder} holds neither {looked} nor Parquet files; name two folders or columns")
 
 
 def import_pairs(
@@ -49,9 +103,9 @@ def import_pairs(
     """Convert ``source`` to a dataset in ``folder``, which must be new or empty.
 
     An item that lacks a side, cannot be decoded, has sides of two sizes or another size than the first good one is
-    listed as a failure in the manifest, and the rest goes on. Nothing is known of seeds, so the column holds the
-    item's position. The split follows the prompt, or the item's name where it has none. The folder appears in one
-    piece at the end; a stopped import leaves nothing there.
+    listed as a failure in the manifest, and the rest continues. Seeds are unknown, so the column holds the item's
+    position. The split follows the prompt, or the item's name where it has none. The folder appears in one piece at the
+    end; a stopped import leaves nothing there.
 
     Raises `UsageError` for a bad name or size, `DataError` if the folder is in use, cannot be written, or no item can
     be used.
@@ -61,11 +115,34 @@ def import_pairs(
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} is not an empty folder; choose another one, nothing was changed")
-    total = len(source)
     workplace = folder.with_name(f".{folder.name}.importing")
     shutil.rmtree(workplace, ignore_errors=True)  # of an import that was stopped
     try:
-        manifest = _written(source, workplace, name, licence, shard_size, total, on_progress)
+        failures: list[Failure] = []
+        sizes: list[tuple[int, int]] = []
+        shards: list[ShardEntry] = []
+        rows = _rows(source, failures, sizes, on_progress)
+        for first in rows:
+            path = workplace / "data" / shard_name(len(shards))
+            shard = itertools.chain([first], itertools.islice(rows, shard_size - 1))
+            shards.append(write_shard(path, shard, shard_schema()))
+        if not shards:
+            last = f"; the last one: {failures[-1].id} {failures[-1].error}" if failures else ""
+            raise DataError(f"none of {source.count} items can be used{last}")
+        width, height = sizes[0]
+        side = {"width_px": width, "height_px": height, "licence": licence.model_dump(mode="json")}
+        manifest = Manifest(
+            format_version=FORMAT_VERSION,
+            pair=name,
+            distilled={"name": f"{name}-distilled", **side},
+            baseline={"name": f"{name}-baseline", **side},
+            imported=source.description,
+            shard_size=shard_size,
+            versions=versions(),
+            shards=tuple(shards),
+            failures=tuple(failures),
+            dropped=(),
+        )
         write_manifest(workplace, manifest)
         write_text(workplace / "README.md", dataset_card(manifest))
         os.replace(workplace, folder)
@@ -74,103 +151,120 @@ def import_pairs(
     return PairDataset.open(folder)
 
 
-def _written(
-    source: Source,
-    workplace: Path,
-    name: str,
-    licence: Licence,
-    shard_size: int,
-    total: int,
-    on_progress: Callable[[int, int], None] | None,
-) -> Manifest:
-    """Write all shards; returns the manifest that lists them."""
-    failures: list[Failure] = []
-    shards: list[ShardEntry] = []
-    sizes: list[tuple[int, int]] = []
-    good = _checked(source, failures, sizes, total, on_progress)
-    first = next(good, None)
-    while first is not None:
-        chunk = _chunk(first, good, shard_size)
-        path = workplace / "data" / f"train-{len(shards):05d}.parquet"
-        shards.append(write_shard(path, chunk, shard_schema()))
-        first = next(good, None)
-    if not shards:
-        last = f"; the last one: {failures[-1].id} {failures[-1].error}" if failures else ""
-        raise DataError(f"none of {total} items can be used{last}")
-    width, height = sizes[0]
-    side = {"width_px": width, "height_px": height, "licence": licence.model_dump(mode="json")}
-    identity: dict[str, Any] = {
-        "imported": source.words,
-        "distilled": {"name": f"{name}-distilled", **side},
-        "baseline": {"name": f"{name}-baseline", **side},
-    }
-    return Manifest(
-        format=FORMAT,
-        pair=name,
-        identity=identity,
-        shard_size=shard_size,
-        versions=versions(),
-        shards=tuple(shards),
-        failures=tuple(failures),
-    )
-
-
-def _chunk(first: _Good, rest: Iterator[_Good], count: int) -> Iterator[dict[str, Any]]:
-    """The rows of one shard: ``first`` and up to ``count - 1`` of the rest."""
-    item: _Good | None = first
-    for position in range(count):
-        if item is None:
-            return
-        yield as_row(item.record, item.distilled, item.baseline)
-        item = next(rest, None) if position < count - 1 else None
-
-
-def _checked(
+def _rows(
     source: Source,
     failures: list[Failure],
     sizes: list[tuple[int, int]],
-    total: int,
     on_progress: Callable[[int, int], None] | None,
-) -> Iterator[_Good]:
-    """The usable items; the others go to ``failures``. ``sizes`` gets the size of the first one."""
-    for position, item in enumerate(source):
+) -> Iterator[dict[str, Any]]:
+    """The rows of all usable items; the others go to ``failures``. ``sizes`` gets the size of the first one."""
+    for position, item in enumerate(source.read()):
         try:
-            good = _good(item, position)
-            if sizes and good.size_px != sizes[0]:
-                raise DataError(f"is {_px(good.size_px)}, the first pair is {_px(sizes[0])}; resize it")
+            row, size_px = _row(item, position)
+            if sizes and size_px != sizes[0]:
+                raise DataError(f"is {_px(size_px)}, the first pair is {_px(sizes[0])}; resize it")
         except TopcoatError as error:
             failures.append(Failure(id=item.name, prompt=item.prompt, seed=position, error=str(error)))
         else:
-            if not sizes:
-                sizes.append(good.size_px)
-            yield good
+            sizes.append(size_px)
+            del sizes[1:]
+            yield row
         if on_progress is not None:
-            on_progress(position + 1, total)
+            on_progress(position + 1, source.count)
 
 
-def _good(item: Item, position: int) -> _Good:
-    """The item, checked; raises `DataError` with the reason why it cannot be used."""
-    if item.problem:
-        raise DataError(item.problem)
-    for side, data in (("distilled", item.distilled), ("baseline", item.baseline)):
+def _row(item: Item, position: int) -> tuple[dict[str, Any], tuple[int, int]]:
+    """The item as a row, and its size in px; raises `DataError` with the reason why it cannot be used."""
+    files = {"distilled": item.distilled, "baseline": item.baseline}
+    for side, data in files.items():
         if data is None:
             raise DataError(f"has no {side} image")
-    images = [
-        decode_image(data or b"", f"its {side} image")
-        for side, data in (("distilled", item.distilled), ("baseline", item.baseline))
-    ]
-    sizes = [_size_px(image) for image in images]
-    if sizes[0] != sizes[1]:
-        raise DataError(f"has two sizes, distilled {_px(sizes[0])} and baseline {_px(sizes[1])}; make them one")
+    images = {side: decode_image(data or b"", f"its {side} image") for side, data in files.items()}
+    size, other = ((image.shape[-1], image.shape[-2]) for image in images.values())
+    if size != other:
+        raise DataError(f"has two sizes, distilled {_px(size)} and baseline {_px(other)}; make them one")
     split = prompt_from_text(item.prompt).split if item.prompt else split_of_id(item.name)
     digest = hashlib.sha256(item.name.encode()).hexdigest()[:16]
     record = PairRecord(f"{digest}-{position}", item.prompt, position, {}, split)
-    return _Good(record, encode_png(images[0]), encode_png(images[1]), sizes[0])
-
-
-def _size_px(image: Tensor) -> tuple[int, int]:
-    return image.shape[-1], image.shape[-2]
+    return as_row(record, {side: encode_png(image) for side, image in images.items()}), size
 
 
 def _px(size: tuple[int, int]) -> str:
     return f"{size[0]} x {size[1]} px"
+
+
+def _folder_source(distilled: Path, baseline: Path) -> Source:
+    left, right = (_by_name(folder) for folder in (distilled, baseline))
+    names = sorted({*left, *right})
+
+    def read() -> Iterator[Item]:
+        for name in names:
+            texts = [path for folder in (distilled, baseline) if (path := folder / f"{name}.txt").is_file()]
+            prompt = " ".join(texts[0].read_text(encoding="utf-8", errors="replace").split()) if texts else ""
+            yield Item(name, _bytes_of(left.get(name)), _bytes_of(right.get(name)), prompt)
+
+    return Source(f"folders {distilled.name} and {baseline.name}", len(names), read)
+
+
+def _by_name(folder: Path) -> dict[str, Path]:
+    paths: dict[str, Path] = {}
+    for path in list_images(folder):
+        if path.stem in paths:
+            raise DataError(f"{folder} holds {paths[path.stem].name} and {path.name}, one name twice; remove one")
+        paths[path.stem] = path
+    return paths
+
+
+def _parquet_source(files: list[Path], distilled: str | None, baseline: str | None, prompt: str | None) -> Source:
+    """Parquet files in Hugging Face layout; an image is a struct of ``bytes`` and ``path``, or bytes alone."""
+    count = 0
+    columns = [distilled or COLUMNS[0], baseline or COLUMNS[1]]
+    for number, path in enumerate(files):
+        file = _parquet_file(path)
+        names = file.schema_arrow.names
+        if number == 0 and (prompt is not None or COLUMNS[2] in names):
+            columns.append(prompt or COLUMNS[2])
+        missing = next((name for name in columns if name not in names), None)
+        if missing is not None:
+            raise UsageError(f"{path} has no column {missing}; name its columns, which are: {', '.join(names)}")
+        count += file.metadata.num_rows
+    more = f" and {len(files) - 3} more" if len(files) > 3 else ""
+    shown = ", ".join(path.name for path in files[:3]) + more
+    return Source(f"columns {columns[0]} and {columns[1]} of {shown}", count, partial(_read_parquet, files, columns))
+
+
+def _read_parquet(files: list[Path], columns: list[str]) -> Iterator[Item]:
+    for path in files:
+        row = 0
+        try:
+            for batch in _parquet_file(path).iter_batches(batch_size=_BATCH_ROWS, columns=columns):
+                for cells in batch.to_pylist():
+                    left, right, *texts = (cells[name] for name in columns)
+                    distilled, baseline = (_cell_bytes(cell, path.parent) for cell in (left, right))
+                    prompt = " ".join(str(texts[0] or "").split()) if texts else ""
+                    yield Item(f"{path.stem}-{row:07d}", distilled, baseline, prompt)
+                    row += 1
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{path} is damaged from row {row} on ({type(error).__name__}); get it again") from error
+
+
+def _parquet_file(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} is not a readable Parquet file; get it again") from error
+
+
+def _cell_bytes(cell: Any, folder: Path) -> bytes | None:
+    """The file bytes of an image cell; None where it is empty or names a file that does not exist."""
+    if not isinstance(cell, dict):
+        return cell if isinstance(cell, bytes) else None
+    path = cell.get("path")
+    return cell.get("bytes") if cell.get("bytes") is not None or not path else _bytes_of(folder / path)
+
+
+def _bytes_of(path: Path | None) -> bytes | None:
+    try:
+        return None if path is None else path.read_bytes()
+    except OSError:
+        return None

@@ -6,7 +6,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,11 @@ from topcoat.config import StrictModel, parse_config
 from topcoat.errors import DataError, UsageError
 from topcoat.files import read_json, sha256_of, write_json
 from topcoat.generators.base import GeneratorSpec, ModelPair
-from topcoat.pairs.painting import Painting
+from topcoat.pairs.schema import PairingConfig
 
-FORMAT = 1
-"""Version of the folder's layout."""
+FORMAT_VERSION = 2
 
-_SIDES = ("distilled", "baseline")
-_BEFORE: dict[str, Any] = Painting().model_dump(mode="json") | {"filters": []}  # of a folder that does not say
+_FOR_READERS = ("name", "licence")  # another wording does not make other images
 _HASHED_BYTES = 256 * 1024 * 1024  # a folder up to this size is known by its content, a larger one by names and sizes
 _MODEL_FILES = (".json", ".safetensors", ".model", ".txt")
 
@@ -32,7 +30,7 @@ class ShardEntry(StrictModel):
     name: str
     rows: int
     sha256: str
-    size_bytes: int | None = None
+    size_bytes: int
 
 
 class Failure(StrictModel):
@@ -45,7 +43,7 @@ class Failure(StrictModel):
 
 
 class Dropped(StrictModel):
-    """A pair that was painted and left out by a filter, and why; ``score`` is null where it was not a finite number."""
+    """A pair that was generated and left out by a filter; ``score`` is null where it was not a finite number."""
 
     id: str
     prompt: str
@@ -56,20 +54,32 @@ class Dropped(StrictModel):
 
 
 class Manifest(StrictModel):
-    """The record of a pair dataset. `identity` is what two builds must share to go into one folder.
+    """The record of a pair dataset. Two builds into one folder must agree in all of `differences`.
 
-    `batch_size` is a property of the dataset too: a network's rounding depends on the shape of a batch.
+    `distilled` and `baseline` are the settings that decide the images of each side (`spec_identity`), or for imported
+    pairs only a name, a size and a licence. `batch_size` is a property of the dataset, too: a network's rounding
+    depends on the shape of a batch.
     """
 
-    format: int
+    format_version: int
     pair: str
-    identity: dict[str, Any]
+    distilled: dict[str, Any]
+    baseline: dict[str, Any]
+    pairing: PairingConfig = PairingConfig()
+    filters: tuple[str, ...] = ()
+    imported: str | None = None
+    """What the pairs were imported from; None where they were generated."""
     shard_size: int
     batch_size: int | None = None
     versions: dict[str, str]
-    shards: tuple[ShardEntry, ...] = ()
-    failures: tuple[Failure, ...] = ()
-    dropped: tuple[Dropped, ...] = ()
+    shards: tuple[ShardEntry, ...]
+    failures: tuple[Failure, ...]
+    dropped: tuple[Dropped, ...]
+
+    @property
+    def sides(self) -> dict[str, dict[str, Any]]:
+        """The settings of both sides by name."""
+        return {"distilled": self.distilled, "baseline": self.baseline}
 
     @property
     def rows(self) -> int:
@@ -77,22 +87,18 @@ class Manifest(StrictModel):
         return sum(shard.rows for shard in self.shards)
 
 
-def new_manifest(pair: ModelPair, shard_size: int) -> Manifest:
-    """The manifest of an empty dataset of ``pair``."""
-    return Manifest(
-        format=FORMAT, pair=pair.name, identity=pair_identity(pair), shard_size=shard_size, versions=versions()
-    )
-
-
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of ``folder``; raises `DataError` if the folder holds no pairs or its manifest is damaged."""
+    """The manifest of ``folder``; raises `DataError` if the folder holds no pairs or its manifest is damaged or old."""
     path = folder / "manifest.json"
     if not path.is_file():
         raise DataError(f"{folder} holds no pairs (no manifest.json); give a folder made by: topcoat pairs build")
     data = read_json(path)
-    found = data.get("format") if isinstance(data, dict) else None
-    if found != FORMAT:
-        raise DataError(f"{path} has format {found!r}, this version reads {FORMAT}; use the version that wrote it")
+    version = data.get("format_version", data.get("format")) if isinstance(data, dict) else None
+    if version != FORMAT_VERSION:
+        raise DataError(
+            f"{path} has format version {version}, this topcoat reads {FORMAT_VERSION}; build the pairs again into "
+            "another folder, or use the version that wrote them"
+        )
     try:
         return parse_config(data, Manifest, source=str(path))
     except UsageError as error:
@@ -100,8 +106,8 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest of ``folder``, atomically."""
-    write_json(folder / "manifest.json", manifest.model_dump(mode="json"))
+    """Write the manifest of ``folder``, atomically; settings at their defaults are left out."""
+    write_json(folder / "manifest.json", manifest.model_dump(mode="json", exclude_defaults=True))
 
 
 def pair_identity(pair: ModelPair) -> dict[str, Any]:
@@ -109,13 +115,8 @@ def pair_identity(pair: ModelPair) -> dict[str, Any]:
     return {"distilled": spec_identity(pair.distilled), "baseline": spec_identity(pair.baseline)}
 
 
-def build_identity(pair: ModelPair, painting: Painting, filters: Sequence[str]) -> dict[str, Any]:
-    """What decides the rows of a dataset: both models, what is painted of a prompt, and the filters."""
-    return pair_identity(pair) | painting.identity(pair.distilled) | {"filters": list(filters)}
-
-
 def spec_identity(spec: GeneratorSpec) -> dict[str, Any]:
-    """The settings that decide what is painted; a local folder counts by its name and content, not by where it lies."""
+    """The settings that decide the images; a local folder counts by its name and content, not by where it lies."""
     identity = spec.image_settings()
     for settings in (identity, *identity.get("loras", ())):
         for key in ("model", "transformer"):
@@ -126,30 +127,37 @@ def spec_identity(spec: GeneratorSpec) -> dict[str, Any]:
     return identity
 
 
-def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """What differs between two identities, as ``distilled.steps: 4, not 2``; the first one's value comes first.
+def differences(one: Manifest, other: Manifest) -> list[str]:
+    """What differs in all that decides the rows, as ``distilled.steps: 4, not 2``; the first one's value comes first.
 
-    Names and licences are for readers: a new wording does not make other images.
+    Names and licences are for readers: another wording does not make other images.
     """
-    found = []
-    for side in _SIDES:
-        left, right = one.get(side, {}), other.get(side, {})
-        for key in dict.fromkeys([*left, *right]):
-            if key not in ("name", "licence") and left.get(key) != right.get(key):
-                found.append(f"{side}.{key}: {_short(left.get(key))}, not {_short(right.get(key))}")
-    for key, before in _BEFORE.items():
-        left, right = one.get(key, before), other.get(key, before)
-        if left != right:
-            found.append(f"{key}: {_short(left)}, not {_short(right)}")
-    return found
+    rest = [{"filters": list(each.filters), "imported": each.imported} for each in (one, other)]
+    return [
+        *setting_differences("distilled.", one.distilled, other.distilled),
+        *setting_differences("baseline.", one.baseline, other.baseline),
+        *setting_differences("pairing.", one.pairing.model_dump(mode="json"), other.pairing.model_dump(mode="json")),
+        *setting_differences("", *rest),
+    ]
+
+
+def setting_differences(prefix: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """As `differences`, of two mappings of settings."""
+    return [
+        f"{prefix}{key}: {_short(one.get(key))}, not {_short(other.get(key))}"
+        for key in dict.fromkeys([*one, *other])
+        if key not in _FOR_READERS and one.get(key) != other.get(key)
+    ]
 
 
 def versions() -> dict[str, str]:
-    """Versions of what paints and writes a pair."""
-    found = {"topcoat": __version__, "python": platform.python_version()}
-    for name in ("torch", "diffusers", "transformers", "pillow", "pyarrow"):
-        found[name] = importlib.metadata.version(name)
-    return found
+    """Versions of what generates and writes a pair."""
+    names = ("torch", "diffusers", "transformers", "pillow", "pyarrow")
+    return {
+        "topcoat": __version__,
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in names},
+    }
 
 
 def _short(value: Any) -> str:
@@ -161,14 +169,10 @@ def _digest(source: Path) -> str:
     """A digest of a model file or of a folder's files: of their bytes, or for large models of names and sizes."""
     if source.is_file():
         return sha256_of(source)
-    return _folder_digest(source)
-
-
-def _folder_digest(folder: Path) -> str:
-    paths = sorted(path for path in folder.rglob("*") if path.suffix in _MODEL_FILES and path.is_file())
+    paths = sorted(path for path in source.rglob("*") if path.suffix in _MODEL_FILES and path.is_file())
     whole = sum(path.stat().st_size for path in paths) <= _HASHED_BYTES
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+        digest.update(path.relative_to(source).as_posix().encode() + b"\0")
         digest.update(hashlib.sha256(path.read_bytes()).digest() if whole else str(path.stat().st_size).encode())
     return digest.hexdigest()

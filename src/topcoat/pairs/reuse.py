@@ -1,11 +1,12 @@
-"""The baseline images of another dataset, used again: they are most of the price of a pair.
+"""The baseline images of another dataset, used again: they are most of the cost of a pair.
 
-Another distilled model, a LoRA or another step count against the same baseline needs new distilled images alone.
+Another distilled model, a LoRA or another step count against the same baseline needs only new distilled images.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -14,45 +15,39 @@ from torch import Tensor
 from topcoat.errors import DataError
 from topcoat.generators.base import Generator, GeneratorSpec, check_request
 from topcoat.pairs.dataset import PairDataset
-from topcoat.pairs.manifest import differences, spec_identity
+from topcoat.pairs.manifest import setting_differences, spec_identity
 
 
-class KeptBaseline:
-    """A `Generator` that gives the baseline images which a dataset holds, and paints those which it does not.
+class ReusedBaseline:
+    """A `Generator` that gives the baseline images which a dataset holds, and generates the others.
 
-    An image is known by its prompt and seed. It is the 8-bit image of the dataset's file; painted in a batch of another
-    shape it may differ from that by a rounding.
+    An image is known by its prompt and seed. It is the 8-bit image of the dataset's file; generated in a batch of
+    another shape it may differ from that by a rounding.
     """
 
     def __init__(self, dataset: PairDataset, spec: GeneratorSpec, load: Callable[[], Generator]) -> None:
         """``load`` makes the real generator of ``spec``; it is called when the first image is missing, if ever."""
-        self._dataset, self._spec, self._load = dataset, spec, load
-        self._generator: Generator | None = None
+        self.spec = spec
+        self._dataset, self._load = dataset, load
         self._rows = {(record.prompt, record.seed): row for row, record in enumerate(dataset.records)}
 
-    @property
-    def spec(self) -> GeneratorSpec:
-        """The baseline's settings."""
-        return self._spec
-
     def generate(self, prompts: Sequence[str], seeds: Sequence[int], *, steps: int | None = None) -> Tensor:
-        """``(N, 3, H, W)`` float32 in [0, 1]; with other ``steps`` than the spec's everything is painted."""
+        """``(N, 3, H, W)`` float32 in [0, 1]; with other ``steps`` than the spec's all are generated."""
         texts, numbers = check_request(prompts, seeds)
-        if steps not in (None, self._spec.steps):
-            return self._painter().generate(texts, numbers, steps=steps)
+        if steps not in (None, self.spec.steps):
+            return self._generator.generate(texts, numbers, steps=steps)
         rows = [self._rows.get(request) for request in zip(texts, numbers, strict=True)]
-        missing = [place for place, row in enumerate(rows) if row is None]
+        missing = [position for position, row in enumerate(rows) if row is None]
         images = [Tensor() if row is None else self._dataset.image(row, "baseline") for row in rows]
         if missing:
-            made = self._painter().generate([texts[place] for place in missing], [numbers[place] for place in missing])
-            for place, image in zip(missing, made, strict=True):
-                images[place] = image
+            made = self._generator.generate([texts[i] for i in missing], [numbers[i] for i in missing])
+            for position, image in zip(missing, made, strict=True):
+                images[position] = image
         return torch.stack(images)
 
-    def _painter(self) -> Generator:
-        if self._generator is None:
-            self._generator = self._load()
-        return self._generator
+    @cached_property
+    def _generator(self) -> Generator:
+        return self._load()
 
 
 def open_baseline_source(folder: Path, baseline: GeneratorSpec) -> PairDataset:
@@ -61,12 +56,12 @@ def open_baseline_source(folder: Path, baseline: GeneratorSpec) -> PairDataset:
     Raises `DataError` if it holds none, or they were made by other settings, weights, or not from the seed alone.
     """
     dataset = PairDataset.open(folder)
-    if dataset.painting.pairing != "same-seed":
+    if dataset.pairing.method != "same-seed":
         raise DataError(
-            f"the baseline of {folder} re-rendered its own distilled images; take baselines from a dataset built with "
+            f"the baseline of {folder} started from its own distilled images; take baselines from a dataset built with "
             "the pairing same-seed"
         )
-    changed = differences({"baseline": dataset.manifest.identity["baseline"]}, {"baseline": spec_identity(baseline)})
+    changed = setting_differences("baseline.", dataset.manifest.baseline, spec_identity(baseline))
     if changed:
         raise DataError(
             f"the baseline images of {folder} are of other settings ({'; '.join(changed[:2])}); leave that dataset "

@@ -1,17 +1,15 @@
 """Portrait prompts: explicit attributes in plain English, balanced and seeded.
 
-Two vocabularies: the *mini* one (`sample_prompts`), which the embedded mini pair was taught, and the *photo* one
-(`topcoat.prompts.photo.sample_photo_prompts`) for real models, with invented names. Sampling is stratified: every
-attribute deals its words in shuffled rounds, so the marginals are balanced at any count, and prompt ``i`` of a seed is
-the same prompt however many are asked for.
+Two styles: *mini* (`sample_prompts`), whose words the embedded mini pair was trained on, and *photo*
+(`topcoat.prompts.photo.sample_photo_prompts`) for real models, with invented names. Sampling is stratified: the values
+of an attribute come in shuffled rounds, so they are balanced at any count, and prompt ``i`` of a seed is the same
+prompt however many are asked for.
 """
 
-from topcoat.prompts.mini import sample_prompts
+from topcoat.prompts.files import read_prompts, write_prompts
+from topcoat.prompts.mini import VOCABULARY, PortraitWords, sample_prompts, words_of
 from topcoat.prompts.prompt import MAX_WORDS, Prompt, Split, as_prompts, prompt_from_text, split_of_id
-from topcoat.prompts.reading import read_prompts
 from topcoat.prompts.styles import Style, held_out_prompts, sample_style, style_of_pair
-from topcoat.prompts.words import VOCABULARY, PortraitWords
-from topcoat.prompts.writing import write_prompts
 
 __all__ = [
     "MAX_WORDS",
@@ -28,5 +26,6 @@ __all__ = [
     "sample_style",
     "split_of_id",
     "style_of_pair",
+    "words_of",
     "write_prompts",
 ]

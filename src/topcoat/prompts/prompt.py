@@ -1,4 +1,4 @@
-"""What a prompt is: an id, a text, what is known of the subject, and the split that follows from the id."""
+"""What a prompt is: an id, a text, the attributes of the subject, and the split that follows from the id."""
 
 from __future__ import annotations
 
@@ -8,32 +8,24 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from topcoat.errors import UsageError
-from topcoat.prompts.words import VOCABULARY, PortraitWords
 
 MAX_WORDS = 400
-"""Longest prompt accepted; diffusion text encoders read 77 to 512 tokens, so more is a mistake, not a wish."""
+"""Longest prompt that is accepted; text encoders read 77 to 512 tokens, so a longer one is a mistake."""
 
 Split = Literal["train", "val", "test"]
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One prompt: a stable ``id``, its ``text`` and, where it is known, what it says.
+    """One prompt: a stable ``id``, its ``text`` and, where they are known, the subject's attributes by name.
 
-    ``attributes`` maps attribute names to words; it is empty for a prompt that a user wrote. A prompt of the mini
-    vocabulary has ``words`` too, which fill ``attributes``. ``assigned_split`` is a split that a user's file gave.
+    ``assigned_split`` is a split that a user's file gave.
     """
 
     id: str
     text: str
-    words: PortraitWords | None = None
     attributes: Mapping[str, str] = field(default_factory=dict, hash=False)
     assigned_split: Split | None = None
-
-    def __post_init__(self) -> None:
-        if self.words is not None:
-            said = {name: getattr(self.words, name) for name in VOCABULARY}
-            object.__setattr__(self, "attributes", said)
 
     @property
     def split(self) -> Split:
@@ -52,12 +44,12 @@ def prompt_from_text(text: str) -> Prompt:
 
     Raises `UsageError` if the text is empty or has more than `MAX_WORDS` words.
     """
-    text = " ".join(text.split())
-    count = len(text.split(" "))
-    if not text:
-        raise UsageError('the prompt is empty; say what to paint, for example "studio portrait of an old man, beard"')
-    if count > MAX_WORDS:
-        raise UsageError(f"the prompt has {count} words; at most {MAX_WORDS} are allowed, shorten it")
+    words = text.split()
+    text = " ".join(words)
+    if not words:
+        raise UsageError('the prompt is empty; describe a picture, such as "studio portrait of an old man, beard"')
+    if len(words) > MAX_WORDS:
+        raise UsageError(f"the prompt has {len(words)} words; at most {MAX_WORDS} are allowed, shorten it")
     return Prompt(id=hashlib.sha256(text.encode()).hexdigest()[:16], text=text)
 
 

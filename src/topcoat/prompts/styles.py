@@ -1,4 +1,4 @@
-"""The two styles of sampled prompts, and which of them a model pair understands."""
+"""The two styles of sampled prompts, which of them a model pair understands, and held-out prompts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def held_out_prompts(count: int, seed: int = 0, style: Style = "mini") -> list[P
     """The first ``count`` sampled prompts of the ``test`` split, which no head is trained on."""
     wanted = 40 * count  # one prompt in 20 is of that split
     while True:
-        found = [prompt for prompt in sample_style(style, wanted, seed) if prompt.split == "test"]
-        if len(found) >= count:
-            return found[:count]
+        prompts = [prompt for prompt in sample_style(style, wanted, seed) if prompt.split == "test"]
+        if len(prompts) >= count:
+            return prompts[:count]
         wanted *= 2

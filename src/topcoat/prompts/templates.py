@@ -1,12 +1,15 @@
-"""Sentence templates: how the attributes of a subject become a prompt's text."""
+"""Sentence templates (jinja2): how the attributes of a subject become a prompt's text."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from string import Formatter
+
+import jinja2
+import jinja2.meta
+from jinja2.sandbox import SandboxedEnvironment
 
 from topcoat.config import StrictModel, load_config
 from topcoat.errors import UsageError
@@ -14,10 +17,25 @@ from topcoat.prompts.prompt import MAX_WORDS
 from topcoat.prompts.vocabulary import Vocabulary
 
 REQUIRED_FIELDS = ("age", "presentation")
-"""What every sentence must say: a portrait of nobody in particular is no portrait prompt."""
+"""What every sentence must say of its subject."""
 
-_PART = re.compile(r"\[([^\[\]]*)\]|([^\[\]]+)")
 _AN = re.compile(r"[aeiou]|8|1[18](?!\d)", re.IGNORECASE)
+
+
+class _Missing(jinja2.StrictUndefined):
+    """A field that a subject does not have: false in a condition, an error in the text."""
+
+    __bool__ = jinja2.Undefined.__bool__
+
+
+def _with_article(value: object) -> str:
+    """A text with its article; it may begin with a number: an 18-year-old, an 85mm lens."""
+    text = str(value)  # an error of jinja2 for a missing field
+    return f"{'an' if _AN.match(text) else 'a'} {text}"
+
+
+_ENVIRONMENT = SandboxedEnvironment(undefined=_Missing, autoescape=False)
+_ENVIRONMENT.filters["a"] = _with_article
 
 
 class TemplateFile(StrictModel):
@@ -27,44 +45,15 @@ class TemplateFile(StrictModel):
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
-    """A stretch of text, with the field that follows it if there is one."""
-
-    text: str
-    field: str | None
-    with_article: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Template:
-    """A sentence with fields; ``parts`` are (is it optional, its pieces)."""
+    """A sentence and the ``fields`` that it says."""
 
-    parts: tuple[tuple[bool, tuple[_Piece, ...]], ...]
+    sentence: jinja2.Template
+    fields: frozenset[str]
 
-    @property
-    def fields(self) -> frozenset[str]:
-        """The fields that the sentence says."""
-        return frozenset(piece.field for _, pieces in self.parts for piece in pieces if piece.field)
-
-    @property
-    def needed_fields(self) -> frozenset[str]:
-        """The fields that stand outside brackets."""
-        return frozenset(
-            piece.field for optional, pieces in self.parts if not optional for piece in pieces if piece.field
-        )
-
-    def fill(self, said: Mapping[str, str]) -> str:
-        """The sentence; an optional part is left out where a field of it is not in ``said``."""
-        text = ""
-        for optional, pieces in self.parts:
-            if optional and any(piece.field and piece.field not in said for piece in pieces):
-                continue
-            for piece in pieces:
-                text += piece.text
-                if piece.field:
-                    words = said[piece.field]
-                    text += f"{_article(words)} {words}" if piece.with_article else words
-        return " ".join(text.split())
+    def render(self, values: Mapping[str, str]) -> str:
+        """The sentence with a subject's values by field."""
+        return " ".join(self.sentence.render(values).split())
 
 
 def default_templates(vocabulary: Vocabulary) -> tuple[Template, ...]:
@@ -75,7 +64,7 @@ def default_templates(vocabulary: Vocabulary) -> tuple[Template, ...]:
 def read_templates(path: str | Path, vocabulary: Vocabulary) -> tuple[Template, ...]:
     """Sentence templates from a TOML, YAML or JSON file that fit a vocabulary.
 
-    Raises `UsageError` with one sentence for an unknown, unclosed or missing field.
+    Raises `UsageError` with one sentence for an unknown or missing field and for what is not a jinja2 template.
     """
     texts = load_config(path, TemplateFile).templates
     if not texts:
@@ -91,40 +80,29 @@ def read_templates(path: str | Path, vocabulary: Vocabulary) -> tuple[Template, 
 
 def parse_template(text: str, vocabulary: Vocabulary) -> Template:
     """One sentence, checked against a vocabulary; raises `UsageError` like `read_templates`."""
-    if "".join(match[0] for match in _PART.finditer(text)) != text:
-        raise UsageError("square brackets must be closed and not stand within each other; correct them")
-    if len(text.split()) > MAX_WORDS:
-        raise UsageError(f"it has {len(text.split())} words; at most {MAX_WORDS} are allowed, shorten it")
     known = ("name", "age", *vocabulary.attributes, "locale")
-    parts = tuple(
-        (match[1] is not None, tuple(_pieces(match[1] if match[1] is not None else match[2], known)))
-        for match in _PART.finditer(text)
-    )
-    template = Template(parts)
-    for name in REQUIRED_FIELDS:
-        if name not in template.needed_fields:
-            raise UsageError(f"it does not say {{{name}}} outside brackets; add it")
-    for name in vocabulary.only_for:
-        if name in template.needed_fields:
-            raise UsageError(f"not every subject has {name}; put [square brackets] around the part with {{{name}}}")
-    if "locale" in template.needed_fields:
-        raise UsageError("names from a file have no locale; put [square brackets] around the part with {locale}")
-    return template
-
-
-def _pieces(text: str, known: tuple[str, ...]) -> Iterator[_Piece]:
+    optional = {*vocabulary.only_for, "locale"}  # names from a file have no locale
+    everything = {name: f"<{name}>" for name in known}
     try:
-        parsed = list(Formatter().parse(text))
-    except ValueError as error:
-        raise UsageError(f"a brace is not closed or not opened ({error}); write fields as {{name}}") from None
-    for literal, field, spec, conversion in parsed:
-        if field is not None and field not in known:
-            raise UsageError(f"the field {{{field}}} is unknown; use one of: {', '.join(known)}")
-        if spec not in (None, "", "a") or conversion:
-            raise UsageError(f"the field {{{field}}} can be written so or as {{{field}:a}}, with its article")
-        yield _Piece(literal, field, spec == "a")
-
-
-def _article(words: str) -> str:
-    """The article of words that may begin with a number: an 18-year-old, an 85mm lens."""
-    return "an" if _AN.match(words) else "a"
+        fields = frozenset(jinja2.meta.find_undeclared_variables(_ENVIRONMENT.parse(text)))
+        template = Template(_ENVIRONMENT.from_string(text), fields)
+    except jinja2.TemplateError as error:
+        raise UsageError(f"it is no jinja2 template ({error.message}); write a field as {{{{ name }}}}") from None
+    for name in sorted(fields - {*known}):
+        raise UsageError(f"the field {{{{ {name} }}}} is unknown; use one of: {', '.join(known)}")
+    try:
+        template.render(everything)
+        sentence = template.render({name: value for name, value in everything.items() if name not in optional})
+    except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:  # from an expression in it
+        for name in sorted(optional & fields):
+            if f"'{name}' is undefined" in str(error):
+                raise UsageError(
+                    f"not every subject has a {name}; write {{% if {name} %}}...{{% endif %}} around its part"
+                ) from None
+        raise UsageError(f"it cannot be rendered ({error}); write a field as {{{{ name }}}}") from None
+    for name in REQUIRED_FIELDS:
+        if f"<{name}>" not in sentence:
+            raise UsageError(f"it does not say {{{{ {name} }}}} of every subject; add it")
+    if len(sentence.split()) > MAX_WORDS:
+        raise UsageError(f"it has {len(sentence.split())} words; at most {MAX_WORDS} are allowed, shorten it")
+    return template

@@ -1,35 +1,50 @@
-"""Training heads, on pairs or unpaired: losses, named runs and a resumable loop."""
+"""Training heads, on pairs, unpaired or on latents: named runs of stages, objectives, and a resumable loop.
 
-from topcoat.training.config import CycleConfig, LatentConfig, LossWeights, TrainConfig
-from topcoat.training.loop import train
-from topcoat.training.records import TrainRecord, ValidationRecord
-from topcoat.training.runs import (
-    RUNS,
-    best_unet,
-    debug,
-    decoder,
-    paper_cyclegan,
-    paper_esa,
-    paper_unet,
-    run_config,
-    with_settings,
-)
+Names are loaded when they are used, so that `topcoat.training.names` costs no import of torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from topcoat.training.config import RunConfig, TrainConfig, with_settings
+    from topcoat.training.loop import train
+    from topcoat.training.objectives import CycleObjective, LatentObjective, PairedObjective
+    from topcoat.training.records import TrainRecord, ValidationRecord
+    from topcoat.training.runs import RUNS, run_config
+
+_MODULES = {
+    "RUNS": "runs",
+    "CycleObjective": "objectives",
+    "LatentObjective": "objectives",
+    "PairedObjective": "objectives",
+    "RunConfig": "config",
+    "TrainConfig": "config",
+    "TrainRecord": "records",
+    "ValidationRecord": "records",
+    "run_config": "runs",
+    "train": "loop",
+    "with_settings": "config",
+}
 
 __all__ = [
     "RUNS",
-    "CycleConfig",
-    "LatentConfig",
-    "LossWeights",
+    "CycleObjective",
+    "LatentObjective",
+    "PairedObjective",
+    "RunConfig",
     "TrainConfig",
     "TrainRecord",
     "ValidationRecord",
-    "best_unet",
-    "debug",
-    "decoder",
-    "paper_cyclegan",
-    "paper_esa",
-    "paper_unet",
     "run_config",
     "train",
     "with_settings",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from topcoat.errors import UsageError
 from topcoat.images import gaussian_blur
-from topcoat.measures.spectrum import ROUNDING_POWER, cell_powers, windowed_power
+from topcoat.metrics.spectrum import ROUNDING_POWER, cell_powers, windowed_power
 
 _OPPONENTS = (
     (3**-0.5, 3**-0.5, 3**-0.5),
@@ -55,7 +55,7 @@ def gradient_loss(z: Tensor, x: Tensor, kind: GradientKind = "forward") -> Tenso
 def perceptual_loss(features_z: HasStages, features_y: HasStages) -> Tensor:
     """Distance of two images in feature space: LPIPS (arXiv 1801.03924, eq. 1) without its learned channel weights.
 
-    d = sum over stages l of mean over places of || f_l(z)/|f_l(z)| - f_l(y)/|f_l(y)| ||^2, averaged over the batch;
+    d = sum over stages l of mean over positions of || f_l(z)/|f_l(z)| - f_l(y)/|f_l(y)| ||^2, averaged over the batch;
     each stage adds 0 to 4. The norm has its epsilon under the root, where LPIPS adds it outside: features of a ReLU
     can all be zero, and there the root's own derivative is infinite.
     """
@@ -122,9 +122,9 @@ def latent_spectrum_loss(z: Tensor, y: Tensor) -> Tensor:
 def latent_contrast_loss(z: Tensor, y: Tensor) -> Tensor:
     """How far the contrasts of two batches of latents ``(N, C, h, w)`` are apart, in nepers of power; 0 where equal.
 
-    The contrast of a place is the logarithm of the power of its 3x3 latents beside their surroundings. Compared are the
-    sorted contrasts of all places of each channel, a Wasserstein distance in one dimension: flat places that are not as
-    flat as the baseline's count as much as soft ones that are not as crisp, though their latents hardly differ.
+    The contrast of a position is the logarithm of the power of its 3x3 latents against their surroundings. Compared are
+    the sorted contrasts of all positions of each channel, a Wasserstein distance in one dimension: flat areas that are
+    not as flat as the baseline's count as much as soft ones that are not as crisp, though their latents hardly differ.
     """
     spread = y.std(dim=(0, 2, 3), keepdim=True).clamp_min(1e-6)
     sorted_z, sorted_y = (_contrasts(fine_latents(latents) / spread).sort(dim=1).values for latents in (z, y))
@@ -137,29 +137,9 @@ def fine_latents(latents: Tensor) -> Tensor:
 
 
 def _contrasts(fine: Tensor) -> Tensor:
-    """``(C, N h w)`` logarithms of mean power over 3x3 places; the floor is a 300th of the spread."""
+    """``(C, N h w)`` logarithms of mean power over 3x3 positions; the floor is a 300th of the spread."""
     power = F.avg_pool2d(fine.square(), 3, stride=1, padding=1, count_include_pad=False)
     return (power + 1e-5).log().transpose(0, 1).flatten(1)
-
-
-def kernel_distance(features_z: Tensor, features_y: Tensor) -> Tensor:
-    """How far two sets of features ``(N, D)`` and ``(M, D)`` are apart: the kernel distance, a scalar in float64.
-
-    Unbiased squared maximum mean discrepancy with the kernel (u v / D + 1)^3 (KID, arXiv 1801.01401, section 4). About
-    0 for two samples of one distribution, also for few images, where a Fréchet distance is far above it; can be
-    slightly negative. Raises `UsageError` for fewer than 2 on a side.
-    """
-    z, y = features_z.double(), features_y.double()
-    count_z, count_y = len(z), len(y)
-    if min(count_z, count_y) < 2:
-        raise UsageError(f"a kernel distance of {count_z} and {count_y} images is not possible; use 2 or more of each")
-    within_z = (_cubic(z, z).sum() - _cubic(z, z).diagonal().sum()) / (count_z * (count_z - 1))
-    within_y = (_cubic(y, y).sum() - _cubic(y, y).diagonal().sum()) / (count_y * (count_y - 1))
-    return within_z + within_y - 2 * _cubic(z, y).mean()
-
-
-def _cubic(a: Tensor, b: Tensor) -> Tensor:
-    return (a @ b.T / a.shape[1] + 1) ** 3
 
 
 def _mean_powers(images: Tensor, cells: int) -> Tensor:

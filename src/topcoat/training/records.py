@@ -1,4 +1,4 @@
-"""What training reports."""
+"""What training reports: a record of each step, and the scores of the averaged head."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class ValidationRecord:
-    """The averaged head on fixed validation pairs, with the do-nothing score (the distilled images) beside it.
+    """The averaged head on fixed validation pairs, and the distilled images themselves (no head) for comparison.
 
-    All of it in the features of the net for losses: for following a run, never for judging a head.
+    All of it in the features of the net for losses: for following a run, never for evaluating a head.
     """
 
     images: int
@@ -20,26 +20,39 @@ class ValidationRecord:
     """Mean over images, of the head's output against the baseline."""
     perceptual: float
     """`perceptual_loss` of the head's output against the baseline; lower is closer."""
-    do_nothing_psnr_db: float
-    do_nothing_perceptual: float
+    no_head_psnr_db: float
+    no_head_perceptual: float
     set_distance: float | None = None
     """`kernel_distance` of the embeddings of outputs and baseline images; None where the net has no embedding."""
-    do_nothing_set_distance: float | None = None
+    no_head_set_distance: float | None = None
     frechet: float | None = None
     """Fréchet distance of the same embeddings: what evaluation measures, in another net and on few images."""
-    do_nothing_frechet: float | None = None
+    no_head_frechet: float | None = None
 
     @property
     def gap_closed(self) -> float | None:
-        """Share of the do-nothing set distance that the head removes; None where it is not known or not above 0."""
-        if self.set_distance is None or self.do_nothing_set_distance is None or self.do_nothing_set_distance <= 0:
+        """Share of the distilled images' set distance that the head removes; None if unknown or not above 0."""
+        if self.set_distance is None or self.no_head_set_distance is None or self.no_head_set_distance <= 0:
             return None
-        return 1 - self.set_distance / self.do_nothing_set_distance
+        return 1 - self.set_distance / self.no_head_set_distance
 
     @property
     def score(self) -> float:
         """What the best checkpoint has least of: set distance, or where there is none perceptual distance."""
         return self.perceptual if self.set_distance is None else self.set_distance
+
+    def figures(self) -> dict[str, float | None]:
+        """The figures for a head's card, which are of the loss net and say so."""
+        return {
+            "validation_images": self.images,
+            "psnr_db": self.psnr_db,
+            "psnr_db_without_head": self.no_head_psnr_db,
+            "perceptual_distance_(loss_net)": self.perceptual,
+            "perceptual_distance_without_head_(loss_net)": self.no_head_perceptual,
+            "frechet_distance_(loss_net)": self.frechet,
+            "frechet_distance_without_head_(loss_net)": self.no_head_frechet,
+            "gap_closed_(kernel_distance,_loss_net)": self.gap_closed,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +60,9 @@ class TrainRecord:
     """One step of training."""
 
     images_seen: int
+    """By all stages of the run so far."""
     step: int
+    """Of the stage."""
     loss: float
     """Weighted sum of ``parts`` without the discriminator's own loss; NaN if the step was skipped."""
     parts: Mapping[str, float]
@@ -56,8 +71,10 @@ class TrainRecord:
     images_per_second: float
     """Smoothed; time that the caller takes is not counted."""
     skipped_steps: int
-    """So far in this run, because a gradient was not finite or exploded."""
+    """So far in this stage, because a gradient was not finite or a spike."""
     validation: ValidationRecord | None = None
+    stage: str = ""
+    """Its name."""
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values; a loss that is not finite becomes None."""

@@ -1,4 +1,4 @@
-"""What a run starts from: random weights, another head, or the distilled model's own VAE."""
+"""What a stage starts from: random weights, another head, or the distilled model's own VAE."""
 
 from __future__ import annotations
 
@@ -9,93 +9,77 @@ import torch
 
 from topcoat.errors import UsageError
 from topcoat.generators.vae import Vae, VaeDecoder
-from topcoat.heads.base import Head
-from topcoat.heads.latent_unet import LatentUNetConfig
-from topcoat.heads.refiner import Refiner, RefinerConfig, latent_config, latent_part
-from topcoat.heads.registry import build_network
-from topcoat.training.config import TrainConfig
+from topcoat.heads.head import Head
+from topcoat.training.config import RunConfig, TrainConfig
 
 
-def with_vae(config: TrainConfig, decoder: VaeDecoder) -> TrainConfig:
-    """``config`` with the VAE of a head that changes latents set to ``decoder``'s; any other stays as it is."""
-    head = config.head
-    vae = {"vae": decoder.config, "latent_channels": decoder.latent_channels, "vae_scale": decoder.scale}
-    if isinstance(head, RefinerConfig):
-        vae = {"latent": head.latent.model_copy(update=vae)}
-    elif not isinstance(head, LatentUNetConfig):
-        return config
-    return config.model_copy(update={"head": head.model_copy(update=vae)})
-
-
-def fitted(config: TrainConfig, vae: Mapping[str, Any]) -> TrainConfig:
-    """`with_vae` by the VAE's config.json alone; no weights are read."""
+def fitted(run: RunConfig, vae: Mapping[str, Any]) -> RunConfig:
+    """``run`` with the VAE that a config.json describes in heads that lack theirs; no weights are read."""
     with torch.device("meta"):
-        return with_vae(config, VaeDecoder(vae))
+        decoder = VaeDecoder(vae)
+    stages = [
+        stage
+        if stage.head.latent_part is None or stage.head.latent_part.vae is not None
+        else stage.model_copy(update={"head": stage.head.with_vae(decoder)})
+        for stage in run.stages
+    ]
+    return run.model_copy(update={"stages": tuple(stages)})
 
 
-def starting_point(config: TrainConfig, init_from: Head | None, vae: Vae | None) -> tuple[TrainConfig, Head | None]:
-    """The settings and the head that a run starts with; None for random weights.
+def first_stage(run: RunConfig, init_from: Head | None) -> int:
+    """The stage that a run begins with: the first, or with a head to start from the first that it fits.
 
-    A head that changes latents starts with the weights of ``vae``, and a change of nothing whose inner weights come
-    from the run's seed; a refiner takes the head that paints from ``init_from``, which may be a refiner to go on with
-    too. Raises `UsageError` for a head to start from that is missing or of other settings.
+    That is the first stage that trains the kind of head that the run ends in: the head that is given stands for what
+    the stages before would have made. A head of that kind needs no teacher.
     """
-    if config.starts_from is not None and init_from is None:
+    if init_from is None:
+        return 0
+    kind = run.last.head.name()
+    for index, stage in enumerate(run.stages):
+        if stage.head.name() == kind and not (stage.previous == "teacher" and init_from.kind == kind):
+            return index
+    return len(run.stages) - 1
+
+
+def starting_point(config: TrainConfig, given: Head | None, vae: Vae | None) -> tuple[TrainConfig, Head | None]:
+    """The settings and the head that a stage starts with; None for random weights.
+
+    ``given`` is the head of the stage before. A head that changes latents starts with the weights of ``vae``, and a
+    change of nothing whose inner weights come from the seed; a refiner takes the head that paints from ``given``, which
+    may be a refiner to go on with too. Raises `UsageError` for a head to start from that is missing or of other
+    settings.
+    """
+    if config.previous is not None and given is None:
         raise UsageError(
-            f"the run {config.name} goes on from a head of {config.starts_from}; train that first and give its folder "
-            "(--init-from, or init_from in Python)"
+            f"the stage {config.name} goes on from the head of the stage before; give that head's folder (--init-from, "
+            "or init_from in Python), or start the run from its first stage"
         )
-    changed = latent_config(config.head)
+    start = None if config.previous == "teacher" else given
+    changed = config.head.latent_part
     if changed is not None:
-        if init_from is None and vae is None:
+        part = None if start is None else start.network.latent_part
+        if part is not None and changed.vae is None:
+            config = config.model_copy(update={"head": config.head.with_vae(part.decoder)})
+        elif part is None and vae is not None:
+            config = config.model_copy(update={"head": config.head.with_vae(vae.decoder)})
+            start = _unchanged(config, vae, start)
+        elif part is None:
             raise UsageError(
-                f"the head {config.head.kind} decodes with the distilled model's own VAE; give it (--pair, or vae in "
+                f"the head {config.head.name()} decodes with the distilled model's own VAE; give it (--pair, or vae in "
                 "Python)"
             )
-        goes_on = init_from is not None and latent_config(init_from.config) is not None
-        if init_from is not None and goes_on and changed.vae is None:
-            config = with_vae(config, latent_part(init_from.network).decoder)
-        elif not goes_on and vae is not None:
-            config = with_vae(config, vae.decoder)
-        head = config.head
-        if isinstance(head, RefinerConfig):
-            init_from = _with_painter(config, head, init_from, vae)
-        elif init_from is None and vae is not None:
-            init_from = _undecided(config, vae)
-    if init_from is not None and init_from.config != config.head:
+    if start is not None and start.config != config.head:
         raise UsageError(
-            f"the head to start from is a {init_from.config.kind} of other settings than the run's {config.head.kind}; "
+            f"the head to start from is a {start.kind} of other settings than the run's {config.head.name()}; "
             "give the run the settings in that head's config.json"
         )
-    return config, init_from
+    return config, start
 
 
-def _undecided(config: TrainConfig, vae: Vae) -> Head:
+def _unchanged(config: TrainConfig, vae: Vae, base: Head | None) -> Head:
     """A head that changes no latents yet."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        network = build_network(config.head)
-    latent_part(network).decoder.load_state_dict(vae.decoder.state_dict())
+        network = config.head.build()
+    network.adopt(vae, None if base is None else base.network)
     return Head(network, config.head)
-
-
-def _with_painter(config: TrainConfig, head: RefinerConfig, init_from: Head | None, vae: Vae | None) -> Head:
-    """A refiner to go on with as it is, or a new one that has the head of images ``init_from`` paint."""
-    if init_from is None:
-        raise UsageError(
-            "a refiner needs a trained head of images that paints; give its folder (--init-from, or init_from in "
-            "Python)"
-        )
-    if isinstance(init_from.config, RefinerConfig) or vae is None:
-        return init_from
-    if init_from.config != head.painter:
-        raise UsageError(
-            f"the head to start from is a {init_from.config.kind} of other settings than the run's head.painter; give "
-            "head.painter the settings in that head's config.json"
-        )
-    start = _undecided(config, vae)
-    network = start.network
-    assert isinstance(network, Refiner)
-    network.painter.load_state_dict(init_from.network.state_dict())
-    network.encoder.load_state_dict(vae.encoder.state_dict())
-    return start

@@ -10,17 +10,20 @@ import torch
 from torch import Tensor
 
 from topcoat.contact import contact_sheet
-from topcoat.evaluation.frechet import GaussianStatistics, frechet_distance
 from topcoat.files import atomic_path
-from topcoat.heads.base import Head
-from topcoat.heads.network import HeadConfig, LatentHeadConfig
-from topcoat.training.batches import Batch, PairSource, latents_of
-from topcoat.training.losses import HasStages, kernel_distance, perceptual_loss
+from topcoat.heads.head import Head
+from topcoat.metrics.frechet import GaussianStatistics, frechet_distance
+from topcoat.metrics.kernel import kernel_distance
+from topcoat.metrics.paired import psnr
+from topcoat.training.data import Batch, PairSource, latents_of
+from topcoat.training.losses import HasStages, perceptual_loss
 from topcoat.training.records import ValidationRecord
 
 BATCH_SIZE = 16
 BATCH_PIXELS = 2**20
 """A batch has fewer images where these are large: they are whole, and training may see small crops alone."""
+MOST_DB = 100.0
+"""PSNR counts no more than this, so that equal images keep the mean finite."""
 PICTURED = 8
 """Pairs on the picture."""
 
@@ -41,10 +44,10 @@ class Validator:
         limit: int,
         features: Callable[[Tensor], HasStages],
         device: torch.device,
-        head: HeadConfig,
+        latent_channels: int | None,
     ) -> None:
+        """``latent_channels`` are those of `Head.latent_channels`: such a head is given the pairs' latents."""
         chosen = [pairs[index] for index in range(min(limit, len(pairs)))]
-        channels = head.latent_channels if isinstance(head, LatentHeadConfig) else None
         self._images = len(chosen)
         self._features = features
         self._device = device
@@ -58,29 +61,31 @@ class Validator:
                 x = torch.stack([pair.distilled for pair in group])
                 y = torch.stack([pair.baseline for pair in group])
                 latents = None
-                if channels is not None:
-                    latents = torch.stack([latents_of(pair, start + i, channels) for i, pair in enumerate(group)])
+                if latent_channels is not None:
+                    latents = torch.stack(
+                        [latents_of(pair, start + i, latent_channels) for i, pair in enumerate(group)]
+                    )
                 self._batches.append(Batch(x, y, latents))
                 start = end
-        self._do_nothing = self._score(lambda batch: batch.x)
+        self._no_head = self._score(lambda batch: batch.x)
         self._baseline = self._embeddings(lambda batch: batch.y)
         self._statistics: GaussianStatistics | None = None
         if self._baseline is not None and self._images >= 2:
             self._statistics = GaussianStatistics.of(self._baseline)
 
     def __call__(self, head: Head) -> ValidationRecord:
-        """The scores of ``head``, with those of doing nothing beside them."""
+        """The scores of ``head``, and of the distilled images, for comparison."""
         score = self._score(lambda batch: _enhanced(head, batch))
         return ValidationRecord(
             images=self._images,
             psnr_db=score.psnr_db,
             perceptual=score.perceptual,
-            do_nothing_psnr_db=self._do_nothing.psnr_db,
-            do_nothing_perceptual=self._do_nothing.perceptual,
+            no_head_psnr_db=self._no_head.psnr_db,
+            no_head_perceptual=self._no_head.perceptual,
             set_distance=self._distance(score.embeddings),
-            do_nothing_set_distance=self._distance(self._do_nothing.embeddings),
+            no_head_set_distance=self._distance(self._no_head.embeddings),
             frechet=self._frechet(score.embeddings),
-            do_nothing_frechet=self._frechet(self._do_nothing.embeddings),
+            no_head_frechet=self._frechet(self._no_head.embeddings),
         )
 
     def picture(self, head: Head, path: Path) -> None:
@@ -98,9 +103,7 @@ class Validator:
         for batch in self._batches:
             y = batch.y.to(self._device)
             z = enhance(batch).to(self._device)
-            # 10 log10(1 / MSE) per image, with at most 100 dB so that equal images keep the mean finite.
-            error = (z - y).double().square().mean(dim=(1, 2, 3)).clamp_min(1e-10)
-            psnr_db += float((-10 * torch.log10(error)).sum())
+            psnr_db += float(psnr(z, y).clamp_max(MOST_DB).sum())
             of_z = self._features(z)
             perceptual += float(perceptual_loss(of_z, self._features(y))) * len(z)
             embedding = getattr(of_z, "embedding", None)
@@ -110,18 +113,18 @@ class Validator:
 
     @torch.no_grad()
     def _embeddings(self, choose: Callable[[Batch], Tensor]) -> Tensor | None:
-        found: list[Tensor] = []
+        embeddings: list[Tensor] = []
         for batch in self._batches:
             embedding = getattr(self._features(choose(batch).to(self._device)), "embedding", None)
             if embedding is None:
                 return None
-            found.append(embedding.float().cpu())
-        return torch.cat(found)
+            embeddings.append(embedding.float().cpu())
+        return torch.cat(embeddings)
 
     def _distance(self, embeddings: Tensor | None) -> float | None:
         if embeddings is None or self._baseline is None or self._images < 2:
             return None
-        return float(kernel_distance(embeddings, self._baseline))
+        return kernel_distance(embeddings, self._baseline)
 
     def _frechet(self, embeddings: Tensor | None) -> float | None:
         if embeddings is None or self._statistics is None:

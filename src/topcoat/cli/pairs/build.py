@@ -1,10 +1,10 @@
-"""`topcoat pairs build`: paint every prompt with both models."""
+"""`topcoat pairs build`: generate every prompt with both models."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,15 +17,14 @@ from topcoat.cli.options import (
     choose_prompts,
     describe_generator,
     licence_lines,
+    step_list,
 )
 from topcoat.cli.pairs.app import app
-from topcoat.errors import ModelError, UsageError
+from topcoat.errors import UsageError
 
 if TYPE_CHECKING:
-    from topcoat.generators.base import ModelPair
     from topcoat.pairs.engines import Engine
     from topcoat.pairs.filters import PairFilter
-    from topcoat.pairs.painting import Painting
 
 _SHOWN_FAILURES = 20
 
@@ -39,7 +38,7 @@ _SHOWN_FAILURES = 20
         "topcoat pairs build pairs/ --count 2000 --distilled-steps 1,2,4 --latents",
         "topcoat pairs build flux-pairs/ --pair flux1 --count 10000 --dry-run",
         "topcoat pairs build other/ --pair other-lora.yaml --count 10000 --baseline-from pairs/",
-        "topcoat pairs build aligned/ --pairing rerender --strength 0.5",
+        "topcoat pairs build aligned/ --pairing img2img --strength 0.5",
         "topcoat pairs build mine/ --prompts prompts.parquet --engine ray --address auto",
     ),
 )
@@ -53,14 +52,18 @@ def build(
     prompt_column: PromptColumnOption = None,
     pairing: Annotated[
         str,
-        typer.Option("--pairing", help="same-seed, or rerender: the baseline re-renders the distilled image."),
+        typer.Option("--pairing", help="same-seed, or img2img: the baseline starts from the distilled image."),
     ] = "same-seed",
     strength: Annotated[
-        float | None, typer.Option("--strength", help="For rerender: how much is painted anew, above 0 to 1.")
+        float | None,
+        typer.Option("--strength", help="For img2img: share of the image that noise replaces, above 0 to 1."),
     ] = None,
     distilled_steps: Annotated[
-        str, typer.Option("--distilled-steps", help="Further step counts of the distilled model, such as 1,2,4.")
-    ] = "",
+        Sequence[int],
+        typer.Option(
+            "--distilled-steps", parser=step_list, metavar="N,N", help="Further step counts of the distilled model."
+        ),
+    ] = (),
     latents: Annotated[bool, typer.Option("--latents", help="Keep the distilled latents too, as float16.")] = False,
     baseline_latents: Annotated[
         bool, typer.Option("--baseline-latents", help="Keep the baseline latents too, for training on latents.")
@@ -88,12 +91,21 @@ def build(
     ] = None,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Make pairs: each prompt through the distilled model and the baseline."""
+    """Generate each prompt with the distilled model and with the baseline, and keep both images."""
+    from topcoat.config import parse_config
     from topcoat.generators.presets import model_pair
+    from topcoat.pairs.schema import PairingConfig
 
     chosen = model_pair(pair)
     prompts = choose_prompts(out, chosen.name, prompts_file, prompt_column, count, seed)
-    painting = _painting(pairing, strength, distilled_steps, latents, baseline_latents)
+    settings = {
+        "method": pairing,
+        "strength": strength,
+        "distilled_steps": tuple(distilled_steps),
+        "latents": latents,
+        "baseline_latents": baseline_latents,
+    }
+    config = parse_config(settings, PairingConfig, source="the options")
     licences = licence_lines(chosen)
     out.line(
         f"{len(prompts)} pairs of {describe_generator(chosen.distilled)} and {describe_generator(chosen.baseline)}"
@@ -101,12 +113,13 @@ def build(
     for line in licences:
         out.line(line)
     if dry_run:
-        tflop = _tflop(chosen, len(prompts), painting)
-        out.line(
-            "computed cost: unknown for this model" if tflop is None else f"computed cost: {tflop:,.4g} TFLOP in all"
-        )
+        from topcoat.cost.pricing import pair_tflop
+
+        tflop = pair_tflop(chosen, config.distilled_steps)
+        total = None if tflop is None else len(prompts) * tflop
+        out.line("computed cost: unknown for this model" if total is None else f"computed cost: {total:,.4g} TFLOP")
         out.line(f"Nothing was made; leave --dry-run out to write {output}")
-        out.result({"dry_run": True, "pairs": len(prompts), "licences": licences, "tflop": tflop})
+        out.result({"dry_run": True, "pairs": len(prompts), "licences": licences, "tflop": total})
         return
 
     from topcoat.pairs.build import build_pairs
@@ -119,7 +132,7 @@ def build(
             chosen,
             batch_size=batch_size,
             shard_size=shard_size,
-            painting=painting,
+            pairing=config,
             filters=_filters(filters or [], calibration),
             engine=_engine(engine, address, workers, devices),
             baseline_from=baseline_from,
@@ -149,29 +162,13 @@ def build(
         raise typer.Exit(1)
 
 
-def _painting(
-    pairing: str, strength: float | None, distilled_steps: str, latents: bool, baseline_latents: bool
-) -> Painting:
-    from topcoat.config import parse_config
-    from topcoat.pairs.painting import Painting, parse_steps
-
-    settings: dict[str, Any] = {
-        "pairing": pairing,
-        "strength": strength,
-        "distilled_steps": parse_steps(distilled_steps),
-        "latents": latents,
-        "baseline_latents": baseline_latents,
-    }
-    return parse_config(settings, Painting, source="the options")
-
-
 def _filters(names: Sequence[str], calibration: Path | None) -> list[str | PairFilter]:
-    """Names, which every worker loads for itself, or what a calibration made of them."""
+    """Names, which every worker loads for itself, or filters with the thresholds of a calibration."""
     if calibration is None:
         return [*names]
-    from topcoat.pairs.filters import load_filters
+    from topcoat.pairs.filters import open_filters
 
-    return [*load_filters(names, calibration=calibration)]
+    return [*open_filters(names, calibration=calibration)]
 
 
 def _engine(name: str, address: str | None, workers: int | None, devices: str | None) -> Engine:
@@ -182,18 +179,3 @@ def _engine(name: str, address: str | None, workers: int | None, devices: str | 
     if name != "local":
         raise UsageError("--devices belongs to the engine local; ray gives each worker a GPU of its own")
     return LocalEngine([device for device in devices.split(",") if device])
-
-
-def _tflop(pair: ModelPair, count: int, painting: Painting) -> float | None:
-    """TFLOP of ``count`` pairs, or None for a model whose sizes are not known."""
-    from topcoat.cost.flops import pair_cost
-
-    try:
-        table = pair_cost(pair)
-        further = [
-            pair_cost(pair.model_copy(update={"distilled": pair.distilled.model_copy(update={"steps": steps})}))
-            for steps in painting.extra_steps(pair.distilled)
-        ]
-    except ModelError:
-        return None
-    return count * (table.distilled.tflop + table.baseline.tflop + sum(one.distilled.tflop for one in further))

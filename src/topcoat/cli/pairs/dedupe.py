@@ -1,4 +1,4 @@
-"""`topcoat pairs dedupe`: leave out subjects that are there twice."""
+"""`topcoat pairs dedupe`: drop subjects that occur twice."""
 
 from __future__ import annotations
 
@@ -27,19 +27,18 @@ def dedupe(
     ] = 0.95,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Drop the later of two pairs whose subjects a feature net can hardly tell apart."""
+    """Drop the later of two pairs whose subjects a feature net cannot distinguish."""
     from topcoat.pairs.dataset import PairDataset
-    from topcoat.pairs.dropping import drop_pairs
-    from topcoat.pairs.duplicates import NAME, near_duplicates
+    from topcoat.pairs.duplicates import NAME, drop_pairs, near_duplicates
 
-    # a drop that was stopped is finished before anything is judged
+    # finish a drop that was interrupted, before anything is compared
     dataset = PairDataset.open(folder) if dry_run else drop_pairs(folder, {}, NAME)
     count = len(dataset)
-    with out.progress("looking at subjects") as progress:
-        verdicts = near_duplicates(dataset, threshold, on_progress=progress)
-    dropped = {name: verdict for name, verdict in verdicts.items() if not verdict.keep}
-    for name, verdict in list(dropped.items())[:_SHOWN]:
-        out.line(f"{name}: {verdict.reason}")
+    with out.progress("comparing subjects") as progress:
+        results = near_duplicates(dataset, threshold, on_progress=progress)
+    dropped = {name: result for name, result in results.items() if not result.keep}
+    for name, result in list(dropped.items())[:_SHOWN]:
+        out.line(f"{name}: {result.reason}")
     if len(dropped) > _SHOWN:
         out.line(f"and {len(dropped) - _SHOWN} more; --json lists all")
     if dropped and not dry_run:
@@ -55,7 +54,7 @@ def dedupe(
             "dry_run": dry_run,
             "threshold": threshold,
             "pairs": count,
-            "dropped": {name: {"reason": verdict.reason, "score": verdict.score} for name, verdict in dropped.items()},
+            "dropped": {name: {"reason": result.reason, "score": result.score} for name, result in dropped.items()},
             "left": len(dataset) if not dry_run else count - len(dropped),
         }
     )

@@ -1,4 +1,4 @@
-"""`topcoat pairs import`: others' paired images as a dataset."""
+"""`topcoat pairs import`: paired images from elsewhere as a dataset."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def import_command(
         typer.Argument(metavar="SRC", help="Folder with A/ and B/ (or train_A/, train_B/), or with Parquet files."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="New folder of the dataset.")],
-    name: Annotated[str, typer.Option("--name", help="What these pairs are called.")],
+    name: Annotated[str, typer.Option("--name", help="Name of these pairs.")],
     distilled: Annotated[
-        str | None, typer.Option("--distilled", help="Folder or column of what a head is given.", metavar="NAME")
+        str | None, typer.Option("--distilled", help="Folder or column of the inputs of a head.", metavar="NAME")
     ] = None,
     baseline: Annotated[
-        str | None, typer.Option("--baseline", help="Folder or column of what it is taught to reach.", metavar="NAME")
+        str | None, typer.Option("--baseline", help="Folder or column of its targets.", metavar="NAME")
     ] = None,
     prompt: Annotated[
         str | None,
@@ -43,18 +43,17 @@ def import_command(
     licence_url: Annotated[str, typer.Option("--licence-url", help="Where the terms can be read.")] = "",
     shard_size: Annotated[int, typer.Option("--shard-size", min=1, help="Pairs in one Parquet file.")] = 250,
 ) -> None:
-    """Check paired images one by one and convert them; what cannot be used is listed and the rest goes on."""
+    """Check paired images one by one and convert them; unusable items are listed, the rest continues."""
     from topcoat.generators.base import Licence
-    from topcoat.pairs.importing import UNKNOWN_LICENCE, import_pairs
-    from topcoat.pairs.sources import open_source
+    from topcoat.pairs.importing import UNKNOWN_LICENCE, import_pairs, open_source
 
     terms = UNKNOWN_LICENCE if licence == "unknown" else Licence(name=licence, url=licence_url)
     if terms is UNKNOWN_LICENCE:
         out.warn("the licence of these images is unknown; name it with --licence before you train on or share them")
-    found = open_source(source, distilled=distilled, baseline=baseline, prompt=prompt)
-    out.line(f"{len(found)} items in {found.words} of {source}")
+    items = open_source(source, distilled=distilled, baseline=baseline, prompt=prompt)
+    out.line(f"{items.count} items in {items.description} of {source}")
     with out.progress("checking pairs") as progress:
-        dataset = import_pairs(found, output, name=name, licence=terms, shard_size=shard_size, on_progress=progress)
+        dataset = import_pairs(items, output, name=name, licence=terms, shard_size=shard_size, on_progress=progress)
     failures = dataset.manifest.failures
     for failure in failures[:_SHOWN]:
         out.warn(f"{failure.id} was left out: {failure.error}")

@@ -12,8 +12,8 @@ from topcoat.cli.pairs.app import app
 from topcoat.errors import UsageError
 
 if TYPE_CHECKING:
-    from topcoat.pairs.calibration import Calibration
-    from topcoat.pairs.inspection import Inspection
+    from topcoat.pairs.inspect import Inspection
+    from topcoat.pairs.similarity import Calibration
 
 
 @command(
@@ -57,64 +57,63 @@ def inspect(
     dataset.verify()
     net = load_feature_net("loss")
     if calibrate:
-        from topcoat.pairs.calibration import calibrate as measure
-        from topcoat.pairs.calibration import write_calibration
+        from topcoat.pairs.similarity import calibrate as measure
+        from topcoat.pairs.similarity import write_calibration
 
         with out.progress("comparing pairs") as progress:
-            found = measure(dataset, net, false_accept_rate=false_accept, on_progress=progress)
+            thresholds = measure(dataset, net, false_accept_rate=false_accept, on_progress=progress)
         target = folder / "same-subject.json" if calibration is None else calibration
-        write_calibration(target, found)
-        _tell_thresholds(out, found, target)
+        write_calibration(target, thresholds)
+        _show_thresholds(out, thresholds, target)
         return
 
-    from topcoat.pairs.inspection import inspect_pairs
+    from topcoat.pairs.inspect import inspect_pairs
 
     with out.progress("looking at pairs") as progress:
         inspection = inspect_pairs(dataset, net, duplicate_threshold=duplicates, on_progress=progress)
     if page is not None:
-        from topcoat.pairs.page import write_page
+        from topcoat.reports.pairs import write_pairs_page
 
-        write_page(page, inspection)
-    _tell(out, inspection)
+        write_pairs_page(page, inspection)
+    _show(out, inspection)
     if page is not None:
         out.line(f"The page: {page}")
     out.result({**inspection.as_dict(), "page": None if page is None else str(page)})
 
 
-def _tell(out: Output, found: Inspection) -> None:
+def _show(out: Output, inspection: Inspection) -> None:
     """The inspection for a person."""
-    from topcoat.pairs.inspection import MEASURES
-    from topcoat.pairs.page import findings, headline, spectrum_note
-
-    failed = f"{len(found.failures)} failed, {len(found.dropped)} dropped"
-    out.line(f"{headline(found)} of {found.pair}, {failed}; every shard is as it was written")
-    out.line(f"digest {found.digest}")
-    splits = ", ".join(f"{name} {number}" for name, number in found.splits.items())
-    seeds = found.seeds
+    record = inspection.as_dict()
+    failed = f"{len(inspection.failures)} failed, {len(inspection.dropped)} dropped"
+    out.line(f"{inspection.headline} of {inspection.pair}, {failed}; every shard is as it was written")
+    out.line(f"digest {inspection.digest}")
+    splits = ", ".join(f"{name} {number}" for name, number in inspection.splits.items())
+    seeds = inspection.seeds
     out.line(splits + ("" if seeds is None else f"; seeds {seeds.lowest} to {seeds.highest}, {seeds.doubled} doubled"))
-    if found.drop_reasons:
-        out.table("Dropped", ("filter", "pairs"), list(found.drop_reasons.items()))
+    if inspection.drop_reasons:
+        out.table("Dropped", ("filter", "pairs"), list(inspection.drop_reasons.items()))
     rows = [
-        (item.attribute, f"{item.evenness:.2f}", ", ".join(f"{word} {number}" for word, number in item.counts.items()))
-        for item in found.balance
+        (item.attribute, f"{item.evenness:.2f}", ", ".join(f"{value} {count}" for value, count in item.counts.items()))
+        for item in inspection.balance
     ]
     if rows:
         out.table("Attributes", ("attribute", "evenness", "pairs of each"), rows)
-    record = found.as_dict()
-    figures = [
+    sides = inspection.sides
+    measures = [
         (f"{name}, {side}", *_cells(record["sides"][side][name]))
-        for name in MEASURES
-        for side in ("distilled", "baseline")
+        for name in next(iter(sides.values())).values
+        for side in sides
     ]
-    figures.append(("similarity, same pair", *_cells(record["similarity"]["same_pair"])))
-    figures.append(("similarity, next pair", *_cells(record["similarity"]["next_pair"])))
-    out.table("Images", ("measure", "mean", "5 %", "median", "95 %"), figures)
-    out.line(spectrum_note(found))
-    share = len(found.duplicates) / found.pairs if found.pairs else 0.0
+    measures += [
+        (f"similarity, {kind} pair", *_cells(record["similarity"][f"{kind}_pair"])) for kind in ("same", "next")
+    ]
+    out.table("Images", ("measure", "mean", "5 %", "median", "95 %"), measures)
+    out.line(inspection.spectrum_note)
     out.line(
-        f"Near-duplicates: {len(found.duplicates)} ({share:.1%}) at similarity {found.duplicate_threshold:g} or more"
+        f"Near-duplicates: {len(inspection.duplicates)} ({inspection.duplicate_share:.1%}) at similarity "
+        f"{inspection.duplicate_threshold:g} or more"
     )
-    for text in findings(found):
+    for text in inspection.findings:
         out.line(f"- {text}")
 
 
@@ -123,27 +122,28 @@ def _cells(quantiles: dict[str, float] | None) -> tuple[str, ...]:
     return ("",) * 4 if quantiles is None else tuple(f"{quantiles[name]:.4g}" for name in names)
 
 
-def _tell_thresholds(out: Output, found: Calibration, target: Path) -> None:
+def _show_thresholds(out: Output, thresholds: Calibration, target: Path) -> None:
     """The calibration for a person."""
     out.line(
-        f"{found.pairs} pairs of {found.pair} against {found.shuffled} shuffled ones, feature net {found.net_digest}"
+        f"{thresholds.pairs} pairs of {thresholds.pair} against {thresholds.shuffled} shuffled ones, "
+        f"feature net {thresholds.net_digest}"
     )
     rows = [
         (
             f"{name}, {which}",
             *(f"{value:.3f}" for value in (spread.minimum, spread.p05, spread.median, spread.p95, spread.maximum)),
         )
-        for name, measure in (("feature", found.features), ("structural", found.structure))
-        for which, spread in (("one subject", measure.same), ("different subjects", measure.different))
+        for name, kind in (("feature", thresholds.features), ("structural", thresholds.structure))
+        for which, spread in (("one subject", kind.same), ("different subjects", kind.different))
     ]
     out.table("Similarities", ("", "lowest", "5 %", "median", "95 %", "highest"), rows)
     out.line(
-        f"thresholds: feature {found.features.threshold:.4f}, structural {found.structure.threshold:.4f} "
-        f"(each lets at most {found.wanted_false_accept_rate:.2%} of shuffled pairs pass)"
+        f"thresholds: feature {thresholds.features.threshold:.4f}, structural {thresholds.structure.threshold:.4f} "
+        f"(each lets at most {thresholds.wanted_false_accept_rate:.2%} of shuffled pairs pass)"
     )
     out.line(
-        f"together they accept {found.false_accept_rate:.2%} of {found.shuffled} shuffled pairs and drop "
-        f"{found.false_reject_rate:.2%} of {found.pairs} pairs"
+        f"together they accept {thresholds.false_accept_rate:.2%} of {thresholds.shuffled} shuffled pairs and drop "
+        f"{thresholds.false_reject_rate:.2%} of {thresholds.pairs} pairs"
     )
     out.line(f"Next: topcoat pairs build OUT --filter same-subject --calibration {target}")
-    out.result({**found.model_dump(mode="json"), "file": str(target)})
+    out.result({**thresholds.model_dump(mode="json"), "file": str(target)})

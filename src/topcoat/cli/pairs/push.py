@@ -20,31 +20,32 @@ from topcoat.cli.pairs.app import app
 def push(
     out: Output,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that pairs build or import wrote.")],
-    repo: Annotated[str, typer.Argument(metavar="REPO", help="Dataset repository, owner/name; made if need be.")],
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="Dataset repository, owner/name; created if missing.")],
     private: Annotated[
-        bool, typer.Option("--private/--public", help="Who may see a repository that is made now.")
+        bool, typer.Option("--private/--public", help="Who may see a repository that is created now.")
     ] = True,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Upload shard by shard what the hub lacks; the same command resumes, and appended pairs rename nothing."""
+    """Upload what the hub lacks; the same command resumes, and appended pairs rename nothing."""
     from topcoat.pairs.hub import push_pairs
 
-    out.on_interrupt = "run the same command again: shards that are there are not sent twice"
-    with out.progress("sending shards") as progress:
-        done = push_pairs(folder, repo, private=private, dry_run=dry_run, on_progress=progress)
+    out.on_interrupt = "run the same command again: shards that arrived are not sent twice"
+    done = push_pairs(folder, repo, private=private, dry_run=dry_run)
     if done.foreign:
         out.warn(f"{len(done.foreign)} Parquet files in {repo} are not of this dataset: {', '.join(done.foreign[:3])}")
     size = f"{done.bytes / 1e6:,.1f} MB"
     if dry_run:
-        out.line(f"{len(done.sent)} files ({size}) would be sent, {len(done.kept)} are there; nothing was sent")
+        out.line(
+            f"{len(done.sent)} files ({size}) would be sent, {len(done.unchanged)} are unchanged; nothing was sent"
+        )
     else:
-        out.line(f"{len(done.sent)} files sent ({size}), {len(done.kept)} were there: {done.url}")
+        out.line(f"{len(done.sent)} files sent ({size}), {len(done.unchanged)} unchanged: {done.url}")
     out.result(
         {
             "url": done.url,
             "dry_run": dry_run,
             "sent": list(done.sent),
-            "kept": list(done.kept),
+            "unchanged": list(done.unchanged),
             "foreign": list(done.foreign),
             "bytes": done.bytes,
         }

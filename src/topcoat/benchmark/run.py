@@ -1,0 +1,243 @@
+"""Runs arms on subjects: generates, enhances, times in turns and embeds, a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from topcoat.benchmark.arms import Arm, Model, Subjects
+from topcoat.benchmark.store import Batch, BatchStore, CachedGenerator, to_bytes, to_floats
+from topcoat.cost.measure import Timing, summarise, timed
+from topcoat.errors import UsageError
+from topcoat.generators.base import Generator
+from topcoat.heads.head import HeadProtocol
+from topcoat.metrics.embed import Embeddings, FeatureNetLike, embed
+from topcoat.metrics.paired import gradient_energy
+from topcoat.pipeline import move_to_generator
+
+BATCH_SIZE = 8
+TIMED_BATCHES = 3
+"""Batches of an arm that is there for its time alone."""
+_FEATURE_BATCH = 32
+
+Progress = Callable[[int, int, str], None]
+"""Called with pieces done, pieces in all and what is at work."""
+
+
+Enhance = Callable[..., Tensor]
+"""A head, or a control in its place: images in, images out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One batch of an arm: images ``(N, 3, H, W)`` uint8 and the seconds of its two parts, transfers included."""
+
+    images: Tensor
+    generator_seconds: float
+    """Up to the head's input; up to the image for an arm without a head."""
+    head_seconds: float | None
+
+    @property
+    def seconds_per_image(self) -> tuple[float, float | None]:
+        """Of generator and head."""
+        count = len(self.images)
+        return self.generator_seconds / count, None if self.head_seconds is None else self.head_seconds / count
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was measured of one arm."""
+
+    embeddings: Embeddings
+    gradient_energy: float
+
+
+@dataclass(frozen=True, slots=True)
+class ArmSeconds:
+    """Seconds per image over full batches: of the whole arm, and of its two parts."""
+
+    whole: Timing
+    generator: Timing
+    head: Timing | None
+
+    @classmethod
+    def of(cls, batches: Sequence[tuple[float, float | None]]) -> ArmSeconds:
+        """From the seconds per image of generator and head, a batch at a time."""
+        heads = [head for _, head in batches if head is not None]
+        return cls(
+            summarise([generator + (head or 0) for generator, head in batches]),
+            summarise([generator for generator, _ in batches]),
+            summarise(heads) if heads else None,
+        )
+
+
+class Benchmark:
+    """Both models, named heads and subjects. Every batch of an arm can be made again at any time: models are cached."""
+
+    def __init__(
+        self,
+        generators: tuple[Generator, Generator],
+        heads: Mapping[str, HeadProtocol],
+        subjects: Subjects,
+        *,
+        store: BatchStore,
+        batch_size: int = BATCH_SIZE,
+    ) -> None:
+        """``generators`` are distilled and baseline; heads are moved to the device of the former.
+
+        Raises `UsageError` for a batch size below 1.
+        """
+        if batch_size < 1:
+            raise UsageError(f"batch size {batch_size} is not possible; use 1 or more")
+        self.subjects = subjects
+        self.batch_size = min(batch_size, len(subjects))
+        names: tuple[Model, Model] = ("distilled", "baseline")
+        self._models = {
+            name: CachedGenerator(generator, store, self.batch_size)
+            for name, generator in zip(names, generators, strict=True)
+        }
+        self._heads: dict[str, Enhance] = {}
+        self._decoders: set[str] = set()
+        """Heads that take latents."""
+        self._warm: set[str] = set()
+        for name, head in heads.items():
+            self.add_head(name, head)
+
+    def add_head(self, name: str, head: HeadProtocol) -> None:
+        """Make ``head`` known as ``name``, on the device of the distilled model."""
+        move_to_generator(head, self._models["distilled"].generator)
+        self.add_control(name, head)
+        if head.input == "latent":
+            self._decoders.add(name)
+
+    def add_control(self, name: str, control: Enhance) -> None:
+        """Make ``control``, a function of images, known as ``name``: arms use it like a head."""
+        self._heads[name] = control
+        self._warm.discard(name)
+
+    @property
+    def starts(self) -> range:
+        """The first subject of every batch."""
+        return range(0, len(self.subjects), self.batch_size)
+
+    def batch(self, arm: Arm, start: int) -> Made:
+        """The batch of an arm that begins with subject ``start``, by the store or made now."""
+        inputs = self._input(arm, start)
+        if arm.head is None:
+            return Made(inputs.images, inputs.seconds, None)
+        head = self._heads[arm.head]
+        given = inputs.images.float() if arm.head in self._decoders else to_floats(inputs.images)
+        arguments = (given,) if arm.strength == 1 else (given, arm.strength)
+        if arm.head not in self._warm:
+            head(*arguments)
+            self._warm.add(arm.head)
+        images, seconds = timed(lambda: head(*arguments))
+        return Made(to_bytes(images), inputs.seconds, seconds)
+
+    def images(self, arm: Arm, seconds: list[tuple[float, float | None]] | None = None) -> Iterator[Tensor]:
+        """All images of an arm in batches ``(N, 3, H, W)`` uint8; ``seconds`` collects what `ArmSeconds.of` takes."""
+        for start in self.starts:
+            made = self.batch(arm, start)
+            if seconds is not None and len(made.images) == self.batch_size:
+                seconds.append(made.seconds_per_image)
+            yield made.images
+
+    def first(self, arm: Arm, count: int) -> Tensor:
+        """The first ``count`` images of an arm, uint8; all where there are fewer."""
+        starts = range(0, min(count, len(self.subjects)), self.batch_size)
+        return torch.cat([self.batch(arm, start).images for start in starts])[:count]
+
+    def generate(
+        self, arms: Sequence[Arm], *, timed_only: Sequence[Arm] = (), on_progress: Progress | None = None
+    ) -> dict[Arm, Timing]:
+        """Generate in turns what ``arms`` start from; gives the generator's seconds per image of every arm.
+
+        Arms ``timed_only`` run on the first `TIMED_BATCHES` batches. A kept batch counts with its seconds of then.
+        """
+        seconds: dict[Arm, list[float]] = {arm: [] for arm in (*arms, *timed_only)}
+        for arm, start in self._turns(arms, timed_only, on_progress):
+            batch = self._input(arm, start)
+            if len(batch.images) == self.batch_size:
+                seconds[arm].append(batch.seconds / self.batch_size)
+        return {arm: summarise(taken) for arm, taken in seconds.items()}
+
+    def measure(
+        self,
+        arms: Sequence[Arm],
+        net: FeatureNetLike,
+        *,
+        timed_only: Sequence[Arm] = (),
+        on_progress: Progress | None = None,
+    ) -> tuple[dict[Arm, Measured], dict[Arm, ArmSeconds]]:
+        """Run all ``arms`` in turns, so that all see the same machine; embed their images with ``net``.
+
+        Arms ``timed_only`` run on the first `TIMED_BATCHES` batches. Gives what was measured of ``arms``, and the
+        seconds of all.
+        """
+        sets = {arm: _ImageSet(net) for arm in arms}
+        full: dict[Arm, list[tuple[float, float | None]]] = {arm: [] for arm in (*arms, *timed_only)}
+        for arm, start in self._turns(arms, timed_only, on_progress):
+            made = self.batch(arm, start)
+            if len(made.images) == self.batch_size:
+                full[arm].append(made.seconds_per_image)
+            if arm in sets:
+                sets[arm].add(made.images)
+        return (
+            {arm: images.measured() for arm, images in sets.items()},
+            {arm: ArmSeconds.of(taken) for arm, taken in full.items()},
+        )
+
+    def _turns(
+        self, arms: Sequence[Arm], timed_only: Sequence[Arm], on_progress: Progress | None
+    ) -> Iterator[tuple[Arm, int]]:
+        """Every arm with the first subject of a batch, batch after batch; tells after each how far it is."""
+        count = len(self.subjects)
+        total = len(arms) * count + len(timed_only) * min(count, TIMED_BATCHES * self.batch_size)
+        done = 0
+        for number, start in enumerate(self.starts):
+            for arm in (*arms, *timed_only) if number < TIMED_BATCHES else arms:
+                yield arm, start
+                done += min(self.batch_size, count - start)
+                if on_progress is not None:
+                    on_progress(done, total, arm.label)
+
+    def _input(self, arm: Arm, start: int) -> Batch:
+        """What an arm's head takes, or the arm's image where it has none."""
+        model = self._models[arm.model]
+        make = model.latents if arm.head in self._decoders else model.images
+        return make(*self.subjects.batch(start, self.batch_size, other_seeds=arm.other_seeds), arm.steps)
+
+
+class _ImageSet:
+    """Measures a set of images that comes in batches, in groups of `_FEATURE_BATCH` however it is cut."""
+
+    def __init__(self, net: FeatureNetLike) -> None:
+        self._net = net
+        self._waiting: list[Tensor] = []
+        self._embeddings: list[Embeddings] = []
+        self._energy: list[Tensor] = []
+
+    def add(self, images: Tensor) -> None:
+        """Add ``(N, 3, H, W)`` uint8."""
+        self._waiting += images.unbind()
+        while len(self._waiting) >= _FEATURE_BATCH:
+            self._measure(_FEATURE_BATCH)
+
+    def measured(self) -> Measured:
+        """What was measured of all images."""
+        if self._waiting:
+            self._measure(len(self._waiting))
+        embeddings = Embeddings(
+            torch.cat([part.embedding for part in self._embeddings]),
+            torch.cat([part.identity for part in self._embeddings]),
+        )
+        return Measured(embeddings, float(torch.cat(self._energy).mean()))
+
+    def _measure(self, count: int) -> None:
+        images = to_floats(torch.stack(self._waiting[:count]))
+        del self._waiting[:count]
+        self._embeddings.append(embed(images, self._net, _FEATURE_BATCH))
+        self._energy.append(gradient_energy(images))

@@ -1,0 +1,131 @@
+"""Scores of arms: quality against the baseline, computed cost, measured time, and what that saves."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from topcoat.benchmark.arms import Arm
+from topcoat.benchmark.run import ArmSeconds, Measured
+from topcoat.cost.flops import EXTRA_STEPS, pair_cost
+from topcoat.generators.base import ModelPair
+from topcoat.heads.head import HeadProtocol
+from topcoat.metrics.base import Metric, Score
+from topcoat.metrics.context import Context
+from topcoat.metrics.embed import Embeddings, FeatureNetLike
+from topcoat.metrics.evaluation import FeatureRecord
+from topcoat.metrics.gap import ExtrapolatedGapMetric, FrechetMetric
+from topcoat.metrics.identity import IdentityMetric
+
+SET_METRICS: tuple[type[Metric], ...] = (FrechetMetric, ExtrapolatedGapMetric, IdentityMetric)
+"""What is measured of an arm's features; any metric that needs no images can be added."""
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """What the images of an arm are compared with: the distilled model's, the baseline's, and the noise floor."""
+
+    distilled: Embeddings
+    baseline: Embeddings
+    floor: Embeddings
+    net: FeatureNetLike
+    net_name: str
+
+    @property
+    def features(self) -> FeatureRecord:
+        """The net that made the features."""
+        return FeatureRecord(self.net_name, self.net.digest, self.baseline.embedding.shape[1])
+
+    def of_arm(self, arm: str, images: Embeddings) -> list[Score]:
+        """Scores of the images of an arm."""
+        return self._scores(images, {"enhanced": arm})
+
+    def of_references(self, baseline: str, floor: str) -> list[Score]:
+        """The noise floor, and cosines of identity between different subjects; both arms by their names."""
+        scores = self._scores(self.baseline, {"floor": floor, "reference": baseline})
+        return [score for score in scores if score.arm == floor or "mismatched" in score.metric]
+
+    def _scores(self, images: Embeddings, names: Mapping[str, str]) -> list[Score]:
+        """Scores of ``images`` (called ``enhanced``) and of the references: those in ``names``, renamed."""
+        sets = {"distilled": self.distilled, "enhanced": images, "reference": self.baseline, "floor": self.floor}
+        context = Context.of_features(self.net, self.net_name, sets)
+        scores = [score for metric in SET_METRICS for score in metric(context).compute()]
+        return [dataclasses.replace(score, arm=names[score.arm]) for score in scores if score.arm in names]
+
+
+def energy_score(arm: str, measured: Measured) -> Score:
+    """How sharp the images of an arm are: the mean absolute forward difference."""
+    return Score("gradient_energy", arm, measured.gradient_energy, n=len(measured.embeddings), family="detail")
+
+
+def cost_scores(pair: ModelPair, arms: Mapping[str, Arm], heads: Mapping[str, HeadProtocol]) -> list[Score]:
+    """Computed TFLOP per image of every arm, whole pipeline, of its head, and what an arm saves.
+
+    Raises `ModelError` for a model that cannot be counted. Arms whose head is not in ``heads`` are left out.
+    """
+    bare = pair_cost(pair)
+    tables = {name: pair_cost(pair, head) for name, head in heads.items()}
+    tflop: dict[str, float] = {}
+    scores: list[Score] = []
+    for name, arm in arms.items():
+        if arm.model == "baseline":
+            tflop[name] = bare.baseline.at_steps(arm.steps).tflop
+        elif arm.head is None:
+            tflop[name] = bare.distilled.at_steps(arm.steps).tflop
+        elif arm.head in tables:
+            tflop[name] = tables[arm.head].enhanced.at_steps(arm.steps).tflop
+            scores.append(_cost("head_tflop", name, tables[arm.head].head_tflop))
+    scores += [_cost("tflop", name, value) for name, value in tflop.items()]
+    against = {count: bare.baseline.at_steps(count).tflop for count in (pair.baseline.steps, EXTRA_STEPS)}
+    return scores + _savings("tflop", pair, arms, tflop, against)
+
+
+def time_scores(pair: ModelPair, arms: Mapping[str, Arm], seconds: Mapping[str, ArmSeconds]) -> list[Score]:
+    """Measured seconds per image of every arm and of its head, and what an arm saves.
+
+    Each is a median; its ends are the 10th and 90th percentile over batches.
+    """
+    scores: list[Score] = []
+    for name, taken in seconds.items():
+        parts = {"seconds": taken.whole, "generator_seconds": taken.generator, "head_seconds": taken.head}
+        for metric, timing in parts.items():
+            if timing is not None and (taken.head is not None or metric == "seconds"):
+                scores.append(
+                    Score(metric, name, timing.median_seconds, timing.low, timing.high, timing.runs, "s", "low",
+                          family="time")
+                )  # fmt: skip
+    medians = {name: taken.whole.median_seconds for name, taken in seconds.items()}
+    baselines = {arms[name].steps: value for name, value in medians.items() if arms[name] == _plain(arms[name])}
+    return scores + _savings("seconds", pair, arms, medians, baselines)
+
+
+def _plain(arm: Arm) -> Arm:
+    """The baseline's own images at the arm's step count."""
+    return Arm("baseline", arm.steps)
+
+
+def _savings(
+    metric: str, pair: ModelPair, arms: Mapping[str, Arm], values: Mapping[str, float], baselines: Mapping[int, float]
+) -> list[Score]:
+    """Shares that the distilled arms save against the baseline's own steps and at `EXTRA_STEPS`, where known."""
+    scores: list[Score] = []
+    for suffix, steps in (("saving", pair.baseline.steps), (f"saving_at_{EXTRA_STEPS}_steps", EXTRA_STEPS)):
+        if steps in baselines:
+            scores += [
+                Score(f"{metric}_{suffix}", name, 1 - value / baselines[steps], unit="share", better="high",
+                      family="cost" if metric == "tflop" else "time")
+                for name, value in values.items()
+                if arms[name].model == "distilled"
+            ]  # fmt: skip
+    return scores
+
+
+def _cost(metric: str, arm: str, value: float) -> Score:
+    return Score(metric, arm, value, unit="TFLOP", better="low", family="cost")
+
+
+def ordered(scores: Sequence[Score], arms: Sequence[str]) -> tuple[Score, ...]:
+    """Scores in the order of ``arms``."""
+    places = {name: place for place, name in enumerate(arms)}
+    return tuple(sorted(scores, key=lambda score: places[score.arm]))

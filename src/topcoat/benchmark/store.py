@@ -1,0 +1,130 @@
+"""Generated batches, each made once: kept by content, so that a stopped benchmark goes on and a new head starts fast.
+
+A batch is named by everything that decides its images (model settings and weights, prompts, seeds, steps) and by the
+machine that its seconds belong to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from topcoat.cost.machine import hardware
+from topcoat.cost.measure import timed
+from topcoat.errors import UsageError
+from topcoat.files import atomic_path
+from topcoat.generators.base import Generator, LatentGenerator
+from topcoat.pairs.manifest import spec_identity
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Images ``(N, 3, H, W)`` uint8 or latents ``(N, C, H/8, W/8)`` float16, and the seconds it took to make them."""
+
+    images: Tensor
+    seconds: float
+
+
+class BatchStore:
+    """Batches as safetensors files in ``folder``; with None they are kept in memory."""
+
+    def __init__(self, folder: str | Path | None) -> None:
+        self._folder = None if folder is None else Path(folder)
+        self._memory: dict[str, Batch] = {}
+
+    def get(self, key: dict[str, Any]) -> Batch | None:
+        """The batch made with exactly ``key``, or None; a damaged file counts as none and is made again."""
+        name = _name(key)
+        if self._folder is None:
+            return self._memory.get(name)
+        try:
+            with safe_open(self._folder / name, framework="pt") as file:
+                return Batch(file.get_tensor("images"), float(file.metadata()["seconds"]))
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+            return None
+
+    def put(self, key: dict[str, Any], batch: Batch) -> None:
+        """Keep a batch; raises `DataError` if it cannot be written."""
+        name = _name(key)
+        if self._folder is None:
+            self._memory[name] = batch
+            return
+        with atomic_path(self._folder / name) as temporary:
+            save_file({"images": batch.images.contiguous()}, temporary, metadata={"seconds": repr(batch.seconds)})
+
+
+class CachedGenerator:
+    """A generator whose batches are kept in a store.
+
+    It is warmed up before the first full batch that it has to make, so that no seconds hold the cost of a first run.
+    """
+
+    def __init__(self, generator: Generator, store: BatchStore, batch_size: int) -> None:
+        self.generator = generator
+        self._identity = spec_identity(generator.spec)
+        self._store = store
+        self._batch_size = batch_size
+        self._machine = str(hardware())
+        self._warm = False
+
+    def images(self, prompts: list[str], seeds: list[int], steps: int) -> Batch:
+        """Images of one batch as 8-bit values."""
+        return self._kept("images", prompts, seeds, steps, self.generator.generate, to_bytes)
+
+    def latents(self, prompts: list[str], seeds: list[int], steps: int) -> Batch:
+        """Latents of one batch as float16; their seconds hold no decoding.
+
+        Raises `UsageError` for a generator without latents.
+        """
+        if not isinstance(self.generator, LatentGenerator):
+            name = self.generator.spec.name
+            raise UsageError(f"the generator {name} gives no latents; leave out heads that take them")
+        return self._kept("latents", prompts, seeds, steps, self.generator.generate_latents, _to_half)
+
+    def _kept(
+        self,
+        kind: str,
+        prompts: list[str],
+        seeds: list[int],
+        steps: int,
+        make: Callable[..., Tensor],
+        pack: Callable[[Tensor], Tensor],
+    ) -> Batch:
+        key = {"kind": kind, "model": self._identity, "prompts": prompts, "seeds": seeds, "steps": steps}
+        key["machine"] = self._machine
+        batch = self._store.get(key)
+        if batch is None:
+            if not self._warm and len(prompts) == self._batch_size:
+                make(prompts, seeds, steps=1)
+                self._warm = True
+            made, seconds = timed(lambda: make(prompts, seeds, steps=steps))
+            batch = Batch(pack(made), seconds)
+            self._store.put(key, batch)
+        return batch
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """8-bit values of images ``(N, 3, H, W)`` in [0, 1]: what a picture file holds."""
+    return (images.detach().to("cpu", torch.float32).clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def to_floats(images: Tensor) -> Tensor:
+    """Images in [0, 1] from 8-bit values."""
+    return images.to(torch.float32) / 255
+
+
+def _to_half(latents: Tensor) -> Tensor:
+    return latents.to("cpu", torch.float16)
+
+
+def _name(key: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20] + ".safetensors"

@@ -1,0 +1,262 @@
+"""Gates: per image, as much of the head as keeps the person and makes the portrait no worse.
+
+Two rules, each measured with the net for losses (never the one that evaluates):
+
+- *identity floor*: the strength is lowered until the cosine between the identity of the distilled image and that of the
+  result reaches the floor; where no strength does, the distilled image stays.
+- *never worse*: a score says how far an image lies on the way from distilled to baseline images; a result that scores
+  below its own distilled image is not used.
+
+The score is Fisher's linear discriminant ("The use of multiple measurements in taxonomic problems", 1936) of the
+embeddings of distilled and baseline images, shrunk towards the identity, in units of the mean way from the one to the
+other. Floor and score are calibrated on a dataset of pairs and kept in ``gates.json`` beside the head's weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import pydantic
+import torch
+from torch import Tensor, nn
+
+from topcoat.config import StrictModel, parse_config
+from topcoat.errors import DataError, UsageError
+from topcoat.features import load_feature_net
+from topcoat.features.net import Features
+from topcoat.files import write_json
+from topcoat.heads.head import GATES_NAME, Head
+
+WEAKER = (1.0, 0.75, 0.5, 0.25)
+"""Shares of the asked strength that are tried, in this order; after the last one the distilled image stays."""
+FEWEST_PAIRS = 100
+"""Fewer pairs give no discriminant of 64 dimensions that can be trusted."""
+SHRINKAGE = 0.1
+"""Share of the mean variance that is mixed into the covariance's diagonal."""
+FLOOR_PERCENTILE = 0.05
+
+Kept = Literal["enhanced", "weakened", "distilled"]
+
+
+class GateNet(Protocol):
+    """A feature net that gates measure with; `topcoat.features.FeatureNet` is one."""
+
+    digest: str
+
+    def __call__(self, images: Tensor) -> Features:
+        """Features of images ``(N, 3, H, W)`` in [0, 1]."""
+        ...
+
+
+class GateRules(StrictModel):
+    """Calibrated thresholds: what ``gates.json`` holds."""
+
+    format: Literal["topcoat-gates"] = "topcoat-gates"
+    version: Literal[1] = 1
+    net_digest: str
+    dataset_digest: str
+    pairs: int = pydantic.Field(ge=1)
+    identity_floor: float = pydantic.Field(ge=-1, le=1)
+    """The 5th percentile of the cosines of distilled and baseline: one subject, two models."""
+    direction: tuple[float, ...]
+    """The score of an image is the product of this with its embedding."""
+    pairs_told_apart: float = pydantic.Field(ge=0, le=1)
+    """Share of pairs, not used for the direction, whose baseline scores above its distilled image; 0.5 is blind."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateDecision:
+    """What the gates did with one image."""
+
+    kept: Kept
+    strength: float
+    """Of the head, as used; 0 where the distilled image stayed."""
+    identity: float
+    """Cosine of identity between the distilled image and the result."""
+    gain: float | None
+    """Score of the head's result minus that of the distilled image, 1 being the mean way to the baseline; None where
+    it was not measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gated:
+    """Images ``(N, 3, H, W)`` that passed the gates, and the decision on each."""
+
+    images: Tensor
+    decisions: tuple[GateDecision, ...]
+
+
+class Gates:
+    """Applies the rules; ``identity_floor`` None leaves identity alone, ``never_worse`` needs calibrated ``rules``."""
+
+    def __init__(
+        self,
+        net: GateNet,
+        *,
+        identity_floor: float | None = None,
+        never_worse: bool = False,
+        rules: GateRules | None = None,
+    ) -> None:
+        """Raises `UsageError` for no rule at all, a floor outside [-1, 1], and rules that are missing or do not fit."""
+        if identity_floor is None and not never_worse:
+            raise UsageError("gates without a rule do nothing; give an identity floor, never_worse, or no gates")
+        if identity_floor is not None and not -1 <= identity_floor <= 1:
+            raise UsageError(f"identity floor {identity_floor:g} is no cosine; use -1 to 1, such as 0.9")
+        if never_worse and rules is None:
+            raise UsageError(
+                "never_worse needs a calibrated score; run topcoat calibrate --data PAIRS --head HEAD first"
+            )
+        if never_worse and rules is not None and rules.net_digest != net.digest:
+            raise UsageError(
+                f"the gates were calibrated with the feature net {rules.net_digest}, this one is {net.digest}; "
+                "calibrate them again with topcoat calibrate"
+            )
+        self._net = net
+        self._floor = identity_floor
+        self._direction = torch.tensor(rules.direction, dtype=torch.float64) if never_worse and rules else None
+
+    @torch.no_grad()
+    def __call__(self, distilled: Tensor, enhanced: Tensor, strength: float = 1.0) -> Gated:
+        """Choose for each of ``(N, 3, H, W)`` distilled images and the head's results at ``strength``, on the CPU.
+
+        A weaker head is the straight way between the two, which differs from running it weaker only where the head left
+        the range [0, 1] and was cut.
+        """
+        before = self._net(distilled)
+        share, cosines, after = self._identity(distilled, enhanced, before)
+        images = torch.lerp(distilled, enhanced, share.view(-1, 1, 1, 1))
+        gains: list[float | None] = [None] * len(images)
+        if self._direction is not None:
+            gain = (after - before.embedding).double() @ self._direction
+            gains = list(gain.tolist())
+            worse = (gain < 0) & (share > 0)
+            share = torch.where(worse, 0.0, share)
+            cosines = torch.where(worse, 1.0, cosines)
+            images = torch.where(worse.view(-1, 1, 1, 1), distilled, images)
+        decisions = [
+            GateDecision(_kept(part), part * strength, cosine, gain)
+            for part, cosine, gain in zip(share.tolist(), cosines.tolist(), gains, strict=True)
+        ]
+        return Gated(images, tuple(decisions))
+
+    def _identity(self, distilled: Tensor, enhanced: Tensor, before: Features) -> tuple[Tensor, Tensor, Tensor]:
+        """The largest share of `WEAKER` that keeps each person (0 where none does), cosine and embedding there."""
+        share = torch.zeros(len(distilled))
+        cosines = torch.ones(len(distilled))
+        embeddings = before.embedding.clone()
+        left = torch.arange(len(distilled))
+        for part in WEAKER:
+            images = torch.lerp(distilled[left], enhanced[left], part)
+            seen = self._net(images)
+            found = nn.functional.cosine_similarity(before.identity[left], seen.identity, dim=1)
+            good = torch.ones_like(found, dtype=torch.bool) if self._floor is None else found >= self._floor
+            share[left[good]], cosines[left[good]] = part, found[good]
+            embeddings[left[good]] = seen.embedding[good]
+            left = left[~good]
+            if not len(left):
+                break
+        return share, cosines, embeddings
+
+
+def gates_for(
+    head: Head | None, identity_floor: float | Literal["calibrated"] | None, never_worse: bool
+) -> Gates | None:
+    """The gates of a head, by its own calibration where that is asked for; None where neither rule is.
+
+    Raises `UsageError` for gates that cannot work: without a head whose strength can be lowered, or not calibrated.
+    """
+    if identity_floor is None and not never_worse:
+        return None
+    if head is None or not head.has_strength:
+        given = "none" if head is None else "one that decodes latents by itself"
+        raise UsageError(
+            f"gates weigh a head's result against the distilled image, and the head is {given}; leave the gates out, "
+            "or use a head that takes images"
+        )
+    rules = rules_of(head)
+    if identity_floor == "calibrated":
+        if rules is None:
+            raise UsageError(
+                "the head has no calibrated identity floor; run topcoat calibrate --data PAIRS --head HEAD, or give a "
+                "number such as 0.9"
+            )
+        identity_floor = rules.identity_floor
+    return Gates(load_feature_net("loss"), identity_floor=identity_floor, never_worse=never_worse, rules=rules)
+
+
+@torch.no_grad()
+def calibrate_gates(batches: Iterable[tuple[Tensor, Tensor]], net: GateNet, *, dataset_digest: str) -> GateRules:
+    """Rules from batches of distilled and baseline images ``(N, 3, H, W)`` of the same subjects.
+
+    Of every ten pairs nine give the direction and one says how well it tells pairs apart. Raises `UsageError` for fewer
+    than 100 pairs, or where both models paint the same.
+    """
+    found: list[tuple[Tensor, Tensor, Tensor]] = []
+    for distilled, baseline in batches:
+        x, y = net(distilled), net(baseline)
+        cosines = nn.functional.cosine_similarity(x.identity, y.identity, dim=1)
+        found.append((x.embedding.double(), y.embedding.double(), cosines.double()))
+    count = sum(len(x) for x, _, _ in found)
+    if count < FEWEST_PAIRS:
+        raise UsageError(f"gates cannot be calibrated on {count} pairs; use {FEWEST_PAIRS} or more")
+    x, y, cosines = (torch.cat(parts) for parts in zip(*found, strict=True))
+    held_out = torch.arange(count) % 10 == 9
+    direction = discriminant(x[~held_out], y[~held_out])
+    told = ((y - x)[held_out] @ direction > 0).double().mean()
+    return GateRules(
+        net_digest=net.digest,
+        dataset_digest=dataset_digest,
+        pairs=count,
+        identity_floor=float(cosines.quantile(FLOOR_PERCENTILE)),
+        direction=tuple(direction.tolist()),
+        pairs_told_apart=float(told),
+    )
+
+
+def discriminant(distilled: Tensor, baseline: Tensor) -> Tensor:
+    """Fisher's direction ``(D,)`` from ``(N, D)`` to ``(N, D)`` embeddings, scaled so that the means lie 1 apart.
+
+    Raises `UsageError` if the means do not differ.
+    """
+    way = baseline.mean(dim=0) - distilled.mean(dim=0)
+    within = (torch.cov(distilled.T) + torch.cov(baseline.T)) / 2
+    shrunk = within + SHRINKAGE * within.diagonal().mean() * torch.eye(len(way), dtype=within.dtype)
+    direction = torch.linalg.lstsq(shrunk, way.unsqueeze(1)).solution.squeeze(1)
+    length = float(direction @ way)
+    if not length > 0:
+        raise UsageError("both models paint the same images, so nothing tells better from worse; check the dataset")
+    return direction / length
+
+
+def rules_of(head: Head) -> GateRules | None:
+    """The rules that were calibrated for ``head``, None where there are none; raises `DataError` for damaged ones."""
+    if head.gates is None:
+        return None
+    try:
+        return parse_config(head.gates, GateRules, source=GATES_NAME)
+    except UsageError as error:
+        raise DataError(f"{error}; calibrate the gates again with topcoat calibrate") from None
+
+
+def write_gates(folder: Path, rules: GateRules) -> Path:
+    """Write the rules beside a head's weights, atomically."""
+    path = folder / GATES_NAME
+    write_json(path, rules.model_dump(mode="json"))
+    return path
+
+
+def summarise_decisions(decisions: Sequence[GateDecision]) -> dict[Kept, int]:
+    """How many images were kept enhanced, weakened, or left distilled."""
+    counts: dict[Kept, int] = {"enhanced": 0, "weakened": 0, "distilled": 0}
+    for decision in decisions:
+        counts[decision.kept] += 1
+    return counts
+
+
+def _kept(share: float) -> Kept:
+    if share == 1:
+        return "enhanced"
+    return "weakened" if share > 0 else "distilled"

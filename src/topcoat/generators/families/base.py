@@ -1,0 +1,161 @@
+"""What a family has to say about its pipeline: how it is called, how img2img starts, what its denoiser reads."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from topcoat.errors import UsageError
+from topcoat.generators.base import GeneratorSpec
+
+Configs = Mapping[str, Mapping[str, Any]]
+"""The parts of a pipeline by folder name (transformer or unet, vae, text_encoder, ...), each with its config.json."""
+
+
+class Family:
+    """One kind of diffusers pipeline. A subclass sets the class attributes and overrides what is different."""
+
+    pipeline: ClassVar[str]
+    """Name of the pipeline's class in diffusers."""
+    denoiser: ClassVar[Literal["transformer", "unet"]] = "transformer"
+    denoiser_class: ClassVar[str]
+    vae_class: ClassVar[str] = "AutoencoderKL"
+    packing: ClassVar[int] = 2
+    """Latents on one side of a token: 2 where the denoiser reads 2x2 latents at once."""
+    guidance_above: ClassVar[float] = 1.0
+    """Classifier-free guidance (two passes of the denoiser in a step) runs at a guidance_scale above this value."""
+    has_negative_prompt: ClassVar[bool] = True
+    has_true_cfg: ClassVar[bool] = False
+    has_sequence_length: ClassVar[bool] = True
+    """Whether the number of text tokens is a setting."""
+
+    @property
+    def published(self) -> Mapping[str, Configs]:
+        """Hub id -> the parts of that model, from the JSON file beside the family's own file.
+
+        With it a cost is computed without the hub, a licence click or a download. Each entry says where its numbers,
+        which are configuration facts, come from.
+        """
+        path = Path(inspect.getfile(type(self))).with_suffix(".json")
+        entries = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        return {name: entry["components"] for entry in entries for name in entry["models"]}
+
+    def guided(self, spec: GeneratorSpec) -> bool:
+        """Whether classifier-free guidance runs."""
+        return spec.guidance_scale > self.guidance_above
+
+    def passes(self, spec: GeneratorSpec) -> int:
+        """Runs of the denoiser in one step: 2 with classifier-free guidance, else 1."""
+        return 2 if self.guided(spec) else 1
+
+    def text_passes(self, spec: GeneratorSpec) -> int:
+        """Texts encoded for one image: 2 where guidance needs a negative one, else 1."""
+        return self.passes(spec)
+
+    def check(self, spec: GeneratorSpec) -> None:
+        """Raise `UsageError` for a setting that this kind of pipeline does not have."""
+        if spec.negative_prompt is not None and not self.has_negative_prompt:
+            raise UsageError(
+                f"{spec.name}: {self.pipeline} has no negative prompt (it takes an empty text); remove negative_prompt"
+            )
+        if spec.true_cfg_scale > 1 and not self.has_true_cfg:
+            raise UsageError(f"{spec.name}: {self.pipeline} has no true_cfg_scale; set guidance_scale instead")
+
+    def arguments(self, spec: GeneratorSpec, count: int) -> dict[str, Any]:
+        """What the pipeline is called with for ``count`` images, besides prompts, steps and noise."""
+        arguments: dict[str, Any] = {
+            "height": spec.height_px,
+            "width": spec.width_px,
+            "guidance_scale": spec.guidance_scale,
+        }
+        if self.has_sequence_length:
+            arguments["max_sequence_length"] = spec.max_sequence_length
+        if spec.negative_prompt is not None:
+            arguments["negative_prompt"] = [spec.negative_prompt] * count
+        if self.has_true_cfg:
+            arguments["true_cfg_scale"] = spec.true_cfg_scale
+        return arguments
+
+    def normalised(self, output: Tensor, pipeline: Any, spec: GeneratorSpec) -> Tensor:
+        """``(N, C, h, w)`` as the denoiser left them, from what the pipeline returned for ``output_type="latent"``."""
+        return output
+
+    def img2img(
+        self,
+        pipeline: Any,
+        spec: GeneratorSpec,
+        latents: Tensor,
+        noise: Sequence[torch.Generator],
+        strength: float,
+        steps: int,
+    ) -> tuple[Any, dict[str, Any]]:
+        """The pipeline that runs image-to-image and all its arguments besides the prompts.
+
+        ``latents`` ``(N, C, h, w)`` are those of the images, float32 on the CPU, as `normalised` gives them.
+        """
+        raise NotImplementedError
+
+    def denoiser_inputs(
+        self, configs: Configs, height: int, width: int, text_tokens: int, ones: Callable[..., Tensor]
+    ) -> dict[str, Any]:
+        """What one pass of the denoiser reads for one image of ``height`` x ``width`` latents.
+
+        ``ones(*shape)`` makes the tensors, so that the same call is counted on the meta device and timed on a real one.
+        """
+        raise NotImplementedError
+
+
+class FlowFamily(Family):
+    """A rectified-flow transformer: noise is mixed in as ``(1 - sigma) latents + sigma noise``."""
+
+    noise_dtype: ClassVar[torch.dtype | None] = None
+    """The dtype in which the pipeline draws its noise; None is that of the spec."""
+
+    def img2img(
+        self,
+        pipeline: Any,
+        spec: GeneratorSpec,
+        latents: Tensor,
+        noise: Sequence[torch.Generator],
+        strength: float,
+        steps: int,
+    ) -> tuple[Any, dict[str, Any]]:
+        """The pipeline itself, started late on its own schedule from the latents mixed with noise.
+
+        This is what the image-to-image pipelines of diffusers do. They are not used because they support fewer VAEs
+        than the text-to-image pipelines, and FLUX.2 klein has none.
+        """
+        from diffusers.utils.torch_utils import randn_tensor
+
+        sigmas = np.linspace(1.0, 1 / steps, steps)[int(max(steps - steps * strength, 0)) :]
+        tokens = latents.shape[2] * latents.shape[3] // self.packing**2
+        pipeline.scheduler.set_timesteps(sigmas=list(sigmas), mu=self.shift(pipeline.scheduler, tokens, steps))
+        sigma = float(pipeline.scheduler.sigmas[0])  # after the scheduler's own shift
+        latents = self.noise_layout(latents)
+        dtype = self.noise_dtype or getattr(torch, spec.dtype)
+        drawn = randn_tensor(latents.shape, generator=list(noise), device=torch.device("cpu"), dtype=dtype).float()
+        start = self.token_layout((1 - sigma) * latents + sigma * drawn).to(dtype)
+        own = {"num_inference_steps": steps, "sigmas": sigmas.tolist(), "latents": start}
+        return pipeline, self.arguments(spec, len(latents)) | own
+
+    def shift(self, scheduler: Any, tokens: int, steps: int) -> float:
+        """``mu``, by which the scheduler shifts its noise levels for an image of ``tokens`` tokens."""
+        from diffusers.pipelines.flux.pipeline_flux import calculate_shift
+
+        defaults = {"base_image_seq_len": 256, "max_image_seq_len": 4096, "base_shift": 0.5, "max_shift": 1.15}
+        return calculate_shift(tokens, *(scheduler.config.get(name, value) for name, value in defaults.items()))
+
+    def noise_layout(self, latents: Tensor) -> Tensor:
+        """``(N, C, h, w)`` in the layout in which the pipeline draws its noise."""
+        return latents
+
+    def token_layout(self, latents: Tensor) -> Tensor:
+        """What `noise_layout` gave, in the layout in which the pipeline takes its first latents."""
+        return latents

@@ -1,0 +1,50 @@
+"""FLUX.2 klein: latents are normalised and noise is drawn in patches of 2x2."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional
+
+from topcoat.generators.base import GeneratorSpec
+from topcoat.generators.families.base import Configs, FlowFamily
+from topcoat.generators.latents import from_vae
+
+
+class Flux2Klein(FlowFamily):
+    """FLUX.2 klein, distilled and base."""
+
+    pipeline = "Flux2KleinPipeline"
+    denoiser_class = "Flux2Transformer2DModel"
+    vae_class = "AutoencoderKLFlux2"
+    has_negative_prompt = False
+
+    def normalised(self, output: Tensor, pipeline: Any, spec: GeneratorSpec) -> Tensor:
+        """The latents normalised again: the pipeline has already undone its VAE's batch norm."""
+        return from_vae(output, pipeline.vae)
+
+    def shift(self, scheduler: Any, tokens: int, steps: int) -> float:
+        """The shift fitted by FLUX.2's authors."""
+        from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
+
+        return compute_empirical_mu(image_seq_len=tokens, num_steps=steps)
+
+    def noise_layout(self, latents: Tensor) -> Tensor:
+        """2x2 patches laid into channels."""
+        return functional.pixel_unshuffle(latents, 2)
+
+    def denoiser_inputs(
+        self, configs: Configs, height: int, width: int, text_tokens: int, ones: Callable[..., Tensor]
+    ) -> dict[str, Any]:
+        """Image tokens and the text of Qwen3."""
+        config, tokens = configs["transformer"], (width // 2) * (height // 2)
+        return {
+            "hidden_states": ones(1, tokens, config["in_channels"]),
+            "encoder_hidden_states": ones(1, text_tokens, config["joint_attention_dim"]),
+            "timestep": ones(1),
+            "img_ids": ones(1, tokens, 4),
+            "txt_ids": ones(1, text_tokens, 4),
+            "guidance": ones(1) if config.get("guidance_embeds", True) else None,
+        }

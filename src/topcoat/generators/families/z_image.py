@@ -1,0 +1,31 @@
+"""Z-Image: a single-stream transformer that reads lists of latents, with FLUX.1's VAE."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from topcoat.generators.families.base import Configs, FlowFamily
+
+
+class ZImage(FlowFamily):
+    """Z-Image-Turbo and its base; any guidance_scale above 0 guides."""
+
+    pipeline = "ZImagePipeline"
+    denoiser_class = "ZImageTransformer2DModel"
+    guidance_above = 0.0
+    noise_dtype = torch.float32
+
+    def denoiser_inputs(
+        self, configs: Configs, height: int, width: int, text_tokens: int, ones: Callable[..., Tensor]
+    ) -> dict[str, Any]:
+        """Lists of latents ``(C, frames, h, w)`` and of texts, one entry for each image."""
+        config = configs["transformer"]
+        return {
+            "x": [ones(config["in_channels"], 1, height, width)],
+            "t": ones(1),
+            "cap_feats": [ones(text_tokens, config["cap_feat_dim"])],
+        }

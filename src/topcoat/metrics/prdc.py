@@ -1,0 +1,130 @@
+"""Fidelity and diversity apart: is an image like some real one, and is every real one met by some image?
+
+Each set is described by balls around its points that reach to the k-th nearest neighbour. Precision falls for images
+unlike any of the reference's, recall and coverage fall where part of the reference's variety is lost (mode collapse).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+from topcoat.errors import UsageError
+from topcoat.metrics.base import Flag, Score, SetMetric, score_of
+
+PRECISION_NEIGHBOURS = 3
+"""k of precision and recall (Kynkäänniemi et al. 2019, section 2.2)."""
+DENSITY_NEIGHBOURS = 5
+"""k of density and coverage (Naeem et al. 2020, section 5)."""
+DIVERSITY_SHARE = 0.5
+"""Recall or coverage below this share of the distilled images' is flagged as mode collapse."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrecisionRecall:
+    """Shares in [0, 1]: of images inside the reference's manifold, and of the reference inside the images'."""
+
+    precision: float
+    recall: float
+
+
+@dataclass(frozen=True, slots=True)
+class DensityCoverage:
+    """``density`` is 0 or more with 1 as the expected value of equal sets; ``coverage`` is a share in [0, 1]."""
+
+    density: float
+    coverage: float
+
+
+def precision_recall(
+    images: Tensor, reference: Tensor, *, k: int = PRECISION_NEIGHBOURS, chunk: int = 512
+) -> PrecisionRecall:
+    """Improved precision and recall (arXiv 1904.06991, eq. 1 to 3) of features ``(N, D)`` and ``(M, D)``, N, M > k.
+
+    Float64, on blocks of ``chunk`` rows: memory is ``chunk * max(N, M)``. Compare only at equal N and M.
+    """
+    images, reference = _checked(images, reference, k, "precision and recall")
+    radii, reference_radii = _radii(images, k, chunk), _radii(reference, k, chunk)
+    return PrecisionRecall(
+        precision=float(_inside(images, reference, reference_radii, chunk)),
+        recall=float(_inside(reference, images, radii, chunk)),
+    )
+
+
+def density_coverage(
+    images: Tensor, reference: Tensor, *, k: int = DENSITY_NEIGHBOURS, chunk: int = 512
+) -> DensityCoverage:
+    """Density and coverage (arXiv 2002.09797, eq. 4 and 5) of features ``(N, D)`` and ``(M, D)``, N, M > k.
+
+    Only the reference's balls are used, so one odd image cannot inflate either as it can recall.
+    """
+    images, reference = _checked(images, reference, k, "density and coverage")
+    radii = _radii(reference, k, chunk)
+    hits, nearest = 0, torch.full((len(reference),), torch.inf, dtype=torch.float64)
+    for rows in images.split(chunk):
+        distances = _distances(rows, reference)  # (B, M)
+        hits += int((distances < radii).sum())
+        nearest = torch.minimum(nearest, distances.amin(dim=0))
+    return DensityCoverage(density=hits / (k * len(images)), coverage=float((nearest < radii).double().mean()))
+
+
+def _checked(images: Tensor, reference: Tensor, k: int, what: str) -> tuple[Tensor, Tensor]:
+    if images.ndim != 2 or reference.ndim != 2 or images.shape[1] != reference.shape[1]:
+        shapes = f"{tuple(images.shape)} and {tuple(reference.shape)}"
+        raise UsageError(f"features must have shapes (N, D) and (M, D), not {shapes}")
+    if k < 1:
+        raise UsageError(f"{what} with {k} neighbours are not possible; use 1 or more")
+    if min(len(images), len(reference)) <= k:
+        counts = f"{len(images)} and {len(reference)}"
+        raise UsageError(f"{what} with {k} neighbours need {k + 1} or more images on each side, not {counts}")
+    return images.detach().to("cpu", torch.float64), reference.detach().to("cpu", torch.float64)
+
+
+def _distances(a: Tensor, b: Tensor) -> Tensor:
+    # Not by the matrix product: its rounding would put a point outside a ball whose edge it is.
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _radii(features: Tensor, k: int, chunk: int) -> Tensor:
+    """Distance of each point to its k-th nearest neighbour; the point itself is the one at distance 0."""
+    return torch.cat([_distances(rows, features).kthvalue(k + 1, dim=1).values for rows in features.split(chunk)])
+
+
+def _inside(points: Tensor, centres: Tensor, radii: Tensor, chunk: int) -> Tensor:
+    parts = [(_distances(rows, centres) <= radii).any(dim=1) for rows in points.split(chunk)]
+    return torch.cat(parts).double().mean()
+
+
+class PrecisionRecallMetric(SetMetric):
+    """Precision and recall of every arm."""
+
+    name, family, better = "precision_recall", "diversity", "high"
+
+    def measure(self, images: Tensor, reference: Tensor) -> Mapping[str, float]:
+        return asdict(precision_recall(images, reference))
+
+    def flags(self, scores: Sequence[Score]) -> list[Flag]:
+        return _collapse(scores, "recall")
+
+
+class DensityCoverageMetric(SetMetric):
+    """Density and coverage of every arm."""
+
+    name, family, better = "density_coverage", "diversity", "high"
+
+    def measure(self, images: Tensor, reference: Tensor) -> Mapping[str, float]:
+        return asdict(density_coverage(images, reference))
+
+    def flags(self, scores: Sequence[Score]) -> list[Flag]:
+        return _collapse(scores, "coverage")
+
+
+def _collapse(scores: Sequence[Score], metric: str) -> list[Flag]:
+    before, after = score_of(scores, metric, "distilled"), score_of(scores, metric)
+    if before is None or after is None or before.value <= 0.1 or after.value >= DIVERSITY_SHARE * before.value:
+        return []
+    sentence = f"{metric} of the baseline's variety falls from {before.value:.2f} to {after.value:.2f}"
+    return [Flag("mode collapse", sentence)]

@@ -1,0 +1,229 @@
+"""Generate a batch of pairs: every column, a retry of what fails, smaller batches where memory ends, and filters."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from topcoat.errors import ModelError, UsageError
+from topcoat.generators.base import Generator, Img2ImgGenerator, LatentGenerator, check_strength
+from topcoat.images import check_images, encode_png, to_pil
+from topcoat.memory import free_cached_memory, is_out_of_memory
+from topcoat.pairs.manifest import Dropped, Failure
+from topcoat.pairs.schema import BASELINE_LATENTS, PairingConfig, PairRecord, distilled_column, latents_column
+
+if TYPE_CHECKING:
+    from topcoat.pairs.filters import PairFilter
+
+Columns = dict[str, Tensor]
+"""What was generated of one record, by column: an image ``(3, H, W)`` in [0, 1], or latents ``(C, h, w)``."""
+_Task = Callable[[Sequence[PairRecord]], list[Columns]]
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedPair:
+    """One pair: images as an 8-bit file holds them, float16 latents, both by column."""
+
+    images: Mapping[str, Image.Image]
+    """Pillow's, because a thread that encodes must not compute with torch: each such thread would start a team of
+    threads of its own, which take the processors from the networks."""
+    latents: Mapping[str, np.ndarray]
+
+    def encoded(self) -> dict[str, bytes]:
+        """PNG file bytes by image column."""
+        return {name: encode_png(image) for name, image in self.images.items()}
+
+
+Outcome = GeneratedPair | Failure | Dropped
+"""What becomes of a planned pair."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """Why nothing was generated. An exception would keep the tensors of its frames in memory."""
+
+    reason: str
+    out_of_memory: bool
+
+
+class PairGenerator:
+    """Both loaded models and how they are paired; remembers how many images fit into memory."""
+
+    def __init__(
+        self, generators: tuple[Generator, Generator], pairing: PairingConfig, filters: Sequence[PairFilter] = ()
+    ) -> None:
+        """For ``(distilled, baseline)``; raises `UsageError` if one of them cannot do what ``pairing`` asks."""
+        self._distilled, self._baseline = generators
+        self.pairing = pairing
+        self._filters = tuple(filters)
+        self._limit: int | None = None
+        for wanted, generator in ((pairing.latents, self._distilled), (pairing.baseline_latents, self._baseline)):
+            if wanted and not isinstance(generator, LatentGenerator):
+                raise UsageError(f"{generator.spec.name} gives no latents; build without keeping its latents")
+        if pairing.method == "img2img":
+            if not isinstance(self._baseline, Img2ImgGenerator):
+                raise UsageError(f"{self._baseline.spec.name} cannot do image-to-image; use the pairing same-seed")
+            check_strength(pairing.strength or 0.0, self._baseline.spec.steps)
+
+    def generate(self, batch: Sequence[PairRecord], missing: Collection[str]) -> dict[str, Outcome]:
+        """What becomes of each ``missing`` id of ``batch``; nothing is generated if none is missing.
+
+        The batch is generated whole even where some of it exists: a network's rounding depends on the shape of the
+        batch, so only in this way an image does not depend on what existed before. A batch that fails is generated one
+        by one, each image once more; one that is too large for the memory is halved, and so are all after it.
+
+        Raises `ModelError` if a filter fails.
+        """
+        if not missing:
+            return {}
+        pairing = self.pairing
+        columns: dict[str, Columns] = {record.id: {} for record in batch}
+        reasons: dict[str, str] = {}
+
+        def run(task: _Task, records: Sequence[PairRecord]) -> None:
+            for name, result in self._run(task, records, missing).items():
+                if isinstance(result, _Failed):
+                    reasons.setdefault(name, result.reason)
+                else:
+                    columns[name] |= result
+
+        for steps in (None, *pairing.distilled_steps):
+            latents = latents_column(steps) if pairing.latents else None
+            run(partial(_from_noise, self._distilled, steps, distilled_column(steps), latents), batch)
+        if pairing.method == "same-seed":
+            latents = BASELINE_LATENTS if pairing.baseline_latents else None
+            run(partial(_from_noise, self._baseline, None, "baseline", latents), batch)
+        else:
+            ready = [record for record in batch if "distilled" in columns[record.id]]
+            run(partial(_from_image, self._baseline, pairing.strength or 0.0, columns), ready)
+        wanted = [record for record in batch if record.id in missing]
+        failed: dict[str, Outcome] = {
+            record.id: Failure(id=record.id, prompt=record.prompt, seed=record.seed, error=reasons[record.id])
+            for record in wanted
+            if record.id in reasons
+        }
+        complete = [record for record in wanted if record.id not in failed]
+        dropped = self._filtered(complete, columns)
+        return failed | {
+            record.id: dropped.get(record.id)
+            or GeneratedPair(
+                {name: to_pil(columns[record.id][name]) for name in pairing.image_columns},
+                {name: columns[record.id][name].numpy() for name in pairing.latents_columns},
+            )
+            for record in complete
+        }
+
+    def _run(self, task: _Task, batch: Sequence[PairRecord], missing: Collection[str]) -> dict[str, Columns | _Failed]:
+        """The columns of one task for each record of a batch, or why a missing one failed for good."""
+        results: dict[str, Columns | _Failed] = {}
+        start = 0
+        while start < len(batch):
+            part = batch[start : start + (self._limit or len(batch))]
+            rows = _attempt(task, part)
+            if isinstance(rows, _Failed) and rows.out_of_memory and len(part) > 1:
+                self._limit = len(part) // 2
+                free_cached_memory()
+                continue
+            start += len(part)
+            if not isinstance(rows, _Failed):
+                results |= {record.id: row for record, row in zip(part, rows, strict=True)}
+                continue
+            for record in part:
+                if record.id in missing:
+                    alone = _attempt(task, [record])
+                    results[record.id] = alone if isinstance(alone, _Failed) else alone[0]
+        return results
+
+    def _filtered(self, records: Sequence[PairRecord], columns: Mapping[str, Columns]) -> dict[str, Dropped]:
+        """The records that a filter drops, each by the first filter that does."""
+        dropped: dict[str, Dropped] = {}
+        for chosen in self._filters:
+            left = [record for record in records if record.id not in dropped]
+            if not left:
+                break
+            sides = (torch.stack([columns[record.id][side] for record in left]) for side in ("distilled", "baseline"))
+            try:
+                results = chosen.check(*sides)
+            except Exception as error:
+                raise ModelError(
+                    f"the filter {chosen.name} failed ({_reason(error)}); correct it, or build without it"
+                ) from error
+            if len(results) != len(left):
+                raise ModelError(
+                    f"the filter {chosen.name} gave {len(results)} results for {len(left)} pairs; give one for each"
+                )
+            for record, result in zip(left, results, strict=True):
+                if not result.keep:
+                    dropped[record.id] = dropped_entry(record, chosen.name, result.reason, result.score)
+        return dropped
+
+
+def dropped_entry(record: PairRecord, filter_name: str, reason: str, score: float) -> Dropped:
+    """The manifest's entry for a pair that ``filter_name`` dropped; JSON has no NaN, so such a score is left out."""
+    return Dropped(
+        id=record.id,
+        prompt=record.prompt,
+        seed=record.seed,
+        filter=filter_name,
+        reason=reason,
+        score=float(score) if math.isfinite(score) else None,
+    )
+
+
+def _from_noise(
+    generator: Generator, steps: int | None, image: str, latents: str | None, records: Sequence[PairRecord]
+) -> list[Columns]:
+    """The columns ``image`` and, if wanted, ``latents`` of one generation."""
+    if latents is None:
+        images = generator.generate(*_request(records), steps=steps)
+        return [{image: one} for one in _as_stored(images, generator, records)]
+    assert isinstance(generator, LatentGenerator)
+    made = generator.generate_latents(*_request(records), steps=steps)
+    halves = made.half()
+    if not torch.isfinite(halves).all():
+        raise ModelError(f"latents of {generator.spec.name} are not finite in float16; build without latents")
+    images = _as_stored(generator.decode(made), generator, records)
+    return [{image: one, latents: half} for one, half in zip(images, halves, strict=True)]
+
+
+def _from_image(
+    generator: Generator, strength: float, columns: Mapping[str, Columns], records: Sequence[PairRecord]
+) -> list[Columns]:
+    """The baseline from the distilled images as their files hold them, so that it can be repeated from the dataset."""
+    assert isinstance(generator, Img2ImgGenerator)
+    sources = torch.stack([columns[record.id]["distilled"] for record in records])
+    images = generator.img2img(sources, *_request(records), strength=strength)
+    return [{"baseline": one} for one in _as_stored(images, generator, records)]
+
+
+def _as_stored(images: Tensor, generator: Generator, records: Sequence[PairRecord]) -> Tensor:
+    """Images as 8-bit files hold them; raises if they are none, not finite, or not one for each record."""
+    check_images(images, f"the images of {generator.spec.name}")
+    if len(images) != len(records):
+        raise ModelError(f"{generator.spec.name} made {len(images)} images of {len(records)} prompts")
+    return images.detach().float().cpu().clamp(0, 1).mul(255).round().div(255)
+
+
+def _attempt(task: _Task, records: Sequence[PairRecord]) -> list[Columns] | _Failed:
+    """What a task makes of all records together, or why it made nothing."""
+    try:
+        return task(records)
+    except Exception as error:  # whatever a model raises, the pairs around it must not be lost
+        return _Failed(_reason(error), is_out_of_memory(error))
+
+
+def _reason(error: BaseException) -> str:
+    return textwrap.shorten(str(error), 300, placeholder="...") or type(error).__name__
+
+
+def _request(records: Sequence[PairRecord]) -> tuple[list[str], list[int]]:
+    return [record.prompt for record in records], [record.seed for record in records]

@@ -1,0 +1,251 @@
+"""Prompts to files and back: Parquet, CSV, JSON lines or text; a mistake is named with its line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from topcoat.errors import DataError, TopcoatError, UsageError
+from topcoat.files import atomic_path, write_text
+from topcoat.prompts.mini import words_of
+from topcoat.prompts.prompt import Prompt, Split, prompt_from_text, split_of_id
+
+FORMATS = (".parquet", ".csv", ".jsonl", ".txt")
+"""File types that prompts are written to and read from."""
+
+TEXT_COLUMNS = ("prompt", "text", "caption")
+"""Names by which the column of texts is known; the first that is there is read."""
+
+_SPLITS: Mapping[str, Split] = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+}
+_Row = tuple[str, dict[str, Any]]  # where it stands ("line 3"), and its cells by column name
+
+
+def prompt_record(prompt: Prompt) -> dict[str, str]:
+    """A prompt as one flat row: id, prompt, split and every attribute."""
+    own = {"id": prompt.id, "prompt": prompt.text, "split": prompt.split}
+    return own | {name: word for name, word in prompt.attributes.items() if name not in own}
+
+
+def check_format(path: Path) -> str:
+    """The file type by which ``path`` is written; raises `UsageError` if it is none of `FORMATS`."""
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        raise UsageError(f"{path} has no type that is written here; end it in one of: {', '.join(FORMATS)}")
+    return suffix
+
+
+def write_prompts(path: str | Path, prompts: Sequence[Prompt]) -> None:
+    """Write prompts to ``path`` in the format of its suffix, atomically.
+
+    ``.parquet``, ``.csv`` and ``.jsonl`` keep everything; an attribute that a prompt does not have is null, empty or
+    left out. ``.txt`` keeps the texts alone, one a line: ids follow from the texts when it is read.
+
+    Raises `UsageError` for another suffix, `DataError` where the file cannot be written.
+    """
+    path = Path(path)
+    suffix = check_format(path)
+    rows = [prompt_record(prompt) for prompt in prompts]
+    columns = list(dict.fromkeys(("id", "prompt", "split", *(name for row in rows for name in row))))
+    if suffix == ".txt":
+        write_text(path, "".join(f"{prompt.text}\n" for prompt in prompts))
+    elif suffix == ".jsonl":
+        write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    elif suffix == ".csv":
+        text = io.StringIO()
+        table = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+        write_text(path, text.getvalue())
+    else:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        values = {name: pa.array([row.get(name) for row in rows], pa.string()) for name in columns}
+        with atomic_path(path) as temporary:
+            pq.write_table(pa.table(values), temporary)
+
+
+def read_prompts(path: str | Path, column: str | None = None) -> list[Prompt]:
+    """The prompts in a file, in order, of one of these types by its suffix.
+
+    ``.txt`` (or no suffix): one prompt a line, empty lines are left out. ``.csv``, ``.jsonl`` and ``.parquet``: the
+    texts are in ``column``, by default the first of `TEXT_COLUMNS` that is there; a column ``id`` gives ids (else
+    they follow from the texts), ``split`` gives splits (else they follow from the ids), and every other column with
+    plain values is an attribute. What `write_prompts` wrote to a table is read back equal.
+
+    Raises `UsageError` for a bad row, with its line, or a missing column; `DataError` for a file that is missing, not
+    readable or without a prompt.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower() or ".txt"
+    if suffix not in FORMATS:
+        raise UsageError(f"the prompts file {path} has no type that is read here; use one of: {', '.join(FORMATS)}")
+    if suffix == ".txt" and column is not None:
+        raise UsageError(f"the prompts file {path} has lines, not columns; leave out the prompt column {column!r}")
+    prompts: list[Prompt] = []
+    lines_of_ids: dict[str, str] = {}
+    for where, row in _rows(path, suffix, column):
+        try:
+            prompt = _prompt_from_row(row, column)
+            if row.get("id") not in (None, "") and lines_of_ids.setdefault(prompt.id, where) != where:
+                raise UsageError(
+                    f"the id {prompt.id!r} is also that of {lines_of_ids[prompt.id]}; give each prompt its own"
+                )
+        except UsageError as error:
+            raise UsageError(f"{path} {where}: {error}") from None
+        prompts.append(prompt)
+    if not prompts:
+        raise DataError(f"the prompts file {path} is empty; write one prompt a line")
+    return prompts
+
+
+def _prompt_from_row(row: dict[str, Any], column: str | None) -> Prompt:
+    name = _text_column(row, column)
+    text, own_id, split = row[name], row.get("id"), row.get("split")
+    if text is not None and not isinstance(text, str):
+        raise UsageError(f"the prompt is {_kind(text)}, not text; put it in quotes")
+    prompt = replace(prompt_from_text(text or ""), attributes=_attributes(row, name))
+    words_of(prompt)  # refuses an unknown word of the mini vocabulary
+    if own_id not in (None, ""):
+        prompt = replace(prompt, id=str(own_id))
+    if split in (None, ""):
+        return prompt
+    if str(split).lower() not in _SPLITS:
+        raise UsageError(f"the split {split!r} is unknown; use train, val or test, or leave the column out")
+    assigned = _SPLITS[str(split).lower()]
+    return prompt if assigned == split_of_id(prompt.id) else replace(prompt, assigned_split=assigned)
+
+
+def _text_column(names: Iterable[str], column: str | None) -> str:
+    """The name of the column that holds the texts."""
+    names = list(names)
+    for name in TEXT_COLUMNS if column is None else (column,):
+        if name in names:
+            return name
+    wanted = repr(column) if column is not None else f"{', '.join(TEXT_COLUMNS[:-1])} or {TEXT_COLUMNS[-1]}"
+    there = ", ".join(str(name) for name in names) or "none at all"
+    raise UsageError(f"there is no column {wanted}; of its columns ({there}) name one with --prompt-column")
+
+
+def _attributes(row: Mapping[str, Any], text_column: str) -> dict[str, str]:
+    """Every other plain value of a row, and those under ``attributes`` where a row has such an object."""
+    nested = row.get("attributes")
+    if isinstance(nested, str) and nested.startswith("{"):
+        try:
+            nested = json.loads(nested)
+        except ValueError:
+            raise UsageError("its attributes are not JSON; correct or empty that cell") from None
+    if isinstance(nested, Mapping):
+        row = {**{name: value for name, value in row.items() if name != "attributes"}, **nested}
+    return {
+        name: str(value)
+        for name, value in row.items()
+        if name not in (text_column, "id", "split") and isinstance(value, str | int | float) and value != ""
+        if value == value  # other tools write NaN where there is no value
+    }
+
+
+def _rows(path: Path, suffix: str, column: str | None) -> Iterator[_Row]:
+    if suffix == ".parquet":
+        return _parquet_rows(path, column)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise DataError(f"the prompts file {path} cannot be read ({reason}); check the path and its type") from None
+    if suffix == ".csv":
+        return _csv_rows(path, text, column)
+    lines = ((f"line {number}", line) for number, line in enumerate(text.split("\n"), start=1) if line.strip())
+    return _jsonl_rows(path, lines) if suffix == ".jsonl" else ((where, {"prompt": line}) for where, line in lines)
+
+
+def _csv_rows(path: Path, text: str, column: str | None) -> Iterator[_Row]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    header: list[str] = []
+    while True:
+        where = f"line {reader.line_num + 1}"
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise UsageError(f"{path} {where}: is not valid CSV ({error}); correct that line") from None
+        if cells is None:
+            return
+        if not cells:
+            continue
+        if not header:
+            header = [cell.strip() for cell in cells]
+            _check_header(path, header, column)
+        elif len(cells) != len(header):
+            raise UsageError(
+                f"{path} {where}: has {len(cells)} cells, but the first line names {len(header)} columns; put a text "
+                "that has commas in quotes"
+            )
+        else:
+            yield where, dict(zip(header, cells, strict=True))
+
+
+def _jsonl_rows(path: Path, lines: Iterable[tuple[str, str]]) -> Iterator[_Row]:
+    for where, line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict):
+            raise UsageError(f'{path} {where}: is no JSON object; write {{"prompt": "..."}} or use a .txt file')
+        yield where, row
+
+
+def _parquet_rows(path: Path, column: str | None) -> Iterator[_Row]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            _check_header(path, schema.names, column)
+            plain = [
+                field.name
+                for field in schema
+                if field.name == "attributes" or not (pa.types.is_nested(field.type) or pa.types.is_binary(field.type))
+            ]
+            batches = file.iter_batches(batch_size=1024, columns=plain)
+            for number, row in enumerate((row for batch in batches for row in batch.to_pylist()), start=1):
+                yield f"row {number}", row
+    except TopcoatError:
+        raise
+    except FileNotFoundError:
+        raise DataError(
+            f"the prompts file {path} cannot be read (No such file or directory); check the path and its type"
+        ) from None
+    except (pa.ArrowException, OSError):
+        raise DataError(
+            f"the prompts file {path} cannot be read as Parquet; it is damaged or of another type"
+        ) from None
+
+
+def _check_header(path: Path, names: list[str], column: str | None) -> None:
+    """Name a missing or doubled column once, not at every row."""
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"{path} has two columns of the name {name!r}; give each column its own")
+    try:
+        _text_column(names, column)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+def _kind(value: object) -> str:
+    kinds = ((bool, "true or false"), (int | float, "a number"), (list, "a list"), (dict, "an object"))
+    return next((name for kind, name in kinds if isinstance(value, kind)), type(value).__name__)

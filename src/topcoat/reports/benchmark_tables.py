@@ -1,0 +1,321 @@
+"""A benchmark as text: its table (one row for each arm), headline, summary, notes and Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from topcoat.benchmark.record import BASELINE, CONTROLS, DISTILLED, ENHANCED, FLOOR, BenchmarkResult
+from topcoat.benchmark.study import best_head
+from topcoat.benchmark.sweep import Target, pareto_front, points_of
+from topcoat.cost.flops import EXTRA_STEPS
+from topcoat.cost.table import count_steps, format_tflop
+from topcoat.metrics.base import Score
+from topcoat.metrics.evaluate import ENOUGH_IMAGES
+from topcoat.metrics.text import percent, row_label, value_text
+from topcoat.reports.page import Table
+
+SHORT = ("arm", "gap", "frechet", "p05", "c2st", "parameters", "tflop", "ms", "tflop_saving", "seconds_saving")
+"""The columns that fit a terminal."""
+_NONE = "-"
+_LABELS = {
+    DISTILLED: "distilled",
+    ENHANCED: "distilled + head",
+    "unsharp": "distilled + unsharp mask",
+    "colour": "distilled + colour matrix",
+    FLOOR: "noise floor (other seeds)",
+    BASELINE: "baseline",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column of scores of one metric, or of a fact on the head."""
+
+    heading: str
+    metric: str
+    text: Callable[[Score], str]
+
+
+def _percent_interval(score: Score) -> str:
+    ends = "" if score.low is None or score.high is None else f" ({percent(score.low)} to {percent(score.high)})"
+    return percent(score.value) + ends
+
+
+def _interval(score: Score) -> str:
+    ends = "" if score.low is None or score.high is None else f" ({score.low:.3g} to {score.high:.3g})"
+    return f"{score.value:.4g}{ends}"
+
+
+def _milliseconds(score: Score) -> str:
+    median = f"{score.value * 1e3:.4g}"
+    if score.low is None or score.high is None or score.n == 1:
+        return median
+    return f"{median} ({score.low * 1e3:.4g} to {score.high * 1e3:.4g})"
+
+
+def _tenths(score: Score) -> str:
+    return f"{100 * score.value:.1f} %"
+
+
+def _decimals(count: int, sign: str = "") -> Callable[[Score], str]:
+    return lambda score: f"{score.value:{sign}.{count}f}"
+
+
+def _tflop(score: Score) -> str:
+    return format_tflop(score.value)
+
+
+_COLUMNS = {
+    "gap": _Column("gap closed", "gap_closed", _percent_interval),
+    "gap_extrapolated": _Column("gap closed, extrapolated", "gap_closed_extrapolated", _percent_interval),
+    "frechet": _Column("Fréchet", "frechet", _interval),
+    "perceptual": _Column("perceptual", "perceptual", _decimals(4)),
+    "identity": _Column("identity, mean", "identity_mean", _decimals(3)),
+    "p05": _Column("identity, 5th percentile", "identity_p05", _decimals(3)),
+    "c2st": _Column("two-sample accuracy", "c2st_accuracy", _tenths),
+    "auc": _Column("AUC", "c2st_auc", _decimals(3)),
+    "grid": _Column("grid, dB", "grid_db", _decimals(1, "+")),
+    "energy": _Column("gradient energy", "gradient_energy", _decimals(4)),
+    "images_seen": _Column("images seen", "", str),
+    "parameters": _Column("parameters", "", str),
+    "head_tflop": _Column("TFLOP head", "head_tflop", _tflop),
+    "tflop": _Column("TFLOP", "tflop", _tflop),
+    "head_ms": _Column("ms head", "head_seconds", _milliseconds),
+    "ms": _Column("ms", "seconds", _milliseconds),
+    "tflop_saving": _Column("less TFLOP", "tflop_saving", _tenths),
+    "tflop_saving_extra": _Column(
+        f"less TFLOP than {EXTRA_STEPS} steps", f"tflop_saving_at_{EXTRA_STEPS}_steps", _tenths
+    ),
+    "seconds_saving": _Column("less time", "seconds_saving", _tenths),
+    "seconds_saving_extra": _Column(
+        f"less time than {EXTRA_STEPS} steps", f"seconds_saving_at_{EXTRA_STEPS}_steps", _tenths
+    ),
+}
+
+
+_NO_COLUMN = {"frechet_extrapolated", "generator_seconds", "identity_mismatched_mean", "identity_mismatched_p95"}
+"""Metrics that sentences have and tables do not."""
+
+
+def label(result: BenchmarkResult, name: str) -> str:
+    """What tables call an arm: a frontier's arms by their settings, others by their part."""
+    if name not in _LABELS or name == FLOOR or name in CONTROLS or result.arms[name].head is not None:
+        changed = "*" if result.heads.get(name, {}).get("changed") else ""
+        extra = name.startswith("baseline_")
+        return f"baseline, {count_steps(result.arms[name].steps)}" if extra else _LABELS.get(name, name) + changed
+    return f"{_LABELS[name]}, {count_steps(result.arms[name].steps)}"
+
+
+def arm_order(result: BenchmarkResult) -> list[str]:
+    """The arms as tables list them: a frontier's by cost, others as they were run, with the baseline at the end."""
+    names = result.names
+    if result.kind == "frontier":
+        return sorted(names, key=lambda name: result.value("tflop", name) or float("inf"))
+    last = [name for name in names if name == FLOOR or result.arms[name].model == "baseline"]
+    last.sort(key=lambda name: name != FLOOR)
+    first = [name for name in names if name not in last and result.arms[name].head in (None, *CONTROLS)]
+    return [*first, *(name for name in names if name not in first and name not in last), *last]
+
+
+def table(
+    result: BenchmarkResult, keys: Sequence[str] | None = None, *, chosen: str | None = None, ends: bool = True
+) -> Table:
+    """One row for each arm; columns without any value are left out. Rows of a frontier are numbered.
+
+    A metric that has no column of its own gets one at the end.
+
+    ``keys`` are some of the columns; the rows of the Pareto set and of the arm ``chosen`` are marked. Without ``ends``
+    only the share of the gap has its interval, for a terminal.
+    """
+    front = {point.name for point in pareto_front(points_of(result))} if result.kind == "frontier" else set[str]()
+    best = chosen or (best_head(result) if result.kind == "study" else None)
+    names = arm_order(result)
+    columns = {"arm": [label(result, name) for name in names]}
+    if result.kind == "frontier":
+        columns["arm"] = [f"{number}. {text}" for number, text in enumerate(columns["arm"], start=1)]
+    known = _COLUMNS if keys else {**_COLUMNS, **_other_columns(result)}
+    for key in keys or known:
+        if key != "arm":
+            cells = [_cell(result, name, known[key], key) for name in names]
+            if not ends and key != "gap":
+                cells = [cell.partition(" (")[0] for cell in cells]
+            if any(cell != _NONE for cell in cells):
+                columns[key] = cells
+    headings = ["", *(known[key].heading for key in columns if key != "arm")]
+    marks = [" ".join(["front"] * (name in front) + ["chosen"] * (name == best)) for name in names]
+    return Table(headings, list(zip(*columns.values(), strict=True)), marks)
+
+
+def headline(result: BenchmarkResult, chosen: str | None = None, target: Target | None = None) -> str:
+    """One line: what an arm closes, and what it saves against the baseline.
+
+    The arm is the demo's head, the study's best head or the chosen arm of a frontier; without one the line says so.
+    """
+    if result.kind == "frontier" and chosen is None:
+        return f"No arm meets {target}" if target else f"{len(points_of(result))} arms of {result.pair}"
+    arm = chosen or (ENHANCED if result.kind == "demo" else best_head(result) or DISTILLED)
+    gap = shown_gap(result, arm)
+    unknown = "too few subjects to tell the gap" if result.n < ENOUGH_IMAGES else "no measurable gap to close"
+    closed = unknown if gap is None else f"{percent(gap.value)} of the gap closed"
+    tflop, seconds = (saving_text(result.value(f"{metric}_saving", arm) or 0.0) for metric in ("tflop", "seconds"))
+    steps = count_steps(result.arms[result.baseline].steps)
+    return f"{label(result, arm)}: {closed} for {tflop} TFLOP (computed) and {seconds} time (measured) than {steps}"
+
+
+def summary(result: BenchmarkResult) -> str:
+    """A paragraph on a demo that a person can read."""
+    arms, value = result.arms, result.value
+    size = f"{result.width_px}x{result.height_px}"
+    fast, slow = (count_steps(arms[name].steps) for name in (DISTILLED, BASELINE))
+    head_ms, ours, theirs = (
+        (value(metric, arm) or 0.0) * 1e3
+        for metric, arm in (("head_seconds", ENHANCED), ("seconds", ENHANCED), ("seconds", BASELINE))
+    )
+    parts = [
+        f"Pair {result.pair}, {result.n:,} subjects, {size}: distilled ({fast}) + head against the baseline ({slow}).",
+        _gap_sentence(result),
+        f"Identity from the head's input to its output, measured: mean {value('identity_mean', ENHANCED):.3f}, 5th "
+        f"percentile {value('identity_p05', ENHANCED):.3f} (the same subject in both models "
+        f"{value('identity_mean', BASELINE):.3f}, different subjects "
+        f"{value('identity_mismatched_mean', BASELINE):.3f}).",
+        f"An image takes {ours:.4g} ms (head {head_ms:.3g} ms) instead of {theirs:.4g} ms, measured in batches of "
+        f"{result.settings['batch_size']}.",
+    ]
+    for suffix, steps in (("", slow), (f"_at_{EXTRA_STEPS}_steps", count_steps(EXTRA_STEPS))):
+        tflop, seconds = (value(f"{metric}_saving{suffix}", ENHANCED) for metric in ("tflop", "seconds"))
+        if tflop is not None and seconds is not None:
+            parts.append(
+                f"{fast} + head against {steps}, whole pipeline at {size}: {saving_text(tflop)} TFLOP (computed), "
+                f"{saving_text(seconds)} time (measured)."
+            )
+    if result.n < ENOUGH_IMAGES:
+        parts.append(f"Set distances of {result.n} images are rough: use {ENOUGH_IMAGES:,} or more to quote one.")
+    return " ".join(parts)
+
+
+def notes(result: BenchmarkResult) -> list[str]:
+    """What a reader of the table must know, a sentence or two each."""
+    machine, net = result.settings["hardware"], result.settings["features"]
+    trained = result.settings.get("training_pairs")
+    unseen = ", which no training used" if net["net"] == "eval" else ""
+    sentences = [
+        f"Pair {result.pair} at {result.width_px}x{result.height_px} px, {result.n:,} held-out subjects (a prompt and "
+        "a seed each), the same for every arm"
+        + (f"; heads trained on {trained:,} pairs. " if trained else ". ")
+        + "Computed: TFLOP, 2 FLOP per multiply-add, for the whole pipeline: text encoders, steps, decode, head. "
+        "Measured: everything else. Brackets hold 95 % bootstrap intervals over subjects, for ms the 10th and 90th "
+        "percentile.",
+        f"Set distances and identity are in the features of the net {net['net']} ({net['digest']}, "
+        f"{net['dimensions']} dimensions{unseen}). Identity: cosine to the distilled image of the same subject.",
+        f"Milliseconds are medians per image in batches of {result.settings['batch_size']} on "
+        f"{machine['gpu'] or machine['cpu']}, {machine['cores']} cores, {machine['torch_threads']} torch threads, "
+        f"torch {machine['torch']}; the arms took turns. Savings are against {label(result, result.baseline)}.",
+    ]
+    if any(facts["input"] == "latent" for facts in result.heads.values()):
+        sentences.append("A head that takes latents stands in place of the VAE decode, which its arms do not pay for.")
+    if any(score.metric == "c2st_accuracy" for score in result.scores):
+        sentences.append(
+            "Two-sample accuracy: how often a fresh classifier tells held-out images from the baseline's; 50 % is "
+            "chance."
+        )
+    if any(score.metric == "grid_db" for score in result.scores):
+        sentences.append(
+            "Grid: the most power that a head's change has over the change to the baseline at any frequency of "
+            "up-sampling (periods of 2, 4 and 8 px)."
+        )
+    if result.n < ENOUGH_IMAGES:
+        sentences.append(f"Set distances of {result.n} images are rough: use {ENOUGH_IMAGES:,} or more to quote one.")
+    for name, facts in result.heads.items():
+        if facts.get("changed"):
+            sentences.append(f"{name} is not the run of that name: {', '.join(facts['changed'])} ({facts['reason']}).")
+        if facts.get("base"):
+            sentences.append(f"{name} went on from the head of {facts['base']}; the images that it saw come on top.")
+    return [*sentences, *result.notes]
+
+
+def markdown(
+    result: BenchmarkResult,
+    *,
+    heading: str | None = None,
+    keys: Sequence[str] | None = None,
+    chosen: str | None = None,
+    target: Target | None = None,
+) -> str:
+    """The result as Markdown: a heading, the headline, the table and the notes."""
+    lines = [
+        heading or f"# {result.kind.capitalize()} of the pair {result.pair}",
+        "",
+        f"{headline(result, chosen, target)}.",
+        "",
+        table(result, keys, chosen=chosen).markdown(),
+        "",
+        *(f"- {note}" for note in notes(result)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def shown_gap(result: BenchmarkResult, arm: str) -> Score | None:
+    """The share of the gap to lead with: the plain one at 1,000 subjects or more, else the extrapolated one.
+
+    None where there is no gap, or too few subjects to extrapolate.
+    """
+    if result.n < ENOUGH_IMAGES and result.score("frechet_extrapolated", arm) is not None:
+        return result.score("gap_closed_extrapolated", arm)
+    return result.score("gap_closed", arm)
+
+
+def saving_text(share: float) -> str:
+    """``87.0 % less`` or, where it is negative, ``12.0 % more``."""
+    return f"{share * 100:.1f} % less" if share >= 0 else f"{-share * 100:.1f} % more"
+
+
+def share_text(score: Score | None) -> str:
+    """``63 % (95 % interval 60 % to 72 %)``, or that there is nothing to tell."""
+    if score is None or score.low is None or score.high is None:
+        return "not measurable"
+    return f"{percent(score.value)} (95 % interval {percent(score.low)} to {percent(score.high)})"
+
+
+def _other_columns(result: BenchmarkResult) -> dict[str, _Column]:
+    """Columns of the metrics that have none of their own, by metric."""
+    known = {column.metric for column in _COLUMNS.values()} | _NO_COLUMN
+    others = {score.metric: score for score in result.scores if score.metric not in known}
+    return {metric: _Column(row_label(score), metric, value_text) for metric, score in others.items()}
+
+
+def _cell(result: BenchmarkResult, name: str, column: _Column, key: str) -> str:
+    if not column.metric:
+        fact = result.heads.get(result.arms[name].head or "", {}).get(key)
+        return _NONE if fact is None else f"{fact:,}"
+    score = result.score(column.metric, name)
+    return _NONE if score is None else column.text(score)
+
+
+def _gap_sentence(result: BenchmarkResult) -> str:
+    def distances(suffix: str) -> tuple[str, ...]:
+        values = (result.value(f"frechet{suffix}", arm) for arm in (DISTILLED, ENHANCED, FLOOR))
+        return tuple(f"{value:.3g}" for value in values)
+
+    gaps = [shown_gap(result, arm) for arm in CONTROLS]
+    unsharp, colour = ("" if gap is None else percent(gap.value) for gap in gaps)
+    controls = (
+        f"; an unsharp mask made as sharp as the baseline closes {unsharp}, one colour matrix for all images {colour}"
+        if unsharp and colour
+        else ""
+    )
+    gap, plain = shown_gap(result, ENHANCED), "{} before, {} after, noise floor {}".format(*distances(""))
+    if result.n < ENOUGH_IMAGES and result.score("frechet_extrapolated", ENHANCED) is not None:
+        closed = (
+            f"{result.n:,} subjects are too few to tell the share of the gap"
+            if gap is None
+            else f"The head closes {share_text(gap)} of the gap"
+        )
+        endless = "{} before, {} after, noise floor {}".format(*distances("_extrapolated"))
+        return (
+            f"{closed}, extrapolated to endless subjects (Fréchet distance {endless}; measured at {result.n:,} "
+            f"subjects: {plain}){controls}."
+        )
+    if gap is None:
+        return f"There is no measurable gap to close (measured Fréchet distance {plain})."
+    return f"The head closes {share_text(gap)} of the gap; measured Fréchet distance {plain}{controls}."

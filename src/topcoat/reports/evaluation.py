@@ -1,0 +1,285 @@
+"""``report.html``, ``report.json``, ``report.md`` and ``contact.png``: an evaluation as files to send to others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from markupsafe import Markup
+from torch import Tensor
+
+from topcoat.contact import contact_sheet
+from topcoat.files import atomic_path, write_json, write_text
+from topcoat.metrics.evaluation import Evaluation
+from topcoat.metrics.examples import Example
+from topcoat.metrics.groups import Groups
+from topcoat.metrics.text import main_figures, percent, sections
+from topcoat.reports.charts import Bar, bars, curves, intervals, round_ticks
+from topcoat.reports.page import Card, Subject, Table, render
+from topcoat.reports.pictures import data_uri
+
+LARGEST_BYTES = 15_000_000
+"""Of the page, whatever the size of the images."""
+_IMAGE_BYTES = 12_000_000
+_CONTACT_SUBJECTS = 8
+_OPEN_GROUP_CHARTS = 2
+"""Scores whose groups are shown at once; the others behind a line that opens them."""
+_SHOWN = ("distilled", "enhanced", "baseline")
+"""Images of a subject, in the order of the slider."""
+_NAMES = {"distilled": "distilled", "enhanced": "enhanced", "gated": "with gates", "floor": "baseline, other seeds"}
+_COLOURS = {"distilled": "distilled", "enhanced": "enhanced", "gated": "gated", "floor": "baseline"}
+_SPECTRUM_TICKS = (0.02, 0.05, 0.1, 0.25, 0.5)
+_LABEL_LETTERS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectImages:
+    """One subject to show: images ``(3, H, W)`` in [0, 1] by set, and a caption."""
+
+    images: Mapping[str, Tensor]
+    """``enhanced`` and ``baseline``, and ``distilled`` where it is given."""
+    caption: str
+
+
+LookUp = Callable[[int], SubjectImages]
+"""Gives the subject at a position of the streams; called for those of `Evaluation.examples` alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A drawing with its title and a note."""
+
+    title: str
+    note: str
+    drawing: Markup
+
+
+def write_report(
+    folder: Path,
+    evaluation: Evaluation,
+    look_up: LookUp | None = None,
+    *,
+    about: str = "",
+    inputs: Mapping[str, Any] | None = None,
+    left_out: Sequence[str] = (),
+) -> None:
+    """Write all four files into ``folder``, each atomically.
+
+    ``look_up`` gives the images of the subjects that are shown, one at a time, so that no other image is kept; without
+    it (or where sets were compared) no image is shown and there is no contact sheet. ``about`` says in a few words what
+    was evaluated, ``inputs`` (JSON values) where it came from, ``left_out`` which subjects are missing. Raises
+    `DataError` if a file cannot be written.
+    """
+    given = dict(inputs or {})
+    shown = [] if look_up is None else [(why, look_up(index)) for index, why in _reasons(evaluation.examples).items()]
+    write_json(folder / "report.json", evaluation.as_dict() | {"inputs": given, "left_out": list(left_out)})
+    write_text(folder / "report.md", evaluation.markdown())
+    write_text(folder / "report.html", page(evaluation, shown, about=about, inputs=given, left_out=left_out))
+    if shown:
+        names = [name for name in _SHOWN if name in shown[0][1].images]
+        rows = [(name, torch.stack([one.images[name] for _, one in shown[:_CONTACT_SUBJECTS]])) for name in names]
+        with atomic_path(folder / "contact.png") as temporary:
+            contact_sheet(rows).save(temporary, "PNG")
+
+
+def page(
+    evaluation: Evaluation,
+    shown: Sequence[tuple[str, SubjectImages]] = (),
+    *,
+    about: str = "",
+    inputs: Mapping[str, Any] | None = None,
+    left_out: Sequence[str] = (),
+) -> str:
+    """The page as text, under `LARGEST_BYTES`; ``shown`` are reasons and subjects."""
+    group_charts = [] if evaluation.groups is None else groups_drawn(evaluation.groups)
+    name = about or evaluation.features.net
+    return render(
+        "evaluation.html.j2",
+        title=f"topcoat evaluation: {name}",
+        about=name,
+        headline=headline(evaluation),
+        evaluation=evaluation,
+        subjects=_subjects(shown),
+        measures=" and by ".join(dict.fromkeys(example.measure for example in evaluation.examples)),
+        cards=_cards(evaluation),
+        summary=main_figures(evaluation),
+        faults=[f"{flag.name}: {flag.sentence}." for flag in evaluation.flags],
+        notes=[f"{note}." for note in evaluation.notes] + [f"Left out: {problem}." for problem in left_out],
+        charts=_charts(evaluation),
+        group_charts=group_charts[:_OPEN_GROUP_CHARTS],
+        other_group_charts=group_charts[_OPEN_GROUP_CHARTS:],
+        sections=[(one.title, one.lines, Table(one.columns, one.rows)) for one in sections(evaluation)],
+        settings={"inputs": dict(inputs or {}), "settings": evaluation.settings},
+    )
+
+
+def headline(evaluation: Evaluation) -> str:
+    """The result in one line."""
+    gap = evaluation.value("gap_closed")
+    if gap is not None:
+        return f"{percent(gap)} of the gap to the baseline closed"
+    before, after = evaluation.value("frechet", "distilled"), evaluation.value("frechet")
+    return f"Fréchet distance {after:.3g}" + ("" if before is None else f" instead of {before:.3g}")
+
+
+def groups_drawn(groups: Groups) -> list[Chart]:
+    """One chart for each score: the mean of every group with its interval."""
+    charts: list[Chart] = []
+    for score in dict.fromkeys(one.score for one in groups.scores):
+        own = [one for one in groups.scores if one.score == score]
+        rows: list[Bar | str] = []
+        for attribute in dict.fromkeys(one.attribute for one in own):
+            rows.append(attribute.replace("_", " "))
+            rows += [
+                Bar(
+                    _short(one.group), one.mean, f"{one.mean:.3g}",
+                    "warn" if one.exceeds_noise else "baseline", one.low, one.high,
+                )
+                for one in own if one.attribute == attribute
+            ]  # fmt: skip
+        ticks = round_ticks(min(one.low for one in own), max(one.high for one in own))
+        drawing = intervals(rows, title=f"{score} by group", ticks=ticks)
+        charts.append(Chart(score[0].upper() + score[1:], "Mean and 95 % interval of each group.", drawing))
+    return charts
+
+
+def _reasons(examples: Sequence[Example]) -> dict[int, str]:
+    """Why each subject is shown, by its position."""
+    texts: dict[int, list[str]] = {}
+    for example in examples:
+        texts.setdefault(example.index, []).append(f"{example.place} by {example.measure} ({example.value:.3f})")
+    return {index: "; ".join(reasons) for index, reasons in texts.items()}
+
+
+def _subjects(shown: Sequence[tuple[str, SubjectImages]]) -> list[Subject]:
+    pictures = sum(len(one.images) for _, one in shown)
+    most = _IMAGE_BYTES // (pictures + len(_SHOWN))  # those of the first subject are on the stage once more
+    return [
+        Subject(
+            [(name, data_uri(one.images[name], most_bytes=most)) for name in _SHOWN if name in one.images],
+            one.caption,
+            f"{reason}.",
+        )
+        for reason, one in shown
+    ]
+
+
+def _cards(evaluation: Evaluation) -> list[Card]:
+    value = evaluation.value
+    others = {"distilled": value("frechet", "distilled"), "noise floor": value("frechet", "floor")}
+    detail = [f"{name} {other:.3g}" for name, other in others.items() if other is not None]
+    cards = [Card("Fréchet distance", f"{value('frechet'):.3g}", detail)]
+    gap = evaluation.score("gap_closed")
+    if gap is not None and gap.low is not None and gap.high is not None:
+        ends = f"95 % interval {percent(gap.low)} to {percent(gap.high)}"
+        cards.insert(0, Card("Gap", f"{percent(gap.value)} closed", [ends]))
+    mean, p05 = value("identity_mean"), value("identity_p05")
+    if mean is not None and p05 is not None:
+        cards.append(Card("Identity", f"{mean:.3f}", [f"5th percentile {p05:.3f}"]))
+    accuracy, chance = value("c2st_accuracy"), value("c2st_accuracy", "floor")
+    if accuracy is not None:
+        own = [] if chance is None else [f"noise floor {percent(chance)}"]
+        cards.append(Card("Two-sample accuracy", percent(accuracy), ["chance is 50 %", *own]))
+    weakened, left = value("weakened_share", "gated"), value("distilled_share", "gated")
+    if weakened is not None and left is not None:
+        cards.append(Card("Gates", f"{percent(weakened + left)} held back", [f"{percent(left)} left distilled"]))
+    return cards
+
+
+def _charts(evaluation: Evaluation) -> list[Chart]:
+    """Distances, share of the gap closed, spectra and the two-sample test, as far as they were measured."""
+    distances = _bars(evaluation, "frechet", "{:.3g}")
+    floor = evaluation.value("frechet", "floor")
+    marker = None if floor is None else (floor, "noise floor")
+    charts = [
+        Chart(
+            "Distance to the baseline",
+            "Fréchet distance; lines are 95 % intervals. Shorter is nearer.",
+            bars(distances, title="Fréchet distance", marker=marker),
+        )
+    ]
+    gaps = _gap_rows(evaluation)
+    if gaps:
+        ticks = [(0.0, "0 %"), (0.5, "50 %"), (1.0, "100 %")]
+        note = "0 % is the distilled image, 100 % as near as the baseline is to itself; lines are 95 % intervals."
+        title = "Share of the gap closed"
+        charts.append(Chart(title, note, intervals(gaps, title=title, ticks=ticks)))
+    charts += _spectra(evaluation)
+    accuracies = _bars(evaluation, "c2st_accuracy", "{:.0%}")
+    if accuracies:
+        ticks = [(0.5, "50 %"), (0.75, "75 %"), (1.0, "100 %")]
+        note = "Accuracy of a fresh classifier against the baseline; 50 % is chance."
+        charts.append(Chart("Two-sample test", note, intervals(accuracies, title="Two-sample test", ticks=ticks)))
+    return charts
+
+
+def _bars(evaluation: Evaluation, metric: str, form: str) -> list[Bar]:
+    scores = {arm: evaluation.score(metric, arm) for arm in _NAMES}
+    return [
+        Bar(_NAMES[arm], one.value, form.format(one.value).replace("%", " %"), _COLOURS[arm], one.low, one.high)
+        for arm, one in scores.items()
+        if one is not None
+    ]
+
+
+def _gap_rows(evaluation: Evaluation) -> list[Bar | str]:
+    rows: list[Bar | str] = [*_bars(evaluation, "gap_closed", "{:.0%}")]
+    if not rows:
+        return []
+    rows.insert(0, "all subjects")
+    gaps = [] if evaluation.groups is None else [one for one in evaluation.groups.gaps if one.gap is not None]
+    for attribute in dict.fromkeys(one.attribute for one in gaps):
+        rows.append(attribute.replace("_", " "))
+        for one in gaps:
+            if one.attribute == attribute and one.gap is not None:
+                share = one.gap
+                rows.append(
+                    Bar(_short(one.group), share.value, percent(share.value), "enhanced", share.low, share.high)
+                )  # fmt: skip
+    return rows
+
+
+def _spectra(evaluation: Evaluation) -> list[Chart]:
+    power = {one.arm: one for one in evaluation.curves if one.metric == "power_spectrum" and one.arm != "gated"}
+    if not power:
+        return []
+    series = [
+        (_NAMES.get(arm, "baseline"), [(math.log10(x), y) for x, y in zip(one.x, one.y, strict=True)],
+         _COLOURS.get(arm, "baseline"))
+        for arm, one in power.items()
+    ]  # fmt: skip
+    ticks = [(math.log10(value), f"{value:g}") for value in _SPECTRUM_TICKS]
+    charts = [
+        Chart(
+            "Power spectra",
+            "Mean power of the luma by cycles per pixel, both axes logarithmic.",
+            curves(series, title="Power spectra", x_ticks=ticks, log_y=True),
+        )
+    ]
+    reference = power.pop("reference", None)
+    if reference is not None:
+        ratios = [
+            (
+                _NAMES[arm],
+                [
+                    (x, 10 * math.log10(own / base))
+                    for x, own, base in zip(one.x, one.y, reference.y, strict=True)
+                    if own > 0 and base > 0
+                ],
+                _COLOURS[arm],
+            )
+            for arm, one in power.items()
+        ]
+        ticks = [(value, f"{value:g}") for value in (0.1, 0.2, 0.3, 0.4)]
+        drawing = curves(ratios, title="Power over the baseline's, in dB", x_ticks=ticks, level=0.0)
+        note = "dB by cycles per pixel; below 0 fine detail is missing."
+        charts.append(Chart("Against the baseline's power", note, drawing))
+    return charts
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= _LABEL_LETTERS else f"{label[: _LABEL_LETTERS - 1]}…"

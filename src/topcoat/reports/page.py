@@ -1,0 +1,84 @@
+"""Render a page from a template of this room. Every value is escaped; `charts` and `Markup` alone are HTML."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One subject of the slider and the gallery."""
+
+    images: Sequence[tuple[str, str]]
+    """Two or three ``(name, data URI)``, the same names for every subject."""
+    caption: str
+    title: str = ""
+    """Shown in bold before the caption."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One figure with its name, shown large."""
+
+    name: str
+    figure: str
+    detail: Sequence[str] = ()
+    """A line each."""
+    kind: str = ""
+    """Shown in the corner, such as ``measured`` or ``computed``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Columns and rows of text."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    classes: Sequence[str] = ()
+    """CSS classes of the rows, one for each row, or none."""
+
+    def markdown(self) -> str:
+        """The table as Markdown; the first cell of a row with a class is bold."""
+        lines = [self.columns, ["---", *["---:"] * (len(self.columns) - 1)]]
+        for place, row in enumerate(self.rows):
+            bold = bool(self.classes) and bool(self.classes[place])
+            lines.append([f"**{row[0]}**" if bold else row[0], *row[1:]])
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def render(template: str, **values: Any) -> str:
+    """The page from ``templates/<template>``, which extends ``layout.html.j2``.
+
+    A template takes its parts (cards, tables, the slider, ...) from ``parts.html.j2``. A missing value is an error.
+    """
+    return environment().get_template(template).render(**values)
+
+
+def prose(text: str) -> Markup:
+    """Text as HTML, with per cent signs that stay on the line of their number."""
+    return Markup(escape(text).replace(" %", Markup("&nbsp;%")))
+
+
+def _pretty_json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+@lru_cache
+def environment() -> Environment:
+    """Where templates are found, with the filters ``prose`` and ``json``."""
+    templates = Environment(
+        loader=PackageLoader("topcoat.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters |= {"prose": prose, "json": _pretty_json}
+    return templates

@@ -1,0 +1,139 @@
+"""The page of `topcoat pairs inspect --html`."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from markupsafe import Markup
+
+from topcoat.files import write_text
+from topcoat.metrics.spectrum import ring_middles
+from topcoat.pairs.inspect import MEASURES, SIDES, Example, Inspection
+from topcoat.reports.charts import curves, histogram
+from topcoat.reports.page import Card, Subject, Table, render
+from topcoat.reports.pictures import data_uri
+
+_SHOWN_PX = 384
+_LISTED = 50  # rows of a table; the JSON has all
+
+
+def write_pairs_page(path: Path, inspection: Inspection) -> None:
+    """Write the page, atomically; raises `DataError` if it cannot be written."""
+    write_text(path, render_pairs_page(inspection))
+
+
+def render_pairs_page(inspection: Inspection) -> str:
+    """The page as text."""
+    record = inspection.as_dict()
+    return render(
+        "pairs.html.j2",
+        title=f"topcoat pairs: {inspection.pair}",
+        inspection=inspection,
+        cards=_cards(inspection),
+        examples=[_example(item) for item in inspection.shown],
+        spreads={name: _spread_chart(inspection, name) for name in MEASURES},
+        spectra=_spectra(inspection),
+        ratio=_ratio(inspection),
+        similarity=_similarity(inspection),
+        neighbours=_neighbours(inspection),
+        tables=_tables(inspection),
+        values={key: value for key, value in record.items() if key not in ("cycles_per_px", "attributes")},
+    )
+
+
+def _cards(inspection: Inspection) -> list[Card]:
+    dropped, failed = len(inspection.dropped), len(inspection.failures)
+    reasons = ", ".join(f"{name} {number:,}" for name, number in inspection.drop_reasons.items())
+    tried = inspection.pairs + dropped + failed
+    threshold = f"{len(inspection.duplicates):,} pairs at similarity {inspection.duplicate_threshold:.3f} or more"
+    cards = [
+        Card("Pairs", f"{inspection.pairs:,}", [_size(inspection.bytes)]),
+        Card("Dropped", f"{dropped:,}", [f"of {tried:,} generated: {reasons}" if dropped else "by no filter"]),
+        Card("Failed", f"{failed:,}", ["could not be made"]),
+        Card("Near-duplicates", f"{inspection.duplicate_share:.1%}", [threshold]),
+    ]
+    if len(inspection.matched):
+        median = f"{float(inspection.matched.median()):.3f}"
+        cards.append(Card("Same subject", median, ["median similarity of both sides"]))
+    if math.isfinite(inspection.fine_detail):
+        detail = ["distilled over baseline, above 0.25 cycles/px"]
+        cards.append(Card("Fine detail", f"{inspection.fine_detail:.2f} x", detail))
+    return cards
+
+
+def _example(item: Example) -> Subject:
+    images = [(side, data_uri(item.images[side], largest_px=_SHOWN_PX)) for side in SIDES]
+    return Subject(images, textwrap.shorten(item.record.prompt, 140, placeholder="..."), item.record.id)
+
+
+def _spread_chart(inspection: Inspection, name: str) -> Markup:
+    """The distribution of one measure on both sides, over one axis; sharpness on a logarithmic one."""
+    if not inspection.pairs:
+        return Markup()
+    log = name == "sharpness"
+    series = [(side, inspection.sides[side].values[name], side) for side in SIDES]
+    if log:
+        series = [(label, values.clamp_min(1e-8).log10(), colour) for label, values, colour in series]
+    low, high = min(float(values.min()) for _, values, _ in series), max(float(values.max()) for _, values, _ in series)
+    margin = max(0.02 * (high - low), 1e-3)
+    span = (low - margin, high + margin)
+    positions = [span[0] + (span[1] - span[0]) * share for share in (0.05, 0.35, 0.65, 0.95)]
+    ticks = [(position, f"{10**position:.2g}" if log else f"{position:.2f}") for position in positions]
+    return histogram(series, title=f"{name} of both sides", bins=32, span=span, ticks=ticks)
+
+
+def _spectra(inspection: Inspection) -> Markup:
+    centres = [math.log10(middle) for middle in ring_middles()]
+    series = [(side, list(zip(centres, inspection.sides[side].spectrum.tolist(), strict=True)), side) for side in SIDES]
+    ticks = [(math.log10(value), f"{value:g}") for value in (0.02, 0.05, 0.1, 0.25, 0.5)]
+    return curves(series, title="Radial power spectra, cycles per pixel", x_ticks=ticks, log_y=True)
+
+
+def _ratio(inspection: Inspection) -> Markup:
+    """Distilled power over baseline power by frequency; 1 is no difference."""
+    x, y = (inspection.sides[side].spectrum for side in SIDES)
+    series = [("distilled / baseline", list(zip(ring_middles(), (x / y).tolist(), strict=True)), "distilled")]
+    ticks = [(value, f"{value:g}") for value in (0.1, 0.2, 0.3, 0.4)]
+    return curves(series, title="Ratio of power spectra", x_ticks=ticks, level=1.0)
+
+
+def _similarity(inspection: Inspection) -> Markup:
+    if inspection.pairs < 2:
+        return Markup()
+    series = [("next pair", inspection.mismatched, "control"), ("same pair", inspection.matched, "baseline")]
+    return histogram(series, title="Feature similarity of both sides")
+
+
+def _neighbours(inspection: Inspection) -> Markup:
+    if inspection.pairs < 2:
+        return Markup()
+    threshold = inspection.duplicate_threshold
+    return histogram(
+        [("nearest earlier subject", inspection.neighbours, "baseline")],
+        title="Feature similarity to the nearest earlier subject",
+        marker=(threshold, f"near-duplicate {threshold:.3f}"),
+    )
+
+
+def _tables(inspection: Inspection) -> list[tuple[str, int, Table]]:
+    """Title, number of rows in all, and the first rows; none that are empty."""
+    duplicates = [
+        (item.id, item.of + (" (other split)" if item.leaks else ""), f"{item.similarity:.3f}")
+        for item in inspection.duplicates
+    ]
+    tables: list[tuple[str, Sequence[str], Sequence[Sequence[str]]]] = [
+        ("Dropped", ("Pair", "Filter", "Reason"), [(item.id, item.filter, item.reason) for item in inspection.dropped]),
+        ("Failed", ("Pair", "Reason"), [(item.id, item.error) for item in inspection.failures]),
+        ("Unusable", ("Pair", "Reason"), inspection.unusable),
+        ("Near-duplicates", ("Pair", "Of", "Similarity"), duplicates),
+    ]
+    return [(title, len(rows), Table(columns, rows[:_LISTED])) for title, columns, rows in tables if rows]
+
+
+def _size(count: int) -> str:
+    """A number of bytes for a person, in decimal units."""
+    power = min(3, int(math.log10(max(1, count)) // 3))
+    return f"{count / 1000**power:.3g} {('bytes', 'kB', 'MB', 'GB')[power]} in all"

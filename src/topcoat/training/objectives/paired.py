@@ -1,0 +1,218 @@
+"""Paired training: a head against baseline images of the same subjects, on images or from latents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from topcoat.heads.head import Head
+from topcoat.training import losses
+from topcoat.training.adversarial import discriminator_loss, feature_matching_loss, generator_loss, r1_penalty
+from topcoat.training.data import Batch
+from topcoat.training.discriminators import (
+    DiscriminatorConfig,
+    DiscriminatorOutput,
+    View,
+    build_discriminator,
+    view_of,
+)
+from topcoat.training.distributed import Processes
+from topcoat.training.frechet_loss import SetMoments, embedding_of
+from topcoat.training.losses import GradientKind, HasStages
+from topcoat.training.objectives.objective import Objective
+from topcoat.training.perceptual import Distance, load_distance
+from topcoat.training.settings import Settings, Weight
+from topcoat.training.trainer import Trainer, values_of, weighted
+
+
+class PairedObjective(Objective):
+    """Factor of each loss; 0 leaves it out. x: distilled, y: baseline, z: the head's output."""
+
+    kind: Literal["paired"] = "paired"
+    gradient_input: Weight = 0.0
+    """GRAD(x, z): keeps the structure of the input (the paper's first term)."""
+    gradient_input_kind: GradientKind = "forward"
+    perceptual: Weight = 0.0
+    """Perceptual distance of z and y (the paper's second term, LPIPS there)."""
+    perceptual_net: Literal["embedded", "lpips-vgg", "dinov2"] = "embedded"
+    """``embedded`` is topcoat's own net for losses; the others need their packages and weights."""
+    charbonnier: Weight = 0.0
+    """Smooth L1 of z and y."""
+    gradient_target: Weight = 0.0
+    """GRAD(y, z)."""
+    gradient_target_kind: GradientKind = "forward"
+    low_frequency: Weight = 0.0
+    """Colour and light of z and y."""
+    colour_input: Weight = 0.0
+    """Colour-safe: colour and light of z and x, so that the head keeps those of the distilled image."""
+    focal_frequency: Weight = 0.0
+    """Spectra of z and y, pixel by pixel."""
+    spectrum: Weight = 0.0
+    """Mean power of z and y by frequency: neither softer than the baseline nor with a texture of its own."""
+    frechet: Weight = 0.0
+    """The set of outputs towards the set of baseline images, in the embedding of the loss net (Fréchet distance)."""
+    adversarial: Weight = 0.0
+    """Against the discriminator, which sees y and z."""
+    feature_matching: Weight = 0.0
+    """The discriminator's own features of z and y."""
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    """Of the last two losses."""
+
+    def weights(self) -> dict[str, float]:
+        """The factors by the name of their loss."""
+        return {name: getattr(self, name) for name in (*IMAGE_LOSSES, "frechet", "adversarial", "feature_matching")}
+
+    def check(self, settings: Settings) -> None:
+        """Raise `ValueError` for settings that this objective cannot train."""
+        if not any(self.weights().values()):
+            raise ValueError("every loss weight of objective is 0; give at least one above 0")
+        if self.feature_matching and not self.adversarial:
+            raise ValueError("feature_matching needs a discriminator; give adversarial a weight above 0 too")
+        if settings.head.input == "image" and settings.head.training_latents is not None:
+            raise ValueError(f"a {settings.head.name()} is trained on latents alone; give the objective kind latent")
+
+    def trainer(
+        self, settings: Settings, features: Callable[[Tensor], HasStages], processes: Processes, start: Head | None
+    ) -> Trainer:
+        """See `Objective.trainer`."""
+        return PairedTrainer(self, settings, features, processes, start)
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What losses of images compare: ``(N, 3, H, W)``, and the loss net's features where one asks for them."""
+
+    x: Tensor
+    y: Tensor
+    z: Tensor
+    features_y: Any = None
+    features_z: Any = None
+
+
+IMAGE_LOSSES: Mapping[str, Callable[[PairedObjective, Outputs], Tensor]] = {
+    "gradient_input": lambda o, of: losses.gradient_loss(of.z, of.x, o.gradient_input_kind),
+    "perceptual": lambda o, of: losses.perceptual_loss(of.features_z, of.features_y),
+    "charbonnier": lambda o, of: losses.charbonnier(of.z, of.y),
+    "gradient_target": lambda o, of: losses.gradient_loss(of.z, of.y, o.gradient_target_kind),
+    "low_frequency": lambda o, of: losses.low_frequency_loss(of.z, of.y),
+    "colour_input": lambda o, of: losses.low_frequency_loss(of.z, of.x),
+    "focal_frequency": lambda o, of: losses.focal_frequency_loss(of.z, of.y),
+    "spectrum": lambda o, of: losses.spectrum_loss(of.z, of.y),
+}
+"""The losses of images; to add one, write its function in `topcoat.training.losses`, a weight above and a line here."""
+
+
+class PairedTrainer(Trainer):
+    """Weights start from the seed, or from ``start`` (a head of the same settings)."""
+
+    def __init__(
+        self,
+        objective: PairedObjective,
+        settings: Settings,
+        features: Callable[[Tensor], HasStages],
+        processes: Processes,
+        start: Head | None = None,
+    ) -> None:
+        self._objective = objective
+        self._features = features
+        self._critic = objective.discriminator
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            network = settings.head.build()
+            networks: dict[str, nn.Module] = {"head": network}
+            if objective.adversarial > 0:
+                networks["discriminator"] = build_discriminator(self._critic, features, processes.device)
+        if start is not None:
+            network.load_state_dict(start.network.state_dict())
+        super().__init__(settings, processes, network, networks)
+        self._discriminator = networks.get("discriminator")
+        self.moments = SetMoments() if objective.frechet > 0 else None
+        self._distance: Distance | None = None
+        if objective.perceptual > 0 and objective.perceptual_net != "embedded":
+            self._distance = load_distance(objective.perceptual_net, processes.device)
+
+    def backward(self, batch: Batch, images_seen: int, adversary: float) -> tuple[float, dict[str, float]]:
+        """See `Trainer.backward`."""
+        x, y = self.placed(batch.x), self.placed(batch.y)
+        inputs = x if batch.latents is None else self.placed(batch.latents)
+        with self.processes.autocast():
+            # Not clamped: a clamped pixel would have no gradient to come back by.
+            z = self.network.enhance(inputs).float()
+        features_z, features_y = self._features_of(z, adversary > 0), None
+        if features_z is not None:
+            with torch.no_grad():
+                features_y = self._features_of(y, adversary > 0)
+
+        terms = self._image_terms(Outputs(x, y, z, features_y, features_z))
+        parts: dict[str, float] = {}
+        factors = self._objective.weights()
+        if adversary > 0:
+            view_z, view_y = view_of(self._critic, z, features_z), view_of(self._critic, y, features_y)
+            step = images_seen // self.settings.batch_size
+            penalise = self._critic.r1 > 0 and step % self._critic.r1_every_steps == 0
+            parts["discriminator"] = self._train_discriminator(view_z, view_y, penalise)
+            terms.update(self._adversarial_terms(view_z, view_y))
+            factors["adversarial"] *= adversary
+            factors["feature_matching"] *= adversary
+        if not terms:  # a purely adversarial run before its start: nothing to learn yet, and a step of zero length
+            terms["adversarial"] = 0.0 * z.sum()
+        total = weighted(factors, terms)
+        self.optimisations["head"].backward(total * self.share)
+        return float(total.detach()), {**parts, **values_of(terms)}
+
+    def _image_terms(self, outputs: Outputs) -> dict[str, Tensor]:
+        """Each loss with a weight above 0 that needs no discriminator, unweighted."""
+        terms: dict[str, Tensor] = {}
+        for name, loss in IMAGE_LOSSES.items():
+            if not getattr(self._objective, name):
+                continue
+            if name == "perceptual" and self._distance is not None:
+                with self.processes.autocast():
+                    terms[name] = self._distance(outputs.z, outputs.y).float()
+            else:
+                terms[name] = loss(self._objective, outputs)
+        if self.moments is not None:
+            embeddings = embedding_of(outputs.features_z), embedding_of(outputs.features_y)
+            terms.update(self.moments.terms(*embeddings, self.processes))
+        return terms
+
+    def _train_discriminator(self, view_z: View, view_y: View, penalise: bool) -> float:
+        """Add the discriminator's gradient; gives its loss without the penalty."""
+        real = tuple(part.detach().requires_grad_(penalise) for part in view_y)
+        output_y = self._discriminate(real)
+        output_z = self._discriminate(tuple(part.detach() for part in view_z))
+        loss = discriminator_loss(output_y.scores, output_z.scores, self._critic.loss)
+        total = loss
+        if penalise:
+            total = total + self._critic.r1 * self._critic.r1_every_steps * r1_penalty(output_y.scores, real)
+        self.optimisations["discriminator"].backward(total * self.share)
+        return float(loss.detach())
+
+    def _adversarial_terms(self, view_z: View, view_y: View) -> dict[str, Tensor]:
+        assert self._discriminator is not None
+        self._discriminator.requires_grad_(False)  # only the way to z is needed
+        output = self._discriminate(view_z)
+        terms = {"adversarial": generator_loss(output.scores, self._critic.loss)}
+        if self._objective.feature_matching:
+            with torch.no_grad():
+                of_y = self._discriminate(view_y)
+            terms["feature_matching"] = feature_matching_loss(output.features, of_y.features)
+        self._discriminator.requires_grad_(True)
+        return terms
+
+    def _discriminate(self, view: View) -> DiscriminatorOutput:
+        assert self._discriminator is not None
+        with self.processes.autocast():
+            return self._discriminator(view)
+
+    def _features_of(self, images: Tensor, adversary: bool) -> Any:
+        """The loss net's features, if anything asks for them."""
+        asked = (self._objective.perceptual > 0 and self._distance is None) or self.moments is not None
+        if not asked and not (adversary and self._critic.looks_at != "pixels"):
+            return None
+        with self.processes.autocast():
+            return self._features(images)

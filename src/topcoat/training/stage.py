@@ -1,0 +1,292 @@
+"""One stage of a run under way: everything that a step needs, built once, and the loop over its batches."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from topcoat.errors import ModelError, UsageError
+from topcoat.generators.vae import Vae
+from topcoat.heads.head import Head
+from topcoat.heads.network import channels_last
+from topcoat.memory import memory_advice
+from topcoat.training.config import TrainConfig
+from topcoat.training.data import (
+    CachedPairs,
+    ChangedPairs,
+    PairBatches,
+    PairSource,
+    UnpairedBatches,
+    taught_by,
+    with_latents_of,
+)
+from topcoat.training.distributed import Processes
+from topcoat.training.losses import HasStages
+from topcoat.training.objectives.latent import target_encoder
+from topcoat.training.records import TrainRecord, ValidationRecord
+from topcoat.training.run_folder import Progress, RunFolder
+from topcoat.training.start import starting_point
+from topcoat.training.trackers import Tracker, open_trackers
+from topcoat.training.trainer import StepResult
+from topcoat.training.validation import Validator
+
+LOG_EVERY_IMAGES = 1_000
+_VALIDATION_ADVICE = "validation needs more memory than there is; take a smaller head, or pairs of smaller images"
+_HELD_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass(frozen=True, slots=True)
+class RunInputs:
+    """What every stage of a run is given."""
+
+    training: PairSource
+    validation: PairSource
+    features: nn.Module
+    """The frozen net for losses."""
+    vae: Vae | None
+    teacher: Head | None
+    """A head whose images take the place of the baseline's, in stages that have no teacher of their own."""
+    facts: Mapping[str, Any]
+    """What the head's card says of the run: its name, the data, digests."""
+
+
+class StagePlan:
+    """A stage, checked before any work: its settings, the head that it starts from, its pairs.
+
+    ``given`` is the head of the stage before, or the one that the run starts from.
+    """
+
+    def __init__(self, config: TrainConfig, inputs: RunInputs, given: Head | None) -> None:
+        """Raises `UsageError` for a head that is missing or does not fit, `DataError` for pairs that do not."""
+        self.config, self.start = starting_point(config, given, inputs.vae)
+        self.inputs = inputs
+        self.teacher = given if config.previous == "teacher" else inputs.teacher
+        head, source = self.config.head, inputs.training
+        if self.teacher is not None:
+            source = ChangedPairs(source, taught_by(self.teacher))
+        if head.training_latents is not None and head.input == "image" and self.start is not None:
+            source = ChangedPairs(source, with_latents_of(self.start.network))
+        compares = config.objective.compares_latents and inputs.vae is not None
+        encode = target_encoder(inputs.vae.encoder) if compares and inputs.vae is not None else None
+        self.pairs = CachedPairs(source, config.cache_mebibytes, head.training_latents, encode)
+
+
+class Stage:
+    """A stage at work. `records` trains; each checkpoint is written to ``folder``."""
+
+    def __init__(self, plan: StagePlan, folder: RunFolder, progress: Progress, *, last: bool) -> None:
+        self.config, self.folder, self.progress, self.is_last = plan.config, folder, progress, last
+        config, inputs = plan.config, plan.inputs
+        self.processes = Processes(config.device, config.precision)
+        self.share = self.processes.share(config.batch_size)
+        if self.share % config.gradient_accumulation_steps:
+            raise UsageError(
+                f"each process takes {self.share} images of a batch; give gradient_accumulation_steps (--accumulate) a "
+                "divisor of that"
+            )
+        features: Callable[[Tensor], HasStages] = channels_last(inputs.features.to(self.processes.device))
+        if plan.teacher is not None:
+            plan.teacher.to(self.processes.device)
+        if inputs.vae is not None and config.objective.compares_latents:
+            inputs.vae.encoder.to(self.processes.device)
+        self.trainer = config.objective.trainer(config, features, self.processes, plan.start)
+        if progress.step > 0:
+            folder.restore(self.trainer)
+        if self.processes.is_first:
+            folder.begin(progress)
+        self.processes.wait()
+        batches = PairBatches if config.objective.paired else UnpairedBatches
+        self.batches = batches(
+            plan.pairs,
+            seed=config.seed,
+            crop_px=config.crop_px,
+            flip=config.flip,
+            size_multiple=config.head.size_multiple,
+        )
+        self._run_facts = inputs.facts
+        self.validator = None
+        if len(inputs.validation) > 0 and self.processes.is_first and not self.finished:
+            channels = self.trainer.head().latent_channels
+            self.validator = Validator(
+                inputs.validation, config.validation_images, features, self.processes.device, channels
+            )
+
+    @property
+    def finished(self) -> bool:
+        """Whether all images were seen."""
+        return self.progress.images_seen >= self.config.images
+
+    def records(self) -> Generator[TrainRecord, None, None]:
+        """Train to the end of the stage; a record per step."""
+        config, progress, processes = self.config, self.progress, self.processes
+        size, offset = config.batch_size, processes.rank * self.share
+        trackers = self._trackers()
+        rate = 0.0
+        whole = True  # False while a step is under way, when the state is neither before nor after it
+        saved_at = time.monotonic()
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="topcoat-batches") as pool:
+            upcoming = pool.submit(self.batches.batch, progress.images_seen + offset, self.share)
+            try:
+                while not self.finished:
+                    started = time.perf_counter()
+                    batch = upcoming.result()
+                    upcoming = pool.submit(self.batches.batch, progress.images_seen + size + offset, self.share)
+                    before = progress.images_seen
+                    with held_back():  # a stop comes after the step, when the state is whole
+                        whole = False
+                        with memory_advice(_step_advice(config)):
+                            result = self.trainer.step(batch, before + size)
+                        self._advance(result)
+                        whole = True
+                    now = size / (time.perf_counter() - started)
+                    rate = now if rate == 0 else 0.9 * rate + 0.1 * now
+                    self._check_bad_steps()
+                    validation = None
+                    if self.validator is not None and (
+                        self.finished or _crosses(before, size, config.validate_every_images)
+                    ):
+                        with memory_advice(_VALIDATION_ADVICE):
+                            validation = self._validate(self.validator)
+                    record = self._record(result, rate, validation)
+                    if self.finished or validation or result.skipped or _crosses(before, size, LOG_EVERY_IMAGES):
+                        if processes.is_first:
+                            self.folder.log(record)
+                        for tracker in trackers:
+                            tracker.write(record)
+                    due = time.monotonic() - saved_at >= config.checkpoint_every_seconds
+                    if self.finished or processes.decided(due):
+                        self.save()
+                        saved_at = time.monotonic()
+                    yield record
+            except (GeneratorExit, KeyboardInterrupt):
+                if whole and progress.step > 0 and processes.count == 1:
+                    self.save()
+                raise
+            finally:
+                for tracker in trackers:
+                    tracker.close()
+
+    def _trackers(self) -> Sequence[Tracker]:
+        if not self.processes.is_first or self.finished:
+            return ()
+        config, about = self.config, self._run_facts
+        return open_trackers(self.folder.path, config.tensorboard, config.wandb, str(about["run"]), about)
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        tensors = self.trainer.tensors()  # by every process: it may exchange
+        if self.processes.is_first:
+            ended = self.config.name if self.finished and not self.is_last else None
+            self.folder.save(self.trainer, tensors, self.progress, self.facts(), ended)
+        self.processes.wait()  # so that none goes on, and perhaps resumes, before the file is there
+
+    def facts(self) -> dict[str, Any]:
+        """What the head's card says of its training."""
+        return {
+            **self._run_facts,
+            **({} if self.is_last and self.progress.stage == 0 else {"stage": self.config.name}),
+            "images_seen": self.progress.total,
+            "objective": self.config.objective.described(),
+            "seed": self.config.seed,
+            "precision": self.processes.precision,
+            "torch": torch.__version__,
+            "figures": dict(self.progress.figures),
+        }
+
+    def _validate(self, validator: Validator) -> ValidationRecord:
+        head = self.trainer.head()
+        record = validator(head)
+        self.progress.figures = record.figures()
+        if self.progress.best_score is None or record.score < self.progress.best_score:
+            self.progress.best_score = record.score
+            head.save_pretrained(self.folder.best, self.facts())
+        validator.picture(head, self.folder.picture)
+        return record
+
+    def _advance(self, result: StepResult) -> None:
+        progress = self.progress
+        progress.images_seen += self.config.batch_size  # also when skipped: a bad batch is not met again at once
+        progress.step += 1
+        progress.skipped_steps += result.skipped
+        progress.bad_in_a_row = progress.bad_in_a_row + 1 if result.skipped else 0
+
+    def _check_bad_steps(self) -> None:
+        """Save and raise `ModelError` after too many skipped steps in a row."""
+        config, progress = self.config, self.progress
+        if progress.bad_in_a_row < config.max_bad_steps:
+            return
+        sentence = (
+            f"training stopped at {progress.total} images: {progress.bad_in_a_row} steps in a row had gradients that "
+            f"are not finite or exploded; the last good head is in {self.folder.path}: go on from it with --init-from "
+            f"in another folder, with a learning_rate below {config.learning_rate:g}"
+            + (" or precision float32" if config.precision != "float32" else "")
+        )
+        progress.bad_in_a_row = 0  # skipped steps changed nothing: what is saved is good to go on from
+        self.save()
+        raise ModelError(sentence)
+
+    def _record(self, result: StepResult, rate: float, validation: ValidationRecord | None) -> TrainRecord:
+        return TrainRecord(
+            images_seen=self.progress.total,
+            step=self.progress.step,
+            loss=result.loss,
+            parts=result.parts,
+            learning_rate=result.learning_rate,
+            images_per_second=rate,
+            skipped_steps=self.progress.skipped_steps,
+            validation=validation,
+            stage=self.config.name,
+        )
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Let Ctrl-C or SIGTERM that comes inside take effect at the end; a second one takes effect at once.
+
+    So a stop finds a state that can be saved. Signals that Python does not handle, and threads other than the main
+    one, are left alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: handler for number in _HELD_SIGNALS if callable(handler := signal.getsignal(number))}
+    caught: list[int] = []
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+        if len(caught) > 1:
+            handlers[signal.Signals(number)](number, frame)
+
+    for number in handlers:
+        signal.signal(number, hold)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if caught:
+        handlers[signal.Signals(caught[0])](caught[0], None)
+
+
+def _crosses(before: int, size: int, every: int) -> bool:
+    return (before + size) // every > before // every
+
+
+def _step_advice(config: TrainConfig) -> str:
+    """What to lower so that a step fits in memory."""
+    crop = "crop_px (now whole images)" if config.crop_px is None else f"crop_px (now {config.crop_px})"
+    steps = config.gradient_accumulation_steps
+    if config.batch_size > steps:
+        best = f"raise gradient_accumulation_steps (--accumulate, now {steps}), which changes no result, or lower "
+        return f"a training step needs more memory than there is; {best}batch_size (now {config.batch_size}) or {crop}"
+    return f"a training step needs more memory than there is; lower {crop}, or take a smaller head"

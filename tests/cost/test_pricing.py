@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import pytest
+
+from topcoat.cost.pricing import GpuPrice, find_gpu, gpu_seconds, gpus_from_text, load_prices, price_of, rate_of
+from topcoat.errors import UsageError
+
+GPU = GpuPrice(
+    name="toy",
+    bf16_tflops=100.0,
+    bf16_source="a datasheet",
+    usd_per_hour=3.6,
+    usd_source="a list",
+    date=datetime.date(2026, 1, 2),
+)
+
+
+def test_every_embedded_price_has_its_sources_and_a_day() -> None:
+    prices = load_prices()
+    assert {"h100", "a100"} <= set(prices)
+    for price in prices.values():
+        assert price.bf16_source.startswith("https://") and price.usd_source.startswith("https://")
+        assert datetime.date(2026, 1, 1) < price.date <= datetime.date(2027, 1, 1)
+        assert 100 < price.bf16_tflops < 5000 and 0.1 < price.usd_per_hour < 20
+
+
+def test_arithmetic() -> None:
+    seconds = gpu_seconds(200.0, GPU, 0.5)
+    assert seconds == pytest.approx(4.0)
+    price = price_of("toy", 4, seconds, "computed", rate_of(GPU, None))
+    assert price.usd == pytest.approx(4 / 3600 * 3.6) and price.as_dict()["usd_per_million"] == pytest.approx(4000)
+    assert rate_of(GPU, None).source == "cited: a list, 2026-01-02"
+    assert (rate_of(GPU, 7.0).usd_per_hour, rate_of(GPU, 7.0).source) == (7.0, "given")
+
+
+@pytest.mark.parametrize(("text", "expected"), [("h100:8", ("h100", 8)), ("a100", ("a100", 1))])
+def test_gpus_from_text(text: str, expected: tuple[str, int]) -> None:
+    assert gpus_from_text(text) == expected
+
+
+@pytest.mark.parametrize("text", ["h100:", "h100:0", "h100:-1", "h100:two", ":8", ""])
+def test_gpus_that_cannot_be_read(text: str) -> None:
+    with pytest.raises(UsageError, match="write a name and a number such as h100:8"):
+        gpus_from_text(text)
+
+
+def test_what_cannot_be() -> None:
+    with pytest.raises(UsageError, match="no GPU is called 'h9' in the price table; use one of: h100"):
+        find_gpu("h9", load_prices())
+    for share in (0.0, 1.1):
+        with pytest.raises(UsageError, match="utilisation"):
+            gpu_seconds(1.0, GPU, share)
+    with pytest.raises(UsageError, match="no price was given"):
+        rate_of(None, None)
+    with pytest.raises(UsageError, match="is not a price"):
+        rate_of(None, -1.0)
+
+
+@pytest.mark.parametrize(
+    ("drop", "words"),
+    [
+        ("date", "gpus.toy.date: is missing"),
+        ("usd_source", "gpus.toy.usd_source: is missing"),
+        ("usd_per_hour", "gpus.toy.usd_per_hour: is missing"),
+        ("", "gpus.toy.usd_per_hour: input should be greater than 0"),
+    ],
+)
+def test_a_price_file_that_lacks_something(tmp_path: Path, drop: str, words: str) -> None:
+    lines = {
+        "name": '"Toy"',
+        "bf16_tflops": "1.0",
+        "bf16_source": '"x"',
+        "usd_per_hour": "0.0" if not drop else "1.0",
+        "usd_source": '"y"',
+        "date": "2026-01-02",
+    }
+    text = "\n".join(f"{key} = {value}" for key, value in lines.items() if key != drop)
+    (tmp_path / "p.toml").write_text(f"[gpus.toy]\n{text}\n")
+    with pytest.raises(UsageError, match=words):
+        load_prices(tmp_path / "p.toml")
+    (tmp_path / "p.toml").write_text("[gpus]\n")
+    with pytest.raises(UsageError, match="gpus"):
+        load_prices(tmp_path / "p.toml")

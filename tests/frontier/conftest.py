@@ -1,3 +1,0 @@
-from tests.proof.conftest import head, net, painted
-
-__all__ = ["head", "net", "painted"]

@@ -1,0 +1,311 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.heads.vaes import settings_of
+from topcoat.errors import DataError, ModelError, UsageError
+from topcoat.heads import KINDS, Head, UNet, UNetConfig
+from topcoat.heads import head as heads_head
+from topcoat.heads.kinds import parse_head_config
+from topcoat.heads.network import Network
+
+CONFIG = UNetConfig(channels=(4, 8))
+
+
+def make_head(seed: int = 0, config: UNetConfig = CONFIG, spread: float = 0.05) -> Head:
+    torch.manual_seed(seed)
+    network = UNet(config)
+    torch.nn.init.normal_(network.out.weight, std=spread)
+    return Head(network, config, {"run": "test", "losses": {"charbonnier": 1.0}})
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 23), (1, 1), (3, 40), (5, 2)])
+def test_any_size_goes_in_and_comes_out(size: tuple[int, int]):
+    images = torch.rand(2, 3, *size)
+    enhanced = make_head()(images)
+    assert enhanced.shape == images.shape
+    assert enhanced.dtype == torch.float32
+    assert enhanced.is_contiguous()
+    assert float(enhanced.min()) >= 0 and float(enhanced.max()) <= 1
+    assert not enhanced.requires_grad
+
+
+def test_untrained_head_is_the_identity():
+    images = torch.rand(3, 3, 19, 21)
+    assert torch.equal(Head(UNet(CONFIG), CONFIG)(images), images)
+
+
+def test_padding_does_not_change_sizes_that_fit():
+    head = make_head()
+    images = torch.rand(1, 3, 16, 24)
+    with torch.no_grad():
+        expected = (images + head.network(images)).clamp(0, 1)
+    torch.testing.assert_close(head(images), expected)
+
+
+def test_strength_scales_the_change():
+    head = make_head(spread=0.005)
+    images = torch.rand(2, 3, 16, 16) * 0.5 + 0.25  # far enough from 0 and 1 that nothing is clamped
+    change = head(images) - images
+    assert float(change.abs().max()) > 1e-3
+    assert torch.equal(head(images, strength=0), images)
+    torch.testing.assert_close(head(images, strength=0.5) - images, change / 2, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(head(images, strength=2) - images, change * 2, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("strength", [-0.1, 2.1, float("nan"), float("inf")])
+def test_strength_outside_its_range_is_refused(strength: float):
+    with pytest.raises(UsageError, match="strength"):
+        make_head()(torch.rand(1, 3, 16, 16), strength)
+
+
+def test_an_image_does_not_depend_on_its_batch():
+    head = make_head()
+    images = torch.rand(5, 3, 20, 20)
+    torch.testing.assert_close(head(images), torch.cat([head(image[None]) for image in images]))
+
+
+def test_wrong_images_are_refused():
+    head = make_head()
+    for images in (torch.rand(3, 16, 16), torch.rand(1, 1, 16, 16), torch.rand(1, 3, 16, 16) * 255):
+        with pytest.raises(UsageError):
+            head(images)
+
+
+def test_lower_precision_images_are_taken():
+    images = torch.rand(1, 3, 16, 16).to(torch.bfloat16)
+    assert make_head()(images).dtype == torch.float32
+
+
+def test_results_that_are_not_finite_are_an_error():
+    head = make_head()
+    with torch.no_grad():
+        head.network.get_parameter("out.bias").fill_(float("nan"))
+    with pytest.raises(ModelError, match="not finite"):
+        head(torch.rand(1, 3, 16, 16))
+
+
+def test_facts_and_digest():
+    head = make_head(seed=1)
+    assert head.kind == "unet"
+    assert head.input == "image"
+    assert head.config.size_multiple == 4
+    assert head.parameters == sum(weight.numel() for weight in head.network.parameters())
+    assert head.digest == make_head(seed=1).digest != make_head(seed=2).digest
+    assert head.device == torch.device("cpu")
+    assert head.to("cpu") is head
+
+
+def test_saved_and_loaded_head_is_the_same(tmp_path: Path):
+    head = make_head()
+    head.save_pretrained(tmp_path / "a")
+    loaded = Head.from_pretrained(tmp_path / "a")
+    images = torch.rand(2, 3, 18, 18)
+    assert torch.equal(loaded(images), head(images))
+    assert (loaded.digest, loaded.config, loaded.facts) == (head.digest, head.config, head.facts)
+    loaded.save_pretrained(str(tmp_path / "b"))
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["README.md", "config.json", "model.safetensors"]
+
+
+def test_loading_leaves_the_random_generator_alone(tmp_path: Path):
+    make_head().save_pretrained(tmp_path)
+    before = torch.get_rng_state()
+    Head.from_pretrained(tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_card_says_what_the_head_is(tmp_path: Path):
+    head = make_head()
+    head.save_pretrained(tmp_path, {"run": "mine", "licences": {"baseline": {"name": "non-commercial"}}})
+    card = (tmp_path / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: topcoat\n")
+    assert "- run: mine" in card and "non-commercial" in card and head.digest in card
+    assert Head.from_pretrained(tmp_path).facts["run"] == "mine"
+
+
+def test_half_precision_weights_are_read(tmp_path: Path):
+    head = make_head()
+    head.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    save_file({name: value.half() for name, value in weights.items()}, tmp_path / "model.safetensors")
+    images = torch.rand(1, 3, 16, 16)
+    torch.testing.assert_close(Head.from_pretrained(tmp_path)(images), head(images), atol=2e-3, rtol=0)
+
+
+def _edit(folder: Path, **changes: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_unusable_folders_are_refused(tmp_path: Path):
+    good = tmp_path / "good"
+    make_head().save_pretrained(good)
+
+    def copy(name: str) -> Path:
+        return Path(shutil.copytree(good, tmp_path / name))
+
+    pickled = tmp_path / "pickled"
+    pickled.mkdir()
+    (pickled / "model.pth").write_bytes(b"\x80\x04.")
+    with pytest.raises(DataError, match="pickled"):
+        Head.from_pretrained(pickled)
+
+    folder = copy("pickle-with-config")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(DataError, match="pickled"):
+        Head.from_pretrained(folder)
+
+    folder = copy("no-weights")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(DataError, match="holds no weights"):
+        Head.from_pretrained(folder)
+
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(DataError, match="holds no head"):
+        Head.from_pretrained(empty)
+
+    folder = copy("other-shape")
+    _edit(folder, head={"kind": "unet", "channels": [4, 6]})
+    with pytest.raises(DataError, match="does not fit"):
+        Head.from_pretrained(folder)
+
+    folder = copy("damaged")
+    (folder / "model.safetensors").write_bytes(b"not a safetensors file")
+    with pytest.raises(DataError, match="damaged"):
+        Head.from_pretrained(folder)
+
+    folder = copy("not-finite")
+    weights = load_file(folder / "model.safetensors")
+    weights["out.bias"][0] = float("inf")
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(DataError, match="not finite"):
+        Head.from_pretrained(folder)
+
+    for name, changes, words in (
+        ("future", {"format_version": 99}, "format version 99"),
+        ("foreign", {"format": "other"}, "does not describe"),
+        ("unknown-kind", {"head": {"kind": "mystery"}}, "mystery"),
+        ("kindless", {"head": {}}, "names no kind"),
+        ("extra-key", {"head": {"kind": "unet", "widht": 3}}, "widht"),
+    ):
+        folder = copy(name)
+        _edit(folder, **changes)
+        with pytest.raises(DataError, match=words):
+            Head.from_pretrained(folder)
+
+    folder = copy("not-json")
+    (folder / "config.json").write_text("{")
+    with pytest.raises(DataError):
+        Head.from_pretrained(folder)
+
+
+def test_names_that_are_neither_folder_nor_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("missing", "./missing/folder", str(tmp_path / "missing"), "a/b/c", "bad//name"):
+        with pytest.raises(ModelError, match=r"there is no folder|cannot be loaded"):
+            Head.from_pretrained(name)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ModelError, match=r"nobody/nothing is not on this machine .* or give a local folder"):
+        Head.from_pretrained("nobody/nothing")
+
+
+def test_repository_is_fetched_without_pickles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    make_head().save_pretrained(tmp_path)
+    asked: dict[str, object] = {}
+
+    def fake(name: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.update(name=name, revision=revision, allow_patterns=allow_patterns)
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fake)
+    assert Head.from_pretrained("someone/head", revision="abc").digest == make_head().digest
+    assert asked["name"] == "someone/head" and asked["revision"] == "abc"
+    assert asked["allow_patterns"] == ["config.json", "model.safetensors", "README.md", "gates.json"]
+
+
+def test_embedded_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(heads_head, "MINI", tmp_path)
+    with pytest.raises(DataError, match="reinstall"):
+        Head.default()
+    make_head().save_pretrained(tmp_path / "head")
+    assert Head.default().digest == make_head().digest
+    with pytest.raises(DataError, match="lacks the embedded decoder"):
+        Head.load("embedded-decoder")
+    make_head(seed=1).save_pretrained(tmp_path / "decoder")
+    assert Head.load("embedded-decoder").digest == make_head(seed=1).digest
+
+
+def test_registry_builds_what_it_lists():
+    for kind, settings in KINDS.items():
+        config = parse_head_config(settings_of(kind), source="test")
+        assert isinstance(config, settings)
+        assert isinstance(config.build(), Network)
+    with pytest.raises(UsageError, match="one of: cyclegan, decoder, esa-cyclegan, latent-unet, nafnet, refiner, unet"):
+        parse_head_config({"kind": "nope"}, source="test")
+
+
+def test_card_has_licences_and_figures(tmp_path: Path):
+    facts = {
+        "run": "mine",
+        "dataset_digest": "abc",
+        "licences": {"baseline": {"name": "non-commercial", "url": "https://example.org", "note": "ask first"}},
+        "figures": {"psnr_db": 31.23456, "gap_closed": None},
+    }
+    make_head().save_pretrained(tmp_path, facts)
+    card = (tmp_path / "README.md").read_text()
+    assert "- baseline: non-commercial. https://example.org. ask first" in card
+    assert "| psnr db | 31.23 |" in card and "| gap closed | `null` |" in card
+    assert "- dataset digest: abc" in card and "- licences" not in card
+
+
+class FakeHub:
+    pushed: tuple[str, dict[str, bytes], str] | None = None
+    fails = False
+
+    endpoint = "https://hub.example"
+
+    def __init__(self, *, token: str, endpoint: str | None) -> None:
+        assert token == "hf_test" and endpoint is None
+
+    def create_repo(self, name: str, *, repo_type: str, private: bool, exist_ok: bool) -> str:
+        if FakeHub.fails:
+            raise ConnectionError("no network")
+        assert exist_ok and private and repo_type == "model"
+        return f"https://hub.example/{name}"
+
+    def upload_folder(
+        self, *, repo_id: str, repo_type: str, folder_path: Path, allow_patterns: list[str] | None, commit_message: str
+    ) -> None:
+        assert repo_type == "model" and allow_patterns is None
+        files = {path.name: path.read_bytes() for path in folder_path.iterdir()}
+        FakeHub.pushed = repo_id, files, commit_message
+
+
+def test_a_head_is_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("huggingface_hub.HfApi", FakeHub)
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: "hf_test")
+    head = make_head()
+    assert head.push_to_hub("me/head") == "https://hub.example/me/head"
+    assert FakeHub.pushed is not None
+    name, files, message = FakeHub.pushed
+    assert name == "me/head" and head.digest in message
+    for file, content in files.items():
+        (tmp_path / file).write_bytes(content)
+    assert Head.from_pretrained(tmp_path).digest == head.digest
+    with pytest.raises(UsageError, match="owner/name"):
+        head.push_to_hub("./here")
+    monkeypatch.setattr(FakeHub, "fails", True)
+    with pytest.raises(ModelError, match=r"https://hub.example cannot be reached; check the network"):
+        head.push_to_hub("me/head")
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    with pytest.raises(ModelError, match="no Hugging Face token on this machine; set HF_TOKEN"):
+        head.push_to_hub("me/head")
