@@ -1,7 +1,7 @@
 """The latent head: changes the distilled model's latents, then decodes them with that model's own VAE decoder.
 
-Baseline images come out of a VAE decoder too. What a head makes itself carries marks that no baseline image has - of its
-own enlargement, of its borders - too faint to see and plain to a network. An image of the same decoder carries that
+Baseline images come out of a VAE decoder too. What a head makes itself carries marks that no baseline image has - of
+its own enlargement, of its borders - too faint to see and plain to a network. An image of the same decoder carries that
 decoder's marks and no others. At the size of the latents a position holds 8x8 pixels, so the network costs little; the
 decoding is what the distilled model would have done anyway. And its strength is free: 0 is the distilled image.
 

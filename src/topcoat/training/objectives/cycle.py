@@ -17,9 +17,8 @@ from torch import Tensor, nn
 
 from topcoat.heads.head import Head
 from topcoat.heads.network import Network
-from topcoat.training.adversarial import lsgan_discriminator_loss, lsgan_generator_loss
+from topcoat.training.adversarial import SMALLEST_PX_70, PatchGAN70, lsgan_discriminator_loss, lsgan_generator_loss
 from topcoat.training.data import Batch
-from topcoat.training.discriminators import SMALLEST_PX_70, PatchGAN70
 from topcoat.training.distributed import Processes
 from topcoat.training.losses import HasStages
 from topcoat.training.objectives.objective import Objective
