@@ -189,7 +189,7 @@ def test_full_size_counts_stay_what_docs_say(name: str, step: float, decode: flo
 
 
 def test_one_flux2_pass_by_hand() -> None:
-    """Parallel single blocks with a gated MLP of 3 widths: what makes klein 4B a step half as expensive as one of FLUX.1."""
+    """Parallel single blocks with a gated MLP of 3 widths: they halve the cost of a step against FLUX.1."""
     width, joint, channels, image, text = 3072, 7680, 128, 16 * 16, 512
     mlp, tokens = 3 * width, image + text
     attention = 2 * 2 * tokens * tokens * width

@@ -158,7 +158,9 @@ class CostTable:
         else:
             pipeline, counts = self.enhanced, "whole pipeline"
             values = pipeline.tflop, against.tflop
-        return Saving(pipeline.name, pipeline.steps, values[0], against.name, against.steps, values[1], counts, self.size)
+        return Saving(
+            pipeline.name, pipeline.steps, values[0], against.name, against.steps, values[1], counts, self.size
+        )
 
     @property
     def savings(self) -> list[Saving]:
