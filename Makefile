@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= out/demo
+WORKERS ?= 2
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
@@ -42,8 +43,8 @@ dev: $(DEV) ## setup, and what tests and checks need
 demo: $(SETUP) ## the main job on the embedded pair; ends in out/demo/report.html
 	@$(BIN)/topcoat demo --output $(OUT)
 
-test: $(DEV) ## run the tests
-	@$(BIN)/python -m pytest
+test: $(DEV) ## run the tests, in WORKERS processes (2)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 lint: $(DEV) layers ## check style and layers
 	@$(BIN)/ruff check .

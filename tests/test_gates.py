@@ -124,7 +124,7 @@ def test_rules_must_fit() -> None:
     with pytest.raises(UsageError, match="99 pairs"):
         calibrate_gates([(x[:99], y[:99]) for x, y in [tuple(map(torch.cat, zip(*_pairs(120), strict=True)))]], net,
                         dataset_digest="d")  # fmt: skip
-    with pytest.raises(UsageError, match="paint the same"):
+    with pytest.raises(UsageError, match="make the same images"):
         calibrate_gates([(x, x) for x, _ in _pairs(120)], net, dataset_digest="d")
 
 

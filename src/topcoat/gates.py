@@ -9,7 +9,7 @@ Two rules, each measured with the net for losses (never the one that evaluates):
 
 The score is Fisher's linear discriminant ("The use of multiple measurements in taxonomic problems", 1936) of the
 embeddings of distilled and baseline images, shrunk towards the identity, in units of the mean way from the one to the
-other. Floor and score are calibrated on a dataset of pairs and kept in ``gates.json`` beside the head's weights.
+other. Floor and score are calibrated on a dataset of pairs and stored in ``gates.json`` with the head's weights.
 """
 
 from __future__ import annotations
@@ -150,11 +150,11 @@ class Gates:
         left = torch.arange(len(distilled))
         for part in WEAKER:
             images = torch.lerp(distilled[left], enhanced[left], part)
-            seen = self._net(images)
-            found = nn.functional.cosine_similarity(before.identity[left], seen.identity, dim=1)
-            good = torch.ones_like(found, dtype=torch.bool) if self._floor is None else found >= self._floor
-            share[left[good]], cosines[left[good]] = part, found[good]
-            embeddings[left[good]] = seen.embedding[good]
+            after = self._net(images)
+            cosine = nn.functional.cosine_similarity(before.identity[left], after.identity, dim=1)
+            good = torch.ones_like(cosine, dtype=torch.bool) if self._floor is None else cosine >= self._floor
+            share[left[good]], cosines[left[good]] = part, cosine[good]
+            embeddings[left[good]] = after.embedding[good]
             left = left[~good]
             if not len(left):
                 break
@@ -192,27 +192,27 @@ def calibrate_gates(batches: Iterable[tuple[Tensor, Tensor]], net: GateNet, *, d
     """Rules from batches of distilled and baseline images ``(N, 3, H, W)`` of the same subjects.
 
     Of every ten pairs nine give the direction and one says how well it tells pairs apart. Raises `UsageError` for fewer
-    than 100 pairs, or where both models paint the same.
+    than 100 pairs, or where both models make the same images.
     """
-    found: list[tuple[Tensor, Tensor, Tensor]] = []
+    rows: list[tuple[Tensor, Tensor, Tensor]] = []
     for distilled, baseline in batches:
         x, y = net(distilled), net(baseline)
         cosines = nn.functional.cosine_similarity(x.identity, y.identity, dim=1)
-        found.append((x.embedding.double(), y.embedding.double(), cosines.double()))
-    count = sum(len(x) for x, _, _ in found)
+        rows.append((x.embedding.double(), y.embedding.double(), cosines.double()))
+    count = sum(len(x) for x, _, _ in rows)
     if count < FEWEST_PAIRS:
         raise UsageError(f"gates cannot be calibrated on {count} pairs; use {FEWEST_PAIRS} or more")
-    x, y, cosines = (torch.cat(parts) for parts in zip(*found, strict=True))
+    x, y, cosines = (torch.cat(parts) for parts in zip(*rows, strict=True))
     held_out = torch.arange(count) % 10 == 9
     direction = discriminant(x[~held_out], y[~held_out])
-    told = ((y - x)[held_out] @ direction > 0).double().mean()
+    ranked = ((y - x)[held_out] @ direction > 0).double().mean()
     return GateRules(
         net_digest=net.digest,
         dataset_digest=dataset_digest,
         pairs=count,
         identity_floor=float(cosines.quantile(FLOOR_PERCENTILE)),
         direction=tuple(direction.tolist()),
-        pairs_told_apart=float(told),
+        pairs_told_apart=float(ranked),
     )
 
 
@@ -227,7 +227,7 @@ def discriminant(distilled: Tensor, baseline: Tensor) -> Tensor:
     direction = torch.linalg.lstsq(shrunk, way.unsqueeze(1)).solution.squeeze(1)
     length = float(direction @ way)
     if not length > 0:
-        raise UsageError("both models paint the same images, so nothing tells better from worse; check the dataset")
+        raise UsageError("both models make the same images, so nothing tells better from worse; check the dataset")
     return direction / length
 
 
@@ -242,7 +242,7 @@ def rules_of(head: Head) -> GateRules | None:
 
 
 def write_gates(folder: Path, rules: GateRules) -> Path:
-    """Write the rules beside a head's weights, atomically."""
+    """Write the rules into a head's folder, atomically."""
     path = folder / GATES_NAME
     write_json(path, rules.model_dump(mode="json"))
     return path

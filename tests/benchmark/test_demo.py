@@ -51,7 +51,7 @@ def test_scores_agree_with_an_independent_way_to_them(
         score = result.score("frechet", arm)
         assert score is not None and (score.n, score.digest) == (16, net.digest)
         assert (score.value, score.low, score.high) == pytest.approx((interval.value, interval.low, interval.high))
-    assert result.value("gap_closed", "enhanced") == (None if gap.value is None else pytest.approx(gap.value))
+    assert result.value("gap_closed", "enhanced") == (None if gap.share is None else pytest.approx(gap.share.value))
     kept = identity(features[0].identity, features[1].identity)
     assert result.value("identity_mean", "enhanced") == pytest.approx(kept.mean)
     assert result.value("identity_p05", "enhanced") == pytest.approx(kept.p05)

@@ -22,6 +22,7 @@ from topcoat.cost.flops import pair_cost
 from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.generators.base import ModelPair
 from topcoat.heads import Head, LatentUNetConfig, RefinerConfig
+from topcoat.metrics import c2st
 from topcoat.metrics.c2st import TwoSample
 from topcoat.metrics.gap import gap_closed
 from topcoat.pairs import PairDataset
@@ -296,11 +297,11 @@ def test_a_study_of_format_version_1_is_refused_in_one_sentence(study: Made) -> 
 def test_heads_are_told_from_the_baseline_by_a_classifier(study: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-    def classify(a: torch.Tensor, b: torch.Tensor) -> TwoSample:
+    def classify(a: torch.Tensor, b: torch.Tensor, *, seed: int) -> TwoSample:
         asked.append((a, b))
         return TwoSample(len(a), 0.5 + 0.1 * len(asked), 0.5, 0.9, 0.9, 4)
 
-    monkeypatch.setattr(study_scores, "two_sample", classify)
+    monkeypatch.setattr(c2st, "two_sample", classify)
     result, _ = run(study())
     assert len(asked) == 5  # distilled, the baseline at other seeds, three heads; each against the same images, once
     assert all(a.dtype == torch.uint8 and a.shape == b.shape == (HELD_OUT, 3, 32, 48) for a, b in asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from topcoat.features import FeatureNet
 from topcoat.generators.base import ModelPair
 from topcoat.heads import Decoder, DecoderConfig, Head, UNet, UNetConfig
 from topcoat.images import write_image
+from topcoat.metrics import c2st
 
 Run = Callable[..., Any]
 
@@ -73,11 +75,12 @@ def head_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny_features(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both feature nets replaced by a tiny one with random weights."""
+    """Both feature nets replaced by a tiny one with random weights, and classifiers trained for a few steps."""
     names = ("topcoat.features", "topcoat.metrics.evaluate", "topcoat.gates")
     modules = [importlib.import_module(name) for name in names]  # all of them first: an import copies what is patched
     for module in modules:
         monkeypatch.setattr(module, "load_feature_net", lambda name: FeatureNet.tiny(0))
+    monkeypatch.setattr(c2st, "two_sample", functools.partial(c2st.two_sample, steps=4))
 
 
 @pytest.fixture

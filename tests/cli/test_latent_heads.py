@@ -103,12 +103,12 @@ def test_the_frontier_sweeps_it(
 
 
 def test_a_head_that_changes_latents_from_training_to_pictures(
-    run: Any, run_json: Any, build: Any, pair_file: Path, tmp_path: Path
+    run: Any, run_json: Any, build: Any, pair_file: Path, head_folder: Path, tmp_path: Path
 ) -> None:
     pairs, head = build("--latents"), tmp_path / "latent"
     train = (
         "train", "latent-unet", "--data", pairs, "-o", head, "--images", 32, "--set", "head.channels=[8, 8]",
-        "--set", "batch_size=8", "--set", "warmup_images=8",
+        "--set", "batch_size=8", "--set", "warmup_images=8", "--init-from", head_folder,
     )  # fmt: skip
     assert run(*train, code=2).stderr.count("\n") == 1  # the data's pair is none that is known by name
     run(*train, "--pair", pair_file)

@@ -19,7 +19,7 @@ def pairs(run: Any, pair_file: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_chain(run: Any, run_json: Any, pairs: Path, tmp_path: Path, tiny_features: None) -> None:
+def test_the_chain(run_json: Any, pairs: Path, tmp_path: Path, tiny_features: None) -> None:
     facts = run_json("pairs", "inspect", pairs)
     assert facts["pairs"] == 60
     assert sum(facts["splits"].values()) == 60
@@ -37,11 +37,11 @@ def test_the_chain(run: Any, run_json: Any, pairs: Path, tmp_path: Path, tiny_fe
     assert Head.from_pretrained(tmp_path / "head").kind == "unet"
 
     report = tmp_path / "report"
-    run("evaluate", "--data", pairs, "--head", tmp_path / "head", "--split", "train", "-o", report)
+    options = ("--data", pairs, "--head", tmp_path / "head", "--split", "train", "-o", report)
+    record = run_json("evaluate", *options)
     assert sorted(path.name for path in report.iterdir()) == ["contact.png", "report.html", "report.json", "report.md"]
-    again = run_json("evaluate", "--data", pairs, "--head", tmp_path / "head", "--split", "train")
-    assert again["n"] == facts["splits"]["train"]
-    assert ("gap_closed", "enhanced") not in scores_of(again)
+    assert record["n"] == facts["splits"]["train"]
+    assert ("gap_closed", "enhanced") not in scores_of(record)
 
 
 def test_inspecting_finds_changed_bytes(run: Any, pairs: Path) -> None:

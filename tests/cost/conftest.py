@@ -111,7 +111,7 @@ def fake_head() -> BrighterHead:
 @pytest.fixture
 def one_tflop_a_pass(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every pass of a network counts as 1 TFLOP."""
-    flops._published_tflop.cache_clear()
+    flops._tflop.cache_clear()
     monkeypatch.setattr(flops, "count_flops", lambda run: 10**12)
     yield
-    flops._published_tflop.cache_clear()
+    flops._tflop.cache_clear()

@@ -30,8 +30,8 @@ def test_linear_convolution_and_attention_by_hand() -> None:
     assert count_flops(lambda: linear(meta(7, 24))) == 2 * 7 * 24 * 40
     assert count_flops(lambda: convolution(meta(2, 6, 16, 16))) == 2 * 2 * 8 * 8 * 10 * (6 // 2) * 9
     for q in (meta(2, 3, 20, 16), torch.randn(2, 3, 20, 16)):  # the CPU has a kernel of its own
-        found = count_flops(lambda: functional.scaled_dot_product_attention(q, q, q))  # noqa: B023
-        assert found == 2 * (2 * 2 * 3 * 20 * 20 * 16)
+        flops = count_flops(lambda: functional.scaled_dot_product_attention(q, q, q))  # noqa: B023
+        assert flops == 2 * (2 * 2 * 3 * 20 * 20 * 16)
 
 
 def test_one_flux_step_by_hand(tiny_folder: Path) -> None:
@@ -56,8 +56,8 @@ def dev() -> Networks:
     ("size_px", "tokens", "tflop"), [(1024, 512, 74.38), (1024, 256, 69.47), (512, 512, 21.50), (512, 256, 17.69)]
 )
 def test_full_size_flux_steps(dev: Networks, size_px: int, tokens: int, tflop: float) -> None:
-    found = count_flops(dev.step(size_px, size_px, tokens)) / TERA
-    assert found == pytest.approx(tflop, rel=1e-3)
+    step = count_flops(dev.step(size_px, size_px, tokens)) / TERA
+    assert step == pytest.approx(tflop, rel=1e-3)
 
 
 def test_full_size_flux_text_encoders_and_vae(dev: Networks) -> None:
@@ -189,7 +189,7 @@ def test_full_size_counts_stay_what_docs_say(name: str, step: float, decode: flo
 
 
 def test_one_flux2_pass_by_hand() -> None:
-    """Parallel single blocks with a gated MLP of 3 widths: what makes klein 4B half as dear as FLUX.1 a step."""
+    """Parallel single blocks with a gated MLP of 3 widths: they halve the cost of a step against FLUX.1."""
     width, joint, channels, image, text = 3072, 7680, 128, 16 * 16, 512
     mlp, tokens = 3 * width, image + text
     attention = 2 * 2 * tokens * tokens * width

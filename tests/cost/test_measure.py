@@ -11,8 +11,8 @@ from topcoat.errors import UsageError
 
 
 def test_median_and_spread() -> None:
-    found = summarise([5.0, 1.0, 2.0])
-    assert (found.median_seconds, found.low, found.high, found.runs) == (2, 1, 5, 3)
+    timing = summarise([5.0, 1.0, 2.0])
+    assert (timing.median_seconds, timing.low, timing.high, timing.runs) == (2, 1, 5, 3)
     many = summarise([float(value) for value in range(20)])
     assert (many.low, many.high) == (2, 17)
     with pytest.raises(UsageError, match="no run"):
@@ -25,8 +25,8 @@ def test_time_is_about_right() -> None:
 
 
 def test_hardware_says_what_matters() -> None:
-    found = hardware()
-    assert found.cores >= 1 and found.torch_threads == torch.get_num_threads() and found.ram_gib > 0
-    assert found.torch == torch.__version__
-    assert found.as_dict()["cpu"] == found.cpu != ""
-    assert "GiB RAM" in str(found)
+    machine = hardware()
+    assert machine.cores >= 1 and machine.torch_threads == torch.get_num_threads() and machine.ram_gib > 0
+    assert machine.torch == torch.__version__
+    assert machine.as_dict()["cpu"] == machine.cpu != ""
+    assert "GiB RAM" in str(machine)

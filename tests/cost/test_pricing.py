@@ -42,12 +42,12 @@ def test_gpus_from_text(text: str, expected: tuple[str, int]) -> None:
 
 
 @pytest.mark.parametrize("text", ["h100:", "h100:0", "h100:-1", "h100:two", ":8", ""])
-def test_gpus_that_cannot_be_read(text: str) -> None:
+def test_unreadable_gpus(text: str) -> None:
     with pytest.raises(UsageError, match="write a name and a number such as h100:8"):
         gpus_from_text(text)
 
 
-def test_what_cannot_be() -> None:
+def test_refusals() -> None:
     with pytest.raises(UsageError, match="no GPU is called 'h9' in the price table; use one of: h100"):
         find_gpu("h9", load_prices())
     for share in (0.0, 1.1):
@@ -60,7 +60,7 @@ def test_what_cannot_be() -> None:
 
 
 @pytest.mark.parametrize(
-    ("drop", "words"),
+    ("drop", "message"),
     [
         ("date", "gpus.toy.date: is missing"),
         ("usd_source", "gpus.toy.usd_source: is missing"),
@@ -68,7 +68,7 @@ def test_what_cannot_be() -> None:
         ("", "gpus.toy.usd_per_hour: input should be greater than 0"),
     ],
 )
-def test_a_price_file_that_lacks_something(tmp_path: Path, drop: str, words: str) -> None:
+def test_a_price_file_that_lacks_something(tmp_path: Path, drop: str, message: str) -> None:
     lines = {
         "name": '"Toy"',
         "bf16_tflops": "1.0",
@@ -79,7 +79,7 @@ def test_a_price_file_that_lacks_something(tmp_path: Path, drop: str, words: str
     }
     text = "\n".join(f"{key} = {value}" for key, value in lines.items() if key != drop)
     (tmp_path / "p.toml").write_text(f"[gpus.toy]\n{text}\n")
-    with pytest.raises(UsageError, match=words):
+    with pytest.raises(UsageError, match=message):
         load_prices(tmp_path / "p.toml")
     (tmp_path / "p.toml").write_text("[gpus]\n")
     with pytest.raises(UsageError, match="gpus"):

@@ -36,11 +36,11 @@ def test_usage_is_per_image_after_the_warm_up() -> None:
         time.sleep(0.05 if not calls else 0.01)
         calls.append(0.0)
 
-    found = measure_usage("toy", 3, run, CPU, batch_size=2, repeats=4)
+    usage = measure_usage("toy", 3, run, CPU, batch_size=2, repeats=4)
     assert len(calls) == 5
-    assert 0.005 <= found.seconds.low <= found.seconds.median_seconds < 0.05 and found.seconds.runs == 4
-    assert found.images_per_second == pytest.approx(1 / found.seconds.median_seconds)
-    assert found.as_dict()["kind"] == "measured" and found.as_dict()["joules"] is None
+    assert 0.005 <= usage.seconds.low <= usage.seconds.median_seconds < 0.05 and usage.seconds.runs == 4
+    assert usage.images_per_second == pytest.approx(1 / usage.seconds.median_seconds)
+    assert usage.as_dict()["kind"] == "measured" and usage.as_dict()["joules"] is None
     with pytest.raises(UsageError, match="measure nothing"):
         measure_usage("toy", 3, run, CPU, repeats=0)
 
@@ -86,36 +86,36 @@ def test_loaded_models_are_timed_at_every_step_count(
     fake_pair: ModelPair, fake_generators: tuple[Any, Any], fake_head: Any
 ) -> None:
     plan = TimingPlan(distilled_steps=(1, 2), baseline_steps=(8,), batch_size=3, repeats=2)
-    found = list(time_generators(fake_pair, fake_generators, fake_head, plan))
-    assert [(usage.name, usage.steps) for usage in found] == [
+    usages = list(time_generators(fake_pair, fake_generators, fake_head, plan))
+    assert [(usage.name, usage.steps) for usage in usages] == [
         ("plastic", 1),
         ("plastic + head", 1),
         ("plastic", 2),
         ("plastic + head", 2),
         ("good", 8),
     ]
-    assert all(usage.batch_size == 3 for usage in found)
+    assert all(usage.batch_size == 3 for usage in usages)
     assert set(fake_generators[0].calls) == {3}
 
 
 def test_random_weights_of_a_tiny_pair(tiny_pair: ModelPair, fake_head: Any) -> None:
     plan = TimingPlan(distilled_steps=(2,), baseline_steps=(40, 1), repeats=3)
-    found = list(time_random_weights(tiny_pair, fake_head, None, CPU, plan))
-    assert [(usage.name, usage.steps) for usage in found] == [
+    usages = list(time_random_weights(tiny_pair, fake_head, None, CPU, plan))
+    assert [(usage.name, usage.steps) for usage in usages] == [
         ("tiny distilled", 2),
         ("tiny distilled + head", 2),
         ("tiny baseline", 40),
         ("tiny baseline", 1),
     ]
-    assert found[2].seconds.median_seconds > 3 * found[3].seconds.median_seconds
-    savings = measured_savings(tiny_pair, pair_cost(tiny_pair), found)
+    assert usages[2].seconds.median_seconds > 3 * usages[3].seconds.median_seconds
+    savings = measured_savings(tiny_pair, pair_cost(tiny_pair), usages)
     assert [(one.name, one.against_steps) for one in savings] == [
         ("tiny distilled", 40),
         ("tiny distilled", 1),
         ("tiny distilled + head", 40),
         ("tiny distilled + head", 1),
     ]
-    assert savings[0].share == 1 - found[0].seconds.median_seconds / found[2].seconds.median_seconds
+    assert savings[0].share == 1 - usages[0].seconds.median_seconds / usages[2].seconds.median_seconds
 
 
 def test_random_weights_are_called_as_often_as_a_pipeline_calls_them(tiny_pair: ModelPair) -> None:

@@ -80,5 +80,6 @@ def test_the_gap_within_a_group_is_that_of_its_rows() -> None:
     assert set(gaps) == {"first", "second", "b"}
     first, second = gaps["first"].gap, gaps["second"].gap
     assert first is not None and second is not None
-    assert first.value == pytest.approx(gap_closed(x[:60], z[:60], y[:60], other[:60]).value) and first.value > 0.9
+    expected = gap_closed(x[:60], z[:60], y[:60], other[:60]).share
+    assert expected is not None and first.value == pytest.approx(expected.value) and first.value > 0.9
     assert second.value == pytest.approx(0, abs=1e-9)

@@ -104,7 +104,8 @@ def _ends(interval: Interval | None) -> list[float] | None:
 
 def _gap(gap: GapClosed) -> dict[str, Any]:
     sides = {name: _ends(getattr(gap, name)) for name in ("distilled", "enhanced", "floor")}
-    return fields(gap, "value", "low", "high", "gap_in_floors") | sides
+    share = dict(zip(("value", "low", "high"), _ends(gap.share) or [None] * 3, strict=True))
+    return share | fields(gap, "gap_in_floors") | sides
 
 
 def _gap_of(found: Evaluation, arm: str) -> dict[str, Any]:
@@ -112,7 +113,7 @@ def _gap_of(found: Evaluation, arm: str) -> dict[str, Any]:
     sides = [found.score("frechet", name) for name in ("distilled", arm, "floor")]
     distilled, enhanced, floor = (None if one is None else one.interval for one in sides)
     assert share is not None and distilled is not None and enhanced is not None and floor is not None
-    return _gap(GapClosed(share.value, share.low, share.high, distilled, enhanced, floor))
+    return _gap(GapClosed(share.interval, distilled, enhanced, floor))
 
 
 def _identity(found: Evaluation) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from topcoat.heads import (
     UNetConfig,
 )
 from topcoat.training import CycleObjective, LatentObjective, PairedObjective, TrainConfig, frechet_loss, train
-from topcoat.training.discriminators import DiscriminatorConfig
+from topcoat.training.adversarial import DiscriminatorConfig
 from topcoat.training.runs import RUNS
 
 # Adapters: change these with the library, never the golden values.

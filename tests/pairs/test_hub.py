@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -269,7 +270,8 @@ def test_what_the_hub_refuses_is_one_sentence(
         push_pairs(dataset.folder, "me/pairs", endpoint=hub.address)
 
 
-def test_no_network_is_one_sentence(dataset: PairDataset) -> None:
+def test_no_network_is_one_sentence(dataset: PairDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # huggingface_hub tries again for half a minute
     with pytest.raises(DataError, match=r"http://127.0.0.1:9 cannot be reached; check the network"):
         push_pairs(dataset.folder, "me/pairs", token=TOKEN, endpoint="http://127.0.0.1:9")
 

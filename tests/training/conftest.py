@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from topcoat.features import FeatureNet
 from topcoat.heads import UNetConfig
 from topcoat.training import PairedObjective, TrainConfig, frechet_loss
-from topcoat.training.discriminators import DiscriminatorConfig
+from topcoat.training.adversarial import DiscriminatorConfig
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from tests.training.conftest import FakeDataset, make_pair
 from topcoat.features import FeatureNet
 from topcoat.heads import CycleGANConfig, UNetConfig
 from topcoat.training import CycleObjective, PairedObjective, TrainConfig, train
-from topcoat.training.discriminators import DiscriminatorConfig
+from topcoat.training.adversarial import DiscriminatorConfig
 
 DISCRIMINATOR = DiscriminatorConfig(looks_at="both", base_channels=4, layers=2, r1=0.1, r1_every_steps=2)
 PLAIN = TrainConfig(

@@ -6,7 +6,7 @@ from torch import nn
 
 from topcoat.features import FeatureNet
 from topcoat.training import adversarial
-from topcoat.training.discriminators import (
+from topcoat.training.adversarial import (
     BothDiscriminators,
     DiscriminatorConfig,
     FeatureDiscriminator,

@@ -123,7 +123,7 @@ def test_pairs_are_painted_whole_and_keep_the_baselines_own_latents(painter: Hea
 def test_refiners_that_cannot_be_trained(config: TrainConfig, painter: Head, vae: Vae, pairs: FakeDataset):
     with pytest.raises(UsageError, match="goes on from the head of the stage before"):
         train(config, pairs, "nowhere", vae=vae)
-    with pytest.raises(UsageError, match="needs a trained head of images that paints"):
+    with pytest.raises(UsageError, match="needs a trained head of images to start from"):
         train(config.model_copy(update={"previous": None}), pairs, "nowhere", vae=vae)
     with pytest.raises(UsageError, match="which the distilled model's VAE makes"):
         train(config, pairs, "nowhere", init_from=painter)

@@ -264,6 +264,12 @@ def test_identity_leaves_out_where_it_runs_and_what_is_at_its_default():
     assert cycle.identity()["objective"] == {"kind": "cycle"} and cycle.identity()["head"]["kind"] == "cyclegan"
 
 
+def test_every_run_and_stage_is_in_the_docs():
+    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    names = {*RUN_NAMES, *(stage.name for run in RUNS.values() for stage in run().stages)}
+    assert [name for name in names if f"`{name}`" not in text] == []
+
+
 def test_run_names_are_known_without_torch():
     code = "import sys; from topcoat.training.names import RUN_NAMES; assert 'torch' not in sys.modules and RUN_NAMES"
     subprocess.run([sys.executable, "-c", code], check=True)

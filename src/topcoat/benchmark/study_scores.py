@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from topcoat import __version__
@@ -19,10 +18,9 @@ from topcoat.benchmark.run import ArmSeconds, Benchmark, Progress
 from topcoat.benchmark.store import to_floats
 from topcoat.benchmark.study_folder import StudyFolder
 from topcoat.cost.machine import hardware
-from topcoat.errors import UsageError
 from topcoat.generators.base import ModelPair
-from topcoat.metrics.base import Score
-from topcoat.metrics.c2st import MOST_IMAGES, two_sample
+from topcoat.metrics.base import Metric, Score
+from topcoat.metrics.c2st import TwoSampleMetric
 from topcoat.metrics.embed import FeatureNetLike
 from topcoat.metrics.evaluate import evaluate
 from topcoat.metrics.evaluation import Evaluation, FeatureRecord
@@ -37,11 +35,26 @@ _REPORTED = (
     "identity_mismatched_p95",
     "perceptual",
     "grid_db",
+    "c2st_accuracy",
+    "c2st_auc",
 )
 """Scores of an evaluation that a study keeps."""
-_METRICS = ("paired", "identity", "artefacts")
-_MOST_NUMBERS = 2**29
-"""Pixels of one set that the two-sample test holds at most: 512 MiB."""
+
+
+class _TwoSample(TwoSampleMetric):
+    """Of the evaluated arm alone: the noise floor is tested once."""
+
+    @property
+    def tested(self) -> list[str]:
+        return ["enhanced"]
+
+
+class _TwoSampleWithFloor(TwoSampleMetric):
+    """Of the evaluated arm and of the noise floor."""
+
+    @property
+    def tested(self) -> list[str]:
+        return ["enhanced", "floor"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +85,6 @@ class StudyEvaluator:
         self._floor = dataclasses.replace(self._baseline, other_seeds=True)
         dimensions = net(to_floats(work.first(self._baseline, 1))).embedding.shape[1]
         self.features = FeatureRecord(net_name, net.digest, dimensions)
-        self._most = min(MOST_IMAGES, _MOST_NUMBERS // (3 * pair.distilled.width_px * pair.distilled.height_px))
         self._key = {
             "topcoat": __version__,
             "models": _digest(pair_identity(pair)),
@@ -86,17 +98,10 @@ class StudyEvaluator:
         kept = self._kept("references", self._key)
         if kept is not None:
             return kept
-        evaluation, _, _ = self._evaluate(DISTILLED, self._distilled, ("paired", "identity"), on_progress)
-        floor = evaluation.score("frechet", "floor")
-        assert floor is not None
-        scores = [
-            *_of_arm(evaluation, "enhanced", DISTILLED),
-            *self._two_sample(DISTILLED, self._work.first(self._distilled, self._most)),
-            dataclasses.replace(floor, arm=FLOOR),
-            *self._two_sample(FLOOR, self._work.first(self._floor, self._most)),
-            *_of_arm(evaluation, "reference", BASELINE),
-        ]
-        return self._keep("references", self._key, Evaluated(tuple(scores), (), ()))
+        metrics = ("paired", "identity", _TwoSampleWithFloor)
+        evaluation, _ = self._evaluate(DISTILLED, self._distilled, metrics, on_progress)
+        arms = {"enhanced": DISTILLED, "floor": FLOOR, "reference": BASELINE}
+        return self._keep("references", self._key, Evaluated(_scores(evaluation, arms), (), ()))
 
     def head(self, name: str, arm: Arm, digest: str, on_progress: Progress) -> Evaluated:
         """The images of an arm with a head, and its time; ``digest`` is the head's."""
@@ -104,23 +109,20 @@ class StudyEvaluator:
         kept = self._kept(name, key)
         if kept is not None:
             return kept
-        evaluation, first, seconds = self._evaluate(name, arm, _METRICS, on_progress)
-        scores = [*_of_arm(evaluation, "enhanced", name), *self._two_sample(name, first)]
+        metrics = ("paired", "identity", "artefacts", _TwoSample)
+        evaluation, seconds = self._evaluate(name, arm, metrics, on_progress)
         flags = tuple(flag.sentence for flag in evaluation.flags)
-        return self._keep(name, key, Evaluated(tuple(scores), flags, tuple(seconds)))
+        return self._keep(name, key, Evaluated(_scores(evaluation, {"enhanced": name}), flags, tuple(seconds)))
 
     def _evaluate(
-        self, name: str, arm: Arm, metrics: Sequence[str], on_progress: Progress
-    ) -> tuple[Evaluation, Tensor, list[tuple[float, float | None]]]:
-        """The evaluation of an arm, its first images as bytes, and its seconds."""
+        self, name: str, arm: Arm, metrics: Sequence[str | type[Metric]], on_progress: Progress
+    ) -> tuple[Evaluation, list[tuple[float, float | None]]]:
+        """The evaluation of an arm, and its seconds."""
         seconds: list[tuple[float, float | None]] = []
-        first: list[Tensor] = []
 
         def stream() -> Iterator[Tensor]:
             done = 0
             for batch in self._work.images(arm, seconds):
-                if done < self._most:
-                    first.append(batch[: self._most - done])
                 done += len(batch)
                 yield to_floats(batch)
                 on_progress(done, len(self._work.subjects), name)
@@ -132,19 +134,7 @@ class StudyEvaluator:
             stream(), reference=reference, distilled=distilled, floor=floor, features=self._net, metrics=metrics,
             cache=self._folder.features,
         )  # fmt: skip
-        return evaluation, torch.cat(first), seconds
-
-    def _two_sample(self, arm: str, images: Tensor) -> list[Score]:
-        """How well a fresh classifier tells ``images`` from the baseline's of the same subjects; none where too few."""
-        try:
-            result = two_sample(images, self._work.first(self._baseline, self._most))
-        except UsageError:
-            return []
-        return [
-            Score("c2st_accuracy", arm, result.accuracy, result.accuracy_low, result.accuracy_high, result.n, "share",
-                  "low", family="two-sample"),
-            Score("c2st_auc", arm, result.auc, n=result.n, better="low", family="two-sample"),
-        ]  # fmt: skip
+        return evaluation, seconds
 
     def _kept(self, name: str, key: dict[str, Any]) -> Evaluated | None:
         kept = self._folder.measured(name, key)
@@ -160,13 +150,13 @@ class StudyEvaluator:
         return evaluated
 
 
-def _of_arm(evaluation: Evaluation, arm: str, name: str) -> list[Score]:
-    """The scores of an arm that a study reports, under the arm's ``name`` in the study."""
-    return [
-        dataclasses.replace(score, arm=name)
+def _scores(evaluation: Evaluation, names: Mapping[str, str]) -> tuple[Score, ...]:
+    """The scores that a study keeps of the arms in ``names``, by their names in the study."""
+    return tuple(
+        dataclasses.replace(score, arm=names[score.arm])
         for score in evaluation.scores
-        if score.arm == arm and score.metric in _REPORTED
-    ]
+        if score.arm in names and score.metric in _REPORTED
+    )
 
 
 def _digest(values: Any) -> str:

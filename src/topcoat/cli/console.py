@@ -30,10 +30,10 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback o
 
 
 class Progress(Protocol):
-    """Told how far a piece of work is."""
+    """Called with how far a piece of work is."""
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
-        """``done`` of ``total`` pieces; ``note`` is shown beside them."""
+        """``done`` of ``total`` pieces; ``note`` is shown after them."""
         ...
 
 
@@ -117,10 +117,10 @@ class Output:
         with bars.Progress(*columns, console=Console(stderr=True)) as display:
             task = display.add_task(label, total=None, note="")
 
-            def tell(done: int, total: int, note: str = "") -> None:
+            def report(done: int, total: int, note: str = "") -> None:
                 display.update(task, completed=done, total=total, note=note)
 
-            yield tell
+            yield report
 
 
 def _plain_progress(label: str) -> Progress:
@@ -128,7 +128,7 @@ def _plain_progress(label: str) -> Progress:
     started = time.monotonic()
     last, shown = float("-inf"), -1
 
-    def tell(done: int, total: int, note: str = "") -> None:
+    def report(done: int, total: int, note: str = "") -> None:
         nonlocal last, shown
         now = time.monotonic()
         if done == shown or (done < total and now - last < _PLAIN_EVERY_SECONDS):
@@ -136,7 +136,7 @@ def _plain_progress(label: str) -> Progress:
         last, shown = now, done
         typer.echo(f"{label}: {done}/{total}, {now - started:.0f} s" + (f", {note}" if note else ""), err=True)
 
-    return tell
+    return report
 
 
 def command(

@@ -21,7 +21,7 @@ PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "
 EXTRAS = {
     "ray": ("ray",),
     "lora": ("peft",),
-    "dev": ("pytest", "ruff", "pyright", "import-linter", "pre-commit", "datasets", "torchmetrics"),
+    "dev": ("pytest", "pytest-xdist", "ruff", "pyright", "import-linter", "pre-commit", "datasets", "torchmetrics"),
 }
 CARD = "card.json"
 """Its ``digests`` map each weight file of the embedded pair to its SHA-256."""

@@ -59,11 +59,11 @@ IdentityFloorOption = Annotated[
     typer.Option(
         "--identity-floor",
         metavar="COSINE",
-        help="Lower the strength per image until the person is kept: a cosine such as 0.9, or calibrated.",
+        help="Lower the strength per image until the person stays the same: a cosine such as 0.9, or calibrated.",
     ),
 ]
 NeverWorseOption = Annotated[
-    bool, typer.Option("--never-worse", help="Keep the distilled image where the head's result is judged worse.")
+    bool, typer.Option("--never-worse", help="Keep the distilled image where the head makes it worse.")
 ]
 BatchSizeOption = Annotated[int, typer.Option("--batch-size", min=1, help="Images at a time; more need more memory.")]
 SeedOption = Annotated[int, typer.Option("--seed", help="0 or more; the same seed gives the same image.")]
@@ -141,7 +141,7 @@ def gate_line(decisions: Sequence[GateDecision]) -> str:
     from topcoat.gates import summarise_decisions
 
     counts = summarise_decisions(decisions)
-    return "gates: " + ", ".join(f"{count} {kept}" for kept, count in counts.items())
+    return "gates: " + ", ".join(f"{count} {decision}" for decision, count in counts.items())
 
 
 def choose_prompts(
@@ -158,7 +158,7 @@ def choose_prompts(
     prompts = read_prompts_file(path, column)
     if style == "mini" and any("presentation" in prompt.attributes for prompt in prompts):
         out.warn(
-            f"{path} holds prompts for real models, of which the mini pair understands few words; it was taught those "
+            f"{path} holds prompts for real models, of which the mini pair understands little; it was trained on those "
             "of topcoat prompts --style mini"
         )
     return prompts
@@ -179,7 +179,7 @@ def describe_generator(spec: GeneratorSpec) -> str:
 
 
 def licence_lines(pair: ModelPair) -> list[str]:
-    """What a user must be told before images of both generators are put into a dataset."""
+    """The licences to show before images of both generators go into a dataset."""
     lines = []
     for role, spec in (("distilled", pair.distilled), ("baseline", pair.baseline)):
         note = f" - {spec.licence.note}" if spec.licence.note else ""

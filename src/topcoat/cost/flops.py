@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,8 +19,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from topcoat.cost.table import DECODE_ROW, DENOISER_ROW, HEAD_ROW, CostRow, CostTable, PipelineCost
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import GeneratorSpec, ModelPair
-from topcoat.generators.families import Configs, published_models
-from topcoat.generators.meta import Networks, build_on_meta
+from topcoat.generators.families import Configs, family_of, published_models
+from topcoat.generators.meta import Networks, build_on_meta, configs_of
 from topcoat.heads.head import HeadProtocol
 
 TERA = 1e12
@@ -57,9 +58,9 @@ def generator_rows(spec: GeneratorSpec, width_px: int, height_px: int) -> list[C
 
     With classifier-free guidance a step is two passes of the network, and a negative text is encoded too.
     """
-    networks, request = components_of(spec), (width_px, height_px, spec.max_sequence_length)
-    text, step, decode = _published_tflop(spec.model, *request) if _is_published(spec) else _tflop(networks, *request)
-    family = networks.family
+    configs = configs_of(network_source(spec), spec.transformer)
+    family = family_of(configs)
+    text, step, decode = _tflop(_as_key(configs), width_px, height_px, spec.max_sequence_length)
     return [
         CostRow("text encoders", text, passes=family.text_passes(spec)),
         CostRow(DENOISER_ROW, step, times=spec.steps, passes=family.passes(spec)),
@@ -67,15 +68,23 @@ def generator_rows(spec: GeneratorSpec, width_px: int, height_px: int) -> list[C
     ]
 
 
-def _tflop(networks: Networks, width_px: int, height_px: int, tokens: int) -> tuple[float, float, float]:
+# Networks without weights follow from their configs alone, and full-size ones take seconds to build and to count.
+@functools.lru_cache
+def _tflop(configs: str, width_px: int, height_px: int, tokens: int) -> tuple[float, float, float]:
     """TFLOP of one pass of the text encoders, of the denoiser and of the VAE's decoder."""
-    runs = (
-        networks.text_encode(tokens),
-        networks.step(width_px, height_px, tokens),
-        networks.vae_decode(width_px, height_px),
-    )
-    text, step, decode = (count_flops(run) / TERA for run in runs)
-    return text, step, decode
+    networks = _networks(configs)
+    text, step = networks.text_encode(tokens), networks.step(width_px, height_px, tokens)
+    decode = networks.vae_decode(width_px, height_px)
+    return count_flops(text) / TERA, count_flops(step) / TERA, count_flops(decode) / TERA
+
+
+@functools.lru_cache(maxsize=4)
+def _networks(configs: str) -> Networks:
+    return build_on_meta(json.loads(configs))
+
+
+def _as_key(configs: Configs) -> str:
+    return json.dumps(configs, sort_keys=True)
 
 
 def pair_cost(
@@ -119,22 +128,7 @@ def components_of(spec: GeneratorSpec) -> Networks:
 
     Raises `ModelError` if the model is neither.
     """
-    return _published(spec.model) if _is_published(spec) else build_on_meta(network_source(spec), spec.transformer)
-
-
-def _is_published(spec: GeneratorSpec) -> bool:
-    return spec.transformer is None and spec.model in published_models() and not Path(spec.model).is_dir()
-
-
-# Full-size networks take seconds to build and to count; without weights there is nothing in them that could change.
-@functools.lru_cache(maxsize=4)
-def _published(model: str) -> Networks:
-    return build_on_meta(published_models()[model])
-
-
-@functools.lru_cache
-def _published_tflop(model: str, width_px: int, height_px: int, tokens: int) -> tuple[float, float, float]:
-    return _tflop(_published(model), width_px, height_px, tokens)
+    return _networks(_as_key(configs_of(network_source(spec), spec.transformer)))
 
 
 def network_source(spec: GeneratorSpec) -> Path | Configs:
@@ -151,7 +145,7 @@ def network_source(spec: GeneratorSpec) -> Path | Configs:
 
 def _check_latents(head: HeadProtocol, spec: GeneratorSpec) -> None:
     """Raise `UsageError` where a head's latents are not those of the VAE that it would replace."""
-    given, wanted = components_of(spec).configs["vae"]["latent_channels"], head.latent_channels
+    given, wanted = configs_of(network_source(spec), spec.transformer)["vae"]["latent_channels"], head.latent_channels
     if given != wanted:
         raise UsageError(
             f"the head decodes latents of {wanted} channels, but the VAE of {spec.name} has {given}; use a head "

@@ -74,7 +74,7 @@ def _ram_bytes() -> int:
 
 
 def free_memory_bytes(device: torch.device) -> int | None:
-    """Memory that could be used on ``device`` now; None where the system does not tell."""
+    """Memory that could be used on ``device`` now; None where the system does not say."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return _proc_bytes("/proc/meminfo", "MemAvailable:")
@@ -90,7 +90,7 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory_bytes(device: torch.device) -> int | None:
-    """Of the GPU's allocator, or of this process where ``device`` is no GPU; None where the system does not tell."""
+    """Of the GPU's allocator, or of this process where ``device`` is no GPU; None where the system does not say."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = _proc_bytes("/proc/self/status", "VmHWM:")

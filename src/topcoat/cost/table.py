@@ -153,12 +153,14 @@ class CostTable:
         """
         against = self.baseline if baseline_steps is None else self.baseline.at_steps(baseline_steps)
         if transformer_only:
-            ours, counts = self.distilled, "transformer only"
-            values = ours.denoiser_tflop, against.denoiser_tflop
+            pipeline, counts = self.distilled, "transformer only"
+            values = pipeline.denoiser_tflop, against.denoiser_tflop
         else:
-            ours, counts = self.enhanced, "whole pipeline"
-            values = ours.tflop, against.tflop
-        return Saving(ours.name, ours.steps, values[0], against.name, against.steps, values[1], counts, self.size)
+            pipeline, counts = self.enhanced, "whole pipeline"
+            values = pipeline.tflop, against.tflop
+        return Saving(
+            pipeline.name, pipeline.steps, values[0], against.name, against.steps, values[1], counts, self.size
+        )
 
     @property
     def savings(self) -> list[Saving]:

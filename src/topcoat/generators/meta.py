@@ -98,7 +98,7 @@ def build_on_meta(source: str | Path | Configs, transformer: str | Path | None =
     ``transformer`` is a folder whose ``transformer/`` replaces the one of ``source``. Raises `DataError` if a folder
     holds no pipeline that can be counted and `ModelError` for a class that cannot be built here.
     """
-    return _networks(_all_configs(source, transformer), torch.device("meta"), torch.float32)
+    return _networks(configs_of(source, transformer), torch.device("meta"), torch.float32)
 
 
 def build_with_random_weights(
@@ -108,12 +108,23 @@ def build_with_random_weights(
 
     What they compute means nothing; how long they take and what memory they need is that of the real model.
     """
-    return _networks(_all_configs(source, transformer), device, dtype)
+    return _networks(configs_of(source, transformer), device, dtype)
 
 
 def weight_bytes(networks: Networks, spec: GeneratorSpec) -> int:
     """Memory for the weights of ``networks`` in the dtype of ``spec``."""
     return networks.parameters * torch.empty(0, dtype=getattr(torch, spec.dtype)).element_size()
+
+
+def configs_of(source: str | Path | Configs, transformer: str | Path | None = None) -> Configs:
+    """The configs of a pipeline folder, or given ones, with another ``transformer``; raises like `read_configs`."""
+    other = None if transformer is None else Path(transformer)
+    if isinstance(source, str | Path):
+        return read_configs(Path(source), other)
+    configs = dict(source)
+    if other is not None:
+        configs["transformer"] = _read_json(other / "transformer" / "config.json", other)
+    return configs
 
 
 def read_configs(folder: Path, transformer: Path | None = None) -> Configs:
@@ -132,16 +143,6 @@ def read_configs(folder: Path, transformer: Path | None = None) -> Configs:
         if name in index and name in _ENCODERS:
             config["architectures"] = [index[name][1]]  # the class that the pipeline loads, not the one that was saved
         configs[name] = config
-    return configs
-
-
-def _all_configs(source: str | Path | Configs, transformer: str | Path | None) -> Configs:
-    other = None if transformer is None else Path(transformer)
-    if isinstance(source, str | Path):
-        return read_configs(Path(source), other)
-    configs = dict(source)
-    if other is not None:
-        configs["transformer"] = _read_json(other / "transformer" / "config.json", other)
     return configs
 
 

@@ -4,8 +4,8 @@ It does two jobs in one, so a pipeline with it costs less than the distilled mod
 out. It fits any VAE by its number of latent channels and its scale. The latents are normalised ones, as the denoiser
 leaves them: before ``z / scaling_factor + shift_factor``.
 
-Most of its work is done at the size of the latents, where a place is cheap; a linear path from the latents to the image
-gives colour and light from the first step of training.
+Most of its work is done at the size of the latents, where a position is cheap; a linear path from the latents to the
+image gives colour and light from the first step of training.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Decoder(Network):
         for layer, start in ((self.out, 0.0), (self.colour, 0.5)):
             nn.init.zeros_(layer.weight)
             assert layer.bias is not None
-            nn.init.constant_(layer.bias, start)  # an untrained decoder paints grey
+            nn.init.constant_(layer.bias, start)  # an untrained decoder gives grey
 
     def forward(self, latents: Tensor) -> Tensor:
         """The images ``(N, 3, scale h, scale w)`` of ``latents`` ``(N, C, h, w)``."""

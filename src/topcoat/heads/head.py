@@ -213,7 +213,7 @@ class Head:
         """Load the head in a folder, or in a Hugging Face repository ``owner/name`` at ``revision``, onto the CPU.
 
         Raises `DataError` if the folder holds no usable head (pickled weights are refused), `ModelError` if a
-        repository cannot be had.
+        repository cannot be loaded.
         """
         folder = Path(folder_or_id)
         if not folder.is_dir():

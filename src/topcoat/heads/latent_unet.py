@@ -1,11 +1,11 @@
 """The latent head: changes the distilled model's latents, then decodes them with that model's own VAE decoder.
 
-Baseline images come out of a VAE decoder too. What a head paints itself carries marks that no baseline image has - of
+Baseline images come out of a VAE decoder too. What a head makes itself carries marks that no baseline image has - of
 its own enlargement, of its borders - too faint to see and plain to a network. An image of the same decoder carries that
-decoder's marks and no others. At the size of the latents a place holds 8x8 pixels, so the network costs little; the
+decoder's marks and no others. At the size of the latents a position holds 8x8 pixels, so the network costs little; the
 decoding is what the distilled model would have done anyway. And its strength is free: 0 is the distilled image.
 
-The change has a gain beside a sum: z = l + strength (gain l + sum). In flat places a distilled model's latents hold
+The change has a gain and a sum: z = l + strength (gain l + sum). In flat areas a distilled model's latents hold
 noise that its clipped whites and blacks hide; a gain of -1 takes it away at once, where a sum would have to know its
 every value.
 
@@ -30,7 +30,7 @@ from topcoat.heads.network import LatentHeadConfig, Network, count_flops
 
 
 class LatentUNetConfig(LatentHeadConfig):
-    """Shape of a `LatentUNet`; the default has 0.99 M trained parameters, 0.24 GFLOP per 128x128 image beside decoding.
+    """Shape of a `LatentUNet`; by default 0.99 M trained parameters, 0.24 GFLOP per 128x128 image without decoding.
 
     ``channels`` holds one width per scale, from the latents' size on; each scale has half the side of the one before.
     """

@@ -1,7 +1,7 @@
 """NAFNet, the restoration network without activation functions (Chen et al., ECCV 2022, arXiv 2204.04676).
 
 Its block replaces activations by products of half the channels with the other half (SimpleGate) and channel attention
-by one linear map of the mean (SCA). The layer normalisation is over the channels of one place, so an image depends
+by one linear map of the mean (SCA). The layer normalisation is over the channels of one position, so an image depends
 neither on its neighbours in the batch nor on its own size. Two choices differ from the authors': a pixel-unshuffle stem
 and a last convolution that starts at zero, as in `topcoat.heads.unet`.
 """
@@ -113,7 +113,7 @@ class NAFBlock(nn.Module):
 
 
 class ChannelNorm(nn.Module):
-    """Layer normalisation over the channels of each place, with a learned scale and shift."""
+    """Layer normalisation over the channels of each position, with a learned scale and shift."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

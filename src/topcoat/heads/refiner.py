@@ -1,11 +1,11 @@
-"""The refiner: what another head paints is sent through the distilled model's VAE, and its latents are corrected there.
+"""The refiner: another head's image is sent through the distilled model's VAE, and its latents are corrected there.
 
 A head of images reaches the look of the baseline, but its own up-sampling and borders leave marks that no baseline
 image has, too faint to see and plain to a network. A VAE cannot hold them: encoded and decoded again, an image carries
 the marks of that decoder and no others, as the baseline's own do. What the way through the VAE loses of the set of
 baseline images, and what is left to tell one from the other, a small network changes in the latents between.
 
-It costs an encoding, a decoding and that small network beside the head that paints, and takes any image: pairs without
+It costs an encoding, a decoding and that small network besides the head before it, and takes any image: pairs without
 latents are enough to train it.
 """
 
@@ -26,9 +26,9 @@ from topcoat.images import crop_to, pad_to_multiple
 
 
 class RefinerConfig(HeadConfig):
-    """Shape of a `Refiner`: the head that paints, and what changes its latents and decodes them.
+    """Shape of a `Refiner`: ``painter``, the head of images before it, and what changes its latents and decodes them.
 
-    Of the default 0.99 M parameters are trained; the 1.00 M of the head that paints and both halves of the VAE are not.
+    Of the default 0.99 M parameters are trained; the 1.00 M of ``painter`` and both halves of the VAE are not.
     """
 
     kind: Literal["refiner"] = "refiner"
@@ -99,7 +99,7 @@ class Refiner(ImageNetwork):
         """Take over the painter, which is ``base``, and both halves of the VAE."""
         if base is None:
             raise UsageError(
-                "a refiner needs a trained head of images that paints; give its folder (--init-from, or init_from in "
+                "a refiner needs a trained head of images to start from; give its folder (--init-from, or init_from in "
                 "Python)"
             )
         if base.config != self.config.painter:

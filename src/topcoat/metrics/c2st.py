@@ -230,9 +230,14 @@ class TwoSampleMetric(Metric):
     unit = "share"
     keeps_pixels = True
 
+    @property
+    def tested(self) -> list[str]:
+        """The arms that are tested: all."""
+        return self.context.arms
+
     def compute(self) -> list[Score]:
         context, scores = self.context, list[Score]()
-        for arm in context.arms:
+        for arm in self.tested:
             images, reference = context.pixels(arm), context.pixels("reference")
             n = min(len(images), len(reference))
             sets = images[:n], reference[:n]

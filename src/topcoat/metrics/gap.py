@@ -42,25 +42,14 @@ _RESAMPLES_OF_WIDE = 50
 
 @dataclass(frozen=True, slots=True)
 class GapClosed:
-    """Share of the gap closed and the distances it is made of.
+    """Share of the gap closed and the distances it is made of."""
 
-    ``value``, ``low`` and ``high`` are None where there is no gap to close: the distilled set is as near to the
-    baseline as the baseline is to itself, or so nearly that the interval has no end.
-    """
-
-    value: float | None
-    low: float | None
-    high: float | None
+    share: Interval | None
+    """None where there is no gap to close: the distilled set is as near to the baseline as the baseline is to itself,
+    or so nearly that the interval has no end."""
     distilled: Interval
     enhanced: Interval
     floor: Interval
-
-    @property
-    def share(self) -> Interval | None:
-        """The share with its interval, or None where there is no gap."""
-        if self.value is None or self.low is None or self.high is None:
-            return None
-        return Interval(self.value, self.low, self.high)
 
     @property
     def gap_in_floors(self) -> float | None:
@@ -147,14 +136,14 @@ def _result(value: Tensor, samples: Tensor) -> GapClosed:
     parts = [Interval(float(value[row]), *_range(samples[row])) for row in range(3)]
     gap = value[0] - value[2]
     if gap <= 0:
-        return GapClosed(None, None, None, *parts)
+        return GapClosed(None, *parts)
     gaps = samples[0] - samples[2]
     # A resample without a gap says that the share is unbounded there; it must widen the interval, not vanish from it.
     shares = torch.where(gaps > 0, (samples[0] - samples[1]) / gaps, torch.sign(samples[0] - samples[1]) * torch.inf)
     low, high = _range(shares)
     if not (abs(low) < float("inf") and abs(high) < float("inf")):
-        return GapClosed(None, None, None, *parts)
-    return GapClosed(float((value[0] - value[1]) / gap), low, high, *parts)
+        return GapClosed(None, *parts)
+    return GapClosed(Interval(float((value[0] - value[1]) / gap), low, high), *parts)
 
 
 def _check(distilled: Tensor, enhanced: Tensor, baseline: Tensor, floor: Tensor, resamples: int) -> None:

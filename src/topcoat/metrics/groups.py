@@ -14,7 +14,7 @@ from torch import Tensor
 
 from topcoat.errors import UsageError
 from topcoat.metrics.base import Interval
-from topcoat.metrics.gap import GapClosed, gap_closed
+from topcoat.metrics.gap import gap_closed
 from topcoat.metrics.per_image import mean_interval
 
 SMALLEST_GROUP = 20
@@ -200,6 +200,6 @@ def group_gaps(
     for (attribute, value), rows in group_rows(groups).items():
         if len(rows) >= needed:
             parts = [part[rows] for part in (distilled, enhanced, baseline, floor)]
-            gap: GapClosed = gap_closed(*parts, resamples=_GAP_RESAMPLES, seed=seed)
-            gaps.append(GroupGap(attribute, value, len(rows), gap.share))
+            share = gap_closed(*parts, resamples=_GAP_RESAMPLES, seed=seed).share
+            gaps.append(GroupGap(attribute, value, len(rows), share))
     return tuple(gaps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from topcoat.benchmark.record import BASELINE, CONTROLS, DISTILLED, ENHANCED, FLOOR, BenchmarkResult
+from topcoat.benchmark.record import BASELINE, CONTROLS, DISTILLED, ENHANCED, EXTRA, FLOOR, BenchmarkResult
 from topcoat.benchmark.study import best_head
 from topcoat.benchmark.sweep import Target, pareto_front, points_of
 from topcoat.cost.flops import EXTRA_STEPS
@@ -19,12 +19,10 @@ SHORT = ("arm", "gap", "frechet", "p05", "c2st", "parameters", "tflop", "ms", "t
 """The columns that fit a terminal."""
 _NONE = "-"
 _LABELS = {
-    DISTILLED: "distilled",
     ENHANCED: "distilled + head",
     "unsharp": "distilled + unsharp mask",
     "colour": "distilled + colour matrix",
     FLOOR: "noise floor (other seeds)",
-    BASELINE: "baseline",
 }
 
 
@@ -99,23 +97,24 @@ _NO_COLUMN = {"frechet_extrapolated", "generator_seconds", "identity_mismatched_
 
 
 def label(result: BenchmarkResult, name: str) -> str:
-    """What tables call an arm: a frontier's arms by their settings, others by their part."""
-    if name not in _LABELS or name == FLOOR or name in CONTROLS or result.arms[name].head is not None:
-        changed = "*" if result.heads.get(name, {}).get("changed") else ""
-        extra = name.startswith("baseline_")
-        return f"baseline, {count_steps(result.arms[name].steps)}" if extra else _LABELS.get(name, name) + changed
-    return f"{_LABELS[name]}, {count_steps(result.arms[name].steps)}"
+    """What tables call an arm; a star marks a run that a study changed."""
+    if name in (DISTILLED, BASELINE, EXTRA):
+        return f"{result.arms[name].model}, {count_steps(result.arms[name].steps)}"
+    return _LABELS.get(name, name) + ("*" if result.heads.get(name, {}).get("changed") else "")
 
 
 def arm_order(result: BenchmarkResult) -> list[str]:
-    """The arms as tables list them: a frontier's by cost, others as they were run, with the baseline at the end."""
-    names = result.names
-    if result.kind == "frontier":
-        return sorted(names, key=lambda name: result.value("tflop", name) or float("inf"))
-    last = [name for name in names if name == FLOOR or result.arms[name].model == "baseline"]
-    last.sort(key=lambda name: name != FLOOR)
-    first = [name for name in names if name not in last and result.arms[name].head in (None, *CONTROLS)]
-    return [*first, *(name for name in names if name not in first and name not in last), *last]
+    """The arms as tables list them: a frontier's by cost, others as distilled, controls, heads, floor, baseline."""
+
+    def place(name: str) -> float:
+        arm = result.arms[name]
+        if result.kind == "frontier":
+            return result.value("tflop", name) or float("inf")
+        if arm.model == "baseline":
+            return 3 if arm.other_seeds else 4
+        return 0 if arm.head is None else 1 if name in CONTROLS else 2
+
+    return sorted(result.names, key=place)
 
 
 def table(

@@ -1,18 +1,257 @@
-"""Losses between a head and a discriminator: pure functions of scores or of features, each a mean.
+"""Discriminators (is this patch from the baseline?) and the losses between them and a head.
 
-y is the baseline image and z the head's output; D gives scores that are higher for what looks like a baseline image.
+A discriminator is called with a `View` of images: pixels for `PatchDiscriminator`, features of the frozen loss net for
+`FeatureDiscriminator`. It sees images alone, not pairs: the two halves of a pair never agree pixel by pixel, and a
+discriminator that saw both would learn that instead of how real the image is.
+
+The losses are pure functions of scores or of features, each a mean. y is the baseline image and z the head's output; D
+gives scores that are higher for what looks like a baseline image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from pydantic import Field
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
+
+from topcoat.config import StrictModel
+from topcoat.training.losses import HasStages, fine_latents
 
 Adversary = Literal["hinge", "lsgan"]
+
+FINEST_FEATURES = 1
+"""The first stage of the loss net that a discriminator looks at: stage 0 is as large as the image and costs most."""
+SMALLEST_PX_70 = 24
+"""Side below which `PatchGAN70` has one position left, which instance normalisation cannot take."""
+_PROBE_PX = 64
+_FAINT = 0.05
+"""Share of a channel's spread below which `LatentDiscriminator` reads fine latents as they are."""
+
+View = tuple[Tensor, ...]
+"""What a discriminator reads of N images: tensors whose first axis is N."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiscriminatorOutput:
+    """Scores of N images by a discriminator."""
+
+    scores: tuple[Tensor, ...]
+    """Maps ``(N, 1, h, w)``, one per scale or stage; higher is more real."""
+    features: tuple[Tensor, ...]
+    """Its own hidden maps, for feature matching."""
+
+
+class DiscriminatorConfig(StrictModel):
+    """Which discriminator, how large, and its loss; the default has 0.17 M parameters and sees patches of 46 px."""
+
+    looks_at: Literal["pixels", "features", "both"] = "pixels"
+    """``pixels``: patches of the image. ``features``: maps and embedding of the frozen loss net, which is almost free
+    where the perceptual loss computes them anyway, and sees content as well as texture. ``both``: one of
+    each."""
+    base_channels: int = Field(default=32, ge=1, le=512)
+    layers: int = Field(default=3, ge=1, le=6)
+    """Strided convolutions of the patch discriminator."""
+    scales: int = Field(default=1, ge=1, le=4)
+    """Patch discriminators on the image, its half, its quarter, ... (pix2pixHD)."""
+    normalisation: Literal["spectral", "none"] = "spectral"
+    loss: Adversary = "hinge"
+    r1: float = Field(default=0.0, ge=0, le=1e6)
+    """Weight of the R1 gradient penalty; 0 leaves it out."""
+    r1_every_steps: int = Field(default=8, ge=1)
+    """It is computed every so many steps, with so many times its weight (lazy regularisation, arXiv 1912.04958)."""
+
+
+class PatchDiscriminator(nn.Module):
+    """PatchGAN (pix2pix, arXiv 1611.07004), with spectral normalisation (arXiv 1802.05957) or none.
+
+    Its view is one tensor of images ``(N, 3, H, W)`` in [0, 1].
+    """
+
+    def __init__(self, config: DiscriminatorConfig) -> None:
+        super().__init__()
+        self.scales = nn.ModuleList(_patch_layers(config) for _ in range(config.scales))
+
+    def forward(self, view: View) -> DiscriminatorOutput:
+        """Output for ``view``; one map of scores per scale."""
+        (images,) = view
+        hidden = images * 2 - 1
+        scores: list[Tensor] = []
+        features: list[Tensor] = []
+        for layers in self.scales:
+            maps = _run(layers, hidden)
+            features += maps[:-1]
+            scores.append(maps[-1])
+            hidden = F.avg_pool2d(hidden, 2)
+        return DiscriminatorOutput(tuple(scores), tuple(features))
+
+
+class FeatureDiscriminator(nn.Module):
+    """A small head on every stage of a frozen feature net, and one on its embedding (Projected GANs, arXiv 2111.01007).
+
+    ``example`` is a view of any images: maps ``(N, C_i, h_i, w_i)``, or vectors ``(N, D)``.
+    """
+
+    def __init__(self, config: DiscriminatorConfig, example: View) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(_feature_layers(config, part.shape[1], part.ndim == 4) for part in example)
+
+    def forward(self, view: View) -> DiscriminatorOutput:
+        """Output for ``view``; one map of scores per stage."""
+        scores: list[Tensor] = []
+        features: list[Tensor] = []
+        for layers, seen in zip(self.heads, view, strict=True):
+            maps = _run(layers, seen if seen.ndim == 4 else seen[:, :, None, None])
+            features += maps[:-1]
+            scores.append(maps[-1])
+        return DiscriminatorOutput(tuple(scores), tuple(features))
+
+
+class BothDiscriminators(nn.Module):
+    """A patch discriminator on the first tensor of a view and a feature discriminator on the others."""
+
+    def __init__(self, patches: PatchDiscriminator, features: FeatureDiscriminator) -> None:
+        super().__init__()
+        self.patches = patches
+        self.features = features
+
+    def forward(self, view: View) -> DiscriminatorOutput:
+        """Outputs of both, one after the other."""
+        first, second = self.patches(view[:1]), self.features(view[1:])
+        return DiscriminatorOutput(first.scores + second.scores, first.features + second.features)
+
+
+class PatchGAN70(nn.Module):
+    """CycleGAN's discriminator: the 70x70 PatchGAN with instance normalisation (arXiv 1703.10593, appendix 7.2).
+
+    C64-C128-C256-C512 with leaky ReLUs of 0.2, then one channel of scores; the last two convolutions are not strided.
+    2.76 M parameters at 64 filters.
+    """
+
+    def __init__(self, base_channels: int = 64) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        before, width = 3, base_channels
+        for index, stride in enumerate((2, 2, 2, 1)):
+            layers.append(nn.Conv2d(before, width, 4, stride=stride, padding=1))
+            if index > 0:
+                layers.append(nn.InstanceNorm2d(width))
+            layers.append(nn.LeakyReLU(0.2))
+            before, width = width, 2 * width
+        layers.append(nn.Conv2d(before, 1, 4, padding=1))
+        self.layers = nn.Sequential(*layers)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, 0.0, 0.02)
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Scores ``(N, 1, h, w)`` of ``images`` ``(N, 3, H, W)`` in [0, 1], at least 32 px a side."""
+        return self.layers(images * 2 - 1)
+
+
+class LatentDiscriminator(nn.Module):
+    """Are these latents from the baseline? By position at two sizes, and as a whole, by statistics over positions.
+
+    It reads the latents, and their fine detail on a scale that is nearly logarithmic, so that faint noise in a flat
+    area is seen too. The whole sees what no position shows. Spectral normalisation throughout (arXiv
+    1802.05957).
+    """
+
+    def __init__(self, latent_channels: int, base_channels: int) -> None:
+        super().__init__()
+        width = base_channels
+        self.fine = spectral_norm(nn.Conv2d(2 * latent_channels, width, 3, padding=1))
+        self.down = spectral_norm(nn.Conv2d(width, width, 4, stride=2, padding=1))
+        self.coarse = spectral_norm(nn.Conv2d(width, width, 3, padding=1))
+        self.scores = nn.ModuleList(spectral_norm(nn.Conv2d(width, 1, 1)) for _ in range(2))
+        self.whole = spectral_norm(nn.Linear(4 * width, 1))
+
+    def forward(self, latents: Tensor, spread: Tensor) -> tuple[Tensor, ...]:
+        """Three tensors of scores of ``latents`` ``(N, C, h, w)``, counted in ``spread`` ``(C, 1, 1)``."""
+        scaled = latents / spread
+        faint = torch.asinh(fine_latents(scaled) / _FAINT)
+        fine = F.leaky_relu(self.fine(torch.cat([scaled, faint], dim=1)), 0.2)
+        coarse = F.leaky_relu(self.coarse(F.leaky_relu(self.down(fine), 0.2)), 0.2)
+        whole = self.whole(torch.cat([_statistics(fine), _statistics(coarse)], dim=1))
+        return self.scores[0](fine), self.scores[1](coarse), whole
+
+
+def _statistics(maps: Tensor) -> Tensor:
+    """``(N, 2 C)`` means and standard deviations over positions of ``(N, C, h, w)``."""
+    spread = maps.var(dim=(2, 3), correction=0).add(1e-4).sqrt()
+    return torch.cat([maps.mean(dim=(2, 3)), spread], dim=1)
+
+
+def view_of(config: DiscriminatorConfig, images: Tensor, features: Any) -> View:
+    """What the discriminator reads of ``images`` ``(N, 3, H, W)``; ``features`` are those of the loss net.
+
+    They have ``.stages`` and may have ``.embedding``, and are not read where the discriminator looks at pixels alone.
+    """
+    pixels = (images,) if config.looks_at != "features" else ()
+    if config.looks_at == "pixels":
+        return pixels
+    embedding = getattr(features, "embedding", None)
+    maps = tuple(part.float() for part in features.stages[FINEST_FEATURES:])
+    return (*pixels, *maps) if embedding is None else (*pixels, *maps, embedding.float())
+
+
+def build_discriminator(
+    config: DiscriminatorConfig, features: Callable[[Tensor], HasStages], device: torch.device
+) -> nn.Module:
+    """The discriminator of ``config``, for views of what the loss net ``features`` on ``device`` sees."""
+    if config.looks_at == "pixels":
+        return PatchDiscriminator(config)
+    with torch.no_grad():
+        probe = torch.zeros(1, 3, _PROBE_PX, _PROBE_PX, device=device)
+        view = view_of(config, probe, features(probe))
+    if config.looks_at == "features":
+        return FeatureDiscriminator(config, view)
+    return BothDiscriminators(PatchDiscriminator(config), FeatureDiscriminator(config, view[1:]))
+
+
+def _patch_layers(config: DiscriminatorConfig) -> nn.Sequential:
+    width = config.base_channels
+    convolutions = [_conv(config, 3, width, 4, stride=2)]
+    for _ in range(config.layers - 1):
+        wider = min(2 * width, 4 * config.base_channels)
+        convolutions.append(_conv(config, width, wider, 4, stride=2))
+        width = wider
+    convolutions.append(_conv(config, width, 1, 4, stride=1))
+    return nn.Sequential(*convolutions)
+
+
+def _feature_layers(config: DiscriminatorConfig, channels: int, is_map: bool) -> nn.Sequential:
+    """Three convolutions; a vector is one position, where a 3x3 one would see its own padding and nothing else."""
+    width = config.base_channels
+    return nn.Sequential(
+        _conv(config, channels, width, 1, stride=1),
+        _conv(config, width, width, 3, stride=2) if is_map else _conv(config, width, width, 1, stride=1),
+        _conv(config, width, 1, 1, stride=1),
+    )
+
+
+def _conv(config: DiscriminatorConfig, before: int, after: int, kernel_px: int, *, stride: int) -> nn.Module:
+    convolution = nn.Conv2d(before, after, kernel_px, stride=stride, padding=1 if kernel_px > 1 else 0)
+    return spectral_norm(convolution) if config.normalisation == "spectral" else convolution
+
+
+def _run(layers: nn.Module, hidden: Tensor) -> list[Tensor]:
+    """The maps after each convolution; all but the last pass through a leaky ReLU."""
+    maps: list[Tensor] = []
+    last = len(list(layers.children())) - 1
+    for index, layer in enumerate(layers.children()):
+        hidden = layer(hidden)
+        if index < last:
+            hidden = F.leaky_relu(hidden, 0.2)
+        maps.append(hidden)
+    return maps
 
 
 def discriminator_loss(real: Sequence[Tensor], fake: Sequence[Tensor], kind: Adversary) -> Tensor:

@@ -157,12 +157,12 @@ class PairPixels:
 
 
 class CachedPairs:
-    """The pairs as `PairPixels`, decoded once and kept if all of them fit in ``cache_mebibytes``.
+    """The pairs as `PairPixels`, decoded once and cached if all of them fit in ``cache_mebibytes``.
 
-    Those that are kept are read with their neighbours: a shuffled first pass over a dataset would otherwise read a
+    Those that are cached are read with their neighbours: a shuffled first pass over a dataset would otherwise read a
     whole row group for nearly every image. Exact for images that come from 8-bit files. ``latents`` asks for the
     distilled model's latents of that many channels, ``encode`` for those of the baseline image: what the pair holds,
-    or else what it makes of one image ``(3, H, W)`` in [0, 1]; once for a pair that is kept, and of the whole image,
+    or else what it makes of one image ``(3, H, W)`` in [0, 1]; once for a pair that is cached, and of the whole image,
     so that a cut shows it what lies beyond.
     """
 

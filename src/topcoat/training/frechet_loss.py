@@ -30,7 +30,7 @@ _RIDGE = 1e-3
 
 
 def embedding_of(features: object) -> Tensor:
-    """The embedding ``(N, D)`` that a loss net gives beside its stages; raises `UsageError` for a net without one."""
+    """The embedding ``(N, D)`` that a loss net gives besides its stages; raises `UsageError` for a net without one."""
     embedding = getattr(features, "embedding", None)
     if not isinstance(embedding, Tensor):
         raise UsageError("the loss frechet needs a loss net with an embedding; use the embedded net, or leave it out")

@@ -24,7 +24,7 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, which
 def load_distance(name: Literal["lpips-vgg", "dinov2"], device: torch.device) -> Distance:
     """The distance by its name in `LossWeights.perceptual_net`, its weights frozen and on ``device``.
 
-    Raises `UsageError` if its package is not installed, `ModelError` if its weights cannot be had.
+    Raises `UsageError` if its package is not installed, `ModelError` if its weights cannot be loaded.
     """
     return _lpips(device) if name == "lpips-vgg" else _dinov2(device)
 
@@ -34,15 +34,15 @@ def _lpips(device: torch.device) -> Distance:
         import lpips  # pyright: ignore[reportMissingImports] - not a dependency: it brings torchvision
     except ImportError as error:
         raise UsageError(
-            "perceptual_net lpips-vgg needs the package lpips; install it beside a torchvision that fits your torch, "
+            "perceptual_net lpips-vgg needs the package lpips; install it with a torchvision that fits your torch, "
             "or use perceptual_net embedded"
         ) from error
     try:
         net: Any = lpips.LPIPS(net="vgg", verbose=False)
     except Exception as error:  # torchvision fetches the weights: network errors have no common base
         raise ModelError(
-            f"the weights of LPIPS cannot be had ({type(error).__name__}); check the network, or use perceptual_net "
-            "embedded"
+            f"the weights of LPIPS cannot be loaded ({type(error).__name__}); check the network, or use "
+            "perceptual_net embedded"
         ) from error
     net = net.to(device).eval().requires_grad_(False)
     return lambda z, y: net(z * 2 - 1, y * 2 - 1).mean()  # LPIPS takes [-1, 1]
@@ -55,8 +55,8 @@ def _dinov2(device: torch.device) -> Distance:
         model: Any = Dinov2Model.from_pretrained(DINOV2)
     except Exception as error:  # hub and network errors have no common base
         raise ModelError(
-            f"the weights of {DINOV2} cannot be had ({type(error).__name__}); check the network, or use perceptual_net "
-            "embedded"
+            f"the weights of {DINOV2} cannot be loaded ({type(error).__name__}); check the network, or use "
+            "perceptual_net embedded"
         ) from error
     net = DinoStages(model).to(device).eval().requires_grad_(False)
 

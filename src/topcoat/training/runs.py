@@ -13,8 +13,8 @@ from topcoat.heads.latent_unet import LatentUNetConfig
 from topcoat.heads.refiner import RefinerConfig
 from topcoat.heads.resnet import CycleGANConfig, ESACycleGANConfig
 from topcoat.heads.unet import UNetConfig
+from topcoat.training.adversarial import DiscriminatorConfig
 from topcoat.training.config import RunConfig, TrainConfig
-from topcoat.training.discriminators import DiscriminatorConfig
 from topcoat.training.objectives import CycleObjective, LatentObjective, PairedObjective
 
 

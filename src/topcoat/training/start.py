@@ -45,7 +45,7 @@ def starting_point(config: TrainConfig, given: Head | None, vae: Vae | None) -> 
     """The settings and the head that a stage starts with; None for random weights.
 
     ``given`` is the head of the stage before. A head that changes latents starts with the weights of ``vae``, and a
-    change of nothing whose inner weights come from the seed; a refiner takes the head that paints from ``given``, which
+    change of nothing whose inner weights come from the seed; a refiner takes its painter from ``given``, which
     may be a refiner to go on with too. Raises `UsageError` for a head to start from that is missing or of other
     settings.
     """

@@ -1,4 +1,8 @@
-"""TensorBoard and Weights & Biases, where they are installed. Neither can stop a run."""
+"""TensorBoard and Weights & Biases, where they are installed. Neither can stop a run.
+
+accelerate's trackers are not used: an error at their start would end the run, and with step numbers Weights & Biases
+drops what a resumed run logs again.
+"""
 
 from __future__ import annotations
 
@@ -69,21 +73,21 @@ class WandbRun:
     """Sends a run's records to Weights & Biases, or writes them into ``folder/wandb`` for later.
 
     ``WANDB_PROJECT`` names the project (``topcoat`` otherwise), and with ``online`` ``WANDB_MODE`` has the last word.
-    Where ``online`` cannot be had (no network, no login) the run is written offline and a warning says so. A run that
+    Where ``online`` is not possible (no network, no login) the run is written offline and a warning says so. A run that
     goes on keeps its id, so both parts are one run.
     """
 
     def __init__(self, folder: Path, mode: WandbMode, name: str, about: Mapping[str, Any]) -> None:
         wandb: Any = importlib.import_module("wandb")
-        place = str(folder.resolve())
+        path = str(folder.resolve())
         given: dict[str, Any] = {
             "project": os.environ.get("WANDB_PROJECT", "topcoat"),
             "name": name,
-            # of this folder and these settings alone, so that nothing has to be kept to find the run again
-            "id": hashlib.sha256(json.dumps([place, about], sort_keys=True).encode()).hexdigest()[:16],
+            # of this folder and these settings alone, so that no file is needed to find the run again
+            "id": hashlib.sha256(json.dumps([path, about], sort_keys=True).encode()).hexdigest()[:16],
             "resume": "allow",
             "config": dict(about),
-            "dir": place,
+            "dir": path,
             "settings": wandb.Settings(silent=True, console="off"),
         }
         self._run: Any = None

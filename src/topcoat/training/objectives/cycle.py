@@ -17,9 +17,8 @@ from torch import Tensor, nn
 
 from topcoat.heads.head import Head
 from topcoat.heads.network import Network
-from topcoat.training.adversarial import lsgan_discriminator_loss, lsgan_generator_loss
+from topcoat.training.adversarial import SMALLEST_PX_70, PatchGAN70, lsgan_discriminator_loss, lsgan_generator_loss
 from topcoat.training.data import Batch
-from topcoat.training.discriminators import SMALLEST_PX_70, PatchGAN70
 from topcoat.training.distributed import Processes
 from topcoat.training.losses import HasStages
 from topcoat.training.objectives.objective import Objective
@@ -173,8 +172,8 @@ class CycleTrainer(Trainer):
 class ImagePool:
     """CycleGAN's image pool: keeps up to ``size`` images ``(3, H, W)`` of a generator (arXiv 1612.07828, section 2.3).
 
-    While it fills, an image is kept and given back. Then, with an even chance, it is given back as it is, or takes the
-    slot of a kept one, which is given back instead. What is drawn depends on the seed, on ``stream`` and on the
+    While it fills, an image is stored and given back. Then, with an even chance, it is given back, or takes the slot
+    of an earlier one, which is given back instead. What is drawn depends on the seed, on ``stream`` and on the
     image's number in the run alone, so no generator's state has to be saved.
     """
 
@@ -203,11 +202,11 @@ class ImagePool:
 
     @property
     def images(self) -> list[Tensor]:
-        """What is kept, in the order of its slots."""
+        """The stored images, in the order of their slots."""
         return list(self._images)
 
     def restore(self, images: list[Tensor]) -> None:
-        """Keep ``images`` instead."""
+        """Store ``images`` instead."""
         self._images = list(images)
 
 

@@ -16,9 +16,8 @@ from torch import Tensor, nn
 
 from topcoat.heads.head import Head
 from topcoat.training import losses
-from topcoat.training.adversarial import discriminator_loss, generator_loss
+from topcoat.training.adversarial import LatentDiscriminator, discriminator_loss, generator_loss
 from topcoat.training.data import Batch
-from topcoat.training.discriminators import LatentDiscriminator
 from topcoat.training.distributed import Processes
 from topcoat.training.frechet_loss import SetMoments, embedding_of
 from topcoat.training.losses import HasStages

@@ -11,15 +11,18 @@ from torch import Tensor, nn
 
 from topcoat.heads.head import Head
 from topcoat.training import losses
-from topcoat.training.adversarial import discriminator_loss, feature_matching_loss, generator_loss, r1_penalty
-from topcoat.training.data import Batch
-from topcoat.training.discriminators import (
+from topcoat.training.adversarial import (
     DiscriminatorConfig,
     DiscriminatorOutput,
     View,
     build_discriminator,
+    discriminator_loss,
+    feature_matching_loss,
+    generator_loss,
+    r1_penalty,
     view_of,
 )
+from topcoat.training.data import Batch
 from topcoat.training.distributed import Processes
 from topcoat.training.frechet_loss import SetMoments, embedding_of
 from topcoat.training.losses import GradientKind, HasStages
