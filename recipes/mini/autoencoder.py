@@ -25,8 +25,7 @@ from recipes.mini.portraits import load_portraits
 from recipes.mini.recipe import Recipe, WorkFolder
 from topcoat.features import FeatureNet
 from topcoat.files import write_json
-from topcoat.training.adversarial import discriminator_loss, generator_loss
-from topcoat.training.discriminators import DiscriminatorConfig, PatchDiscriminator
+from topcoat.training.adversarial import DiscriminatorConfig, PatchDiscriminator, discriminator_loss, generator_loss
 from topcoat.training.optim import Ema, ema_decay
 
 CROP_PX = 64
