@@ -8,7 +8,6 @@ on ``i`` alone, so shards may be made in any order, by any number of processes, 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import errno
 import multiprocessing
 import os
@@ -190,11 +189,9 @@ _FATAL = 3
 
 
 def _work(shard: Shard, size_px: int) -> None:
-    """A worker process: render one shard, politely, with one thread."""
+    """A worker process: render one shard with one thread."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    with contextlib.suppress(OSError):
-        os.nice(19)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"
     _silence_blender()
