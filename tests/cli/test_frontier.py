@@ -26,8 +26,8 @@ def test_the_chosen_setting_is_what_generate_runs(
 ) -> None:
     out = tmp_path / "frontier"
     options = ("--pair", pair_file, "--heads", head_folder, *SMALL, "-o", out)
-    found = run_json("frontier", *options, "--max-cost", 1)
-    assert set(found["arms"]) >= {"1 step", f"1 step + {head_folder.name}"}
+    record = run_json("frontier", *options, "--max-cost", 1)
+    assert set(record["arms"]) >= {"1 step", f"1 step + {head_folder.name}"}
     assert {path.name for path in out.iterdir()} >= {"frontier.html", "frontier.json", "frontier.svg", "pipeline.yaml"}
     assert load_config(out / "pipeline.yaml", PipelineConfig).steps == 1
     picture = tmp_path / "portrait.png"
@@ -66,5 +66,5 @@ def test_wrong_use_is_one_sentence(
 
 
 def test_a_dry_run_lists_the_settings(run_json: Any, pair_file: Path, head_folder: Path, tmp_path: Path) -> None:
-    found = run_json("frontier", "--pair", pair_file, "--heads", head_folder, *SMALL, "-o", tmp_path, "--dry-run")
-    assert found["arms"] == ["baseline, 2 steps", "1 step", f"1 step + {head_folder.name}"]
+    record = run_json("frontier", "--pair", pair_file, "--heads", head_folder, *SMALL, "-o", tmp_path, "--dry-run")
+    assert record["arms"] == ["baseline, 2 steps", "1 step", f"1 step + {head_folder.name}"]

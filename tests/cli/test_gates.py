@@ -35,10 +35,10 @@ def calibrated(
 
 def test_a_calibrated_head_is_gated(calibrated: Path, run_json: Any, pair_file: Path, tmp_path: Path) -> None:
     request = ("generate", "portrait", "--pair", pair_file, "--head", calibrated, "-o", tmp_path / "a.png")
-    found = run_json(*request, "--identity-floor", "calibrated", "--never-worse")["images"][0]
-    decision = found["decision"]
+    record = run_json(*request, "--identity-floor", "calibrated", "--never-worse")["images"][0]
+    decision = record["decision"]
     assert decision["kept"] in ("enhanced", "weakened", "distilled")
-    assert float(found["strength"]) == decision["strength"] and decision["gain"] is not None
+    assert float(record["strength"]) == decision["strength"] and decision["gain"] is not None
 
 
 def test_a_floor_that_nothing_meets_leaves_the_distilled_image(
@@ -46,8 +46,8 @@ def test_a_floor_that_nothing_meets_leaves_the_distilled_image(
 ) -> None:
     request = ("generate", "portrait", "--pair", pair_file)
     run(*request, "--head", "none", "-o", tmp_path / "x.png")
-    found = run_json(*request, "--head", own_head, "--identity-floor", "1", "-o", tmp_path / "z.png")["images"][0]
-    assert found["decision"]["kept"] == "distilled" and found["decision"]["identity"] == 1
+    record = run_json(*request, "--head", own_head, "--identity-floor", "1", "-o", tmp_path / "z.png")["images"][0]
+    assert record["decision"]["kept"] == "distilled" and record["decision"]["identity"] == 1
     assert torch.equal(read_image(tmp_path / "x.png"), read_image(tmp_path / "z.png"))
 
 

@@ -41,14 +41,14 @@ def test_evaluate_gives_the_head_the_latents_of_the_pairs(
 ) -> None:
     pairs = build("--latents")
     options = ("--head", decoder_folder, "--split", "train", "--metrics", "paired")
-    found = run_json("evaluate", "--data", pairs, *options)
+    record = run_json("evaluate", "--data", pairs, *options)
     dataset, head = PairDataset.open(pairs).split("train"), Head.from_pretrained(decoder_folder)
     errors = []
     for pair in dataset:
         assert pair.latents is not None
         errors.append((head(pair.latents[None])[0] - pair.baseline).double().square().mean())
     expected = float((-10 * torch.log10(torch.stack(errors))).mean())
-    assert found["n"] == len(dataset) and scores_of(found)["psnr", "enhanced"] == pytest.approx(expected, rel=1e-4)
+    assert record["n"] == len(dataset) and scores_of(record)["psnr", "enhanced"] == pytest.approx(expected, rel=1e-4)
     refused = run("evaluate", "--data", build(), *options, code=2).stderr
     assert "hold none; build them with --latents" in refused and refused.count("\n") == 1
 
@@ -93,11 +93,11 @@ def test_the_frontier_sweeps_it(
 ) -> None:
     module = importlib.import_module("topcoat.benchmark.compare")
     monkeypatch.setattr(module, "load_feature_net", lambda _: FeatureNet.tiny(0))
-    found = run_json(
+    record = run_json(
         "frontier", "--pair", pair_file, "--heads", decoder_folder, "--count", 4, "--batch-size", 4,
         "--distilled-steps", "1", "--strengths", "0.5,1", "--baseline-steps", "2", "-o", tmp_path / "out",
     )  # fmt: skip
-    labels = list(found["arms"])
+    labels = list(record["arms"])
     assert labels.count(f"1 step + {decoder_folder.name}") == 1
     assert not any("at 0.5" in label for label in labels)
 

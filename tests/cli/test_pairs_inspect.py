@@ -59,11 +59,11 @@ def test_calibrating_writes_what_the_filter_reads(
     text = run("pairs", "inspect", pairs, "--calibrate", "--false-accept", 0.05).stdout
     assert "26 pairs of noise against 104 shuffled ones" in text
     assert "structural, different subjects" in text and "--filter same-subject --calibration" in text
-    found = read_calibration(pairs / "same-subject.json")
-    assert found.wanted_false_accept_rate == 0.05 and found.false_accept_rate <= 0.05
+    calibration = read_calibration(pairs / "same-subject.json")
+    assert calibration.wanted_false_accept_rate == 0.05 and calibration.false_accept_rate <= 0.05
     elsewhere = tmp_path / "thresholds.json"
     record = run_json("pairs", "inspect", pairs, "--calibrate", "--false-accept", 0.05, "--calibration", elsewhere)
-    assert record["file"] == str(elsewhere) and read_calibration(elsewhere) == found
+    assert record["file"] == str(elsewhere) and read_calibration(elsewhere) == calibration
     assert run_json("pairs", "inspect", pairs)["pairs"] == 26  # the file in the folder is no obstacle
 
 

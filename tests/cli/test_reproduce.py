@@ -36,14 +36,14 @@ def tiny_nets(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_whole_study(run: Any, run_json: Any, pair_file: Path, runs: str, tmp_path: Path) -> None:
     folder = tmp_path / "study"
     options = ("reproduce", "--pair", pair_file, "-o", folder, "--runs", runs, "--pairs", 30, "--held-out", 8)
-    found = run(*options, "--batch-size", 4)
+    output = run(*options, "--batch-size", 4)
     for words in (
         "pairs: 30 pairs",
         "train latent: 8 images seen",
         "generate: 8 subjects",
         "evaluate small: gap closed",
     ):
-        assert words in found.stdout
+        assert words in output.stdout
     record = run_json(*options, "--batch-size", 4)  # the same command: all of it is there
     assert list(record["heads"]) == ["small", "latent"]
     assert record == json.loads((folder / "study.json").read_text())
@@ -59,9 +59,9 @@ def test_a_dry_run_says_what_it_would_take_and_what_is_narrower(
     monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
     few = ("--runs", "paper-esa,decoder", "--pairs", 40, "--held-out", 5)
     options = ("reproduce", "--pair", pair_file, "-o", tmp_path / "study", *few, "--dry-run")
-    found = run(*options)
-    assert "paper-esa: head.base_channels 16, not 64" in found.stderr and "no GPU" in found.stderr
-    assert "train decoder" in found.stdout and "Nothing was made" in found.stdout
+    output = run(*options)
+    assert "paper-esa: head.base_channels 16, not 64" in output.stderr and "no GPU" in output.stderr
+    assert "train decoder" in output.stdout and "Nothing was made" in output.stdout
     record = run_json(*options)
     assert record["tflop"] == pytest.approx(sum(stage["tflop"] for stage in record["stages"]))
     full = run_json(*options, "--full-size")

@@ -49,14 +49,14 @@ def test_a_printed_spec_is_a_pair(run: Any, run_json: Any, tmp_path: Path) -> No
 
 def test_plan_is_arithmetic_on_the_count(run: Any, run_json: Any, pair_file: Path, prices: Path) -> None:
     arguments = ("pairs", "plan", "--pair", pair_file, "--count", 1000, "--gpu", "toy:4", "--prices", prices)
-    found = run_json(*arguments, "--utilisation", 0.5)
-    seconds = found["per_pair"]["tflop"] / (0.001 * 0.5)
-    assert found["images"]["value"] == 2000
-    assert found["tflop"]["value"] == pytest.approx(1000 * found["per_pair"]["tflop"])
-    assert found["gpu_hours"]["value"] == pytest.approx(1000 * seconds / 3600)
-    assert found["wall_hours"]["value"] == pytest.approx(found["gpu_hours"]["value"] / 4)
-    assert found["usd"]["value"] == pytest.approx(1000 * seconds / 3600 * 3.6)
-    assert found["disk_bytes"] == {
+    record = run_json(*arguments, "--utilisation", 0.5)
+    seconds = record["per_pair"]["tflop"] / (0.001 * 0.5)
+    assert record["images"]["value"] == 2000
+    assert record["tflop"]["value"] == pytest.approx(1000 * record["per_pair"]["tflop"])
+    assert record["gpu_hours"]["value"] == pytest.approx(1000 * seconds / 3600)
+    assert record["wall_hours"]["value"] == pytest.approx(record["gpu_hours"]["value"] / 4)
+    assert record["usd"]["value"] == pytest.approx(1000 * seconds / 3600 * 3.6)
+    assert record["disk_bytes"] == {
         "label": "disk",
         "value": pytest.approx(1000 * 2 * 48 * 32 * 1.8),
         "text": "5.53 MB",
@@ -64,7 +64,7 @@ def test_plan_is_arithmetic_on_the_count(run: Any, run_json: Any, pair_file: Pat
         "kind": "computed",
         "source": "1.8 bytes a pixel (assumed), two lossless images a pair",
     }
-    assert run_json(*arguments)["gpu_hours"]["value"] == pytest.approx(found["gpu_hours"]["value"] * 0.5 / 0.4)
+    assert run_json(*arguments)["gpu_hours"]["value"] == pytest.approx(record["gpu_hours"]["value"] * 0.5 / 0.4)
     assert "7.2 USD per GPU-hour, given" in run_json(*arguments, "--usd-per-hour", 7.2)["usd"]["source"]
     text = run(*arguments).stdout
     for word in ("computed", "cited: a price list, 2026-01-02", "(assumed)", "licence Apache-2.0"):
@@ -72,12 +72,12 @@ def test_plan_is_arithmetic_on_the_count(run: Any, run_json: Any, pair_file: Pat
 
 
 def test_plan_measures_here(run: Any, run_json: Any, pair_file: Path) -> None:
-    found = run_json("pairs", "plan", "--pair", pair_file, "--measure", 3, "--usd-per-hour", 1.0, "--count", 10)
-    assert found["gpu_hours"]["kind"] == found["disk_bytes"]["kind"] == "measured"
-    assert found["gpu_hours"]["source"].startswith("3 pairs generated here")
-    assert found["gpu_hours"]["value"] > 0
-    assert 10 * 2 * 100 < found["disk_bytes"]["value"] < 10 * 2 * 48 * 32 * 4
-    assert found["usd"]["value"] == pytest.approx(found["gpu_hours"]["value"])
+    record = run_json("pairs", "plan", "--pair", pair_file, "--measure", 3, "--usd-per-hour", 1.0, "--count", 10)
+    assert record["gpu_hours"]["kind"] == record["disk_bytes"]["kind"] == "measured"
+    assert record["gpu_hours"]["source"].startswith("3 pairs generated here")
+    assert record["gpu_hours"]["value"] > 0
+    assert 10 * 2 * 100 < record["disk_bytes"]["value"] < 10 * 2 * 48 * 32 * 4
+    assert record["usd"]["value"] == pytest.approx(record["gpu_hours"]["value"])
 
 
 @pytest.mark.parametrize(
@@ -100,8 +100,8 @@ def test_impossible_plans(run: Any, pair_file: Path, arguments: tuple[Any, ...],
 
 def test_cost_in_money(run: Any, run_json: Any, pair_file: Path, head_folder: Path, prices: Path) -> None:
     arguments = ("cost", "--pair", pair_file, "--head", head_folder, "--prices", prices, "--price", "toy")
-    found = run_json(*arguments, "--utilisation", 1.0)
-    table, money = found["tables"][0], found["money"]
+    record = run_json(*arguments, "--utilisation", 1.0)
+    table, money = record["tables"][0], record["money"]
     assert money["source"] == "cited: a price list, 2026-01-02"
     last = money["rows"][-1]
     tflop = table["baseline"][-1]["tflop"]
@@ -115,32 +115,32 @@ def test_cost_in_money(run: Any, run_json: Any, pair_file: Path, head_folder: Pa
 
 def test_total_cost_of_ownership(run: Any, run_json: Any, pair_file: Path, head_folder: Path, prices: Path) -> None:
     arguments = ("cost", "--pair", pair_file, "--head", head_folder, "--prices", prices, "--price", "toy", "--tco")
-    found = run_json(*arguments, "--images-per-month", 1000, "--pairs", 100, "--training-images", 0)["tco"]
-    assert found["training_usd"]["value"] == 0 and found["pairs_usd"]["value"] > 0
-    assert found["baseline_year_usd"]["value"] == pytest.approx(12e-3 * found["baseline_million_usd"]["value"])
+    record = run_json(*arguments, "--images-per-month", 1000, "--pairs", 100, "--training-images", 0)["tco"]
+    assert record["training_usd"]["value"] == 0 and record["pairs_usd"]["value"] > 0
+    assert record["baseline_year_usd"]["value"] == pytest.approx(12e-3 * record["baseline_million_usd"]["value"])
     assert "until it has paid off" in run(*arguments).stdout
     assert "1 or more" in run(*arguments, "--images-per-month", 0, code=2).stderr
 
 
 def test_cost_measured(run: Any, run_json: Any, pair_file: Path, head_folder: Path) -> None:
     arguments = ("cost", "--pair", pair_file, "--head", head_folder, "--measure", "--repeats", 2)
-    found = run_json(*arguments, "--usd-per-hour", 1)
-    rows = [(row["name"], row["steps"]) for row in found["measured"]]
+    record = run_json(*arguments, "--usd-per-hour", 1)
+    rows = [(row["name"], row["steps"]) for row in record["measured"]]
     assert rows == [("tiny-distilled", 1), ("tiny-distilled + head", 1), ("tiny-baseline", 28), ("tiny-baseline", 3)]
-    assert all(row["kind"] == "measured" and row["seconds"]["runs"] == 2 for row in found["measured"])
-    seconds = [row["seconds"]["median_seconds"] for row in found["measured"]]
+    assert all(row["kind"] == "measured" and row["seconds"]["runs"] == 2 for row in record["measured"])
+    seconds = [row["seconds"]["median_seconds"] for row in record["measured"]]
     assert seconds[2] > seconds[3]
-    assert found["money"]["rows"][0]["usd"] == pytest.approx(seconds[0] / 3600)
+    assert record["money"]["rows"][0]["usd"] == pytest.approx(seconds[0] / 3600)
     text = run(*arguments).stdout
-    assert found["savings"][0]["share"] == 1 - seconds[0] / seconds[2]
+    assert record["savings"][0]["share"] == 1 - seconds[0] / seconds[2]
     assert "saves" in text and "of the time against 28 steps of tiny-baseline" in text
     assert "Measured on" in text and "joules unavailable: cpu has no energy counter" in text
 
 
 def test_cost_of_random_weights(run: Any, run_json: Any, pair_file: Path) -> None:
     arguments = ("cost", "--pair", pair_file, "--head", "none", "--measure", "--random-weights", "--repeats", 1)
-    found = run_json(*arguments, "--size", 64)
-    assert [row["steps"] for row in found["measured"]] == [1, 28, 3]
+    record = run_json(*arguments, "--size", 64)
+    assert [row["steps"] for row in record["measured"]] == [1, 28, 3]
     assert "needs 1.0 GiB in float32 (computed)" in run(*arguments).stdout
 
 
