@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import sys
 import time
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,6 +24,7 @@ from topcoat.cost.measure import (
 )
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import ModelPair
+from topcoat.generators.meta import Networks, build_with_random_weights
 from topcoat.heads import Head
 from topcoat.heads.decoder import DecoderConfig
 
@@ -118,6 +120,22 @@ def test_random_weights_of_a_tiny_pair(tiny_pair: ModelPair, fake_head: Any) -> 
     assert savings[0].share == 1 - usages[0].seconds.median_seconds / usages[2].seconds.median_seconds
 
 
+def test_one_model_with_random_weights_is_in_memory_at_a_time(
+    tiny_pair: ModelPair, fake_head: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier: list[Any] = []
+
+    def build(*arguments: Any) -> Networks:
+        assert all(reference() is None for reference in earlier)
+        networks = build_with_random_weights(*arguments)
+        earlier.append(weakref.ref(networks.denoiser))
+        return networks
+
+    monkeypatch.setattr("topcoat.cost.measure.build_with_random_weights", build)
+    assert len(list(time_random_weights(tiny_pair, fake_head, None, CPU, TimingPlan((1, 2), (1,), repeats=1)))) == 5
+    assert len(earlier) == 2
+
+
 def test_random_weights_are_called_as_often_as_a_pipeline_calls_them(tiny_pair: ModelPair) -> None:
     model = RandomWeights(tiny_pair.distilled, CPU, (48, 32))
     calls: list[str] = []
@@ -171,6 +189,6 @@ def test_memory_that_is_free() -> None:
 
 def test_impossible_plans(tiny_pair: ModelPair) -> None:
     with pytest.raises(UsageError, match="0 steps are not possible"):
-        TimingPlan((0,), (1,))
+        list(time_random_weights(tiny_pair, None, None, CPU, TimingPlan((0,), (1,))))
     with pytest.raises(UsageError, match="one image at a time"):
         list(time_random_weights(tiny_pair, None, None, CPU, TimingPlan((1,), (1,), batch_size=2)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +13,9 @@ from topcoat.cli.options import (
     BatchSizeOption,
     DistilledStepsOption,
     PairOption,
+    PricesOption,
+    UsdOption,
+    UtilisationOption,
     show_bill,
 )
 from topcoat.embedded import DEFAULT_HEAD
@@ -21,14 +23,6 @@ from topcoat.errors import UsageError
 
 app = typer.Typer()
 
-PricesOption = Annotated[
-    Path | None, typer.Option("--prices", help="Price table of your own (TOML, YAML or JSON); one is embedded.")
-]
-UsdOption = Annotated[float | None, typer.Option("--usd-per-hour", help="Price of one GPU for an hour, in USD.")]
-UtilisationOption = Annotated[
-    float | None,
-    typer.Option(help="Share of the GPU's dense bf16 peak, for computed seconds; 0.4 by default, an assumption."),
-]
 _PIECES = {"piece": "{label}", "TFLOP": "{tflop:tflop}", "share": "{share:.1%}"}
 _PRICES = {
     "pipeline": "{name}", "steps": "{steps}", "seconds": "{seconds:.4g}",

@@ -87,8 +87,19 @@ BaselineStepsOption = Annotated[
 DistilledStepsOption = Annotated[
     Sequence[int],
     typer.Option(
-        "--distilled-steps", parser=step_list, metavar="N,N", help="Step counts of the distilled model, with commas."
+        "--distilled-steps",
+        parser=step_list,
+        metavar="N,N",
+        help="Step counts of the distilled model, with commas; none: its own.",
     ),
+]
+PricesOption = Annotated[
+    Path | None, typer.Option("--prices", help="Price table of your own (TOML, YAML or JSON); one is embedded.")
+]
+UsdOption = Annotated[float | None, typer.Option("--usd-per-hour", help="Price of one GPU for an hour, in USD.")]
+UtilisationOption = Annotated[
+    float | None,
+    typer.Option(help="Share of the GPU's dense bf16 peak, for computed seconds; 0.4 by default, an assumption."),
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and what it costs, then stop.")]
 

@@ -7,8 +7,15 @@ from typing import Annotated
 import typer
 
 from topcoat.cli.console import Output, command
-from topcoat.cli.cost import PricesOption, UsdOption, UtilisationOption
-from topcoat.cli.options import BatchSizeOption, PairOption, licence_lines, show_bill
+from topcoat.cli.options import (
+    BatchSizeOption,
+    PairOption,
+    PricesOption,
+    UsdOption,
+    UtilisationOption,
+    licence_lines,
+    show_bill,
+)
 from topcoat.cli.pairs.app import app
 from topcoat.errors import UsageError
 
