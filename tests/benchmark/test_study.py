@@ -23,7 +23,7 @@ from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.generators.base import ModelPair
 from topcoat.heads import Head, LatentUNetConfig, RefinerConfig
 from topcoat.metrics import c2st
-from topcoat.metrics.c2st import TwoSample
+from topcoat.metrics.base import Interval
 from topcoat.metrics.gap import gap_closed
 from topcoat.pairs import PairDataset
 from topcoat.prompts import held_out_prompts
@@ -297,9 +297,9 @@ def test_a_study_of_format_version_1_is_refused_in_one_sentence(study: Made) -> 
 def test_heads_are_told_from_the_baseline_by_a_classifier(study: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-    def classify(a: torch.Tensor, b: torch.Tensor, *, seed: int) -> TwoSample:
+    def classify(a: torch.Tensor, b: torch.Tensor, *, seed: int) -> tuple[Interval, float]:
         asked.append((a, b))
-        return TwoSample(len(a), 0.5 + 0.1 * len(asked), 0.5, 0.9, 0.9, 4)
+        return Interval(0.5 + 0.1 * len(asked), 0.5, 0.9), 0.9
 
     monkeypatch.setattr(c2st, "two_sample", classify)
     result, _ = run(study())

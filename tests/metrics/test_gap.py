@@ -32,7 +32,6 @@ def test_value_is_the_share_of_the_distances() -> None:
     to_y = [frechet_distance(GaussianStatistics.of(part), GaussianStatistics.of(y)) for part in (x, z, y2)]
     assert [found.distilled.value, found.enhanced.value, found.floor.value] == pytest.approx(to_y, rel=1e-9)
     assert share(found) == pytest.approx((to_y[0] - to_y[1]) / (to_y[0] - to_y[2]), rel=1e-9)
-    assert found.gap_in_floors == pytest.approx(to_y[0] / to_y[2])
 
 
 def test_do_nothing_is_zero_and_the_baseline_itself_is_over_one() -> None:

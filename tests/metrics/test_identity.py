@@ -3,16 +3,20 @@ from __future__ import annotations
 import pytest
 import torch
 from scipy.stats import norm
+from torch import Tensor
 
 from topcoat.errors import UsageError
-from topcoat.metrics.identity import (
-    cosine,
-    different_subjects,
-    identity,
-    identity_pairs,
-    identity_shares,
-    identity_thresholds,
-)
+from topcoat.features import load_feature_net
+from topcoat.metrics.context import Context
+from topcoat.metrics.embed import Embeddings
+from topcoat.metrics.identity import IdentityMetric, cosine, different_subjects, identity_thresholds
+
+
+def identity_of(identities: dict[str, Tensor]) -> dict[tuple[str, str], float]:
+    """Values of `IdentityMetric` by arm and name, from identity vectors ``(N, D)`` of every arm."""
+    sets = {arm: Embeddings(vectors, vectors.double()) for arm, vectors in identities.items()}
+    context = Context.of_features(load_feature_net("eval"), "mini", sets)
+    return {(score.arm, score.metric): score.value for score in IdentityMetric(context).compute()}
 
 
 def test_cosine_ignores_length_and_stays_in_range() -> None:
@@ -25,16 +29,17 @@ def test_identity_mean_and_fifth_percentile() -> None:
     angles = torch.linspace(0, 1, 101, dtype=torch.float64)
     a = torch.tensor([[1.0, 0.0]], dtype=torch.float64).repeat(101, 1)
     b = torch.stack([angles, (1 - angles.square()).sqrt()], dim=1)
-    found = identity(a, b)
-    assert found.mean == pytest.approx(0.5)
-    assert found.p05 == pytest.approx(0.05)
+    scores = identity_of({"distilled": a, "enhanced": b, "reference": a})
+    assert scores["enhanced", "identity_mean"] == pytest.approx(0.5)
+    assert scores["enhanced", "identity_p05"] == pytest.approx(0.05)
 
 
 def test_same_subjects_against_shifted_ones() -> None:
     vectors = torch.eye(4)
     assert different_subjects(vectors, vectors).tolist() == [0, 0, 0, 0]
-    found = identity_pairs(vectors, vectors)
-    assert (found.same_mean, found.same_p05, found.different_mean, found.different_p95) == (1, 1, 0, 0)
+    scores = identity_of({"distilled": vectors, "enhanced": vectors, "reference": vectors})
+    names = ("identity_mean", "identity_p05", "identity_mismatched_mean", "identity_mismatched_p95")
+    assert [scores["reference", name] for name in names] == [1, 1, 0, 0]
 
 
 def test_thresholds_of_two_known_bells() -> None:
@@ -55,10 +60,8 @@ def test_thresholds_of_two_known_bells() -> None:
 def test_the_verdict_adds_up() -> None:
     grid = torch.linspace(0, 0.2, 21, dtype=torch.float64)
     thresholds = identity_thresholds(0.5 + grid, 0.45 + grid)
-    found = identity_shares(torch.tensor([0.9, 0.8, 0.58, 0.1]), thresholds)
-    assert (found.same, found.unsure, found.different) == pytest.approx((0.5, 0.25, 0.25))
-    with pytest.raises(UsageError, match="1 or more"):
-        identity_shares(torch.zeros(0), thresholds)
+    shares = thresholds.shares(torch.tensor([0.9, 0.8, 0.58, 0.1]))
+    assert shares == pytest.approx((0.5, 0.25, 0.25))
     with pytest.raises(UsageError, match="20 or more pairs"):
         identity_thresholds(torch.zeros(19), torch.zeros(50))
 
@@ -69,4 +72,4 @@ def test_refusals() -> None:
     with pytest.raises(UsageError, match="none were given"):
         cosine(torch.zeros(0, 3), torch.zeros(0, 3))
     with pytest.raises(UsageError, match="2 or more"):
-        identity_pairs(torch.eye(1), torch.eye(1))
+        different_subjects(torch.eye(1), torch.eye(1))

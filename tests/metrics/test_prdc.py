@@ -37,7 +37,7 @@ def test_matches_plain_loops_at_any_chunk(chunk: int) -> None:
     images, reference = bells(24, 0) + 0.7, bells(30, 1)
     spread = precision_recall(images, reference, k=3, chunk=chunk)
     cover = density_coverage(images, reference, k=3, chunk=chunk)
-    assert (spread.precision, spread.recall, cover.density, cover.coverage) == pytest.approx(
+    assert (spread["precision"], spread["recall"], cover["density"], cover["coverage"]) == pytest.approx(
         naive(images, reference, 3)
     )
 
@@ -47,26 +47,26 @@ def test_mode_collapse_keeps_precision_and_loses_recall() -> None:
     one_mode = bells(400, 1, centres=1)
     spread, cover = precision_recall(one_mode, reference), density_coverage(one_mode, reference)
     whole = precision_recall(bells(400, 1), reference)
-    assert spread.precision > 0.8 and abs(spread.precision - whole.precision) < 0.05
-    assert spread.recall < 0.3 < 0.8 < whole.recall
-    assert cover.density > 0.8 and cover.coverage < 0.3
+    assert spread["precision"] > 0.8 and abs(spread["precision"] - whole["precision"]) < 0.05
+    assert spread["recall"] < 0.3 < 0.8 < whole["recall"]
+    assert cover["density"] > 0.8 and cover["coverage"] < 0.3
 
 
 def test_noise_beside_the_reference_loses_precision_and_keeps_recall() -> None:
     reference = bells(400, 0)
     mixed = torch.cat([bells(200, 1), 300 + 10 * torch.randn(200, 5, generator=torch.Generator().manual_seed(2))])
     spread, cover = precision_recall(mixed, reference), density_coverage(mixed, reference)
-    half = precision_recall(bells(200, 1), reference).precision / 2
-    assert spread.precision == pytest.approx(half, abs=0.01) and spread.recall > 0.7
-    assert cover.density == pytest.approx(0.5, abs=0.1) and cover.coverage > 0.7
+    half = precision_recall(bells(200, 1), reference)["precision"] / 2
+    assert spread["precision"] == pytest.approx(half, abs=0.01) and spread["recall"] > 0.7
+    assert cover["density"] == pytest.approx(0.5, abs=0.1) and cover["coverage"] > 0.7
 
 
 def test_a_set_against_itself_and_another_of_its_kind() -> None:
     reference = bells(300, 0)
     spread = precision_recall(reference, reference.flip(0))
-    assert (spread.precision, spread.recall) == (1, 1)
-    assert density_coverage(reference, reference).coverage == 1
-    assert density_coverage(bells(300, 3), reference).density == pytest.approx(1, abs=0.15)
+    assert (spread["precision"], spread["recall"]) == (1, 1)
+    assert density_coverage(reference, reference)["coverage"] == 1
+    assert density_coverage(bells(300, 3), reference)["density"] == pytest.approx(1, abs=0.15)
 
 
 def test_refusals() -> None:

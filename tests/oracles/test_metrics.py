@@ -25,13 +25,13 @@ from topcoat.metrics.examples import choose_examples
 from topcoat.metrics.frechet import GaussianStatistics, frechet_distance, frechet_infinity
 from topcoat.metrics.gap import GapClosed, extrapolated_gap, gap_closed
 from topcoat.metrics.groups import GroupGap, Groups, compare_groups, group_gaps, holm
-from topcoat.metrics.identity import cosine, identity, identity_pairs, identity_shares, identity_thresholds
+from topcoat.metrics.identity import cosine, different_subjects, identity_thresholds
 from topcoat.metrics.jpeg import jpeg_robustness, jpeg_round_trip
 from topcoat.metrics.kernel import cmmd, kernel_distance
 from topcoat.metrics.paired import gradient_agreement, gradient_energy, psnr
 from topcoat.metrics.per_image import mean_interval
 from topcoat.metrics.prdc import density_coverage, precision_recall
-from topcoat.metrics.spectrum import radial_spectrum, spectrum_distance
+from topcoat.metrics.spectrum import decibels, radial_spectrum
 from topcoat.metrics.structure import ms_ssim, ssim
 
 # Adapters: change these with the library, never the golden values.
@@ -105,7 +105,7 @@ def _ends(interval: Interval | None) -> list[float] | None:
 def _gap(gap: GapClosed) -> dict[str, Any]:
     sides = {name: _ends(getattr(gap, name)) for name in ("distilled", "enhanced", "floor")}
     share = dict(zip(("value", "low", "high"), _ends(gap.share) or [None] * 3, strict=True))
-    return share | fields(gap, "gap_in_floors") | sides
+    return share | {"gap_in_floors": gap.distilled.value / gap.floor.value} | sides
 
 
 def _gap_of(found: Evaluation, arm: str) -> dict[str, Any]:
@@ -203,8 +203,8 @@ def on_features(x: Tensor, z: Tensor, y: Tensor, floor: Tensor) -> dict[str, Any
         "frechet_infinity": [infinity.value, list(infinity.sizes), list(infinity.distances)],
         "kid": kernel_distance(z, y),
         "cmmd": cmmd(z, y),
-        "precision_recall": fields(precision_recall(z, y), "precision", "recall"),
-        "density_coverage": fields(density_coverage(z, y), "density", "coverage"),
+        "precision_recall": precision_recall(z, y),
+        "density_coverage": density_coverage(z, y),
         "gap_closed": _gap(gap_closed(x, z, y, floor)),
         "gap_closed_other_floor": _gap(gap_closed(x, z, y, floor[:150])),
         "extrapolated_gap": _gap(extrapolated_gap(x, z, y, floor)),
@@ -223,11 +223,17 @@ def on_identities(x: Tensor, z: Tensor, y: Tensor) -> dict[str, Any]:
     """Cosines of identity vectors ``(200, 16)``."""
     thresholds = identity_thresholds(cosine(x, y), cosine(x, y.roll(1, 0)))
     return {
-        "identity": fields(identity(x, z), "mean", "p05"),
-        "pairs": fields(identity_pairs(x, y), "same_mean", "same_p05", "different_mean", "different_p95"),
+        "identity": _mean_and(cosine(x, z), p05=0.05),
+        "pairs": _mean_and(cosine(x, y), "same_", p05=0.05)
+        | _mean_and(different_subjects(x, y), "different_", p95=0.95),
         "thresholds": fields(thresholds, *THRESHOLDS),
-        "verdict": fields(identity_shares(cosine(x, z), thresholds), "same", "unsure", "different"),
+        "verdict": dict(zip(("same", "unsure", "different"), thresholds.shares(cosine(x, z)), strict=True)),
     }
+
+
+def _mean_and(values: Tensor, prefix: str = "", **quantiles: float) -> dict[str, float]:
+    named = {f"{prefix}{name}": float(values.quantile(share)) for name, share in quantiles.items()}
+    return {f"{prefix}mean": float(values.mean())} | named
 
 
 def on_images(x: Tensor, z: Tensor, y: Tensor) -> dict[str, Any]:
@@ -242,7 +248,7 @@ def on_images(x: Tensor, z: Tensor, y: Tensor) -> dict[str, Any]:
         "gradient_energy": gradient_energy(z).tolist(),
         "gradient_agreement": gradient_agreement(z, y).tolist(),
         "spectrum": radial_spectrum(z[:2]).tolist(),
-        "spectrum_distance": spectrum_distance(z, y).tolist(),
+        "spectrum_distance": _spectrum_distance(z, y).tolist(),
         "ciede2000": colour_difference(patch_colours(z), patch_colours(y)).tolist(),
         "lab": to_lab(y).mean(dim=(2, 3)).tolist(),
         "skin_share": mask.double().flatten(1).mean(dim=1).tolist(),
@@ -255,6 +261,10 @@ def on_images(x: Tensor, z: Tensor, y: Tensor) -> dict[str, Any]:
     }
 
 
+def _spectrum_distance(a: Tensor, b: Tensor) -> Tensor:
+    return decibels(*(radial_spectrum(part).nan_to_num(0) for part in (a, b))).abs().mean(dim=1)
+
+
 def on_eval_net(images: Tensor) -> dict[str, Any]:
     """What the embedded nets see in images."""
     net = load_feature_net("eval")
@@ -263,13 +273,17 @@ def on_eval_net(images: Tensor) -> dict[str, Any]:
         "embedding": seen.embedding[:3].tolist(),
         "identity": seen.identity[:3].tolist(),
         "loss_net": load_feature_net("loss")(images[:2]).embedding.tolist(),
-        "jpeg": fields(jpeg_robustness(dulled(images), dulled(images, 0.4), images, net), "gain", "gain_after"),
+        "jpeg": dict(
+            zip(("gain", "gain_after"), jpeg_robustness(dulled(images), dulled(images, 0.4), images, net), strict=True)
+        ),
     }
 
 
 def classified(a: Tensor, b: Tensor) -> dict[str, Any]:
     """The two-sample test, shortened."""
-    return fields(two_sample(a, b, folds=2, steps=20), "n", "accuracy", "accuracy_low", "accuracy_high", "auc", "folds")
+    accuracy, auc = two_sample(a, b, folds=2, steps=20)
+    ends = {"accuracy": accuracy.value, "accuracy_low": accuracy.low, "accuracy_high": accuracy.high}
+    return {"n": len(a), **ends, "auc": auc, "folds": 2}
 
 
 # Oracles

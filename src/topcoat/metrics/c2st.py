@@ -11,7 +11,6 @@ subject. Always show it with the baseline against itself at other seeds, which h
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +21,6 @@ from topcoat.images import gaussian_blur
 from topcoat.metrics.base import Flag, Interval, Metric, Score, score_of
 
 FEWEST_IMAGES = 50
-MOST_IMAGES = 1000
-"""Images a side that `evaluate` gives to this test (`Context.pixels`): more add time, not certainty."""
 CROP_PX = 128
 """Larger images are classified by one crop of this size each."""
 _FOLDS = 4
@@ -35,33 +32,18 @@ _RATE = 3e-3
 _LEVEL = 0.95
 
 
-@dataclass(frozen=True, slots=True)
-class TwoSample:
-    """How well a fresh classifier tells two sets apart; 0.5 is chance."""
+def two_sample(
+    a: Tensor, b: Tensor, *, folds: int = _FOLDS, steps: int = _STEPS, seed: int = 0
+) -> tuple[Interval, float]:
+    """Accuracy of a fresh classifier with its 95 % Wilson interval, and the mean area under the ROC curve over folds.
 
-    n: int
-    """Images on each side."""
-    accuracy: float
-    accuracy_low: float
-    accuracy_high: float
-    """95 % Wilson interval of the accuracy."""
-    auc: float
-    """Mean over folds of the area under the ROC curve."""
-    folds: int
-
-    @property
-    def chance(self) -> bool:
-        """Whether the interval of the accuracy holds 50 %."""
-        return self.accuracy_low <= 0.5 <= self.accuracy_high
-
-
-def two_sample(a: Tensor, b: Tensor, *, folds: int = _FOLDS, steps: int = _STEPS, seed: int = 0) -> TwoSample:
-    """Train and ask; ``a`` and ``b`` are images ``(N, 3, H, W)`` of one shape, uint8 or floats in [0, 1], N >= 50.
-
+    ``a`` and ``b`` are images ``(N, 3, H, W)`` of one shape, uint8 or floats in [0, 1], N >= 50; 0.5 is chance.
     Row i of both counts as one subject. H and W >= 32; above 128 px one crop of each subject is classified, at a
     position drawn for it. Seeded: the same images in the same order give the same result on one machine. Raises
     `UsageError` for too few images, sets of different shapes or fewer than 2 folds.
     """
+    from scipy.stats import binomtest, mannwhitneyu
+
     if a.shape != b.shape or a.ndim != 4 or a.shape[1] != 3:
         shapes = f"{tuple(a.shape)} and {tuple(b.shape)}"
         raise UsageError(f"the two-sample test needs two sets of one shape (N, 3, H, W), not {shapes}")
@@ -83,27 +65,10 @@ def two_sample(a: Tensor, b: Tensor, *, folds: int = _FOLDS, steps: int = _STEPS
         network = _train(a[rest], b[rest], steps, generator)
         scores_a, scores_b = _scores(network, a[held]), _scores(network, b[held])
         right += int((scores_a < 0).sum()) + int((scores_b >= 0).sum())
-        areas.append(area_under_curve(scores_a, scores_b))
-    low, high = wilson_interval(right, 2 * len(a))
-    return TwoSample(len(a), right / (2 * len(a)), low, high, sum(areas) / folds, folds)
-
-
-def area_under_curve(negative: Tensor, positive: Tensor) -> float:
-    """Probability that a ``(P,)`` positive score is above a ``(N,)`` negative one, ties counted half (Mann-Whitney)."""
-    from scipy.stats import mannwhitneyu
-
-    if len(negative) == 0 or len(positive) == 0:
-        raise UsageError("an area under the curve needs 1 or more scores of each kind")
-    wins = mannwhitneyu(positive.numpy(), negative.numpy(), method="asymptotic").statistic
-    return float(wins) / (len(negative) * len(positive))
-
-
-def wilson_interval(hits: int, trials: int) -> tuple[float, float]:
-    """95 % Wilson interval of a share."""
-    from scipy.stats import binomtest
-
-    interval = binomtest(hits, trials).proportion_ci(_LEVEL, method="wilson")
-    return float(interval.low), float(interval.high)
+        wins = mannwhitneyu(scores_b.numpy(), scores_a.numpy(), method="asymptotic").statistic
+        areas.append(float(wins) / len(held) ** 2)
+    ends = binomtest(right, 2 * len(a)).proportion_ci(_LEVEL, method="wilson")
+    return Interval(right / (2 * len(a)), float(ends.low), float(ends.high)), sum(areas) / folds
 
 
 def _crops(a: Tensor, b: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -243,9 +208,9 @@ class TwoSampleMetric(Metric):
             sets = images[:n], reference[:n]
             test = context.attempt(lambda sets=sets: two_sample(*sets, seed=context.seed))
             if test is not None:
-                accuracy = Interval(test.accuracy, test.accuracy_low, test.accuracy_high)
-                auc = self.score(arm, test.auc, n, "c2st_auc", "two-sample AUC", unit="")
-                scores += [self.score(arm, accuracy, n), auc]
+                accuracy, auc = test
+                scores.append(self.score(arm, accuracy, n))
+                scores.append(self.score(arm, auc, n, "c2st_auc", "two-sample AUC", unit=""))
         return scores
 
     def flags(self, scores: Sequence[Score]) -> list[Flag]:

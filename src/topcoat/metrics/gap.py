@@ -51,11 +51,6 @@ class GapClosed:
     enhanced: Interval
     floor: Interval
 
-    @property
-    def gap_in_floors(self) -> float | None:
-        """How many times the noise floor the identity baseline is; None for a floor of 0."""
-        return self.distilled.value / self.floor.value if self.floor.value > 0 else None
-
 
 def gap_closed(
     distilled: Tensor,

@@ -26,24 +26,6 @@ SAME_PERSON_SHARE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """Cosines of enhanced and distilled images: how well a head keeps the person."""
-
-    mean: float
-    p05: float
-
-
-@dataclass(frozen=True, slots=True)
-class IdentityPairs:
-    """Cosines of distilled and baseline: the same subject (one seed) against different subjects."""
-
-    same_mean: float
-    same_p05: float
-    different_mean: float
-    different_p95: float
-
-
-@dataclass(frozen=True, slots=True)
 class IdentityThresholds:
     """Cosines that part one person from another, calibrated on pairs of known identity."""
 
@@ -57,14 +39,11 @@ class IdentityThresholds:
     """That share: 0 where the net parts all pairs, 0.5 where it is blind."""
     pairs: int
 
-
-@dataclass(frozen=True, slots=True)
-class IdentityShares:
-    """What the thresholds say of N enhanced images against their distilled ones; the shares sum to 1."""
-
-    same: float
-    unsure: float
-    different: float
+    def shares(self, cosines: Tensor) -> tuple[float, float, float]:
+        """Shares of ``(N,)`` cosines that say the same person, unsure and another person; they sum to 1."""
+        same = float((cosines >= self.same).double().mean())
+        different = float((cosines < self.different).double().mean())
+        return same, max(0.0, 1 - same - different), different
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:
@@ -77,28 +56,11 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(dim=1).clamp(-1, 1)
 
 
-def identity(distilled: Tensor, enhanced: Tensor) -> Identity:
-    """Identity kept by a head, from the ``(N, D)`` identity vectors of its inputs and outputs."""
-    values = cosine(distilled, enhanced)
-    return Identity(mean=float(values.mean()), p05=float(values.quantile(0.05)))
-
-
 def different_subjects(distilled: Tensor, baseline: Tensor) -> Tensor:
     """``(N,)`` cosines of subject i (distilled) with subject i + 1 (baseline), the last with the first."""
     if len(baseline) < 2:
         raise UsageError(f"different subjects can only be compared among 2 or more, not {len(baseline)}")
     return cosine(distilled, baseline.roll(-1, dims=0))
-
-
-def identity_pairs(distilled: Tensor, baseline: Tensor) -> IdentityPairs:
-    """Both distributions, from the ``(N, D)`` identity vectors of distilled and baseline, N >= 2."""
-    same, different = cosine(distilled, baseline), different_subjects(distilled, baseline)
-    return IdentityPairs(
-        same_mean=float(same.mean()),
-        same_p05=float(same.quantile(0.05)),
-        different_mean=float(different.mean()),
-        different_p95=float(different.quantile(0.95)),
-    )
 
 
 def identity_thresholds(same: Tensor, different: Tensor) -> IdentityThresholds:
@@ -127,15 +89,6 @@ def identity_thresholds(same: Tensor, different: Tensor) -> IdentityThresholds:
     )
 
 
-def identity_shares(cosines: Tensor, thresholds: IdentityThresholds) -> IdentityShares:
-    """Shares of ``(N,)`` cosines that the thresholds call the same person, another one, or cannot tell."""
-    if len(cosines) == 0:
-        raise UsageError("shares of identities need 1 or more images; none were given")
-    same = float((cosines >= thresholds.same).double().mean())
-    different = float((cosines < thresholds.different).double().mean())
-    return IdentityShares(same, max(0.0, 1 - same - different), different)
-
-
 class IdentityMetric(Metric):
     """Cosines to the distilled image of the same subject; those of the baseline are matched pairs, for comparison."""
 
@@ -149,10 +102,11 @@ class IdentityMetric(Metric):
         arms = [arm for arm in ("enhanced", "gated") if arm in context.arms]
         scores: list[Score] = []
         for arm in [*arms, *(["reference"] if context.paired else [])]:
-            cosines = identity(x, context.embeddings(arm).identity)
+            cosines = cosine(x, context.embeddings(arm).identity)
+            mean, p05 = float(cosines.mean()), float(cosines.quantile(0.05))
             scores += [
-                self.score(arm, cosines.mean, len(x), "identity_mean", "identity, mean"),
-                self.score(arm, cosines.p05, len(x), "identity_p05", "identity, 5th percentile"),
+                self.score(arm, mean, len(x), "identity_mean", "identity, mean"),
+                self.score(arm, p05, len(x), "identity_p05", "identity, 5th percentile"),
             ]
         if context.paired:
             others = different_subjects(x, context.embeddings("reference").identity)
@@ -179,7 +133,7 @@ class IdentityThresholdMetric(Metric):
     def compute(self) -> list[Score]:
         x, z, y = (self.context.embeddings(arm).identity for arm in ("distilled", "enhanced", "reference"))
         limits = identity_thresholds(cosine(x, y), different_subjects(x, y))
-        shares = identity_shares(cosine(x, z), limits)
+        same, unsure, different = limits.shares(cosine(x, z))
         scores = [
             self.score("distilled", value, limits.pairs, f"identity_{name}", label)
             for name, label, value in (
@@ -191,9 +145,9 @@ class IdentityThresholdMetric(Metric):
         rate, name = limits.equal_error_rate, "identity_equal_error_rate"
         scores.append(self.score("distilled", rate, limits.pairs, name, "equal error rate", unit="share", better="low"))
         for name, label, value, better in (
-            ("same", "surely the same person", shares.same, "high"),
-            ("unsure", "unsure", shares.unsure, None),
-            ("different", "surely another person", shares.different, "low"),
+            ("same", "surely the same person", same, "high"),
+            ("unsure", "unsure", unsure, None),
+            ("different", "surely another person", different, "low"),
         ):
             metric = f"identity_{name}_share"
             scores.append(self.score("enhanced", value, len(z), metric, label, unit="share", better=better))

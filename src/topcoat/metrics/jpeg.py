@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from PIL import Image
@@ -25,18 +24,6 @@ JPEG_SHARE = 0.5
 """Less of the gain after JPEG is flagged, where the gain is above `SMALLEST_GAIN`."""
 SMALLEST_GAIN = 0.05
 _JPEG_IMAGES = 500
-
-
-@dataclass(frozen=True, slots=True)
-class JpegRobustness:
-    """The share of the distance to the baseline that a head removes, before and after JPEG; None without distance."""
-
-    n: int
-    quality: int
-    gain: float | None
-    """``1 - d(z, y) / d(x, y)`` with the Fréchet distance d; not the share of the gap closed, which knows the floor."""
-    gain_after: float | None
-    """The same with x, z and y compressed."""
 
 
 def jpeg_round_trip(images: Tensor, quality: int = QUALITY) -> Tensor:
@@ -61,9 +48,11 @@ def jpeg_robustness(
     quality: int = QUALITY,
     embeddings: Sequence[Tensor] | None = None,
     cache: FeatureCache | None = None,
-) -> JpegRobustness:
-    """Both gains, from images ``(N, 3, H, W)`` of the same N >= 2 subjects, uint8 or floats in [0, 1].
+) -> tuple[float | None, float | None]:
+    """The share of the distance to the baseline that a head removes, before and after JPEG; None without distance.
 
+    ``1 - d(z, y) / d(x, y)`` with the Fréchet distance d; not the share of the gap closed, which knows the floor. From
+    images ``(N, 3, H, W)`` of the same N >= 2 subjects, uint8 or floats in [0, 1]; all three sets are compressed.
     ``embeddings`` are those of the three sets, each ``(N, D)``, where they are known. ``cache`` (of this net) spares
     images that were embedded before, the compressed ones too.
     """
@@ -73,7 +62,7 @@ def jpeg_robustness(
     before = _gain(embeddings or [embed(part, net, cache=cache).embedding for part in sets])
     compressed = [(jpeg_round_trip(batch, quality) for batch in part.split(32)) for part in sets]
     after = _gain([embed(part, net, cache=cache).embedding for part in compressed])
-    return JpegRobustness(len(distilled), quality, before, after)
+    return before, after
 
 
 def _gain(features: Sequence[Tensor]) -> float | None:
@@ -94,12 +83,12 @@ class JpegMetric(Metric):
         context, arms = self.context, ("distilled", "enhanced", "reference")
         x, z, y = (context.pixels(arm)[:_JPEG_IMAGES] for arm in arms)
         known = [context.embeddings(arm).embedding[: len(x)] for arm in arms]
-        result = jpeg_robustness(x, z, y, context.net, embeddings=known, cache=context.cache)
-        if result.gain is None or result.gain_after is None:
+        gain, gain_after = jpeg_robustness(x, z, y, context.net, embeddings=known, cache=context.cache)
+        if gain is None or gain_after is None:
             return []
-        n, quality = result.n, f"quality {result.quality}"
-        after = self.score("enhanced", result.gain_after, n, "gain_after_jpeg", "gain after JPEG", detail=quality)
-        return [self.score("enhanced", result.gain, n), after]
+        detail = f"quality {QUALITY}"
+        after = self.score("enhanced", gain_after, len(x), "gain_after_jpeg", "gain after JPEG", detail=detail)
+        return [self.score("enhanced", gain, len(x)), after]
 
     def flags(self, scores: Sequence[Score]) -> list[Flag]:
         before, after = score_of(scores, "gain"), score_of(scores, "gain_after_jpeg")

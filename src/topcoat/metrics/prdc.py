@@ -7,7 +7,6 @@ unlike any of the reference's, recall and coverage fall where part of the refere
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
@@ -23,43 +22,29 @@ DIVERSITY_SHARE = 0.5
 """Recall or coverage below this share of the distilled images' is flagged as mode collapse."""
 
 
-@dataclass(frozen=True, slots=True)
-class PrecisionRecall:
-    """Shares in [0, 1]: of images inside the reference's manifold, and of the reference inside the images'."""
-
-    precision: float
-    recall: float
-
-
-@dataclass(frozen=True, slots=True)
-class DensityCoverage:
-    """``density`` is 0 or more with 1 as the expected value of equal sets; ``coverage`` is a share in [0, 1]."""
-
-    density: float
-    coverage: float
-
-
 def precision_recall(
     images: Tensor, reference: Tensor, *, k: int = PRECISION_NEIGHBOURS, chunk: int = 512
-) -> PrecisionRecall:
+) -> dict[str, float]:
     """Improved precision and recall (arXiv 1904.06991, eq. 1 to 3) of features ``(N, D)`` and ``(M, D)``, N, M > k.
 
-    Float64, on blocks of ``chunk`` rows: memory is ``chunk * max(N, M)``. Compare only at equal N and M.
+    Shares in [0, 1]: of images inside the reference's manifold, and of the reference inside the images'. Float64, on
+    blocks of ``chunk`` rows: memory is ``chunk * max(N, M)``. Compare only at equal N and M.
     """
     images, reference = _checked(images, reference, k, "precision and recall")
     radii, reference_radii = _radii(images, k, chunk), _radii(reference, k, chunk)
-    return PrecisionRecall(
-        precision=float(_inside(images, reference, reference_radii, chunk)),
-        recall=float(_inside(reference, images, radii, chunk)),
-    )
+    return {
+        "precision": _inside(images, reference, reference_radii, chunk),
+        "recall": _inside(reference, images, radii, chunk),
+    }
 
 
 def density_coverage(
     images: Tensor, reference: Tensor, *, k: int = DENSITY_NEIGHBOURS, chunk: int = 512
-) -> DensityCoverage:
+) -> dict[str, float]:
     """Density and coverage (arXiv 2002.09797, eq. 4 and 5) of features ``(N, D)`` and ``(M, D)``, N, M > k.
 
-    Only the reference's balls are used, so one odd image cannot inflate either as it can recall.
+    Density is 0 or more, with 1 as the expected value of equal sets; coverage is a share in [0, 1]. Only the
+    reference's balls are used, so one odd image cannot inflate either as it can recall.
     """
     images, reference = _checked(images, reference, k, "density and coverage")
     radii = _radii(reference, k, chunk)
@@ -68,7 +53,7 @@ def density_coverage(
         distances = _distances(rows, reference)  # (B, M)
         hits += int((distances < radii).sum())
         nearest = torch.minimum(nearest, distances.amin(dim=0))
-    return DensityCoverage(density=hits / (k * len(images)), coverage=float((nearest < radii).double().mean()))
+    return {"density": hits / (k * len(images)), "coverage": float((nearest < radii).double().mean())}
 
 
 def _checked(images: Tensor, reference: Tensor, k: int, what: str) -> tuple[Tensor, Tensor]:
@@ -93,9 +78,9 @@ def _radii(features: Tensor, k: int, chunk: int) -> Tensor:
     return torch.cat([_distances(rows, features).kthvalue(k + 1, dim=1).values for rows in features.split(chunk)])
 
 
-def _inside(points: Tensor, centres: Tensor, radii: Tensor, chunk: int) -> Tensor:
+def _inside(points: Tensor, centres: Tensor, radii: Tensor, chunk: int) -> float:
     parts = [(_distances(rows, centres) <= radii).any(dim=1) for rows in points.split(chunk)]
-    return torch.cat(parts).double().mean()
+    return float(torch.cat(parts).double().mean())
 
 
 class PrecisionRecallMetric(SetMetric):
@@ -104,7 +89,7 @@ class PrecisionRecallMetric(SetMetric):
     name, family, better = "precision_recall", "diversity", "high"
 
     def measure(self, images: Tensor, reference: Tensor) -> Mapping[str, float]:
-        return asdict(precision_recall(images, reference))
+        return precision_recall(images, reference)
 
     def flags(self, scores: Sequence[Score]) -> list[Flag]:
         return _collapse(scores, "recall")
@@ -116,7 +101,7 @@ class DensityCoverageMetric(SetMetric):
     name, family, better = "density_coverage", "diversity", "high"
 
     def measure(self, images: Tensor, reference: Tensor) -> Mapping[str, float]:
-        return asdict(density_coverage(images, reference))
+        return density_coverage(images, reference)
 
     def flags(self, scores: Sequence[Score]) -> list[Flag]:
         return _collapse(scores, "coverage")

@@ -90,23 +90,9 @@ def ring_middles(rings: int = RINGS) -> tuple[float, ...]:
     return tuple((ring + 0.5) / (2 * rings) for ring in range(rings))
 
 
-def spectrum_decibels(images: Tensor, reference: Tensor, rings: int = RINGS) -> Tensor:
-    """``(N, rings)`` power of ``images`` over that of ``reference``, both ``(N, 3, H, W)``, in dB by ring."""
-    if images.shape != reference.shape:
-        shapes = f"{tuple(images.shape)} and {tuple(reference.shape)}"
-        raise UsageError(f"spectra are compared between batches of one shape (N, 3, H, W), not {shapes}")
-    given, wanted = (radial_spectrum(part, rings).nan_to_num(0.0) for part in (images, reference))
-    return decibels(given, wanted)
-
-
 def decibels(power: Tensor, reference: Tensor) -> Tensor:
     """``10 log10(power / reference)``, with the rounding of 8-bit files added to both."""
     return 10 * torch.log10((power + ROUNDING_POWER) / (reference + ROUNDING_POWER))
-
-
-def spectrum_distance(a: Tensor, b: Tensor) -> Tensor:
-    """``(N,)`` mean absolute differences in dB of the radial spectra of images ``(N, 3, H, W)``; 0 where equal."""
-    return spectrum_decibels(a, b).abs().mean(dim=1)
 
 
 class SpectrumMetric(PairedMetric):
