@@ -8,9 +8,9 @@ import torch
 from scipy import stats
 
 from topcoat.errors import UsageError
+from topcoat.metrics.base import mean_interval
 from topcoat.metrics.gap import gap_closed
 from topcoat.metrics.groups import compare_groups, group_gaps, holm
-from topcoat.metrics.per_image import mean_interval
 
 
 def test_holm_by_hand() -> None:

@@ -16,11 +16,10 @@ from topcoat.cli.app import app
 from topcoat.errors import UsageError
 from topcoat.features import FeatureNet
 from topcoat.images import write_image
-from topcoat.metrics.base import Flag, Metric, Score, score_of
+from topcoat.metrics.base import Flag, Metric, PairedMetric, Score, score_of
 from topcoat.metrics.context import Context
 from topcoat.metrics.embed import Batch, ImageBatch
 from topcoat.metrics.evaluate import METRICS, evaluate, families
-from topcoat.metrics.per_image import PairedMetric
 from topcoat.reports.evaluation import page
 
 

@@ -14,14 +14,13 @@ from tests.oracles.golden import Golden, fields
 from tests.oracles.inputs import dulled, eight_bits, portraits
 from topcoat.features import load_feature_net
 from topcoat.metrics.artefacts import Artefacts, ArtefactScan
-from topcoat.metrics.base import Interval
+from topcoat.metrics.base import Interval, mean_interval
 from topcoat.metrics.c2st import two_sample
 from topcoat.metrics.colour import colour_difference, patch_colours, skin_colour, skin_mask, to_lab, typology_angle
 from topcoat.metrics.controls import ColourMatrix, fit_colour, fit_unsharp
 from topcoat.metrics.embed import embed
 from topcoat.metrics.evaluate import evaluate
-from topcoat.metrics.evaluation import Evaluation
-from topcoat.metrics.examples import choose_examples
+from topcoat.metrics.evaluation import Evaluation, choose_examples
 from topcoat.metrics.frechet import GaussianStatistics, frechet_distance, frechet_infinity
 from topcoat.metrics.gap import GapClosed, extrapolated_gap, gap_closed
 from topcoat.metrics.groups import GroupGap, Groups, compare_groups, group_gaps, holm
@@ -29,7 +28,6 @@ from topcoat.metrics.identity import cosine, different_subjects, identity_thresh
 from topcoat.metrics.jpeg import jpeg_robustness, jpeg_round_trip
 from topcoat.metrics.kernel import cmmd, kernel_distance
 from topcoat.metrics.paired import gradient_agreement, gradient_energy, psnr
-from topcoat.metrics.per_image import mean_interval
 from topcoat.metrics.prdc import density_coverage, precision_recall
 from topcoat.metrics.spectrum import decibels, radial_spectrum
 from topcoat.metrics.structure import ms_ssim, ssim

@@ -15,8 +15,7 @@ from torch import Tensor
 from topcoat.features import FeatureNet
 from topcoat.images import gaussian_blur
 from topcoat.metrics.evaluate import evaluate
-from topcoat.metrics.evaluation import Evaluation
-from topcoat.metrics.examples import choose_examples
+from topcoat.metrics.evaluation import Evaluation, choose_examples
 from topcoat.metrics.spectrum import radial_spectrum
 from topcoat.reports.evaluation import LARGEST_BYTES, SubjectImages, groups_drawn, page, write_report
 

@@ -18,11 +18,13 @@ from torch.nn import functional
 from topcoat.errors import UsageError
 from topcoat.images import gaussian_blur
 from topcoat.metrics.base import Better, Flag, Metric, Score
-from topcoat.metrics.blocks import BLOCK_PX, PLACES, block_powers
 from topcoat.metrics.colour import colour_difference, patch_colours
 from topcoat.metrics.context import Context
-from topcoat.metrics.embed import Batch
+from topcoat.metrics.embed import Batch, GrowingTensor
 from topcoat.metrics.grids import (
+    BLOCK_PX,
+    PLACES,
+    block_powers,
     border_steps,
     grid_excess,
     grid_levels,
@@ -30,7 +32,6 @@ from topcoat.metrics.grids import (
     worst_peak,
     worst_seam,
 )
-from topcoat.metrics.growing import GrowingTensor
 from topcoat.metrics.spectrum import decibels, luma, windowed_power
 
 SMALLEST_PX = 32
@@ -83,7 +84,7 @@ class Artefacts:
     ones have: foreign detail."""
     foreign_period_px: float
     foreign_place: str
-    """One of `topcoat.metrics.blocks.PLACES`."""
+    """One of `topcoat.metrics.grids.PLACES`."""
     lab_shift: tuple[float, float, float]
     """Mean difference of the enhanced images from the baseline in L*, a*, b*."""
     lab_std: tuple[float, float, float]

@@ -6,11 +6,15 @@ Skin tone is the individual typology angle (ITA), ``atan2(L* - 50, b*)`` in degr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from topcoat.errors import UsageError
+from topcoat.metrics.base import MeanMetric, PerImage
+from topcoat.metrics.embed import Batch
 
 _RGB_TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
 """Linear sRGB to XYZ, D65 (IEC 61966-2-1)."""
@@ -131,3 +135,42 @@ def _lab_curve(share: Tensor) -> Tensor:
 
 def _cosine(degrees: Tensor) -> Tensor:
     return torch.cos(torch.deg2rad(degrees))
+
+
+class SkinMetric(MeanMetric):
+    """Means over the images that show skin.
+
+    ``ita_shift`` (degrees) and ``skin_difference`` (CIEDE2000) compare enhanced with distilled images on the distilled
+    image's skin pixels. ``ita_to_baseline`` compares an arm with the baseline, each on its own skin pixels.
+    """
+
+    name, family = "ita_shift", "groups"
+    needs = frozenset({"distilled", "pairs"})
+    labels: Mapping[str, str] = {
+        "ita_shift": "ITA, enhanced - distilled (degrees)",
+        "skin_difference": "CIEDE2000 of skin to distilled",
+        "ita_to_baseline": "ITA, own - baseline (degrees)",
+    }
+
+    def update(self, batch: Batch) -> None:
+        complete = {"distilled", "enhanced", "reference"} <= set(batch)
+        if not complete or len({len(images) for images in batch.values()}) != 1:
+            return
+        x, z, y = (batch[arm].images for arm in ("distilled", "enhanced", "reference"))
+        masks = [skin_mask(part) for part in (x, z, y)]
+        own = [skin_colour(part, mask) for part, mask in zip((x, z, y), masks, strict=True)]
+        before, after = own[0], skin_colour(z, masks[0])  # the same pixels
+        angles = [typology_angle(colour) for colour in own]
+        self.add("enhanced", typology_angle(after) - typology_angle(before), "ita_shift")
+        self.add("enhanced", ciede2000(before, after), "skin_difference")
+        self.add("distilled", angles[0] - angles[2], "ita_to_baseline")
+        self.add("enhanced", angles[1] - angles[2], "ita_to_baseline")
+
+    def per_image(self) -> list[PerImage]:
+        shift, difference = self.values("enhanced", "ita_shift"), self.values("enhanced", "skin_difference")
+        if shift is None or difference is None:
+            return []
+        return [
+            PerImage("skin tone shift (ITA degrees)", shift),
+            PerImage("skin colour change (CIEDE2000)", difference, "low"),
+        ]

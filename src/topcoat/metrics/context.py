@@ -13,15 +13,23 @@ from torch import Tensor
 from topcoat.errors import UsageError
 from topcoat.features import QualityNet
 from topcoat.metrics.base import Metric
-from topcoat.metrics.cache import FeatureCache
-from topcoat.metrics.embed import Batch, Embeddings, FeatureNetLike, ImageBatch, Images, batches
-from topcoat.metrics.growing import GrowingTensor
+from topcoat.metrics.embed import (
+    Batch,
+    Embeddings,
+    FeatureCache,
+    FeatureNetLike,
+    GrowingTensor,
+    ImageBatch,
+    Images,
+    batches,
+)
 
 ARMS = ("enhanced", "reference", "distilled", "gated")
 """Arms of the same subjects, which are read in step."""
 MOST_PIXEL_IMAGES = 1000
+"""Images of each arm that are kept as bytes: for those who read them more add time, not certainty."""
 _MOST_NUMBERS = 2**29
-"""Pixels that are kept as bytes of each arm at most: 512 MiB."""
+"""Bytes of each arm that are kept at most: 512 MiB."""
 
 _Result = TypeVar("_Result")
 

@@ -13,22 +13,24 @@ from topcoat.features import QualityNet, feature_net, load_feature_net, quality_
 from topcoat.metrics.artefacts import ArtefactMetric
 from topcoat.metrics.base import Flag, Metric, PerImage, Score
 from topcoat.metrics.c2st import TwoSampleMetric
-from topcoat.metrics.cache import FeatureCache
+from topcoat.metrics.colour import SkinMetric
 from topcoat.metrics.context import Context
-from topcoat.metrics.embed import FeatureNetLike, Images
-from topcoat.metrics.evaluation import Evaluation, FeatureRecord
-from topcoat.metrics.examples import Example, choose_examples
+from topcoat.metrics.embed import FeatureCache, FeatureNetLike, Images
+from topcoat.metrics.evaluation import Evaluation, Example, FeatureRecord, choose_examples
 from topcoat.metrics.frechet import FrechetInfinityMetric
 from topcoat.metrics.gap import FrechetMetric
-from topcoat.metrics.gated import GatesMetric
 from topcoat.metrics.groups import Groups, compare_groups, group_gaps
-from topcoat.metrics.identity import IdentityMetric, IdentityThresholdMetric
+from topcoat.metrics.identity import GatesMetric, IdentityMetric, IdentityThresholdMetric
 from topcoat.metrics.jpeg import JpegMetric
 from topcoat.metrics.kernel import CmmdMetric, KernelMetric
-from topcoat.metrics.paired import GradientAgreementMetric, GradientEnergyMetric, PerceptualMetric, PsnrMetric
+from topcoat.metrics.paired import (
+    GradientAgreementMetric,
+    GradientEnergyMetric,
+    PerceptualMetric,
+    PsnrMetric,
+    QualityMetric,
+)
 from topcoat.metrics.prdc import DensityCoverageMetric, PrecisionRecallMetric
-from topcoat.metrics.quality import QualityMetric
-from topcoat.metrics.skin import SkinMetric
 from topcoat.metrics.spectrum import SpectrumMetric
 from topcoat.metrics.structure import StructureMetric
 

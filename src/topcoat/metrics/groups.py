@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from topcoat.errors import UsageError
-from topcoat.metrics.base import Interval
+from topcoat.metrics.base import Interval, mean_interval
 from topcoat.metrics.gap import gap_closed
-from topcoat.metrics.per_image import mean_interval
 
 SMALLEST_GROUP = 20
 """Groups of fewer images are listed without a test."""

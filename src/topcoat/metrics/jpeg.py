@@ -15,8 +15,7 @@ from torch import Tensor
 from topcoat.errors import UsageError
 from topcoat.images import check_images, from_pil, to_pil
 from topcoat.metrics.base import Flag, Metric, Score, score_of
-from topcoat.metrics.cache import FeatureCache
-from topcoat.metrics.embed import FeatureNetLike, embed
+from topcoat.metrics.embed import FeatureCache, FeatureNetLike, embed
 from topcoat.metrics.frechet import GaussianStatistics, frechet_distance
 
 QUALITY = 90

@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 
 from topcoat.errors import UsageError
-from topcoat.metrics.base import Curve
+from topcoat.metrics.base import Curve, PairedMetric
 from topcoat.metrics.context import Context
 from topcoat.metrics.embed import Batch, ImageBatch
-from topcoat.metrics.per_image import PairedMetric
 
 RINGS = 32
 """Rings between 0 and 0.5 cycles per pixel."""

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from topcoat.errors import UsageError
+from topcoat.metrics.base import PairedMetric
 from topcoat.metrics.embed import ImageBatch
-from topcoat.metrics.per_image import PairedMetric
 
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Weights of the five scales, finest first (Wang et al. 2003, table 1)."""

@@ -14,7 +14,7 @@ from topcoat.benchmark.sweep import Target, pareto_front, points_of
 from topcoat.contact import contact_sheet
 from topcoat.cost.table import format_tflop
 from topcoat.files import atomic_path, write_json, write_text
-from topcoat.metrics.text import percent
+from topcoat.metrics.evaluation import percent
 from topcoat.reports.benchmark_tables import (
     arm_order,
     headline,

@@ -14,10 +14,8 @@ from torch import Tensor
 
 from topcoat.contact import contact_sheet
 from topcoat.files import atomic_path, write_json, write_text
-from topcoat.metrics.evaluation import Evaluation
-from topcoat.metrics.examples import Example
+from topcoat.metrics.evaluation import Evaluation, Example, main_figures, percent, sections
 from topcoat.metrics.groups import Groups
-from topcoat.metrics.text import main_figures, percent, sections
 from topcoat.reports.charts import Bar, bars, curves, intervals, round_ticks
 from topcoat.reports.page import Card, Subject, Table, render
 from topcoat.reports.pictures import data_uri

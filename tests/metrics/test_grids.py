@@ -6,7 +6,7 @@ import torch
 from scipy.fft import dctn
 
 from topcoat.errors import UsageError
-from topcoat.metrics.blocks import block_powers
+from topcoat.metrics.grids import block_powers
 
 
 def test_powers_are_those_of_scipys_cosine_transform_of_every_block() -> None:
