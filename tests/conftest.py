@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from topcoat.errors import ModelError
 from topcoat.generators.base import GeneratorSpec, Licence, ModelPair, check_request, check_steps
+from topcoat.heads.head import Head
 
 torch.set_num_threads(1)  # tiny tensors: a second thread costs more than it does, above all on a busy machine
 
@@ -100,20 +101,27 @@ class FakeGenerator:
         return image.clamp(0, 1)
 
 
-class FakeHead:
+class FakeHead(Head):
     """What callers may ask of a head of images; fakes say what it does with them."""
 
-    input: Literal["image", "latent"] = "image"
-    has_strength = True
-    latent_channels: int | None = None
-    digest = "fake"
-
     def __init__(self) -> None:
-        self.network: nn.Module = nn.Conv2d(3, 3, 3, padding=1, bias=False)
-        self.device = torch.device("cpu")
+        self.input = "image"
+        self.has_strength = True
+        self.latent_channels = None
+        self.network: Any = nn.Conv2d(3, 3, 3, padding=1, bias=False)
+        self._device = torch.device("cpu")
 
-    def to(self, device: str | torch.device, /) -> None:
-        self.device = torch.device(device)
+    @property
+    def digest(self) -> str:
+        return "fake"
+
+    @property
+    def device(self) -> torch.device:
+        return self._device
+
+    def to(self, device: str | torch.device) -> Head:
+        self._device = torch.device(device)
+        return self
 
     def input_shape(self, width_px: int, height_px: int) -> tuple[int, int, int]:
         return 3, -(-height_px // 4) * 4, -(-width_px // 4) * 4

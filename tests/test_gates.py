@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from topcoat.errors import DataError, UsageError
@@ -18,12 +18,14 @@ from topcoat.gates import GateRules, Gates, calibrate_gates, discriminant, rules
 from topcoat.heads import Head, UNet, UNetConfig
 
 
-class MeanColour:
+class MeanColour(FeatureNet):
     """A net whose embedding is the image's mean colour, and whose identity turns with the mean of red."""
 
-    digest = "mean-colour"
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.digest = "mean-colour"
 
-    def __call__(self, images: Tensor) -> Features:
+    def forward(self, images: Tensor) -> Features:
         mean = images.mean(dim=(2, 3))
         angle = mean[:, 0] * torch.pi
         return Features((), mean, torch.stack([angle.cos(), angle.sin()], dim=1))

@@ -76,6 +76,24 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path} cannot be read as JSON ({error}); it is damaged or not what it should be") from error
 
 
+def first_difference(there: Any, here: Any, name: str = "") -> str | None:
+    """Where two JSON values first differ, as a phrase, or None."""
+    if isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+        there, here = ({str(index): item for index, item in enumerate(items)} for items in (there, here))
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in [*here, *(key for key in there if key not in here)]:
+            difference = first_difference(there.get(key), here.get(key), f"{name}.{key}" if name else str(key))
+            if difference is not None:
+                return difference
+        return None
+    return None if there == here else f"{name} is {_brief(there)} there and {_brief(here)} here"
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's bytes, as 64 hex digits; raises `DataError` if the file cannot be read."""
     digest = hashlib.sha256()

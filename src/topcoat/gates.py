@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import pydantic
 import torch
@@ -25,8 +25,7 @@ from torch import Tensor, nn
 
 from topcoat.config import StrictModel, parse_config
 from topcoat.errors import DataError, UsageError
-from topcoat.features import load_feature_net
-from topcoat.features.net import Features
+from topcoat.features import FeatureNet, Features, load_feature_net
 from topcoat.files import write_json
 from topcoat.heads.head import GATES_NAME, Head
 
@@ -39,16 +38,6 @@ SHRINKAGE = 0.1
 FLOOR_PERCENTILE = 0.05
 
 Kept = Literal["enhanced", "weakened", "distilled"]
-
-
-class GateNet(Protocol):
-    """A feature net that gates measure with; `topcoat.features.FeatureNet` is one."""
-
-    digest: str
-
-    def __call__(self, images: Tensor) -> Features:
-        """Features of images ``(N, 3, H, W)`` in [0, 1]."""
-        ...
 
 
 class GateRules(StrictModel):
@@ -94,7 +83,7 @@ class Gates:
 
     def __init__(
         self,
-        net: GateNet,
+        net: FeatureNet,
         *,
         identity_floor: float | None = None,
         never_worse: bool = False,
@@ -188,7 +177,7 @@ def gates_for(
 
 
 @torch.no_grad()
-def calibrate_gates(batches: Iterable[tuple[Tensor, Tensor]], net: GateNet, *, dataset_digest: str) -> GateRules:
+def calibrate_gates(batches: Iterable[tuple[Tensor, Tensor]], net: FeatureNet, *, dataset_digest: str) -> GateRules:
     """Rules from batches of distilled and baseline images ``(N, 3, H, W)`` of the same subjects.
 
     Of every ten pairs nine give the direction and one says how well it tells pairs apart. Raises `UsageError` for fewer

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional
 
@@ -29,6 +29,9 @@ MAX_MEGAPIXELS = 100
 FORMATS: Mapping[str, str] = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 """File suffixes that are read and written, with Pillow's names for them."""
 
+_GAP_PX = 6  # of a contact sheet
+_INK = (32, 32, 32)
+_PAPER = (255, 255, 255)
 _TOLERANCE = 1e-3  # rounding of half-precision models; anything further out is another convention
 _UNREADABLE = (OSError, SyntaxError, ValueError, struct.error, EOFError, UnidentifiedImageError)
 
@@ -182,6 +185,37 @@ def gaussian_blur(images: Tensor, sigma_px: float) -> Tensor:
     return functional.conv2d(blurred, across.mT, groups=channels).contiguous()
 
 
+def contact_sheet(rows: Sequence[tuple[str, Tensor]], scale: float = 1) -> Image.Image:
+    """One picture from labelled rows of images ``(N, 3, H, W)``; N may differ, ``scale`` resizes every image.
+
+    Images are enlarged without smoothing, so that what is seen is what was made. Raises `UsageError` for no rows, a
+    bad image or a scale that is not above 0.
+    """
+    if not rows:
+        raise UsageError("a contact sheet needs at least one row of images; give (label, images)")
+    if not 0 < scale <= 16:
+        raise UsageError(f"a contact sheet cannot be scaled by {scale}; use more than 0 and at most 16")
+    pictures = [
+        [_scaled(to_pil(image), scale) for image in check_images(images, f"row {label!r}")] for label, images in rows
+    ]
+    cell_width = max(picture.width for row in pictures for picture in row)
+    cell_heights = [max(picture.height for picture in row) for row in pictures]
+    font = ImageFont.load_default(max(11, min(28, cell_width // 8)))
+    label_width = max(int(font.getbbox(label)[2]) for label, _ in rows) + 2 * _GAP_PX
+    columns = max(len(row) for row in pictures)
+    width = label_width + columns * (cell_width + _GAP_PX) + _GAP_PX
+    height = sum(cell_heights) + (len(rows) + 1) * _GAP_PX
+    sheet = Image.new("RGB", (width, height), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    top = _GAP_PX
+    for (label, _), row, cell_height in zip(rows, pictures, cell_heights, strict=True):
+        draw.text((_GAP_PX, top + cell_height / 2), label, fill=_INK, font=font, anchor="lm")
+        for column, picture in enumerate(row):
+            sheet.paste(picture, (label_width + column * (cell_width + _GAP_PX), top))
+        top += cell_height + _GAP_PX
+    return sheet
+
+
 def list_images(folder: str | Path) -> list[Path]:
     """The picture files directly in ``folder``, sorted by name; raises `DataError` if there are none."""
     folder = Path(folder)
@@ -217,3 +251,10 @@ def _encode(image: Tensor | Image.Image, kind: str, text: Mapping[str, str] | No
     else:
         picture.save(buffer, "WEBP", lossless=True, exif=exif)
     return buffer.getvalue()
+
+
+def _scaled(picture: Image.Image, scale: float) -> Image.Image:
+    if scale == 1:
+        return picture
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    return picture.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)

@@ -16,7 +16,7 @@ from topcoat.generators.base import Generator, GeneratorSpec, LatentGenerator, c
 from topcoat.prompts import Prompt, as_prompts
 
 if TYPE_CHECKING:
-    from topcoat.heads.head import Head, HeadProtocol
+    from topcoat.heads.head import Head
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class PortraitBatch:
     """What the gates did with each image; empty without gates. Their time is in ``head_seconds``."""
 
 
-def move_to_generator(head: HeadProtocol, generator: Generator) -> None:
+def move_to_generator(head: Head, generator: Generator) -> None:
     """Move ``head`` to the generator's ``device``; a generator that has none (a fake, a service) leaves it in place."""
     device: torch.device | str | None = getattr(generator, "device", None)
     if device is not None and torch.device(device) != head.device:

@@ -26,7 +26,7 @@ PAIRS = 40
 class SharpenHead(FakeHead):
     """A stand-in for a trained head: gives back part of what the plastic generator's 3x3 mean took away."""
 
-    def __call__(self, inputs: Tensor, /, strength: float = 1.0) -> Tensor:
+    def __call__(self, inputs: Tensor, strength: float = 1.0) -> Tensor:
         blurred = nn.functional.avg_pool2d(nn.functional.pad(inputs, (1, 1, 1, 1), mode="reflect"), 3, stride=1)
         return (inputs + 0.8 * strength * (inputs - blurred)).clamp(0, 1)
 

@@ -17,6 +17,7 @@ from topcoat.cost.flops import pair_cost
 from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.features import FeatureNet
 from topcoat.generators.base import Generator, ModelPair
+from topcoat.heads import Head
 from topcoat.metrics.gap import gap_closed
 from topcoat.metrics.identity import cosine, different_subjects
 from topcoat.reports.benchmark import write_benchmark
@@ -182,11 +183,11 @@ def test_the_head_runs_where_the_distilled_model_does(
     events: list[str] = []
 
     class Watched(SharpenHead):
-        def to(self, device: str | torch.device, /) -> None:
+        def to(self, device: str | torch.device) -> Head:
             events.append(str(device))
-            super().to(device)
+            return super().to(device)
 
-        def __call__(self, inputs: Tensor, /, strength: float = 1.0) -> Tensor:
+        def __call__(self, inputs: Tensor, strength: float = 1.0) -> Tensor:
             events.append("enhance")
             assert inputs.device.type == "cpu"  # so its seconds hold the way to the device and back
             return super().__call__(inputs, strength)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 import torch
@@ -29,13 +29,12 @@ FLOOR = Arm("baseline", 3, other_seeds=True)
 class Decoder(FakeHead):
     """Decodes latents as the generator itself does."""
 
-    input: Literal["image", "latent"] = "latent"
-
     def __init__(self, generator: LatentGenerator) -> None:
         super().__init__()
+        self.input = "latent"
         self.generator = generator
 
-    def __call__(self, inputs: Tensor, /, strength: float = 1.0) -> Tensor:
+    def __call__(self, inputs: Tensor, strength: float = 1.0) -> Tensor:
         return self.generator.decode(inputs)
 
 

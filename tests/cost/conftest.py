@@ -98,7 +98,7 @@ def tiny_pair(tiny_folder: Path, tmp_path: Path) -> ModelPair:
 class BrighterHead(FakeHead):
     """Makes images a little brighter."""
 
-    def __call__(self, inputs: Tensor, /, strength: float = 1.0) -> Tensor:
+    def __call__(self, inputs: Tensor, strength: float = 1.0) -> Tensor:
         return (inputs + 0.02 * strength).clamp(0, 1)
 
 

@@ -20,7 +20,7 @@ from topcoat.benchmark.store import BatchStore, to_floats
 from topcoat.features import load_feature_net
 from topcoat.generators.base import Generator, ModelPair
 from topcoat.generators.diffusers import load_pair
-from topcoat.heads.head import HeadProtocol
+from topcoat.heads.head import Head
 from topcoat.metrics.controls import fit_colour, fit_unsharp
 from topcoat.metrics.embed import FeatureNetLike
 from topcoat.metrics.identity import cosine, different_subjects
@@ -34,7 +34,7 @@ SHOWN = 12
 def compare(
     kind: Kind,
     pair: ModelPair,
-    heads: Mapping[str, HeadProtocol],
+    heads: Mapping[str, Head],
     arms: Mapping[str, Arm],
     subjects: Subjects,
     *,

@@ -12,7 +12,7 @@ from topcoat.benchmark.run import BATCH_SIZE, Progress
 from topcoat.cost.flops import EXTRA_STEPS
 from topcoat.generators.base import Generator, ModelPair
 from topcoat.generators.presets import model_pair
-from topcoat.heads.head import HeadProtocol
+from topcoat.heads.head import Head
 from topcoat.metrics.embed import FeatureNetLike
 from topcoat.prompts import Prompt
 
@@ -22,7 +22,7 @@ HEAD = "head"
 
 def run_benchmark(
     pair: ModelPair | str,
-    head: HeadProtocol,
+    head: Head,
     prompts: Sequence[str | Prompt],
     seeds: Sequence[int],
     *,

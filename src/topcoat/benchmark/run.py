@@ -13,7 +13,7 @@ from topcoat.benchmark.store import Batch, BatchStore, CachedGenerator, to_bytes
 from topcoat.cost.measure import Timing, summarise, timed
 from topcoat.errors import UsageError
 from topcoat.generators.base import Generator
-from topcoat.heads.head import HeadProtocol
+from topcoat.heads.head import Head
 from topcoat.metrics.embed import Embeddings, FeatureNetLike, embed
 from topcoat.metrics.paired import gradient_energy
 from topcoat.pipeline import move_to_generator
@@ -80,7 +80,7 @@ class Benchmark:
     def __init__(
         self,
         generators: tuple[Generator, Generator],
-        heads: Mapping[str, HeadProtocol],
+        heads: Mapping[str, Head],
         subjects: Subjects,
         *,
         store: BatchStore,
@@ -106,7 +106,7 @@ class Benchmark:
         for name, head in heads.items():
             self.add_head(name, head)
 
-    def add_head(self, name: str, head: HeadProtocol) -> None:
+    def add_head(self, name: str, head: Head) -> None:
         """Make ``head`` known as ``name``, on the device of the distilled model."""
         move_to_generator(head, self._models["distilled"].generator)
         self.add_control(name, head)

@@ -10,7 +10,7 @@ from topcoat.benchmark.arms import Arm
 from topcoat.benchmark.run import ArmSeconds, Measured
 from topcoat.cost.flops import EXTRA_STEPS, pair_cost
 from topcoat.generators.base import ModelPair
-from topcoat.heads.head import HeadProtocol
+from topcoat.heads.head import Head
 from topcoat.metrics.base import Metric, Score
 from topcoat.metrics.context import Context
 from topcoat.metrics.embed import Embeddings, FeatureNetLike
@@ -59,7 +59,7 @@ def energy_score(arm: str, measured: Measured) -> Score:
     return Score("gradient_energy", arm, measured.gradient_energy, n=len(measured.embeddings), family="detail")
 
 
-def cost_scores(pair: ModelPair, arms: Mapping[str, Arm], heads: Mapping[str, HeadProtocol]) -> list[Score]:
+def cost_scores(pair: ModelPair, arms: Mapping[str, Arm], heads: Mapping[str, Head]) -> list[Score]:
     """Computed TFLOP per image of every arm, whole pipeline, of its head, and what an arm saves.
 
     Raises `ModelError` for a model that cannot be counted. Arms whose head is not in ``heads`` are left out.

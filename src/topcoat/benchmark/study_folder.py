@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from topcoat.errors import DataError
-from topcoat.files import read_json, write_json
-from topcoat.training.run_folder import first_difference
+from topcoat.files import first_difference, read_json, write_json
 
 FORMAT = "topcoat-study"
 FORMAT_VERSION = 2

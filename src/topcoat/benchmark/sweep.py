@@ -17,14 +17,14 @@ from topcoat.config import StrictModel
 from topcoat.errors import UsageError
 from topcoat.files import write_text
 from topcoat.generators.base import MAX_STEPS, Generator, ModelPair
-from topcoat.heads.head import HeadProtocol
+from topcoat.heads.head import Head
 from topcoat.metrics.embed import FeatureNetLike
 from topcoat.prompts import Prompt
 
 
 def sweep(
     pair: ModelPair,
-    heads: Mapping[str, HeadProtocol],
+    heads: Mapping[str, Head],
     arms: Sequence[Arm],
     prompts: Sequence[str | Prompt],
     seeds: Sequence[int],

@@ -21,7 +21,7 @@ from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import GeneratorSpec, ModelPair
 from topcoat.generators.families import Configs, family_of, published_models
 from topcoat.generators.meta import Networks, build_on_meta, configs_of
-from topcoat.heads.head import HeadProtocol
+from topcoat.heads.head import Head
 
 TERA = 1e12
 EXTRA_STEPS = 28
@@ -43,7 +43,7 @@ def _attention_flop(query: torch.Size, key: torch.Size, value: torch.Size, *_: o
     return 2 * count * heads * tokens * key[2] * (channels + value[3])
 
 
-def head_tflop(head: HeadProtocol, width_px: int, height_px: int) -> float:
+def head_tflop(head: Head, width_px: int, height_px: int) -> float:
     """TFLOP of a head on one image of ``width_px`` x ``height_px``, padded as the head pads it.
 
     For a head that takes latents: of decoding such an image's latents.
@@ -89,7 +89,7 @@ def _as_key(configs: Configs) -> str:
 
 def pair_cost(
     pair: ModelPair,
-    head: HeadProtocol | None = None,
+    head: Head | None = None,
     size_px: int | tuple[int, int] | None = None,
     *,
     baseline_steps: Sequence[int] = (EXTRA_STEPS,),
@@ -143,7 +143,7 @@ def network_source(spec: GeneratorSpec) -> Path | Configs:
     return known[spec.model]
 
 
-def _check_latents(head: HeadProtocol, spec: GeneratorSpec) -> None:
+def _check_latents(head: Head, spec: GeneratorSpec) -> None:
     """Raise `UsageError` where a head's latents are not those of the VAE that it would replace."""
     given, wanted = configs_of(network_source(spec), spec.transformer)["vae"]["latent_channels"], head.latent_channels
     if given != wanted:

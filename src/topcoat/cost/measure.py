@@ -30,7 +30,7 @@ from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import Generator, GeneratorSpec, LatentGenerator, ModelPair, check_steps
 from topcoat.generators.meta import build_with_random_weights, weight_bytes
 from topcoat.generators.vae import scale_of
-from topcoat.heads.head import HeadProtocol
+from topcoat.heads.head import Head
 from topcoat.images import encode_png
 from topcoat.pipeline import move_to_generator
 from topcoat.prompts import sample_prompts
@@ -143,7 +143,7 @@ def measure_usage(
 
 def time_pair(
     pair: ModelPair,
-    head: HeadProtocol | None,
+    head: Head | None,
     plan: TimingPlan,
     size_px: int | None = None,
     random_weights_on: str | None = None,
@@ -176,7 +176,7 @@ def time_pair(
 
 
 def time_generators(
-    pair: ModelPair, generators: tuple[Generator, Generator], head: HeadProtocol | None, plan: TimingPlan
+    pair: ModelPair, generators: tuple[Generator, Generator], head: Head | None, plan: TimingPlan
 ) -> Iterator[Usage]:
     """Usage of loaded models: distilled, distilled + head and baseline, each at the plan's step counts."""
     yield from _time(pair.distilled, generators[0], plan.distilled_steps, plan, head)
@@ -184,7 +184,7 @@ def time_generators(
 
 
 def time_random_weights(
-    pair: ModelPair, head: HeadProtocol | None, size_px: tuple[int, int] | None, device: torch.device, plan: TimingPlan
+    pair: ModelPair, head: Head | None, size_px: tuple[int, int] | None, device: torch.device, plan: TimingPlan
 ) -> Iterator[Usage]:
     """Usage of the full-size networks with random weights, one model in memory after the other.
 
@@ -203,7 +203,7 @@ def time_random_weights(
 
 
 def _time(
-    spec: GeneratorSpec, generator: Generator, counts: Sequence[int], plan: TimingPlan, head: HeadProtocol | None = None
+    spec: GeneratorSpec, generator: Generator, counts: Sequence[int], plan: TimingPlan, head: Head | None = None
 ) -> Iterator[Usage]:
     """Usage of one model at every step count, without and with the head."""
     prompts, seeds = [_PROMPT] * plan.batch_size, list(range(plan.batch_size))

@@ -1,7 +1,7 @@
 """Heads: the networks that turn a distilled image, or its latents, into an enhanced image."""
 
 from topcoat.heads.decoder import Decoder, DecoderConfig
-from topcoat.heads.head import Head, HeadProtocol
+from topcoat.heads.head import Head
 from topcoat.heads.kinds import KINDS
 from topcoat.heads.latent_unet import LatentUNet, LatentUNetConfig
 from topcoat.heads.nafnet import NAFNet, NAFNetConfig
@@ -18,7 +18,6 @@ __all__ = [
     "ESACycleGANConfig",
     "Head",
     "HeadConfig",
-    "HeadProtocol",
     "LatentHeadConfig",
     "LatentUNet",
     "LatentUNetConfig",

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -36,52 +36,6 @@ PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 MAX_STRENGTH = 2.0
 
 
-class HeadProtocol(Protocol):
-    """What callers ask of a head; `Head` is one."""
-
-    @property
-    def input(self) -> Input:
-        """Images, or latents in place of the VAE decoder."""
-        ...
-
-    @property
-    def has_strength(self) -> bool:
-        """Whether the change can be scaled, 0 being the distilled image."""
-        ...
-
-    @property
-    def latent_channels(self) -> int | None:
-        """Channels of the latents that it is given; None for images."""
-        ...
-
-    @property
-    def network(self) -> nn.Module:
-        """Called with what `input_shape` says, in batches."""
-        ...
-
-    @property
-    def digest(self) -> str:
-        """Changes with any weight or setting."""
-        ...
-
-    @property
-    def device(self) -> torch.device:
-        """Where it runs."""
-        ...
-
-    def to(self, device: str | torch.device, /) -> object:
-        """Move it to ``device``."""
-        ...
-
-    def input_shape(self, width_px: int, height_px: int) -> tuple[int, int, int]:
-        """``(C, H, W)`` of what ``network`` is given for one image, padded."""
-        ...
-
-    def __call__(self, inputs: Tensor, /, strength: float = 1.0) -> Tensor:
-        """Enhanced images ``(N, 3, H, W)`` in [0, 1] on the device of ``inputs``."""
-        ...
-
-
 class Head:
     """Enhances images, ``z = clamp(x + strength * network(x))``, or decodes latents, as ``network.enhance`` says.
 
@@ -100,28 +54,16 @@ class Head:
         self.network: Network = network.eval()
         channels_last(network)
         self.config = config
+        self.kind = config.name()
+        """Its kind, as in `topcoat.heads.KINDS`."""
+        self.input: Input = config.input
+        """Images, or latents in place of the VAE decoder."""
+        self.has_strength = config.has_strength
+        """Whether the change can be scaled, 0 being the distilled image."""
+        self.latent_channels = config.latent_channels if isinstance(config, LatentHeadConfig) else None
+        """Channels of the latents that it is given; None for images."""
         self.facts: Mapping[str, Any] = dict(facts or {})
         self.gates = gates
-
-    @property
-    def kind(self) -> str:
-        """Its kind, as in `topcoat.heads.KINDS`."""
-        return self.config.name()
-
-    @property
-    def input(self) -> Input:
-        """Images, or latents in place of the VAE decoder."""
-        return self.config.input
-
-    @property
-    def has_strength(self) -> bool:
-        """Whether the change can be scaled, 0 being the distilled image."""
-        return self.config.has_strength
-
-    @property
-    def latent_channels(self) -> int | None:
-        """Channels of the latents that it is given; None for images."""
-        return self.config.latent_channels if isinstance(self.config, LatentHeadConfig) else None
 
     @property
     def parameters(self) -> int:

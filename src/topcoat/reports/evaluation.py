@@ -12,8 +12,8 @@ import torch
 from markupsafe import Markup
 from torch import Tensor
 
-from topcoat.contact import contact_sheet
 from topcoat.files import atomic_path, write_json, write_text
+from topcoat.images import contact_sheet
 from topcoat.metrics.evaluation import Evaluation, Example, main_figures, percent, sections
 from topcoat.metrics.groups import Groups
 from topcoat.reports.charts import Bar, bars, curves, intervals, round_ticks

@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from topcoat.errors import DataError, TopcoatError
-from topcoat.files import atomic_path, read_json, write_json, write_text
+from topcoat.files import atomic_path, first_difference, read_json, write_json, write_text
 from topcoat.heads.head import Head
 from topcoat.training.config import RunConfig
 from topcoat.training.records import TrainRecord
@@ -189,21 +189,3 @@ def _images_seen(line: str) -> float:
         return int(json.loads(line)["images_seen"])
     except (ValueError, KeyError, TypeError):  # half a line, after a crash
         return float("inf")
-
-
-def first_difference(there: Any, here: Any, name: str = "") -> str | None:
-    """Where two JSON values first differ, as a phrase, or None."""
-    if isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
-        there, here = ({str(index): item for index, item in enumerate(items)} for items in (there, here))
-    if isinstance(there, dict) and isinstance(here, dict):
-        for key in [*here, *(key for key in there if key not in here)]:
-            difference = first_difference(there.get(key), here.get(key), f"{name}.{key}" if name else str(key))
-            if difference is not None:
-                return difference
-        return None
-    return None if there == here else f"{name} is {_brief(there)} there and {_brief(here)} here"
-
-
-def _brief(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from topcoat.contact import contact_sheet
 from topcoat.files import atomic_path
 from topcoat.heads.head import Head
+from topcoat.images import contact_sheet
 from topcoat.metrics.frechet import GaussianStatistics, frechet_distance
 from topcoat.metrics.kernel import kernel_distance
 from topcoat.metrics.paired import psnr
