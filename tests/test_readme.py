@@ -1,4 +1,4 @@
-"""The README is true: its Python runs (at a small size), its commands parse, its links lead somewhere."""
+"""README and pages are true: the README's Python runs (at a small size), commands parse, links lead somewhere."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ from topcoat.generators.base import ModelPair
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = (*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")), ROOT / "recipes" / "mini" / "README.md")
 
 
-def _blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def _blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
 def _commands() -> list[str]:
-    return [line for block in _blocks("bash") for line in block.splitlines() if line.startswith("topcoat ")]
+    blocks = [block for page in PAGES for block in _blocks("(?:bash)?", page.read_text(encoding="utf-8"))]
+    lines = [line for block in blocks for line in block.splitlines() if line.startswith("topcoat ")]
+    return list(dict.fromkeys(line.partition(" #")[0].strip() for line in lines))
 
 
 def test_the_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +79,16 @@ def test_the_example_of_a_pair_is_a_pair() -> None:
     assert ModelPair.model_validate(yaml.safe_load(block)).baseline.steps == 28
 
 
-def test_links_lead_somewhere() -> None:
-    targets = re.findall(r"\]\((?!https?:)([^)#]+)", README)
-    assert targets
-    assert [target for target in targets if not (ROOT / target).exists()] == []
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", page.read_text(encoding="utf-8"))
+    for target, heading in links:
+        path = page.parent / target if target else page
+        assert path.exists(), target
+        assert not heading or heading in _anchors(path), f"{target}#{heading}"
+
+
+def _anchors(page: Path) -> list[str]:
+    """The headings of a page as links name them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
