@@ -179,7 +179,7 @@ def markdown(found: Sequence[Measured], size_px: int, machine: dict[str, Any]) -
     return f"""## Evaluating
 
 `evaluate` with all metrics and the embedded feature net, and its report, for subjects of four images each at
-{size_px} x {size_px} px, made on the fly: the seconds hold those of making them, which have a column of their own. Every
+{size_px} x {size_px} px, made on the fly: the seconds hold those of making them, which have their own column. Every
 run is a process of its own; peak memory without a cache changes by {growth:+.1%} from {bare[0].subjects:,} to
 {bare[-1].subjects:,} subjects. {machine["gpu"] or machine["cpu"]}, {machine["cores"]} cores, torch {machine["torch"]}.
 Made by `benchmarks/evaluation.py`.

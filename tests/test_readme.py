@@ -88,6 +88,20 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not heading or heading in _anchors(path), f"{target}#{heading}"
 
 
+def test_what_design_names_is_in_the_package() -> None:
+    text = re.sub(r"```.*?```", "", (ROOT / "docs" / "design.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    package = ROOT / "src" / "topcoat"
+    code = "\n".join(path.read_text(encoding="utf-8") for path in package.rglob("*.py"))
+    for name in re.findall(r"`([^`\n]+)`", text):
+        if "NAME" in name or name.startswith(("-", "topcoat ", "make ")):
+            continue
+        if re.fullmatch(r"[\w./]+(\.py|\.toml|\.j2|/)", name):
+            assert (package / name).exists() or (ROOT / name).exists(), name
+        elif re.fullmatch(r"[A-Za-z]\w+(\.\w+)*(\(.*\))?", name):
+            last = name.partition("(")[0].rpartition(".")[2]
+            assert re.search(rf"\b{last}\b", code) or (package / name).exists() or list(package.rglob(name)), name
+
+
 def _anchors(page: Path) -> list[str]:
     """The headings of a page as links name them."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
