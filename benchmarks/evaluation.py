@@ -148,7 +148,7 @@ def measure(count: int, size_px: int, state: str, folder: str) -> Measured:
 
     def look_up(index: int) -> SubjectImages:
         start = index // _BATCH * _BATCH
-        return SubjectImages({role: sets[role].batch(start)[index - start] for role in _PAIRED}, f"subject {index}")
+        return {role: sets[role].batch(start)[index - start] for role in _PAIRED}, f"subject {index}"
 
     net = CountedNet(load_feature_net("eval"))
     began = time.perf_counter()

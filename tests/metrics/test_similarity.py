@@ -12,8 +12,16 @@ from torchmetrics.functional.image import (
 from topcoat.errors import UsageError
 from topcoat.features import FeatureNet
 from topcoat.images import gaussian_blur
-from topcoat.metrics.paired import gradient_agreement, perceptual_distance, psnr
-from topcoat.metrics.structure import MS_SSIM_WEIGHTS, ms_ssim, ms_ssim_scales, ssim, structural_similarities
+from topcoat.metrics.paired import (
+    MS_SSIM_WEIGHTS,
+    gradient_agreement,
+    ms_ssim,
+    ms_ssim_scales,
+    perceptual_distance,
+    psnr,
+    ssim,
+    structural_similarities,
+)
 
 
 def noisy(size: tuple[int, int], seed: int = 0) -> tuple[Tensor, Tensor]:

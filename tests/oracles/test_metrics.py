@@ -27,10 +27,9 @@ from topcoat.metrics.groups import GroupGap, Groups, compare_groups, group_gaps,
 from topcoat.metrics.identity import cosine, different_subjects, identity_thresholds
 from topcoat.metrics.jpeg import jpeg_robustness, jpeg_round_trip
 from topcoat.metrics.kernel import cmmd, kernel_distance
-from topcoat.metrics.paired import gradient_agreement, gradient_energy, psnr
+from topcoat.metrics.paired import gradient_agreement, gradient_energy, ms_ssim, psnr, ssim
 from topcoat.metrics.prdc import density_coverage, precision_recall
 from topcoat.metrics.spectrum import decibels, radial_spectrum
-from topcoat.metrics.structure import ms_ssim, ssim
 
 # Adapters: change these with the library, never the golden values.
 

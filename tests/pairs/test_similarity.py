@@ -4,7 +4,7 @@ import torch
 
 from topcoat.features import FeatureNet
 from topcoat.images import gaussian_blur
-from topcoat.metrics.structure import ssim
+from topcoat.metrics.paired import ssim
 from topcoat.pairs.similarity import (
     WORKING_PX,
     at_working_size,

@@ -47,9 +47,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
 
     def look_up(index: int) -> SubjectImages:
-        return SubjectImages(
-            {name: images[index] for name, images in sets.items()}, f"subject {index}, " + "long " * 12
-        )
+        return {name: images[index] for name, images in sets.items()}, f"subject {index}, " + "long " * 12
 
     write_report(folder, found, look_up, about="a dataset (test)", inputs={"strength": 1.0})
     return folder / "report.html"

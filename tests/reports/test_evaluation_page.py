@@ -63,7 +63,7 @@ def test_the_files_agree_and_stand_alone(
         asked.append(index)
         images = {name: sets[name][index].clone() for name in ("distilled", "enhanced", "baseline")}
         alive.extend(weakref.ref(image) for image in images.values())
-        return SubjectImages(images, f"subject {index} <b>")
+        return images, f"subject {index} <b>"
 
     write_report(tmp_path, found, look_up, about="a & b", inputs={"head": "abc"}, left_out=["05.png is damaged"])
     assert {path.name for path in tmp_path.iterdir()} == {"report.html", "report.json", "report.md", "contact.png"}
@@ -95,8 +95,8 @@ def test_the_files_agree_and_stand_alone(
 
 def test_large_images_do_not_make_a_large_page(found: Evaluation) -> None:
     noise = torch.rand(3, 3, 1400, 1000, generator=torch.Generator().manual_seed(0))
-    subject_images = SubjectImages(dict(zip(("distilled", "enhanced", "baseline"), noise, strict=True)), "noise")
-    text = page(found, [("worst", subject_images)] * 12)
+    subject: SubjectImages = dict(zip(("distilled", "enhanced", "baseline"), noise, strict=True)), "noise"
+    text = page(found, [("worst", subject)] * 12)
     assert 1_000_000 < len(text) < LARGEST_BYTES
 
 

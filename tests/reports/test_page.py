@@ -13,8 +13,7 @@ from jinja2 import UndefinedError
 from PIL import Image
 from torch import Tensor
 
-from topcoat.reports.page import Card, Subject, Table, environment
-from topcoat.reports.pictures import data_uri
+from topcoat.reports.page import Card, Subject, Table, data_uri, environment
 
 
 def noise(size_px: int) -> Tensor:

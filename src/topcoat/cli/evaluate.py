@@ -92,7 +92,7 @@ def evaluate(
     from topcoat.metrics.sources import from_folders, read_folder
     from topcoat.pairs.enhanced import from_pairs
     from topcoat.pairs.manifest import versions
-    from topcoat.reports.evaluation import SubjectImages, write_report
+    from topcoat.reports.evaluation import write_report
 
     gated = identity_floor is not None or never_worse
     if data is not None:
@@ -128,7 +128,7 @@ def evaluate(
         features=features,
         quality=quality,
         metrics=None if metrics == _ALL else [name.strip() for name in metrics.split(",") if name.strip()],
-        groups=source.groups,
+        groups=None if source.attributes is None else source.groups,
         cache=cache,
         seed=seed,
     )
@@ -140,10 +140,7 @@ def evaluate(
         inputs["floor"] = floor.name
     if output is not None:
         about = f"{data.name} ({split})" if data is not None else str(source.inputs["enhanced"])
-        write_report(
-            output, evaluation, lambda index: SubjectImages(*source.subject(index)),
-            about=about, inputs=inputs, left_out=source.bad,
-        )  # fmt: skip
+        write_report(output, evaluation, source.subject, about=about, inputs=inputs, left_out=source.bad)
         out.line(f"Report: {output / 'report.html'}")
     out.result(evaluation.as_dict() | {"inputs": inputs, "left_out": source.bad})
     if source.bad:

@@ -29,10 +29,10 @@ from topcoat.metrics.paired import (
     PerceptualMetric,
     PsnrMetric,
     QualityMetric,
+    StructureMetric,
 )
 from topcoat.metrics.prdc import DensityCoverageMetric, PrecisionRecallMetric
 from topcoat.metrics.spectrum import SpectrumMetric
-from topcoat.metrics.structure import StructureMetric
 
 METRICS: tuple[type[Metric], ...] = (
     FrechetMetric,

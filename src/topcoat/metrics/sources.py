@@ -23,7 +23,7 @@ SubjectSets = Mapping[str, Tensor]
 
 @dataclass
 class Source:
-    """Subjects by number; `good` and `bad` fill as the streams are read."""
+    """Subjects by number; `good`, `bad` and `groups` fill as the streams are read."""
 
     sets: Sequence[str]
     """The sets of every subject, such as ``enhanced`` and ``baseline``."""
@@ -38,6 +38,8 @@ class Source:
     """A sentence for each unreadable file."""
     good: list[int] = field(default_factory=list[int])
     """Numbers of the subjects that were read."""
+    groups: list[Mapping[str, str]] = field(default_factory=list[Mapping[str, str]])
+    """Attributes of the subjects that were read, where there are any."""
     separate: Mapping[str, Path] = field(default_factory=dict[str, Path])
     """Folders of sets that are of other subjects."""
     notes: list[str] = field(default_factory=list[str])
@@ -47,11 +49,6 @@ class Source:
     def count(self) -> int:
         """Number of subjects, bad ones included."""
         return len(self.captions)
-
-    @property
-    def groups(self) -> Sequence[Mapping[str, str]] | None:
-        """Attributes of the subjects that were read, in a sequence that fills as the streams do."""
-        return None if self.attributes is None else _Selected(self.attributes, self.good)
 
     def subject(self, index: int) -> tuple[SubjectSets, str]:
         """Images and caption of the subject at a position of the streams, read once more."""
@@ -88,20 +85,9 @@ class Source:
                 self.bad.append(str(error))
                 continue
             self.good.append(number)
+            if self.attributes is not None:
+                self.groups.append(self.attributes[number])
             yield images
-
-
-class _Selected(Sequence[Mapping[str, str]]):
-    """Those of some values whose numbers are listed; the list may still grow."""
-
-    def __init__(self, values: Sequence[Mapping[str, str]], numbers: list[int]) -> None:
-        self._values, self._numbers = values, numbers
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._values[self._numbers[index]]
 
 
 def from_folders(enhanced: Path, baseline: Path, distilled: Path | None = None, groups: Path | None = None) -> Source:

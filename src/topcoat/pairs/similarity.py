@@ -21,7 +21,7 @@ from topcoat.embedded import MINI
 from topcoat.errors import DataError, UsageError
 from topcoat.features import FeatureNet
 from topcoat.files import read_json, write_json
-from topcoat.metrics.structure import ssim
+from topcoat.metrics.paired import ssim
 from topcoat.pairs.dataset import PairDataset
 
 FORMAT_VERSION = 2

@@ -27,8 +27,7 @@ from topcoat.reports.benchmark_tables import (
     table,
 )
 from topcoat.reports.charts import Bar, Point, bars, histogram, scatter, standalone
-from topcoat.reports.page import Card, Subject, render
-from topcoat.reports.pictures import data_uri
+from topcoat.reports.page import Card, Subject, data_uri, render
 
 SUBJECTS = 12
 """Subjects on the page: the first ones, as they were given, never picked."""
@@ -213,7 +212,6 @@ def _frontier_chart(result: BenchmarkResult, chosen: str | None) -> Markup:
         names=(("distilled alone", "distilled"), ("distilled + head", "enhanced"), ("baseline", "baseline")),
         line=[(point.tflop, point.distance) for point in pareto_front(points_of(result))],
         level=None if floor is None else (floor, "noise floor: the baseline at other seeds"),
-        log_x=True,
     )
 
 

@@ -134,13 +134,13 @@ def bars(rows: Sequence[Bar], *, title: str, marker: Tick | None = None) -> Mark
     return drawing.svg(height)
 
 
-def intervals(rows: Sequence[Bar | str], *, title: str, ticks: Sequence[Tick], marker: Tick | None = None) -> Markup:
+def intervals(rows: Sequence[Bar | str], *, title: str, ticks: Sequence[Tick]) -> Markup:
     """Values as dots with their intervals on one axis, which may go below 0; a text among ``rows`` is a heading.
 
-    ``ticks`` are all inside the picture; ``marker`` is drawn as a dashed line over all rows.
+    ``ticks`` are all inside the picture.
     """
     values = [end for row in rows if isinstance(row, Bar) for end in (row.value, row.low, row.high) if end is not None]
-    values += [tick for tick, _ in ticks] + ([] if marker is None else [marker[0]])
+    values += [tick for tick, _ in ticks]
     low, high = min(values, default=0.0), max(values, default=1.0)
     room = _WIDTH - _LABEL - 24 - _CHARACTER * max([len(row.text) for row in rows if isinstance(row, Bar)], default=0)
     scale = room / ((high - low) or 1.0)
@@ -148,15 +148,12 @@ def intervals(rows: Sequence[Bar | str], *, title: str, ticks: Sequence[Tick], m
     def position(value: float) -> float:
         return _LABEL + 8 + (value - low) * scale
 
-    top = 8 if marker is None else 24
+    top = 8
     base = top + len(rows) * _SLIM_ROW
     drawing = _Drawing(title)
     for tick, name in ticks:
         drawing.line(f"M{position(tick):.1f} {top}V{base}", "line")
         drawing.text(position(tick), base + 17, name, "middle", "small")
-    if marker is not None:
-        drawing.dashed(f"M{position(marker[0]):.1f} {top}V{base}")
-        drawing.text(position(marker[0]), 15, marker[1], "middle", "small")
     for index, row in enumerate(rows):
         y = top + index * _SLIM_ROW + _SLIM_ROW / 2
         if isinstance(row, str):
@@ -271,19 +268,14 @@ def scatter(
     names: Sequence[tuple[str, str]] = (),
     line: Sequence[tuple[float, float]] = (),
     level: Tick | None = None,
-    log_x: bool = False,
 ) -> Markup:
-    """Points with intervals and short labels on two axes; y starts at 0.
+    """Points with intervals and short labels on two axes; x, above 0, is logarithmic, y starts at 0.
 
     ``names`` are ``(name, colour)`` of the legend; ``line`` joins the Pareto set; ``level`` is a y value with its name,
-    drawn as a dashed line. With ``log_x`` every x must be above 0.
+    drawn as a dashed line.
     """
     base, left, top = 360, 64, 16
-
-    def across(x: float) -> float:
-        return math.log10(x) if log_x else x
-
-    places = [across(point.x) for point in points] or [0.0]
+    places = [math.log10(point.x) for point in points] or [0.0]
     low_x, high_x = min(places), max(places)
     slack = 0.05 * (high_x - low_x) or 0.5
     low_x, high_x = low_x - slack, high_x + slack
@@ -291,7 +283,7 @@ def scatter(
     high_y = max([*heights, 0.0 if level is None else level[0]], default=0.0) * 1.04 or 1.0
 
     def place(x: float, y: float) -> tuple[float, float]:
-        across_share = (across(x) - low_x) / (high_x - low_x)
+        across_share = (math.log10(x) - low_x) / (high_x - low_x)
         return left + across_share * (_WIDE - left - _MARGIN), base - y / high_y * (base - top)
 
     drawing = _Drawing(title, _WIDE)
@@ -299,8 +291,8 @@ def scatter(
         y = place(points[0].x if points else 1.0, value)[1]
         drawing.line(f"M{left} {y:.1f}H{_WIDE - _MARGIN}", "line")
         drawing.text(left - 8, y + 5, name, "end", "small")
-    for value, name in _log_ticks(low_x, high_x) if log_x else round_ticks(low_x, high_x):
-        x = place(value, 0.0)[0]
+    for value, name in _log_ticks(low_x, high_x):
+        x, _ = place(value, 0.0)
         drawing.line(f"M{x:.1f} {base}v5", "muted")
         drawing.text(x, base + 20, name, "middle", "small")
     drawing.text((left + _WIDE) / 2, base + 42, x_label, "middle", "small")

@@ -17,8 +17,7 @@ from topcoat.images import contact_sheet
 from topcoat.metrics.evaluation import Evaluation, Example, main_figures, percent, sections
 from topcoat.metrics.groups import Groups
 from topcoat.reports.charts import Bar, bars, curves, intervals, round_ticks
-from topcoat.reports.page import Card, Subject, Table, render
-from topcoat.reports.pictures import data_uri
+from topcoat.reports.page import Card, Subject, Table, data_uri, render
 
 LARGEST_BYTES = 15_000_000
 """Of the page, whatever the size of the images."""
@@ -34,15 +33,9 @@ _SPECTRUM_TICKS = (0.02, 0.05, 0.1, 0.25, 0.5)
 _LABEL_LETTERS = 20
 
 
-@dataclass(frozen=True, slots=True)
-class SubjectImages:
-    """One subject to show: images ``(3, H, W)`` in [0, 1] by set, and a caption."""
-
-    images: Mapping[str, Tensor]
-    """``enhanced`` and ``baseline``, and ``distilled`` where it is given."""
-    caption: str
-
-
+SubjectImages = tuple[Mapping[str, Tensor], str]
+"""One subject to show: images ``(3, H, W)`` in [0, 1] by set, ``enhanced``, ``baseline`` and perhaps ``distilled``, and
+a caption."""
 LookUp = Callable[[int], SubjectImages]
 """Gives the subject at a position of the streams; called for those of `Evaluation.examples` alone."""
 
@@ -78,8 +71,8 @@ def write_report(
     write_text(folder / "report.md", evaluation.markdown())
     write_text(folder / "report.html", page(evaluation, shown, about=about, inputs=given, left_out=left_out))
     if shown:
-        names = [name for name in _SHOWN if name in shown[0][1].images]
-        rows = [(name, torch.stack([one.images[name] for _, one in shown[:_CONTACT_SUBJECTS]])) for name in names]
+        subjects = [images for _, (images, _) in shown[:_CONTACT_SUBJECTS]]
+        rows = [(name, torch.stack([one[name] for one in subjects])) for name in _SHOWN if name in subjects[0]]
         with atomic_path(folder / "contact.png") as temporary:
             contact_sheet(rows).save(temporary, "PNG")
 
@@ -154,15 +147,15 @@ def _reasons(examples: Sequence[Example]) -> dict[int, str]:
 
 
 def _subjects(shown: Sequence[tuple[str, SubjectImages]]) -> list[Subject]:
-    pictures = sum(len(one.images) for _, one in shown)
+    pictures = sum(len(images) for _, (images, _) in shown)
     most = _IMAGE_BYTES // (pictures + len(_SHOWN))  # those of the first subject are on the stage once more
     return [
         Subject(
-            [(name, data_uri(one.images[name], most_bytes=most)) for name in _SHOWN if name in one.images],
-            one.caption,
+            [(name, data_uri(images[name], most_bytes=most)) for name in _SHOWN if name in images],
+            caption,
             f"{reason}.",
         )
-        for reason, one in shown
+        for reason, (images, caption) in shown
     ]
 
 

@@ -13,8 +13,7 @@ from topcoat.files import write_text
 from topcoat.metrics.spectrum import ring_middles
 from topcoat.pairs.inspect import MEASURES, SIDES, Example, Inspection
 from topcoat.reports.charts import curves, histogram
-from topcoat.reports.page import Card, Subject, Table, render
-from topcoat.reports.pictures import data_uri
+from topcoat.reports.page import Card, Subject, Table, data_uri, render
 
 _SHOWN_PX = 384
 _LISTED = 50  # rows of a table; the JSON has all
