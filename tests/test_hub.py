@@ -116,13 +116,12 @@ def test_long_and_empty_reasons() -> None:
 
 
 def test_a_folder_is_sent(api: type[FakeApi], tmp_path: Path) -> None:
-    assert hub.upload(tmp_path, "owner/name", "why", files=["a.json"]) == "https://hub.example/owner/name"
+    assert hub.upload(tmp_path, "owner/name", "why") == "https://hub.example/owner/name"
     assert api.uploads == [
         {
             "repo_id": "owner/name",
             "repo_type": "model",
             "folder_path": tmp_path,
-            "allow_patterns": ["a.json"],
             "commit_message": "why",
         }
     ]
@@ -142,8 +141,8 @@ def test_sending_errors_are_one_sentence(api: type[FakeApi], tmp_path: Path, fai
     api.error = failure
     with pytest.raises(ModelError, match=sentence):
         hub.upload(tmp_path, "owner/name", "why")
-    with pytest.raises(DataError, match=sentence):
-        hub.upload(tmp_path, "owner/name", "why", kind="dataset")
+    with pytest.raises(DataError, match=sentence), hub.sending("owner/name", "dataset") as sender:
+        sender.create_repo("owner/name")
 
 
 def test_sending_needs_a_name_and_a_token(api: type[FakeApi], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

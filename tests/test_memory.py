@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import gc
-
 import pytest
 import torch
 
@@ -11,7 +9,6 @@ from topcoat.memory import (
     free_cached_memory,
     is_out_of_memory,
     memory_advice,
-    paused_collector,
 )
 
 
@@ -43,13 +40,3 @@ def test_other_errors_and_an_inner_advice_pass() -> None:
 
 def test_memory_can_be_freed_on_any_machine() -> None:
     free_cached_memory()
-
-
-def test_the_collector_is_paused_inside_alone_also_after_an_error() -> None:
-    assert gc.isenabled()
-    with pytest.raises(KeyError), paused_collector():
-        with paused_collector():
-            assert not gc.isenabled()
-        assert not gc.isenabled()
-        raise KeyError
-    assert gc.isenabled()

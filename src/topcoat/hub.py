@@ -14,8 +14,6 @@ from typing import Any, Literal
 
 from topcoat.errors import DataError, ModelError, TopcoatError, UsageError
 
-RepoKind = Literal["model", "dataset"]
-
 _UNREACHABLE = {
     "OfflineModeIsEnabled",
     "LocalEntryNotFoundError",
@@ -50,35 +48,25 @@ def download(repo: str, files: Sequence[str], *, what: str, revision: str | None
         raise ModelError(load_error(error, what, repo)) from error
 
 
-def upload(
-    folder: Path,
-    repo: str,
-    message: str,
-    *,
-    kind: RepoKind = "model",
-    files: Sequence[str] | None = None,
-    private: bool = True,
-    token: str | None = None,
-    endpoint: str | None = None,
-) -> str:
-    """Send ``folder`` (or the ``files`` in it, as patterns) to ``repo``, create it if missing, and return its address.
+def upload(folder: Path, repo: str, message: str, *, private: bool = True) -> str:
+    """Send ``folder`` to the model repository ``repo``, create it if missing, and return its address.
 
     Files are hashed first; those that the hub holds already are not sent again, so the same call continues after an
-    interruption. Raises `UsageError` for a name that is no hub id, `ModelError` (of a dataset `DataError`) otherwise.
+    interruption. Raises `UsageError` for a name that is no hub id, `ModelError` otherwise.
     """
-    with sending(repo, kind, token, endpoint) as api:
-        address = api.create_repo(repo, repo_type=kind, private=private, exist_ok=True)
-        patterns = None if files is None else list(files)
-        api.upload_folder(
-            repo_id=repo, repo_type=kind, folder_path=folder, allow_patterns=patterns, commit_message=message
-        )
+    with sending(repo, "model") as api:
+        address = api.create_repo(repo, repo_type="model", private=private, exist_ok=True)
+        api.upload_folder(repo_id=repo, repo_type="model", folder_path=folder, commit_message=message)
     return str(address)
 
 
 @contextmanager
-def sending(repo: str, kind: RepoKind, token: str | None = None, endpoint: str | None = None) -> Iterator[Any]:
-    """Give a `huggingface_hub.HfApi` that may write, and turn any failure inside into one sentence, as `upload` does.
+def sending(
+    repo: str, kind: Literal["model", "dataset"], token: str | None = None, endpoint: str | None = None
+) -> Iterator[Any]:
+    """Give a `huggingface_hub.HfApi` that may write, and turn any failure inside into one sentence.
 
+    It is a `UsageError` for a name that is no hub id, otherwise a `ModelError`, of a dataset a `DataError`.
     ``token`` defaults to the one of this machine, ``endpoint`` to huggingface_hub's (``HF_ENDPOINT``).
     """
     import huggingface_hub

@@ -1,4 +1,4 @@
-"""Memory: running out of it, as one sentence that says what to lower, and the collector paused during imports."""
+"""Memory: running out of it, as one sentence that says what to lower."""
 
 from __future__ import annotations
 
@@ -44,18 +44,3 @@ def free_cached_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-@contextmanager
-def paused_collector() -> Iterator[None]:
-    """Stop Python's cycle collector while thousands of modules are imported, which it would walk again and again.
-
-    That takes a fifth off the time in which the first model loads.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from topcoat.cost.flops import pair_cost
+from topcoat.cost.flops import components_of, pair_cost
 from topcoat.cost.machine import energy_counter, free_memory_bytes
 from topcoat.cost.measure import (
+    ACTIVATION_BYTES,
+    ACTIVATION_SHARE,
     RandomWeights,
     TimingPlan,
     check_fits,
@@ -167,10 +169,12 @@ def test_what_would_not_fit_is_refused_before_anything_is_built(
     tiny_pair: ModelPair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needed = needed_bytes(tiny_pair.baseline)
-    assert needed > 1 << 30
+    assert tiny_pair.baseline.dtype == "float32"
+    weights = 4 * components_of(tiny_pair.baseline).parameters
+    assert needed == int(weights * (1 + ACTIVATION_SHARE)) + ACTIVATION_BYTES > 1 << 30
     assert check_fits(tiny_pair.baseline, CPU) == needed
     monkeypatch.setattr("topcoat.cost.measure.free_memory_bytes", lambda device: 1 << 20)
-    monkeypatch.setattr("topcoat.cost.measure.build_with_random_weights", lambda *_: pytest.fail("was built"))
+    monkeypatch.setattr("topcoat.cost.measure.build_networks", lambda *_: pytest.fail("was built"))
     with pytest.raises(ModelError, match=r"needs 1\.0 GiB on cpu, where 0\.0 GiB are free"):
         list(time_random_weights(tiny_pair, None, None, CPU, TimingPlan((1,), (1,))))
 

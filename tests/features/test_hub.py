@@ -10,7 +10,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, Dinov2
 
 from topcoat.errors import ModelError
 from topcoat.features import feature_net
-from topcoat.features.hub import HubFeatureNet
+from topcoat.features.pretrained import HubFeatureNet
 from topcoat.metrics.evaluate import evaluate
 
 

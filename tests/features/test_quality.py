@@ -13,8 +13,7 @@ from torch import Tensor
 
 from topcoat.errors import ModelError, UsageError
 from topcoat.features import FeatureNet, quality_net
-from topcoat.features.hub import prepared
-from topcoat.features.quality import PROMPTS, ClipQuality
+from topcoat.features.pretrained import QUALITY_PROMPTS, ClipQuality, prepared
 from topcoat.metrics.evaluate import evaluate
 
 
@@ -61,7 +60,7 @@ def test_it_is_the_softmax_over_both_prompts(folder: Path) -> None:
     assert found.shape == (3,) and bool(((found > 0) & (found < 1)).all())
     torch.testing.assert_close(net(images[1:2]), found[1:2])  # a neighbour changes nothing
     model = transformers.CLIPModel.from_pretrained(folder).eval()
-    tokens = transformers.AutoTokenizer.from_pretrained(folder)(list(PROMPTS), return_tensors="pt")["input_ids"]
+    tokens = transformers.AutoTokenizer.from_pretrained(folder)(list(QUALITY_PROMPTS), return_tensors="pt")["input_ids"]
     with torch.no_grad():
         output = model(input_ids=tokens, pixel_values=prepared(images, "clip", 16))
         good, bad = (output.image_embeds @ output.text_embeds.T * model.logit_scale.exp()).unbind(1)
@@ -71,17 +70,13 @@ def test_it_is_the_softmax_over_both_prompts(folder: Path) -> None:
 def test_an_evaluation_has_it_for_every_set(folder: Path, tmp_path: Path) -> None:
     images, calls = pictures(12).repeat(1, 1, 2, 2), list[int]()
 
-    class Counted:
-        digest = "counted"
-
-        def __init__(self, net: ClipQuality) -> None:
-            self._net = net
-
+    class Counted(ClipQuality):
         def __call__(self, images: Tensor) -> Tensor:
             calls.append(len(images))
-            return self._net(images)
+            return super().__call__(images)
 
-    quality = Counted(ClipQuality.load(str(folder)))
+    quality = Counted.load(str(folder))
+    quality.digest = "counted"
     options: dict[str, Any] = {"reference": images.flip(0), "distilled": images, "metrics": [], "cache": tmp_path}
     found = evaluate(images, features=FeatureNet.tiny(0), quality=quality, **options)
     assert found.value("quality") == pytest.approx(found.value("quality", "reference"))

@@ -9,7 +9,7 @@ import pytest
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators import presets
 from topcoat.generators.base import GeneratorSpec, LoraSpec, ModelPair, SchedulerSpec
-from topcoat.generators.presets import model_pair, pair_as_yaml, preset_names
+from topcoat.generators.presets import PRESETS, model_pair, pair_as_yaml
 
 
 def test_flux1_is_schnell_and_dev() -> None:
@@ -105,7 +105,7 @@ def test_hub_presets_are_checked_pairs(name: str) -> None:
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(UsageError, match=r"'flux9'; use one of: mini, .*, z-image, or a \.yaml file"):
         model_pair("flux9")
-    assert preset_names() == ("mini", "flux1", "flux2-klein", "sdxl", "z-image")
+    assert PRESETS == ("mini", "flux1", "flux2-klein", "sdxl", "z-image")
 
 
 def test_a_file_of_ones_own_has_folders_beside_it(tmp_path: Path, fake_pair: ModelPair) -> None:

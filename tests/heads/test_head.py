@@ -282,10 +282,8 @@ class FakeHub:
         assert exist_ok and private and repo_type == "model"
         return f"https://hub.example/{name}"
 
-    def upload_folder(
-        self, *, repo_id: str, repo_type: str, folder_path: Path, allow_patterns: list[str] | None, commit_message: str
-    ) -> None:
-        assert repo_type == "model" and allow_patterns is None
+    def upload_folder(self, *, repo_id: str, repo_type: str, folder_path: Path, commit_message: str) -> None:
+        assert repo_type == "model"
         files = {path.name: path.read_bytes() for path in folder_path.iterdir()}
         FakeHub.pushed = repo_id, files, commit_message
 

@@ -19,7 +19,7 @@ from topcoat.generators.base import ModelPair
 from topcoat.images import decode_image
 from topcoat.pairs import PairDataset, PairingConfig, build_pairs, drop_pairs
 from topcoat.pairs.filters import FilterResult
-from topcoat.pairs.schema import default_seed, read_ids
+from topcoat.pairs.schema import default_seed, read_records
 from topcoat.prompts import sample_prompts
 
 PROMPTS = sample_prompts(11)
@@ -346,7 +346,7 @@ def test_a_drop_that_is_killed_continues(
             drop_pairs(tmp_path / "cut", results, "near-duplicate")
     if continue_by == "build":
         build(tmp_path / "cut", fake_pair, fake_generators)
-        ids = {name for path in (tmp_path / "cut").glob("data/*.parquet") for name in read_ids(path)}
+        ids = {record.id for path in (tmp_path / "cut").glob("data/*.parquet") for record in read_records(path)}
         assert len(ids) >= 9
     drop_pairs(tmp_path / "cut", results, "near-duplicate")
     assert all_bytes(tmp_path / "cut") == all_bytes(tmp_path / "whole")

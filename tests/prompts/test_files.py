@@ -19,7 +19,6 @@ from topcoat.prompts import (
     sample_prompts,
     sample_style,
     split_of_id,
-    words_of,
     write_prompts,
 )
 
@@ -33,7 +32,7 @@ def test_a_table_is_read_back_equal(tmp_path: Path, suffix: str, style: Style, s
     write_prompts(path, prompts)
     prompts_read = read_prompts(path)
     assert prompts_read == prompts
-    assert [words_of(prompt) for prompt in prompts_read] == [words_of(prompt) for prompt in prompts]
+    assert [prompt.attributes for prompt in prompts_read] == [prompt.attributes for prompt in prompts]
     assert [prompt.split for prompt in prompts_read] == [prompt.split for prompt in prompts]
     first = path.read_bytes()
     write_prompts(path, prompts_read)

@@ -53,5 +53,6 @@ def _root(
 
 def main() -> None:
     """The `topcoat` console command."""
+    gc.set_threshold(100_000)  # the default looks through all modules many times while the heavy libraries are imported
     atexit.register(gc.freeze)  # a process that ends need not look for cycles among the objects of all its modules
     app()

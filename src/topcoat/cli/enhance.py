@@ -20,7 +20,6 @@ from topcoat.cli.options import (
     need_head,
 )
 from topcoat.errors import DataError, UsageError
-from topcoat.memory import paused_collector
 
 if TYPE_CHECKING:
     from topcoat.gates import GateDecision, Gates
@@ -51,8 +50,7 @@ def enhance(
 
     With gates a picture that would lose its person, or get worse, gets less of the head or stays as it is.
     """
-    with paused_collector():
-        from topcoat.gates import gates_for
+    from topcoat.gates import gates_for
 
     jobs = _jobs(inputs, output)
     opened = need_head(head, "mini")

@@ -28,7 +28,6 @@ from topcoat.cli.options import (
     read_prompts_file,
 )
 from topcoat.errors import UsageError
-from topcoat.memory import paused_collector
 
 if TYPE_CHECKING:
     from topcoat.gates import GateDecision
@@ -75,12 +74,11 @@ def generate(
 
     Prompt number i (from 0) gets the seed SEED + i. The PNG says in its text chunks how it was made.
     """
-    with paused_collector():
-        from topcoat.generators.diffusers import load_generator
-        from topcoat.generators.loading import ComponentCache
-        from topcoat.generators.presets import model_pair
-        from topcoat.images import side_by_side, write_image
-        from topcoat.pipeline import Pipeline
+    from topcoat.generators.diffusers import load_generator
+    from topcoat.generators.loading import ComponentCache
+    from topcoat.generators.presets import model_pair
+    from topcoat.images import side_by_side, write_image
+    from topcoat.pipeline import Pipeline
 
     if seed < 0:
         raise UsageError(f"seed {seed} is negative; use 0 or more")

@@ -20,7 +20,7 @@ from topcoat.cost.table import DECODE_ROW, DENOISER_ROW, HEAD_ROW, CostRow, Cost
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import GeneratorSpec, ModelPair
 from topcoat.generators.families import Configs, family_of, published_models
-from topcoat.generators.meta import Networks, build_on_meta, configs_of
+from topcoat.generators.meta import Networks, build_networks, configs_of
 from topcoat.heads.head import Head
 
 TERA = 1e12
@@ -80,7 +80,7 @@ def _tflop(configs: str, width_px: int, height_px: int, tokens: int) -> tuple[fl
 
 @functools.lru_cache(maxsize=4)
 def _networks(configs: str) -> Networks:
-    return build_on_meta(json.loads(configs))
+    return build_networks(json.loads(configs))
 
 
 def _as_key(configs: Configs) -> str:

@@ -28,7 +28,7 @@ from topcoat.cost.pricing import Figure, PairUsage
 from topcoat.cost.table import CostTable, Saving
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import Generator, GeneratorSpec, LatentGenerator, ModelPair, check_steps
-from topcoat.generators.meta import build_with_random_weights, weight_bytes
+from topcoat.generators.meta import build_networks, configs_of
 from topcoat.generators.vae import scale_of
 from topcoat.heads.head import Head
 from topcoat.images import encode_png
@@ -253,7 +253,7 @@ class RandomWeights:
         self.spec, self.device = spec, device
         self._width_px, self._height_px = size_px or (spec.width_px, spec.height_px)
         dtype = getattr(torch, spec.dtype)
-        self.networks = build_with_random_weights(network_source(spec), spec.transformer, device, dtype)
+        self.networks = build_networks(configs_of(network_source(spec), spec.transformer), device, dtype)
         self._text = self.networks.text_encode(spec.max_sequence_length)
         self._step = self.networks.step(self._width_px, self._height_px, spec.max_sequence_length)
         self._decode = self.networks.vae_decode(self._width_px, self._height_px)
@@ -282,7 +282,7 @@ class RandomWeights:
 
 def needed_bytes(spec: GeneratorSpec) -> int:
     """Memory for a model's weights and activations, from its configs alone."""
-    weights = weight_bytes(components_of(spec), spec)
+    weights = components_of(spec).parameters * getattr(torch, spec.dtype).itemsize
     return int(weights * (1 + ACTIVATION_SHARE)) + ACTIVATION_BYTES
 
 

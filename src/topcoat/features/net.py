@@ -12,7 +12,7 @@ import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError
@@ -148,16 +148,6 @@ class FeatureNet(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return cls(config).frozen()
-
-
-class QualityNet(Protocol):
-    """What evaluation asks of a quality net; `topcoat.features.quality.ClipQuality` is one."""
-
-    digest: str
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Qualities ``(N,)`` in [0, 1], 1 the best, of images ``(N, 3, H, W)`` in [0, 1]."""
-        ...
 
 
 def load_feature_net(name: Literal["loss", "eval"]) -> FeatureNet:

@@ -18,9 +18,10 @@ from topcoat.generators.base import (
     check_steps,
     check_strength,
 )
-from topcoat.generators.presets import model_pair, preset_names
+from topcoat.generators.presets import PRESETS, model_pair
 
 __all__ = [
+    "PRESETS",
     "Generator",
     "GeneratorSpec",
     "Img2ImgGenerator",
@@ -33,5 +34,4 @@ __all__ = [
     "check_steps",
     "check_strength",
     "model_pair",
-    "preset_names",
 ]

@@ -15,7 +15,7 @@ from topcoat.generators.families import FAMILIES, Family
 from topcoat.generators.latents import encode, from_vae, to_vae
 from topcoat.generators.loading import ComponentCache, load_pipeline, place, quiet_libraries
 from topcoat.images import check_images
-from topcoat.memory import memory_advice, paused_collector
+from topcoat.memory import memory_advice
 
 _VAE_PIXELS = 4 * 1024 * 1024  # the VAE needs far more memory per pixel than the denoiser, so it runs on fewer images
 
@@ -156,7 +156,7 @@ def load_generator(spec: GeneratorSpec, cache: ComponentCache | None = None) -> 
     Raises `UsageError` for a size, device or setting that is not possible, and `ModelError` for a model that is
     unknown, gated, out of reach, of a kind that is not supported, too large, or in need of a package that is missing.
     """
-    with paused_collector(), quiet_libraries(), memory_advice(_what_to_lower(spec, 1)):
+    with quiet_libraries(), memory_advice(_what_to_lower(spec, 1)):
         return DiffusersGenerator(spec, *load_pipeline(spec, cache))
 
 

@@ -17,13 +17,49 @@ import torch
 from torch import nn
 
 from topcoat.errors import DataError, ModelError, UsageError
-from topcoat.generators.base import GeneratorSpec
 from topcoat.generators.families import FAMILIES, Configs, Family, family_of
-from topcoat.generators.families.text_encoders import TEXT_ENCODERS
+from topcoat.generators.families.sdxl import CLIP_TOKENS
 from topcoat.generators.loading import quiet_libraries
 from topcoat.generators.vae import scale_of, vae_classes
 
 _ENCODERS = ("text_encoder", "text_encoder_2")
+
+
+@dataclass(frozen=True, slots=True)
+class TextEncoder:
+    """One class of transformers: the class of its config, and what it reads for a text of a number of tokens."""
+
+    config_class: str
+    inputs: Callable[[Mapping[str, Any], int, torch.device], dict[str, Any]]
+
+
+def _clip_inputs(config: Mapping[str, Any], text_tokens: int, device: torch.device) -> dict[str, Any]:
+    return {"input_ids": _tokens(config.get("max_position_embeddings", CLIP_TOKENS), device)}
+
+
+def _t5_inputs(config: Mapping[str, Any], text_tokens: int, device: torch.device) -> dict[str, Any]:
+    return {"input_ids": _tokens(text_tokens, device)}
+
+
+def _qwen3_inputs(config: Mapping[str, Any], text_tokens: int, device: torch.device) -> dict[str, Any]:
+    # The mask is given because one derived from the tokens is read back, which meta tensors cannot be.
+    mask = torch.ones(1, 1, text_tokens, text_tokens, dtype=torch.bool, device=device).tril()
+    tokens = _tokens(text_tokens, device)
+    return {"input_ids": tokens, "attention_mask": mask, "output_hidden_states": True, "use_cache": False}
+
+
+def _tokens(count: int, device: torch.device) -> torch.Tensor:
+    return torch.zeros(1, count, dtype=torch.long, device=device)
+
+
+TEXT_ENCODERS: Mapping[str, TextEncoder] = {
+    "CLIPTextModel": TextEncoder("CLIPTextConfig", _clip_inputs),
+    "CLIPTextModelWithProjection": TextEncoder("CLIPTextConfig", _clip_inputs),
+    "T5EncoderModel": TextEncoder("T5Config", _t5_inputs),
+    "Qwen3Model": TextEncoder("Qwen3Config", _qwen3_inputs),
+    "Qwen3ForCausalLM": TextEncoder("Qwen3Config", _qwen3_inputs),
+}
+"""Name of the class in transformers -> how it is built and called."""
 
 
 @dataclass(frozen=True)
@@ -92,68 +128,47 @@ class Networks:
         return torch.ones(*shape, device=self.device, dtype=self.dtype)
 
 
-def build_on_meta(source: str | Path | Configs, transformer: str | Path | None = None) -> Networks:
-    """The networks of a pipeline folder (diffusers layout) or of given configs, without weights.
-
-    ``transformer`` is a folder whose ``transformer/`` replaces the one of ``source``. Raises `DataError` if a folder
-    holds no pipeline that can be counted and `ModelError` for a class that cannot be built here.
-    """
-    return _networks(configs_of(source, transformer), torch.device("meta"), torch.float32)
-
-
-def build_with_random_weights(
-    source: str | Path | Configs, transformer: str | Path | None, device: torch.device, dtype: torch.dtype
+def build_networks(
+    configs: Configs, device: torch.device | str = "meta", dtype: torch.dtype = torch.float32
 ) -> Networks:
-    """The same networks at full size with their initial random weights, on ``device``; raises like `build_on_meta`.
+    """The networks that ``configs`` describe: shapes without weights on the meta device, random weights elsewhere.
 
-    What they compute means nothing; how long they take and what memory they need is that of the real model.
+    What random weights compute means nothing; how long that takes and what memory it needs is that of the real model.
+    Raises `ModelError` for a class that cannot be built here.
     """
-    return _networks(configs_of(source, transformer), device, dtype)
-
-
-def weight_bytes(networks: Networks, spec: GeneratorSpec) -> int:
-    """Memory for the weights of ``networks`` in the dtype of ``spec``."""
-    return networks.parameters * torch.empty(0, dtype=getattr(torch, spec.dtype)).element_size()
-
-
-def configs_of(source: str | Path | Configs, transformer: str | Path | None = None) -> Configs:
-    """The configs of a pipeline folder, or given ones, with another ``transformer``; raises like `read_configs`."""
-    other = None if transformer is None else Path(transformer)
-    if isinstance(source, str | Path):
-        return read_configs(Path(source), other)
-    configs = dict(source)
-    if other is not None:
-        configs["transformer"] = _read_json(other / "transformer" / "config.json", other)
-    return configs
-
-
-def read_configs(folder: Path, transformer: Path | None = None) -> Configs:
-    """The configs of a pipeline folder; raises `DataError` if one is missing or unreadable."""
-    names = [name for name in ("transformer", "unet", "vae", *_ENCODERS) if (folder / name).is_dir()]
-    if "vae" not in names or not {"transformer", "unet"} & {*names, *(("transformer",) if transformer else ())}:
-        raise DataError(
-            f"{folder} holds no diffusers pipeline (transformer or unet, vae, text_encoder); check the path"
-        )
-    index_file = folder / "model_index.json"
-    index = _read_json(index_file, folder) if index_file.is_file() else {}
-    configs: dict[str, Mapping[str, Any]] = {}
-    for name in names:
-        home = transformer if name == "transformer" and transformer is not None else folder
-        config = dict(_read_json(home / name / "config.json", home))
-        if name in index and name in _ENCODERS:
-            config["architectures"] = [index[name][1]]  # the class that the pipeline loads, not the one that was saved
-        configs[name] = config
-    return configs
-
-
-def _networks(configs: Configs, device: torch.device, dtype: torch.dtype) -> Networks:
     family = family_of(configs)
-    with torch.device(device), quiet_libraries(), _default_dtype(dtype):
+    device = torch.device(device)
+    with device, quiet_libraries(), _default_dtype(dtype):
         modules = {name: _build(name, config) for name, config in configs.items()}
     return Networks(family, modules, configs, device, dtype)
 
 
-def _read_json(path: Path, folder: Path) -> Mapping[str, Any]:
+def configs_of(source: str | Path | Configs, transformer: str | Path | None = None) -> Configs:
+    """The configs of a pipeline folder (diffusers layout), or given ones.
+
+    ``transformer`` is a folder whose ``transformer/`` replaces theirs. Raises `DataError` if a folder holds no pipeline
+    that can be counted.
+    """
+    other = {} if transformer is None else {"transformer": _read_json(Path(transformer), "transformer")}
+    if not isinstance(source, str | Path):
+        return {**source, **other}
+    folder = Path(source)
+    names = [name for name in ("transformer", "unet", "vae", *_ENCODERS) if (folder / name).is_dir()]
+    if "vae" not in names or not {"transformer", "unet"} & {*names, *other}:
+        raise DataError(
+            f"{folder} holds no diffusers pipeline (transformer or unet, vae, text_encoder); check the path"
+        )
+    index = _read_json(folder, "", "model_index.json") if (folder / "model_index.json").is_file() else {}
+    configs: dict[str, Mapping[str, Any]] = {}
+    for name in names:
+        configs[name] = other[name] if name in other else _read_json(folder, name)
+        if name in index and name in _ENCODERS:  # the class that the pipeline loads, not the one that was saved
+            configs[name] = {**configs[name], "architectures": [index[name][1]]}
+    return configs
+
+
+def _read_json(folder: Path, part: str, file: str = "config.json") -> dict[str, Any]:
+    path = folder / part / file
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -14,11 +14,6 @@ PRESETS = ("mini", "flux1", "flux2-klein", "sdxl", "z-image")
 """The pairs that are known by name; all but the embedded mini pair are files in ``pairs/``, like those of users."""
 
 
-def preset_names() -> tuple[str, ...]:
-    """The names that `model_pair` knows."""
-    return PRESETS
-
-
 def model_pair(name: str) -> ModelPair:
     """The pair of that preset name, or of a YAML, TOML or JSON file that describes one.
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from topcoat.errors import UsageError
-from topcoat.features import QualityNet
+from topcoat.features import ClipQuality
 from topcoat.metrics.base import Metric
 from topcoat.metrics.embed import (
     Batch,
@@ -41,7 +41,7 @@ class Context:
     net: FeatureNetLike
     net_name: str
     cache: FeatureCache | None = None
-    quality: QualityNet | None = None
+    quality: ClipQuality | None = None
     seed: int = 0
     notes: list[str] = field(default_factory=list[str])
     """What was left out, and why."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from topcoat.errors import UsageError
-from topcoat.features import QualityNet, feature_net, load_feature_net, quality_net
+from topcoat.features import ClipQuality, feature_net, load_feature_net, quality_net
 from topcoat.metrics.artefacts import ArtefactMetric
 from topcoat.metrics.base import Flag, Metric, PerImage, Score
 from topcoat.metrics.c2st import TwoSampleMetric
@@ -77,7 +77,7 @@ def evaluate(
     gated: Images | None = None,
     floor: Images | None = None,
     features: str | FeatureNetLike = "mini",
-    quality: str | QualityNet | None = None,
+    quality: str | ClipQuality | None = None,
     metrics: Sequence[str | type[Metric]] | None = None,
     groups: Sequence[Mapping[str, str]] | None = None,
     cache: str | Path | None = None,

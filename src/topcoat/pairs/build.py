@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from topcoat.errors import DataError, UsageError
-from topcoat.files import sha256_of, write_text
+from topcoat.files import sha256_of
 from topcoat.generators.base import Generator, ModelPair
 from topcoat.generators.presets import model_pair
-from topcoat.pairs.card import dataset_card
 from topcoat.pairs.dataset import PairDataset
 from topcoat.pairs.engines import Engine, EngineName, named_engine
 from topcoat.pairs.filters import filter_labels
@@ -26,10 +25,11 @@ from topcoat.pairs.manifest import (
     pair_identity,
     read_manifest,
     versions,
+    write_card,
     write_manifest,
 )
 from topcoat.pairs.reuse import open_baseline_source
-from topcoat.pairs.schema import PairingConfig, PairRecord, plan_records, read_ids
+from topcoat.pairs.schema import PairingConfig, PairRecord, plan_records, read_records
 from topcoat.pairs.shards import BuildSpec, ShardJob, ShardResult
 from topcoat.prompts import Prompt
 
@@ -107,9 +107,7 @@ def build_pairs(
     finally:
         _remove_leftovers(folder)
     done.tell()
-    card, path = dataset_card(manifest), folder / "README.md"
-    if not (path.is_file() and path.read_bytes() == card.encode()):
-        write_text(path, card)
+    write_card(folder, manifest)
     return PairDataset.open(folder)
 
 
@@ -194,7 +192,7 @@ def _existing(
     """The ids that a shard holds already, or None if the shard is complete."""
     if not path.exists():
         return frozenset()
-    ids = read_ids(path)
+    ids = [record.id for record in read_records(path)]
     planned = [record.id for record in wanted]
     expected = [name for name in planned if name not in dropped]
     existing, listed = frozenset(ids), entry is not None and entry.rows == len(ids)

@@ -66,9 +66,6 @@ class ImageColumn(Sequence[Tensor]):
             return [self[position] for position in range(len(self))[index]]
         return self._dataset.image(index, self._name)
 
-    def __iter__(self) -> Iterator[Tensor]:
-        return (self[index] for index in range(len(self)))
-
 
 @dataclass(frozen=True, slots=True)
 class _Group:
@@ -233,9 +230,6 @@ class PairDataset(Sequence[Pair]):
             self.latents(index),
             self.baseline_latents(index),
         )
-
-    def __iter__(self) -> Iterator[Pair]:
-        return (self[index] for index in range(len(self)))
 
     def __repr__(self) -> str:
         return f"PairDataset({str(self.folder)!r}, {len(self)} pairs of {self.manifest.pair})"

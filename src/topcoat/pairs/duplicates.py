@@ -12,12 +12,10 @@ from torch import Tensor
 
 from topcoat.errors import UsageError
 from topcoat.features import FeatureNet, load_feature_net
-from topcoat.files import write_text
-from topcoat.pairs.card import dataset_card
 from topcoat.pairs.dataset import PairDataset
 from topcoat.pairs.filters import FilterResult
 from topcoat.pairs.generate import dropped_entry
-from topcoat.pairs.manifest import Manifest, ShardEntry, read_manifest, write_manifest
+from topcoat.pairs.manifest import Manifest, ShardEntry, read_manifest, write_card, write_manifest
 from topcoat.pairs.schema import PairRecord, read_layout, read_records, read_rows
 from topcoat.pairs.shards import write_shard
 from topcoat.pairs.similarity import feature_vectors
@@ -142,7 +140,7 @@ def drop_pairs(folder: str | Path, results: Mapping[str, FilterResult], filter_n
             shards = sorted((*manifest.shards, _rewritten(path, manifest)), key=lambda entry: entry.name)
             manifest = manifest.model_copy(update={"shards": tuple(shards)})
             write_manifest(folder, manifest)
-    write_text(folder / "README.md", dataset_card(manifest))
+    write_card(folder, manifest)
     return PairDataset.open(folder)
 
 

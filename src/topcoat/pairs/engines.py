@@ -45,15 +45,17 @@ class Engine(Protocol):
         ...
 
 
-def named_engine(name: str, *, address: str | None = None, workers: int | None = None) -> Engine:
-    """``local`` or ``ray``; ``address`` and ``workers`` belong to ``ray``. Raises `UsageError` for another name."""
-    if name == "ray":
-        return RayEngine(address=address, workers=workers)
-    if name != "local":
+def named_engine(
+    name: str, *, devices: Sequence[str] | None = None, address: str | None = None, workers: int | None = None
+) -> Engine:
+    """``local``, on ``devices``, or ``ray``, with ``address`` and ``workers``; raises `UsageError` for another name."""
+    if name not in ENGINES:
         raise UsageError(f"no engine is called {name!r}; use one of: {', '.join(ENGINES)}")
-    if address is not None or workers is not None:
+    if name == "ray" and devices is not None:
+        raise UsageError("--devices belongs to the engine local; ray gives each worker a GPU of its own")
+    if name == "local" and not (address is None and workers is None):
         raise UsageError("an address and a number of workers belong to the engine ray; leave them out, or choose it")
-    return LocalEngine()
+    return LocalEngine(devices) if name == "local" else RayEngine(address, workers)
 
 
 class LocalEngine:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import Generator, Img2ImgGenerator, LatentGenerator, check_strength
-from topcoat.images import check_images, encode_png, to_pil
+from topcoat.images import check_images, to_pil
 from topcoat.memory import free_cached_memory, is_out_of_memory
 from topcoat.pairs.manifest import Dropped, Failure
 from topcoat.pairs.schema import BASELINE_LATENTS, PairingConfig, PairRecord, distilled_column, latents_column
@@ -37,10 +37,6 @@ class GeneratedPair:
     """Pillow's, because a thread that encodes must not compute with torch: each such thread would start a team of
     threads of its own, which take the processors from the networks."""
     latents: Mapping[str, np.ndarray]
-
-    def encoded(self) -> dict[str, bytes]:
-        """PNG file bytes by image column."""
-        return {name: encode_png(image) for name, image in self.images.items()}
 
 
 Outcome = GeneratedPair | Failure | Dropped

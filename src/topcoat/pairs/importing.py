@@ -20,13 +20,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from topcoat.errors import DataError, TopcoatError, UsageError
-from topcoat.files import write_text
 from topcoat.generators.base import Licence
-from topcoat.images import decode_image, encode_png, list_images
+from topcoat.images import decode_image, list_images
 from topcoat.pairs.build import shard_name
-from topcoat.pairs.card import dataset_card
 from topcoat.pairs.dataset import PairDataset
-from topcoat.pairs.manifest import FORMAT_VERSION, Failure, Manifest, ShardEntry, versions, write_manifest
+from topcoat.pairs.manifest import FORMAT_VERSION, Failure, Manifest, ShardEntry, versions, write_card, write_manifest
 from topcoat.pairs.schema import PairRecord, as_row, shard_schema
 from topcoat.pairs.shards import write_shard
 from topcoat.prompts import prompt_from_text, split_of_id
@@ -144,7 +142,7 @@ def import_pairs(
             dropped=(),
         )
         write_manifest(workplace, manifest)
-        write_text(workplace / "README.md", dataset_card(manifest))
+        write_card(workplace, manifest)
         os.replace(workplace, folder)
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
@@ -186,7 +184,7 @@ def _row(item: Item, position: int) -> tuple[dict[str, Any], tuple[int, int]]:
     split = prompt_from_text(item.prompt).split if item.prompt else split_of_id(item.name)
     digest = hashlib.sha256(item.name.encode()).hexdigest()[:16]
     record = PairRecord(f"{digest}-{position}", item.prompt, position, {}, split)
-    return as_row(record, {side: encode_png(image) for side, image in images.items()}), size
+    return as_row(record, images), size
 
 
 def _px(size: tuple[int, int]) -> str:

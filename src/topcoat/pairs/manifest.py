@@ -1,4 +1,4 @@
-"""``manifest.json``: what made a folder of pairs, which shards it has and what failed."""
+"""What made a folder of pairs, which shards it has and what failed: ``manifest.json``, and README.md for people."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+from collections import Counter
 from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from topcoat import __version__
 from topcoat.config import StrictModel, parse_config
 from topcoat.errors import DataError, UsageError
-from topcoat.files import read_json, sha256_of, write_json
+from topcoat.files import read_json, sha256_of, write_json, write_text
 from topcoat.generators.base import GeneratorSpec, ModelPair
 from topcoat.pairs.schema import PairingConfig
 
@@ -110,6 +112,32 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     write_json(folder / "manifest.json", manifest.model_dump(mode="json", exclude_defaults=True))
 
 
+def write_card(folder: Path, manifest: Manifest) -> None:
+    """Write the dataset card, README.md, atomically: what is inside, what made it and under which licences.
+
+    A card that would not change is left alone.
+
+    `huggingface_hub.DatasetCard` would write the same header, but its import takes longer than a build with nothing to
+    do.
+    """
+    from jinja2 import StrictUndefined, Template
+
+    template = resources.files("topcoat.pairs").joinpath("card.md.j2").read_text(encoding="utf-8")
+    card = Template(template, undefined=StrictUndefined, keep_trailing_newline=True).render(
+        pair=manifest.pair,
+        rows=manifest.rows,
+        imported=manifest.imported,
+        pairing=manifest.pairing,
+        sides=manifest.sides,
+        licence=_licence,
+        failures=len(manifest.failures),
+        dropped=sorted(Counter(item.filter for item in manifest.dropped).items()),
+    )
+    path = folder / "README.md"
+    if not (path.is_file() and path.read_bytes() == card.encode()):
+        write_text(path, card)
+
+
 def pair_identity(pair: ModelPair) -> dict[str, Any]:
     """What decides the images of a pair, free of this machine's paths."""
     return {"distilled": spec_identity(pair.distilled), "baseline": spec_identity(pair.baseline)}
@@ -158,6 +186,11 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in names},
     }
+
+
+def _licence(licence: Mapping[str, Any]) -> str:
+    text = f"[{licence['name']}]({licence['url']})" if licence["url"] else licence["name"]
+    return f"{text}. {licence['note']}" if licence.get("note") else text
 
 
 def _short(value: Any) -> str:

@@ -6,7 +6,7 @@ import itertools
 import json
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,10 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pydantic
+from PIL import Image
+from torch import Tensor
 
 from topcoat.config import StrictModel
 from topcoat.errors import DataError, UsageError
 from topcoat.generators.base import MAX_STEPS, check_request
+from topcoat.images import encode_png
 from topcoat.prompts import Prompt, Split, as_prompts
 from topcoat.seeds import FIRST_SEED
 
@@ -150,18 +153,15 @@ def shard_schema(pairing: PairingConfig | None = None) -> pa.Schema:
 
 
 def as_row(
-    record: PairRecord, images: Mapping[str, bytes], latents: Mapping[str, np.ndarray] | None = None
+    record: PairRecord, images: Mapping[str, Tensor | Image.Image], latents: Mapping[str, np.ndarray] | None = None
 ) -> dict[str, Any]:
-    """A pair as a row of a shard: PNG bytes by image column, float16 ``(C, h, w)`` by latents column."""
-    return {
-        "id": record.id,
-        "prompt": record.prompt,
-        "seed": record.seed,
-        "split": record.split,
-        "attributes": json.dumps(dict(record.attributes), ensure_ascii=False),
-        **{name: {"bytes": png, "path": f"{record.id}-{name}.png"} for name, png in images.items()},
-        **(latents or {}),
-    }
+    """A pair as a row of a shard; images ``(3, H, W)`` or as `to_pil` gives them become PNG files by column.
+
+    ``latents`` are float16 ``(C, h, w)`` by column.
+    """
+    files = {name: {"bytes": encode_png(image), "path": f"{record.id}-{name}.png"} for name, image in images.items()}
+    attributes = json.dumps(dict(record.attributes), ensure_ascii=False)
+    return {**asdict(record), "attributes": attributes, **files, **(latents or {})}
 
 
 def as_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
@@ -180,18 +180,9 @@ def read_records(shard: Path) -> list[PairRecord]:
     with open_shard(shard, TEXT_COLUMNS) as file:
         rows = file.read(columns=list(TEXT_COLUMNS)).to_pylist()
     try:
-        return [
-            PairRecord(row["id"], row["prompt"], row["seed"], json.loads(row["attributes"]), row["split"])
-            for row in rows
-        ]
+        return [PairRecord(**{**row, "attributes": json.loads(row["attributes"])}) for row in rows]
     except (TypeError, ValueError) as error:
         raise DataError(f"{shard} has attributes that are not JSON; it is damaged, build the pairs again") from error
-
-
-def read_ids(shard: Path) -> list[str]:
-    """The ids of the pairs in one shard; raises `DataError` if it cannot be read."""
-    with open_shard(shard, ["id"]) as file:
-        return file.read(columns=["id"]).column(0).to_pylist()
 
 
 def read_cells(shard: Path, column: str, row_group: int) -> list[Any] | np.ndarray:

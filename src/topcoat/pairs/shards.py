@@ -178,15 +178,13 @@ def _batches(generator: PairGenerator, job: ShardJob, batch_size: int) -> Iterat
             batch: _Batch = []
             for record in records:
                 outcome = outcomes.get(record.id)
-                generated = isinstance(outcome, GeneratedPair)
-                batch.append((record, pool.submit(_encode, record, outcome) if generated else outcome))
+                if isinstance(outcome, GeneratedPair):
+                    batch.append((record, pool.submit(as_row, record, outcome.images, outcome.latents)))
+                else:
+                    batch.append((record, outcome))
             if previous:
                 yield previous
             previous = batch
         yield previous
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _encode(record: PairRecord, pair: GeneratedPair) -> dict[str, Any]:
-    return as_row(record, pair.encoded(), pair.latents)

@@ -7,14 +7,13 @@ prompt however many are asked for.
 """
 
 from topcoat.prompts.files import read_prompts, write_prompts
-from topcoat.prompts.mini import VOCABULARY, PortraitWords, sample_prompts, words_of
+from topcoat.prompts.mini import VOCABULARY, sample_prompts
 from topcoat.prompts.prompt import MAX_WORDS, Prompt, Split, as_prompts, prompt_from_text, split_of_id
 from topcoat.prompts.styles import Style, held_out_prompts, sample_style, style_of_pair
 
 __all__ = [
     "MAX_WORDS",
     "VOCABULARY",
-    "PortraitWords",
     "Prompt",
     "Split",
     "Style",
@@ -26,6 +25,5 @@ __all__ = [
     "sample_style",
     "split_of_id",
     "style_of_pair",
-    "words_of",
     "write_prompts",
 ]

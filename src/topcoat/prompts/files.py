@@ -12,7 +12,7 @@ from typing import Any
 
 from topcoat.errors import DataError, TopcoatError, UsageError
 from topcoat.files import atomic_path, write_text
-from topcoat.prompts.mini import words_of
+from topcoat.prompts.mini import check_words
 from topcoat.prompts.prompt import Prompt, Split, prompt_from_text, split_of_id
 
 FORMATS = (".parquet", ".csv", ".jsonl", ".txt")
@@ -117,7 +117,7 @@ def _prompt_from_row(row: dict[str, Any], column: str | None) -> Prompt:
     if text is not None and not isinstance(text, str):
         raise UsageError(f"the prompt is {_kind(text)}, not text; put it in quotes")
     prompt = replace(prompt_from_text(text or ""), attributes=_attributes(row, name))
-    words_of(prompt)  # refuses an unknown word of the mini vocabulary
+    check_words(prompt.attributes)
     if own_id not in (None, ""):
         prompt = replace(prompt, id=str(own_id))
     if split in (None, ""):

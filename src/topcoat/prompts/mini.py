@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from topcoat.errors import UsageError
 from topcoat.prompts.prompt import Prompt, check_count_and_seed
@@ -30,55 +29,6 @@ VOCABULARY: Mapping[str, tuple[str, ...]] = {
 """Every attribute of a mini prompt, with its words."""
 
 
-@dataclass(frozen=True, slots=True)
-class PortraitWords:
-    """The words of a mini prompt, one (or a short phrase) for each attribute of `VOCABULARY`.
-
-    Raises `UsageError` for a word outside the vocabulary.
-    """
-
-    age: str
-    gender: str
-    skin: str
-    hair_length: str
-    hair_texture: str
-    hair_color: str
-    eyes: str
-    facial_hair: str
-    freckles: str
-    glasses: str
-    expression: str
-    clothing_color: str
-    garment: str
-    light_tone: str
-    light_side: str
-    background: str
-
-    def __post_init__(self) -> None:
-        for name, allowed in VOCABULARY.items():
-            value = getattr(self, name)
-            if value not in allowed:
-                raise UsageError(f"portrait attribute {name}={value!r} is unknown; use one of: {', '.join(allowed)}")
-
-    def sentence(self) -> str:
-        """The prompt's text, for example ``studio portrait of a young woman, fair skin, long wavy red hair, ...``."""
-        hair = f"{self.hair_length} {self.hair_texture} {self.hair_color} hair"
-        parts = [
-            f"studio portrait of {'an' if self.age[0] in 'aeiou' else 'a'} {self.age} {self.gender}",
-            f"{self.skin} skin",
-            "bald" if self.hair_length == "bald" else hair,
-            f"{self.eyes} eyes",
-            self.facial_hair,
-            self.freckles,
-            self.glasses,
-            self.expression,
-            f"{self.clothing_color} {self.garment}",
-            f"{self.light_tone} light from the {self.light_side}",
-            f"{self.background} background",
-        ]
-        return ", ".join(part for part in parts if part != "none")
-
-
 def sample_prompts(count: int, seed: int = 0) -> list[Prompt]:
     """``count`` balanced prompts of the mini vocabulary; the first ``n`` are the same for every ``count >= n``.
 
@@ -89,17 +39,22 @@ def sample_prompts(count: int, seed: int = 0) -> list[Prompt]:
     prompts = []
     for index in range(count):
         words = _words_at(sampler, index)
-        attributes = {name: getattr(words, name) for name in VOCABULARY}
-        prompts.append(Prompt(id=f"{seed:04d}-{index:08d}", text=words.sentence(), attributes=attributes))
+        prompts.append(Prompt(id=f"{seed:04d}-{index:08d}", text=_sentence(words), attributes=words))
     return prompts
 
 
-def words_of(prompt: Prompt) -> PortraitWords | None:
-    """The words of a prompt of the mini vocabulary, None for any other prompt; raises like `PortraitWords`."""
-    return PortraitWords(**prompt.attributes) if prompt.attributes.keys() == VOCABULARY.keys() else None
+def check_words(attributes: Mapping[str, str]) -> None:
+    """Raise `UsageError` for an unknown word of attributes that are those of a mini prompt; others may hold any."""
+    if attributes.keys() != VOCABULARY.keys():
+        return
+    for name, allowed in VOCABULARY.items():
+        if attributes[name] not in allowed:
+            raise UsageError(
+                f"portrait attribute {name}={attributes[name]!r} is unknown; use one of: {', '.join(allowed)}"
+            )
 
 
-def _words_at(sampler: StratifiedSampler, index: int) -> PortraitWords:
+def _words_at(sampler: StratifiedSampler, index: int) -> dict[str, str]:
     """One portrait; a word that another rules out (a woman's beard, grey hair of the young) is sampled again."""
     words = {name: sampler.sample(name, values, index) for name, values in VOCABULARY.items()}
     if words["gender"] == "woman":
@@ -111,4 +66,23 @@ def _words_at(sampler: StratifiedSampler, index: int) -> PortraitWords:
         words["hair_length"] = "short"
     if words["age"] == "young" and words["hair_color"] in ("grey", "white"):
         words["hair_color"] = sampler.sample("hair_color of the young", ("black", "brown", "blond", "red"), index)
-    return PortraitWords(**words)
+    return words
+
+
+def _sentence(words: Mapping[str, str]) -> str:
+    """The prompt's text, for example ``studio portrait of a young woman, fair skin, long wavy red hair, ...``."""
+    hair = f"{words['hair_length']} {words['hair_texture']} {words['hair_color']} hair"
+    parts = (
+        f"studio portrait of {'an' if words['age'][0] in 'aeiou' else 'a'} {words['age']} {words['gender']}",
+        f"{words['skin']} skin",
+        "bald" if words["hair_length"] == "bald" else hair,
+        f"{words['eyes']} eyes",
+        words["facial_hair"],
+        words["freckles"],
+        words["glasses"],
+        words["expression"],
+        f"{words['clothing_color']} {words['garment']}",
+        f"{words['light_tone']} light from the {words['light_side']}",
+        f"{words['background']} background",
+    )
+    return ", ".join(part for part in parts if part != "none")

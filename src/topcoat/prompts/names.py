@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal, Protocol
+from typing import IO, TYPE_CHECKING, Literal
 
 from topcoat.errors import DataError, UsageError
 from topcoat.prompts.prompt import check_count_and_seed
@@ -50,23 +50,11 @@ _LONGEST_LETTERS = 100
 _REPORT_EVERY = 100_000
 
 
-class Names(Protocol):
-    """A source of names."""
-
-    def name(self, index: int, gender: Gender, locale: str) -> str:
-        """The full name of the subject at ``index``, which depends on these arguments alone."""
-        ...
-
-    @property
-    def follows_locale(self) -> bool:
-        """Whether a name is of the locale that is asked for."""
-        ...
-
-
 class InventedNames:
     """First and family names that Faker puts together, each from a seed of its own."""
 
     follows_locale = True
+    """Whether a name is of the locale that is asked for."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from topcoat.prompts.names import InventedNames, Names
+from topcoat.prompts.names import FileNames, InventedNames
 from topcoat.prompts.prompt import Prompt, check_count_and_seed
 from topcoat.prompts.sampler import Fits, StratifiedSampler
 from topcoat.prompts.templates import Template, default_templates
@@ -17,7 +17,7 @@ def sample_photo_prompts(
     *,
     vocabulary: Vocabulary | None = None,
     templates: tuple[Template, ...] | None = None,
-    names: Names | None = None,
+    names: InventedNames | FileNames | None = None,
 ) -> list[Prompt]:
     """``count`` prompts for real models; the first ``n`` are the same for every ``count >= n``.
 

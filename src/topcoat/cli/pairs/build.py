@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -20,11 +20,6 @@ from topcoat.cli.options import (
     step_list,
 )
 from topcoat.cli.pairs.app import app
-from topcoat.errors import UsageError
-
-if TYPE_CHECKING:
-    from topcoat.pairs.engines import Engine
-    from topcoat.pairs.filters import PairFilter
 
 _SHOWN_FAILURES = 20
 
@@ -123,7 +118,11 @@ def build(
         return
 
     from topcoat.pairs.build import build_pairs
+    from topcoat.pairs.engines import named_engine
+    from topcoat.pairs.filters import open_filters
 
+    names = filters or []  # each worker loads filters by name for itself
+    on = None if devices is None else [device for device in devices.split(",") if device]
     out.on_interrupt = "run the same command again: finished shards are kept, the one that was begun was dropped"
     with terminated_like_interrupted(), out.progress("making pairs") as progress:
         dataset = build_pairs(
@@ -133,8 +132,8 @@ def build(
             batch_size=batch_size,
             shard_size=shard_size,
             pairing=config,
-            filters=_filters(filters or [], calibration),
-            engine=_engine(engine, address, workers, devices),
+            filters=names if calibration is None else open_filters(names, calibration=calibration),
+            engine=named_engine(engine, devices=on, address=address, workers=workers),
             baseline_from=baseline_from,
             on_progress=progress,
         )
@@ -160,22 +159,3 @@ def build(
     )
     if failures:
         raise typer.Exit(1)
-
-
-def _filters(names: Sequence[str], calibration: Path | None) -> list[str | PairFilter]:
-    """Names, which every worker loads for itself, or filters with the thresholds of a calibration."""
-    if calibration is None:
-        return [*names]
-    from topcoat.pairs.filters import open_filters
-
-    return [*open_filters(names, calibration=calibration)]
-
-
-def _engine(name: str, address: str | None, workers: int | None, devices: str | None) -> Engine:
-    from topcoat.pairs.engines import LocalEngine, named_engine
-
-    if devices is None:
-        return named_engine(name, address=address, workers=workers)
-    if name != "local":
-        raise UsageError("--devices belongs to the engine local; ray gives each worker a GPU of its own")
-    return LocalEngine([device for device in devices.split(",") if device])

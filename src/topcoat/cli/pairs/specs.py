@@ -23,14 +23,14 @@ def specs(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="A pair or a spec file; none lists all.")] = None,
 ) -> None:
     """List the model pairs, or print one as YAML to save, edit and use as --pair mine.yaml."""
-    from topcoat.generators.presets import model_pair, pair_as_yaml, preset_names
+    from topcoat.generators.presets import PRESETS, model_pair, pair_as_yaml
 
     if name is not None:
         pair = model_pair(name)
         out.line(pair_as_yaml(pair).rstrip("\n"))
         out.result(pair.model_dump(mode="json"))
         return
-    pairs = [model_pair(each) for each in preset_names()]
+    pairs = [model_pair(each) for each in PRESETS]
     out.table(
         "Model pairs",
         ("pair", "side", "model", "steps", "guidance", "size", "dtype", "licence"),

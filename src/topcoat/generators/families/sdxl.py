@@ -11,7 +11,9 @@ from torch import Tensor
 
 from topcoat.generators.base import GeneratorSpec
 from topcoat.generators.families.base import Configs, Family
-from topcoat.generators.families.text_encoders import CLIP_TOKENS
+
+CLIP_TOKENS = 77
+"""The length to which CLIP pads every text."""
 
 
 class StableDiffusionXL(Family):
