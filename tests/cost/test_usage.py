@@ -26,7 +26,7 @@ from topcoat.cost.measure import (
 )
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import ModelPair
-from topcoat.generators.meta import Networks, build_with_random_weights
+from topcoat.generators.meta import Networks, build_networks
 from topcoat.heads import Head
 from topcoat.heads.decoder import DecoderConfig
 
@@ -129,11 +129,11 @@ def test_one_model_with_random_weights_is_in_memory_at_a_time(
 
     def build(*arguments: Any) -> Networks:
         assert all(reference() is None for reference in earlier)
-        networks = build_with_random_weights(*arguments)
+        networks = build_networks(*arguments)
         earlier.append(weakref.ref(networks.denoiser))
         return networks
 
-    monkeypatch.setattr("topcoat.cost.measure.build_with_random_weights", build)
+    monkeypatch.setattr("topcoat.cost.measure.build_networks", build)
     assert len(list(time_random_weights(tiny_pair, fake_head, None, CPU, TimingPlan((1, 2), (1,), repeats=1)))) == 5
     assert len(earlier) == 2
 
