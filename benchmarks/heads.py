@@ -29,7 +29,6 @@ from topcoat.heads import CycleGANConfig, DecoderConfig, ESACycleGANConfig, Head
 from topcoat.heads.network import HeadConfig
 from topcoat.reports.page import Table
 from topcoat.training import run_config
-from topcoat.training.start import fitted
 
 SIZES_PX = (128, 512, 1024)
 """Sizes at which FLOP are counted."""
@@ -86,7 +85,7 @@ def run(chosen: argparse.Namespace) -> None:
     for pair in ("flux1", "mini"):  # heads that change latents hold the VAE of a pair, which is most of their cost
         vae = components_of(topcoat.model_pair(pair).distilled).configs["vae"]
         for name in ("latent-unet", "refiner"):
-            configs[f"{name}, VAE of {pair}", pair] = fitted(run_config(name), vae).last.head
+            configs[f"{name}, VAE of {pair}", pair] = run_config(name).fitted(vae).last.head
     costs = [
         head_cost(name, config, vae_of, chosen.timed_px, chosen.runs) for (name, vae_of), config in configs.items()
     ]

@@ -15,7 +15,7 @@ from topcoat.heads import Decoder, DecoderConfig, Head, LatentUNet, UNet, UNetCo
 from topcoat.pipeline import Pipeline
 from topcoat.prompts import sample_prompts
 from topcoat.training import run_config
-from topcoat.training.start import starting_point
+from topcoat.training.stage import starting_point
 
 PROMPTS = sample_prompts(7)
 

@@ -15,17 +15,15 @@ from topcoat.generators.base import ModelPair
 from topcoat.generators.presets import model_pair
 from topcoat.generators.vae import load_vae
 from topcoat.heads import CycleGANConfig, UNetConfig
-from topcoat.training import RUNS, PairedObjective
-from topcoat.training.names import STUDY_RUNS
+from topcoat.training import RUNS, STUDY_RUNS, PairedObjective
 from topcoat.training.runs import paper_cyclegan, unet
-from topcoat.training.start import fitted
 
 
 def test_with_a_gpu_every_run_is_the_named_one(flux_pair: ModelPair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.accelerator.is_available", lambda: True)
     runs = study_runs(STUDY_RUNS, flux_pair)
     vae = load_vae(flux_pair.distilled).decoder.config
-    named = {name: fitted(RUNS[name](), vae) for name in STUDY_RUNS}
+    named = {name: RUNS[name]().fitted(vae) for name in STUDY_RUNS}
     assert {run.name: run.base for run in runs if run.base} == {"refiner": "unet", "latent-unet": "unet"}
     for run in runs:  # the stages of unet are trained once
         stages = named[run.name].stages

@@ -78,7 +78,7 @@ def test_the_real_decoder_gives_the_pipelines_images(flux_pair: ModelPair):
     from topcoat.generators.diffusers import load_generator
     from topcoat.generators.vae import load_vae
     from topcoat.training import TrainConfig, run_config
-    from topcoat.training.start import starting_point
+    from topcoat.training.stage import starting_point
 
     alone = run_config("latent-unet").last.model_copy(update={"previous": None})
     config, head = starting_point(alone, None, load_vae(flux_pair.distilled))

@@ -22,7 +22,7 @@ from topcoat.metrics.frechet import GaussianStatistics, frechet_distance
 from topcoat.training import LatentObjective, PairedObjective, TrainConfig, train
 from topcoat.training.data import Batch, CachedPairs, PairBatches
 from topcoat.training.distributed import Processes
-from topcoat.training.start import starting_point
+from topcoat.training.stage import starting_point
 
 
 @pytest.fixture(scope="module")

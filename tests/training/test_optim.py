@@ -4,14 +4,15 @@ import pytest
 import torch
 from torch import nn
 
+from topcoat.training import PairedObjective, TrainConfig
 from topcoat.training.distributed import Processes
 from topcoat.training.optim import USUAL_STEPS, Optimisation
-from topcoat.training.settings import Settings
 
 
 def optimisation(precision: str = "float32") -> Optimisation:
     torch.manual_seed(0)
-    settings = Settings(name="x", images=1, grad_spike_factor=100.0)
+    objective = PairedObjective(charbonnier=1.0)
+    settings = TrainConfig(name="x", objective=objective, images=1, grad_spike_factor=100.0)
     return Optimisation(nn.Linear(3, 1), settings, Processes("cpu", precision))
 
 

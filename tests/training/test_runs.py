@@ -25,6 +25,7 @@ from topcoat.heads import (
     UNetConfig,
 )
 from topcoat.training import (
+    RUN_NAMES,
     RUNS,
     CycleObjective,
     LatentObjective,
@@ -35,10 +36,8 @@ from topcoat.training import (
     with_settings,
 )
 from topcoat.training.distributed import resolved_precision
-from topcoat.training.names import RUN_NAMES
 from topcoat.training.optim import Ema, adversarial_factor, ema_decay, learning_rate_factor
 from topcoat.training.runs import debug, latent_unet, paper_cyclegan, paper_esa, paper_unet, refiner, unet
-from topcoat.training.start import first_stage
 
 
 def test_ema_halves_the_past_in_a_halflife():
@@ -170,13 +169,13 @@ def test_images_are_shared_by_the_stages():
 def test_a_head_to_start_from_stands_for_the_stages_before():
     config = UNetConfig()
     image_head = Head(config.build(), config)
-    assert first_stage(refiner(), None) == first_stage(latent_unet(), None) == 0
-    assert refiner().stages[first_stage(refiner(), image_head)].name == "refiner"
-    assert latent_unet().stages[first_stage(latent_unet(), image_head)].name == "taught"
-    assert unet().stages[first_stage(unet(), image_head)].name == "crops"
+    assert refiner().starting_from(None) == refiner()
+    assert refiner().starting_from(image_head).stages[0].name == "refiner"
+    assert latent_unet().starting_from(image_head).stages[0].name == "taught"
+    assert unet().starting_from(image_head).stages[0].name == "crops"
     latents = LatentUNetConfig(channels=(8,), vae=TINY_VAE, latent_channels=4, vae_scale=4)
     latent_head = Head(latents.build(), latents)
-    assert latent_unet().stages[first_stage(latent_unet(), latent_head)].name == "latents"
+    assert latent_unet().starting_from(latent_head).stages[0].name == "latents"
 
 
 @pytest.mark.parametrize(
@@ -271,7 +270,7 @@ def test_every_run_and_stage_is_in_the_docs():
 
 
 def test_run_names_are_known_without_torch():
-    code = "import sys; from topcoat.training.names import RUN_NAMES; assert 'torch' not in sys.modules and RUN_NAMES"
+    code = "import sys; from topcoat.training import RUN_NAMES; assert 'torch' not in sys.modules and RUN_NAMES"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ from tests.training.conftest import FakeDataset
 from topcoat.features import FeatureNet
 from topcoat.training import TrainConfig, train
 from topcoat.training.records import TrainRecord, ValidationRecord
-from topcoat.training.trackers import open_trackers
+from topcoat.training.trackers import Trackers
 
 
 class Writer:
@@ -71,6 +72,12 @@ RECORD = TrainRecord(
 )
 
 
+def trackers(folder: Path, tensorboard: bool, wandb: str, about: Mapping[str, Any]) -> Trackers:
+    """Those of a run called x."""
+    settings = {"tensorboard": tensorboard, "wandb": wandb, "objective": {"kind": "paired", "charbonnier": 1.0}}
+    return Trackers(folder, TrainConfig.model_validate({"name": "s", "images": 1, **settings}), {"run": "x", **about})
+
+
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     names: set[str] = set()
@@ -87,7 +94,7 @@ def use_wandb(monkeypatch: pytest.MonkeyPatch, installed: set[str], fake: FakeWa
 def test_numbers_go_to_the_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: set[str]):
     installed.add("tensorboard")
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Writer))
-    (board,) = open_trackers(tmp_path, True, "offline", "x", {})
+    board = trackers(tmp_path, True, "offline", {})
     board.write(RECORD)
     board.close()
     written = {name: value for name, value, step in Writer.written if step == 64}
@@ -102,21 +109,21 @@ def test_what_is_not_installed_or_not_wanted_writes_nothing(
 ):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     monkeypatch.setitem(sys.modules, "wandb", None)
-    assert open_trackers(tmp_path, True, "online", "x", {}) == []
+    trackers(tmp_path, True, "online", {}).write(RECORD)
     installed |= {"tensorboard", "wandb"}
-    assert open_trackers(tmp_path, False, "off", "x", {}) == []
+    trackers(tmp_path, False, "off", {}).write(RECORD)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_numbers_go_to_weights_and_biases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: set[str]):
     fake = use_wandb(monkeypatch, installed, FakeWandb())
     monkeypatch.delenv("WANDB_PROJECT", raising=False)
-    (run,) = open_trackers(tmp_path, True, "offline", "best-unet", {"seed": 3})
+    run = trackers(tmp_path, True, "offline", {"run": "best-unet", "seed": 3})
     run.write(RECORD)
     run.close()
     (started,) = fake.runs
     assert (started["mode"], started["project"], started["name"]) == ("offline", "topcoat", "best-unet")
-    assert started["config"] == {"seed": 3} and started["dir"] == str(tmp_path.resolve())
+    assert started["config"] == {"run": "best-unet", "seed": 3} and started["dir"] == str(tmp_path.resolve())
     assert ("*", "images seen") in fake.metrics and fake.finished == 1
     (values,) = fake.logged
     assert values["images seen"] == 64 and values["loss/charbonnier"] == 0.5 and "loss" not in values
@@ -125,7 +132,7 @@ def test_numbers_go_to_weights_and_biases(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_run_that_goes_on_keeps_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: set[str]):
     fake = use_wandb(monkeypatch, installed, FakeWandb())
     for folder, about in ((tmp_path, {"a": 1}), (tmp_path, {"a": 1}), (tmp_path / "x", {"a": 1}), (tmp_path, {})):
-        open_trackers(folder, False, "offline", "x", about)
+        trackers(folder, False, "offline", about)
     ids = [run["id"] for run in fake.runs]
     assert ids[0] == ids[1] and len(set(ids)) == 3
     assert all(run["resume"] == "allow" for run in fake.runs)
@@ -136,7 +143,7 @@ def test_without_a_network_the_run_is_kept_offline(
 ):
     fake = use_wandb(monkeypatch, installed, FakeWandb(online=False))
     with pytest.warns(UserWarning, match=r"no such host.*kept offline"):
-        open_trackers(tmp_path, False, "online", "x", {})
+        trackers(tmp_path, False, "online", {})
     assert [run["mode"] for run in fake.runs] == ["offline"]
 
 
@@ -145,7 +152,7 @@ def test_a_tracker_that_fails_altogether_stops_nothing(
 ):
     use_wandb(monkeypatch, installed, FakeWandb(offline=False))
     with pytest.warns(UserWarning, match="goes on without"):
-        (run,) = open_trackers(tmp_path, False, "offline", "x", {})
+        run = trackers(tmp_path, False, "offline", {})
     run.write(RECORD)
     run.close()
 

@@ -10,9 +10,7 @@ from topcoat.config import StrictModel
 from topcoat.cost.flops import components_of
 from topcoat.errors import UsageError
 from topcoat.generators.base import ModelPair
-from topcoat.training import RUNS, RunConfig, TrainConfig, run_config, with_settings
-from topcoat.training.names import STUDY_RUNS
-from topcoat.training.start import fitted
+from topcoat.training import RUNS, STUDY_RUNS, RunConfig, TrainConfig, run_config, with_settings
 
 NARROW_CHANNELS = 16
 """Channels of CycleGAN's networks where there is no GPU; the paper's have 64."""
@@ -73,7 +71,7 @@ def study_runs(
             tflop = training_tflop(last, pair)
             reasons.append(f"no GPU, and at the paper's size training takes {tflop:.2g} TFLOP for each image seen")
         if config.needs_vae:
-            config = fitted(config, components_of(pair.distilled).configs["vae"])
+            config = config.fitted(components_of(pair.distilled).configs["vae"])
         elif named and last.head.input == "latent":
             channels = int(components_of(pair.distilled).configs["vae"]["latent_channels"])
             if channels != last.head.training_latents:

@@ -14,7 +14,7 @@ from topcoat.cli.options import (
     PairOption,
     licence_lines,
 )
-from topcoat.training.names import STUDY_RUNS
+from topcoat.training import STUDY_RUNS
 
 if TYPE_CHECKING:
     from topcoat.benchmark.study import Study

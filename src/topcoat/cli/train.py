@@ -12,7 +12,7 @@ import typer
 
 from topcoat.cli.console import Output, command, terminated_like_interrupted
 from topcoat.cli.options import DryRunOption
-from topcoat.training.names import RUN_NAMES
+from topcoat.training import RUN_NAMES
 
 if TYPE_CHECKING:
     from topcoat.pairs.dataset import PairDataset
@@ -91,13 +91,12 @@ def train(
     from topcoat.training.config import with_settings
     from topcoat.training.loop import train as train_head
     from topcoat.training.runs import run_config
-    from topcoat.training.start import first_stage
 
     flags = {"precision": precision, "gradient_accumulation_steps": accumulate}
     given = [f"{name}={value}" for name, value in flags.items() if value is not None]
     config = with_settings(run_config(run), [*(changes or ()), *given])
     start, taught_by = (None if name is None else Head.load(name) for name in (init_from, teacher))
-    config = config.from_stage(first_stage(config, start))
+    config = config.starting_from(start)
     config = config if images is None else config.with_images(images)
     dataset = PairDataset.open(data)
     first = _is_first_process()  # which reports for all

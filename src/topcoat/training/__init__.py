@@ -1,6 +1,6 @@
 """Training heads, on pairs, unpaired or on latents: named runs of stages, objectives, and a resumable loop.
 
-Names are loaded when they are used, so that `topcoat.training.names` costs no import of torch.
+Names are loaded when they are used, so that `RUN_NAMES` costs no import of torch.
 """
 
 from __future__ import annotations
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from topcoat.training.objectives import CycleObjective, LatentObjective, PairedObjective
     from topcoat.training.records import TrainRecord, ValidationRecord
     from topcoat.training.runs import RUNS, run_config
+
+RUN_NAMES = ("unet", "decoder", "refiner", "latent-unet", "paper-unet", "paper-cyclegan", "paper-esa", "debug")
+"""The named runs, whose settings are in `topcoat.training.runs`; one comes after those that it goes on from."""
+STUDY_RUNS = RUN_NAMES[:-1]
+"""What the paper's study trains: its three heads, and ours."""
 
 _MODULES = {
     "RUNS": "runs",
@@ -31,6 +36,8 @@ _MODULES = {
 
 __all__ = [
     "RUNS",
+    "RUN_NAMES",
+    "STUDY_RUNS",
     "CycleObjective",
     "LatentObjective",
     "PairedObjective",

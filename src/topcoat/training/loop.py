@@ -17,7 +17,6 @@ from topcoat.training.records import TrainRecord
 from topcoat.training.run_folder import Progress, RunFolder
 from topcoat.training.runs import run_config
 from topcoat.training.stage import RunInputs, Stage, StagePlan
-from topcoat.training.start import first_stage
 
 
 class SplitSource(PairSource, Protocol):
@@ -61,7 +60,7 @@ def train(
     `ModelError` after ``max_bad_steps`` skipped steps in a row, or when memory runs out.
     """
     config = run_config(run)
-    config = config.from_stage(first_stage(config, init_from))
+    config = config.starting_from(init_from)
     if images is not None:
         config = config.with_images(images)
     training = dataset.split("train")

@@ -5,14 +5,18 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from topcoat.heads.network import channels_last
 from topcoat.training.distributed import Processes
-from topcoat.training.settings import ScheduleKind, Settings
+
+if TYPE_CHECKING:
+    from topcoat.training.config import TrainConfig
+
+ScheduleKind = Literal["cosine", "constant-linear"]
 
 USUAL_STEPS = 20
 """So many steps are taken before a gradient can count as a spike."""
@@ -26,7 +30,7 @@ N = TypeVar("N", bound=nn.Module)
 class Optimisation:
     """Takes gradients in by `backward`, then steps by `check` and `apply`; `clear` forgets them."""
 
-    def __init__(self, network: nn.Module, settings: Settings, processes: Processes) -> None:
+    def __init__(self, network: nn.Module, settings: TrainConfig, processes: Processes) -> None:
         self.network = channels_last(network.to(processes.device)).train()
         self._parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         self._optimizer = torch.optim.Adam(self._parameters, lr=0.0, betas=settings.betas)

@@ -216,7 +216,7 @@ RUNS: Mapping[str, Callable[[], RunConfig]] = {
     "paper-esa": paper_esa,
     "debug": debug,
 }
-"""Of every name in `topcoat.training.names.RUN_NAMES`."""
+"""Of every name in `topcoat.training.RUN_NAMES`."""
 
 
 def run_config(run: str | TrainConfig | RunConfig) -> RunConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,8 +35,7 @@ from topcoat.training.losses import HasStages
 from topcoat.training.objectives.latent import target_encoder
 from topcoat.training.records import TrainRecord, ValidationRecord
 from topcoat.training.run_folder import Progress, RunFolder
-from topcoat.training.start import starting_point
-from topcoat.training.trackers import Tracker, open_trackers
+from topcoat.training.trackers import Trackers
 from topcoat.training.trainer import StepResult
 from topcoat.training.validation import Validator
 
@@ -130,7 +129,9 @@ class Stage:
         """Train to the end of the stage; a record per step."""
         config, progress, processes = self.config, self.progress, self.processes
         size, offset = config.batch_size, processes.rank * self.share
-        trackers = self._trackers()
+        trackers = None
+        if processes.is_first and not self.finished:
+            trackers = Trackers(self.folder.path, config, self._run_facts)
         rate = 0.0
         whole = True  # False while a step is under way, when the state is neither before nor after it
         saved_at = time.monotonic()
@@ -161,8 +162,8 @@ class Stage:
                     if self.finished or validation or result.skipped or _crosses(before, size, LOG_EVERY_IMAGES):
                         if processes.is_first:
                             self.folder.log(record)
-                        for tracker in trackers:
-                            tracker.write(record)
+                        if trackers is not None:
+                            trackers.write(record)
                     due = time.monotonic() - saved_at >= config.checkpoint_every_seconds
                     if self.finished or processes.decided(due):
                         self.save()
@@ -173,14 +174,8 @@ class Stage:
                     self.save()
                 raise
             finally:
-                for tracker in trackers:
-                    tracker.close()
-
-    def _trackers(self) -> Sequence[Tracker]:
-        if not self.processes.is_first or self.finished:
-            return ()
-        config, about = self.config, self._run_facts
-        return open_trackers(self.folder.path, config.tensorboard, config.wandb, str(about["run"]), about)
+                if trackers is not None:
+                    trackers.close()
 
     def save(self) -> None:
         """Write a checkpoint."""
@@ -247,6 +242,50 @@ class Stage:
             validation=validation,
             stage=self.config.name,
         )
+
+
+def starting_point(config: TrainConfig, given: Head | None, vae: Vae | None) -> tuple[TrainConfig, Head | None]:
+    """The settings and the head that a stage starts with; None for random weights.
+
+    ``given`` is the head of the stage before. A head that changes latents starts with the weights of ``vae``, and a
+    change of nothing whose inner weights come from the seed; a refiner takes its painter from ``given``, which
+    may be a refiner to go on with too. Raises `UsageError` for a head to start from that is missing or of other
+    settings.
+    """
+    if config.previous is not None and given is None:
+        raise UsageError(
+            f"the stage {config.name} goes on from the head of the stage before; give that head's folder (--init-from, "
+            "or init_from in Python), or start the run from its first stage"
+        )
+    start = None if config.previous == "teacher" else given
+    changed = config.head.latent_part
+    if changed is not None:
+        part = None if start is None else start.network.latent_part
+        if part is not None and changed.vae is None:
+            config = config.model_copy(update={"head": config.head.with_vae(part.decoder)})
+        elif part is None and vae is not None:
+            config = config.model_copy(update={"head": config.head.with_vae(vae.decoder)})
+            start = _unchanged(config, vae, start)
+        elif part is None:
+            raise UsageError(
+                f"the head {config.head.name()} decodes with the distilled model's own VAE; give it (--pair, or vae in "
+                "Python)"
+            )
+    if start is not None and start.config != config.head:
+        raise UsageError(
+            f"the head to start from is a {start.kind} of other settings than the run's {config.head.name()}; "
+            "give the run the settings in that head's config.json"
+        )
+    return config, start
+
+
+def _unchanged(config: TrainConfig, vae: Vae, base: Head | None) -> Head:
+    """A head that changes no latents yet."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network = config.head.build()
+    network.adopt(vae, None if base is None else base.network)
+    return Head(network, config.head)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,9 @@ from topcoat.training.data import Batch
 from topcoat.training.distributed import Processes
 from topcoat.training.frechet_loss import SetMoments
 from topcoat.training.optim import Ema, Optimisation, adversarial_factor, below, ema_decay, learning_rate_factor
-from topcoat.training.settings import Settings
+
+if TYPE_CHECKING:
+    from topcoat.training.config import TrainConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class Trainer:
     """
 
     def __init__(
-        self, settings: Settings, processes: Processes, head: Network, networks: Mapping[str, nn.Module]
+        self, settings: TrainConfig, processes: Processes, head: Network, networks: Mapping[str, nn.Module]
     ) -> None:
         self.settings = settings
         self.processes = processes

@@ -8,7 +8,7 @@ and the discriminators learn from the outputs that the generators gave before th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -21,10 +21,12 @@ from topcoat.training.adversarial import SMALLEST_PX_70, PatchGAN70, lsgan_discr
 from topcoat.training.data import Batch
 from topcoat.training.distributed import Processes
 from topcoat.training.losses import HasStages
-from topcoat.training.objectives.objective import Objective
+from topcoat.training.objectives.objective import Objective, Weight
 from topcoat.training.optim import below
-from topcoat.training.settings import Settings, Weight
 from topcoat.training.trainer import StepResult, Trainer, values_of, weighted
+
+if TYPE_CHECKING:
+    from topcoat.training.config import TrainConfig
 
 _POOL_STREAMS = {"forth": 10, "back": 11}  # random streams of their own, apart from those of the batches
 
@@ -32,6 +34,7 @@ _POOL_STREAMS = {"forth": 10, "back": 11}  # random streams of their own, apart 
 class CycleObjective(Objective):
     """CycleGAN: a way forth, a way back, a discriminator for each. Factor of each loss; 0 leaves it out."""
 
+    paired: ClassVar[bool] = False
     kind: Literal["cycle"] = "cycle"
     cycle: Weight = 10.0
     """L1 of an image and what comes back after both ways."""
@@ -44,11 +47,6 @@ class CycleObjective(Objective):
     discriminator_channels: int = Field(default=64, ge=1, le=512)
 
     @property
-    def paired(self) -> bool:
-        """False: both sides are drawn, cut and mirrored apart from each other."""
-        return False
-
-    @property
     def passes(self) -> int:
         """There and back, and each again for the cycle and for the identity."""
         return 2 + 2 * (self.cycle > 0) + 2 * (self.identity > 0)
@@ -57,7 +55,7 @@ class CycleObjective(Objective):
         """The factors by the name of their loss."""
         return {"adversarial": self.adversarial, "cycle": self.cycle, "identity": self.identity}
 
-    def check(self, settings: Settings) -> None:
+    def check(self, settings: TrainConfig) -> None:
         """Raise `ValueError` for settings that this objective cannot train."""
         if not any(self.weights().values()):
             raise ValueError("every weight of objective is 0; give at least one above 0")
@@ -70,7 +68,7 @@ class CycleObjective(Objective):
             )
 
     def trainer(
-        self, settings: Settings, features: Callable[[Tensor], HasStages], processes: Processes, start: Head | None
+        self, settings: TrainConfig, features: Callable[[Tensor], HasStages], processes: Processes, start: Head | None
     ) -> Trainer:
         """See `Objective.trainer`."""
         return CycleTrainer(self, settings, processes, start)
@@ -80,7 +78,7 @@ class CycleTrainer(Trainer):
     """Weights start from the seed; G starts from ``start`` (a head of the same settings) if given."""
 
     def __init__(
-        self, objective: CycleObjective, settings: Settings, processes: Processes, start: Head | None = None
+        self, objective: CycleObjective, settings: TrainConfig, processes: Processes, start: Head | None = None
     ) -> None:
         self._objective = objective
         with torch.random.fork_rng(devices=[]):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -21,9 +21,11 @@ from topcoat.training.data import Batch
 from topcoat.training.distributed import Processes
 from topcoat.training.frechet_loss import SetMoments, embedding_of
 from topcoat.training.losses import HasStages
-from topcoat.training.objectives.objective import Objective
-from topcoat.training.settings import Settings, Weight
+from topcoat.training.objectives.objective import Objective, Weight
 from topcoat.training.trainer import Trainer, values_of, weighted
+
+if TYPE_CHECKING:
+    from topcoat.training.config import TrainConfig
 
 
 class LatentObjective(Objective):
@@ -32,6 +34,7 @@ class LatentObjective(Objective):
     Nothing is decoded, so a step costs a fraction of one on images; ``frechet`` alone decodes both.
     """
 
+    compares_latents: ClassVar[bool] = True
     kind: Literal["latent"] = "latent"
     l1: Weight = 1.0
     """L1 of both latents."""
@@ -47,16 +50,11 @@ class LatentObjective(Objective):
     """Hinge, against a discriminator of latents: by position and as a whole."""
     discriminator_channels: int = Field(default=64, ge=1, le=512)
 
-    @property
-    def compares_latents(self) -> bool:
-        """True."""
-        return True
-
     def weights(self) -> dict[str, float]:
         """The factors by the name of their loss."""
         return {name: getattr(self, name) for name in (*LATENT_LOSSES, "frechet", "adversarial")}
 
-    def check(self, settings: Settings) -> None:
+    def check(self, settings: TrainConfig) -> None:
         """Raise `ValueError` for settings that this objective cannot train."""
         if not self.l1:
             raise ValueError("l1 of objective is 0, which is all that ties an output to its own image; give it above 0")
@@ -66,7 +64,7 @@ class LatentObjective(Objective):
             )
 
     def trainer(
-        self, settings: Settings, features: Callable[[Tensor], HasStages], processes: Processes, start: Head | None
+        self, settings: TrainConfig, features: Callable[[Tensor], HasStages], processes: Processes, start: Head | None
     ) -> Trainer:
         """See `Objective.trainer`; such a head always has a start, which holds its VAE."""
         assert start is not None
@@ -102,7 +100,7 @@ class LatentTrainer(Trainer):
     def __init__(
         self,
         objective: LatentObjective,
-        settings: Settings,
+        settings: TrainConfig,
         features: Callable[[Tensor], HasStages],
         processes: Processes,
         start: Head,

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+from pydantic import Field
 from torch import Tensor
 
 from topcoat.config import StrictModel
 from topcoat.heads.head import Head
 from topcoat.training.distributed import Processes
 from topcoat.training.losses import HasStages
-from topcoat.training.settings import Settings
 from topcoat.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from topcoat.training.config import TrainConfig
+
+
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+"""Factor of a loss; 0 leaves it out."""
 
 
 class Objective(StrictModel):
     """Settings of the losses. A kind has a field ``kind`` of one literal."""
 
-    @property
-    def paired(self) -> bool:
-        """Whether x and y of a batch are of the same subjects, cut and mirrored alike."""
-        return True
-
-    @property
-    def compares_latents(self) -> bool:
-        """Whether it needs the latents of baseline images."""
-        return False
+    paired: ClassVar[bool] = True
+    """Whether x and y of a batch are of the same subjects, cut and mirrored alike."""
+    compares_latents: ClassVar[bool] = False
+    """Whether it needs the latents of baseline images."""
 
     @property
     def passes(self) -> int:
@@ -43,11 +45,11 @@ class Objective(StrictModel):
         used = {name: weight for name, weight in self.weights().items() if weight}
         return {"kind": type(self).model_fields["kind"].default, **used, **changed}
 
-    def check(self, settings: Settings) -> None:
+    def check(self, settings: TrainConfig) -> None:
         """Raise `ValueError` for settings that this objective cannot train."""
 
     def trainer(
-        self, settings: Settings, features: Callable[[Tensor], HasStages], processes: Processes, start: Head | None
+        self, settings: TrainConfig, features: Callable[[Tensor], HasStages], processes: Processes, start: Head | None
     ) -> Trainer:
         """The trainer of a stage; ``features`` is the frozen net for losses, ``start`` the head to start from."""
         raise NotImplementedError

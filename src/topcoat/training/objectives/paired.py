@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -26,10 +26,12 @@ from topcoat.training.data import Batch
 from topcoat.training.distributed import Processes
 from topcoat.training.frechet_loss import SetMoments, embedding_of
 from topcoat.training.losses import GradientKind, HasStages
-from topcoat.training.objectives.objective import Objective
+from topcoat.training.objectives.objective import Objective, Weight
 from topcoat.training.perceptual import Distance, load_distance
-from topcoat.training.settings import Settings, Weight
 from topcoat.training.trainer import Trainer, values_of, weighted
+
+if TYPE_CHECKING:
+    from topcoat.training.config import TrainConfig
 
 
 class PairedObjective(Objective):
@@ -69,7 +71,7 @@ class PairedObjective(Objective):
         """The factors by the name of their loss."""
         return {name: getattr(self, name) for name in (*IMAGE_LOSSES, "frechet", "adversarial", "feature_matching")}
 
-    def check(self, settings: Settings) -> None:
+    def check(self, settings: TrainConfig) -> None:
         """Raise `ValueError` for settings that this objective cannot train."""
         if not any(self.weights().values()):
             raise ValueError("every loss weight of objective is 0; give at least one above 0")
@@ -79,7 +81,7 @@ class PairedObjective(Objective):
             raise ValueError(f"a {settings.head.name()} is trained on latents alone; give the objective kind latent")
 
     def trainer(
-        self, settings: Settings, features: Callable[[Tensor], HasStages], processes: Processes, start: Head | None
+        self, settings: TrainConfig, features: Callable[[Tensor], HasStages], processes: Processes, start: Head | None
     ) -> Trainer:
         """See `Objective.trainer`."""
         return PairedTrainer(self, settings, features, processes, start)
@@ -115,7 +117,7 @@ class PairedTrainer(Trainer):
     def __init__(
         self,
         objective: PairedObjective,
-        settings: Settings,
+        settings: TrainConfig,
         features: Callable[[Tensor], HasStages],
         processes: Processes,
         start: Head | None = None,
