@@ -23,7 +23,7 @@ STAGES: dict[str, str] = {
     "latent": "study:make_latent_study",
     "refiner": "study:make_refiner_study",
 }
-"""Stage -> module and function, in their order; ``all`` runs every one, renders first."""
+"""Stage -> module and function, in their order; ``all`` runs every one. `recipes.mini.renders` comes before them."""
 
 OPTIONAL_STAGES: dict[str, str] = {"check": "check:check"}
 

@@ -66,7 +66,7 @@ def _name_tokenizers_plainly(folder: Path) -> None:
 def write_card(recipe: Recipe, work: WorkFolder) -> None:
     """`card.json`: the recipe's numbers, every stage's figures and the digest of every weight file.
 
-    Stages that have no figures in the work folder, as after `restore`, keep those that the card has of them.
+    Stages that have no figures in the work folder keep those that the card has of them.
     """
     earlier = read_json(MINI / "card.json")["figures"] if (MINI / "card.json").exists() else {}
     figures = {}

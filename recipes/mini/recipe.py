@@ -25,7 +25,7 @@ LATENT_IMAGES = {"latent-unet": (20_000, 32_000)}
 
 
 class Recipe(StrictModel):
-    """The recipe's numbers. Times of the default on 2 cores are in README.md beside this file."""
+    """The recipe's numbers; README.md in this folder has the stages that read them."""
 
     size_px: int = 128
     renders: int = 24_000
