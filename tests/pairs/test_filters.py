@@ -8,7 +8,7 @@ import torch
 
 from topcoat.embedded import MINI
 from topcoat.errors import DataError, UsageError
-from topcoat.features import FeatureNet
+from topcoat.features import FeatureNet, load_feature_net
 from topcoat.pairs.filters import (
     BlankFilter,
     FilterResult,
@@ -116,10 +116,9 @@ def test_the_embedded_thresholds_tell_portraits_from_noise() -> None:
 
 
 def test_filters_come_by_name_and_in_order(tmp_path: Path) -> None:
-    net = FeatureNet.tiny(0)
     path = tmp_path / "thresholds.json"
-    write_calibration(path, calibration(net, 0.3, 0.4))
-    filters = open_filters(["same-subject", "blank", "operator:is_"], calibration=path, net=net)
+    write_calibration(path, calibration(load_feature_net("loss"), 0.3, 0.4))
+    filters = open_filters(["same-subject", "blank", "operator:is_"], calibration=path)
     assert [filter.name for filter in filters] == ["same-subject", "blank", "operator:is_"]
     assert all(isinstance(filter, PairFilter) for filter in filters)
     assert isinstance(filters[0], SameSubjectFilter) and filters[0].calibration.features.threshold == 0.3

@@ -20,9 +20,9 @@ from topcoat.pairs import PairDataset, build_pairs
 from topcoat.pairs import dataset as module
 from topcoat.pairs import inspect as inspect_module
 from topcoat.pairs.duplicates import near_duplicates
-from topcoat.pairs.inspect import SHOWN_PAIRS, SIDES, Balance, Inspection, brightness, inspect_pairs, sharpness
+from topcoat.pairs.inspect import SHOWN_PAIRS, SIDES, Inspection, brightness, evenness, inspect_pairs, sharpness
 from topcoat.prompts import prompt_from_text, sample_prompts
-from topcoat.reports.pairs import render_pairs_page, write_pairs_page
+from topcoat.reports.pairs import findings, render_pairs_page, write_pairs_page
 
 
 @pytest.fixture
@@ -44,8 +44,7 @@ def found(dataset: PairDataset) -> Inspection:
 def test_the_figures_are_those_of_all_images(dataset: PairDataset, found: Inspection) -> None:
     assert found.pairs == 30 and found.sizes_px == {(32, 32): 30}
     assert sum(found.splits.values()) == 30
-    assert found.seeds is not None
-    assert (found.seeds.lowest, found.seeds.highest, found.seeds.doubled) == (100, 127, 4)
+    assert found.seeds == {"lowest": 100, "highest": 127, "doubled": 4}
     for side in SIDES:
         images = torch.stack([dataset.image(index, side) for index in range(30)])
         figures = found.sides[side]
@@ -109,11 +108,11 @@ def test_the_contact_sheet_is_evenly_spread(dataset: PairDataset, found: Inspect
 
 
 def test_balance_counts_every_attribute(dataset: PairDataset, found: Inspection) -> None:
-    ages = next(item for item in found.balance if item.attribute == "age")
-    assert sum(ages.counts.values()) == 28  # the two that came again say nothing of themselves
-    assert ages.evenness > 0.98
-    assert Balance("one", {"a": 5}).evenness == 1
-    assert Balance("two", {"a": 3, "b": 1}).evenness == pytest.approx(0.811278, abs=1e-6)
+    ages = found.attributes["age"]
+    assert sum(ages.values()) == 28  # the two that came again say nothing of themselves
+    assert evenness(ages) > 0.98
+    assert evenness({"a": 5}) == 1
+    assert evenness({"a": 3, "b": 1}) == pytest.approx(0.811278, abs=1e-6)
 
 
 def test_the_record_is_json_without_nan(found: Inspection) -> None:
@@ -164,7 +163,7 @@ def test_the_page_is_whole_and_self_contained(found: Inspection, tmp_path: Path)
 
 
 def test_what_stands_out_is_said(found: Inspection) -> None:
-    text = " ".join(found.findings)
+    text = " ".join(findings(found))
     assert "4 pairs share their seed" in text and "2 pairs show the subject of an earlier pair again" in text
     assert "could not be made" not in text
 
@@ -184,4 +183,4 @@ def test_failures_are_told(tmp_path: Path, fake_pair: ModelPair, fake_generators
     found = inspect_pairs(pairs, FeatureNet.tiny(0))
     assert len(found.failures) == 1 and "seed 3 cannot be painted" in found.failures[0].error
     assert "seed 3 cannot be painted" in render_pairs_page(found)
-    assert found.findings[0] == "1 pair could not be made; the same build command tries again."
+    assert findings(found)[0] == "1 pair could not be made; the same build command tries again."

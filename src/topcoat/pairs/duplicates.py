@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -27,14 +26,6 @@ DUPLICATE_SIMILARITY = 0.95
 """Default similarity from which two subjects count as one; `topcoat pairs inspect` shows what else is that similar."""
 
 _BLOCK = 2048  # rows compared at a time: two blocks give 16 MB of similarities
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbour:
-    """The most similar earlier pair that is kept: its position (-1 for none), and the cosine."""
-
-    position: int
-    similarity: float
 
 
 def near_duplicates(
@@ -61,11 +52,10 @@ def near_duplicates(
             on_progress(index + 1, len(dataset))
     if not vectors:
         return {}
-    neighbours = nearest_earlier(torch.cat(vectors), threshold)
+    positions, similarities = nearest_earlier(torch.cat(vectors), threshold)
     results: dict[str, FilterResult] = {}
-    for record, neighbour in zip(dataset.records, neighbours, strict=True):
-        keep, similarity = neighbour.similarity < threshold, neighbour.similarity
-        other = dataset.records[neighbour.position].id
+    for record, position, similarity in zip(dataset.records, positions.tolist(), similarities.tolist(), strict=True):
+        keep, other = similarity < threshold, dataset.records[position].id
         reason = f"near-duplicate of {other}: feature similarity {similarity:.3f}, {threshold:.3f} or more"
         results[record.id] = FilterResult(keep, "" if keep else reason, similarity)
     return results
@@ -78,11 +68,11 @@ def check_threshold(threshold: float) -> float:
     return threshold
 
 
-def nearest_earlier(vectors: Tensor, threshold: float) -> list[Neighbour]:
+def nearest_earlier(vectors: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     """For each row of unit vectors ``(N, D)`` the nearest earlier row that is itself under ``threshold``.
 
-    The first row has none, which counts as a similarity of -1. Rows are compared in blocks, so memory does not grow
-    with N squared; time does.
+    Gives positions ``(N,)`` and cosines ``(N,)``; where there is none, as for the first row, these are -1. Rows are
+    compared in blocks, so memory does not grow with N squared; time does.
     """
     count = len(vectors)
     keep = torch.zeros(count, dtype=torch.bool)
@@ -105,7 +95,7 @@ def nearest_earlier(vectors: Tensor, threshold: float) -> list[Neighbour]:
                 if value > best[row]:
                     best[row], position[row] = value, index + start
             keep[row] = best[row] < threshold
-    return [Neighbour(int(index), float(value)) for index, value in zip(position, best, strict=True)]
+    return position, best
 
 
 def drop_pairs(folder: str | Path, results: Mapping[str, FilterResult], filter_name: str) -> PairDataset:

@@ -174,18 +174,16 @@ class UserFilter:
         )
 
 
-def open_filters(
-    filters: Sequence[str | PairFilter], *, calibration: str | Path | None = None, net: FeatureNet | None = None
-) -> list[PairFilter]:
+def open_filters(filters: Sequence[str | PairFilter], *, calibration: str | Path | None = None) -> list[PairFilter]:
     """The filters, those given by name loaded.
 
     ``calibration`` is a file of `topcoat pairs inspect --calibrate` for ``same-subject``; without it the embedded
-    thresholds hold. ``net`` replaces the embedded feature net. Raises `UsageError` for an unknown name, one that comes
-    twice, or a calibration that no filter reads; `DataError` for an unusable calibration.
+    thresholds hold. Raises `UsageError` for an unknown name, one that comes twice, or a calibration that no filter
+    reads; `DataError` for an unusable calibration.
     """
     opened: list[PairFilter] = []
     for item in filters:
-        opened.append(_named_filter(item, calibration, net) if isinstance(item, str) else item)
+        opened.append(_named_filter(item, calibration) if isinstance(item, str) else item)
         if opened[-1].name in [earlier.name for earlier in opened[:-1]]:
             raise UsageError(f"the filter {opened[-1].name} is given twice; give each once")
     if calibration is not None and "same-subject" not in filters:
@@ -201,11 +199,11 @@ def filter_labels(filters: Sequence[str | PairFilter]) -> tuple[str, ...]:
     return tuple(item.label if isinstance(item, SameSubjectFilter) else item.name for item in open_filters(filters))
 
 
-def _named_filter(name: str, calibration: str | Path | None, net: FeatureNet | None) -> PairFilter:
+def _named_filter(name: str, calibration: str | Path | None) -> PairFilter:
     if name == "blank":
         return BlankFilter()
     if name == "same-subject":
-        return SameSubjectFilter(None if calibration is None else read_calibration(calibration), net)
+        return SameSubjectFilter(None if calibration is None else read_calibration(calibration))
     if ":" in name:
         return UserFilter(name)
     hint = "; near-duplicates need the whole set, use: topcoat pairs dedupe" if "duplicate" in name else ""

@@ -27,7 +27,6 @@ SHOWN_PAIRS = 24
 """Pairs on the contact sheet: evenly spread rows, never picked."""
 SIDES: tuple[Side, ...] = get_args(Side)
 
-_UNEVEN = 0.8  # an attribute whose evenness is under this is pointed out
 _FINE = 0.25  # cycles per pixel: above lies the detail that a few-step model tends to lose
 _LAPLACIAN = ((0.0, 1.0, 0.0), (1.0, -4.0, 1.0), (0.0, 1.0, 0.0))
 
@@ -76,30 +75,15 @@ MEASURES: Mapping[str, Callable[[Tensor], Tensor]] = {
 """What is measured of every image."""
 
 
-@dataclass(frozen=True, slots=True)
-class Balance:
-    """How the values of one attribute are spread: pairs of each, most frequent first."""
+def evenness(counts: Mapping[str, int]) -> float:
+    """How evenly pairs are spread over the values of an attribute: 1 where all are equally frequent.
 
-    attribute: str
-    counts: Mapping[str, int]
-
-    @property
-    def evenness(self) -> float:
-        """Shannon entropy over its largest possible value: 1 where all values are equally frequent."""
-        total = sum(self.counts.values())
-        if len(self.counts) < 2:
-            return 1.0
-        shares = [count / total for count in self.counts.values()]
-        return -sum(share * math.log(share) for share in shares) / math.log(len(shares))
-
-
-@dataclass(frozen=True, slots=True)
-class Seeds:
-    """Seeds of the pairs; ``doubled`` is the number of pairs whose seed another pair has, too."""
-
-    lowest: int
-    highest: int
-    doubled: int
+    It is the Shannon entropy over its largest possible value.
+    """
+    if len(counts) < 2:
+        return 1.0
+    shares = [count / sum(counts.values()) for count in counts.values()]
+    return -sum(share * math.log(share) for share in shares) / math.log(len(shares))
 
 
 class SideStatistics:
@@ -157,8 +141,10 @@ class Inspection:
     failures: Sequence[Failure]
     unusable: Sequence[tuple[str, str]]
     """(id, reason) of the pairs that the filter ``blank`` would drop."""
-    seeds: Seeds | None
-    balance: Sequence[Balance]
+    seeds: Mapping[str, int] | None
+    """The ``lowest`` and ``highest`` seed, and how many pairs are ``doubled``: another pair has their seed, too."""
+    attributes: Mapping[str, Mapping[str, int]]
+    """Pairs of each value of an attribute, most frequent first."""
     sides: Mapping[Side, SideStatistics]
     matched: Tensor
     """``(N,)`` feature similarities of both sides of each pair."""
@@ -187,46 +173,6 @@ class Inspection:
         x, y = (self.sides[side].spectrum[chosen].nansum() for side in SIDES)
         return float(x / y)
 
-    @property
-    def headline(self) -> str:
-        """The dataset in a few words: ``240 pairs of 128 x 128 px``."""
-        sizes = list(self.sizes_px)
-        if not sizes:
-            return _pairs(self.pairs)
-        size = f"{sizes[0][0]} x {sizes[0][1]} px" if len(sizes) == 1 else f"{len(sizes)} sizes"
-        return f"{_pairs(self.pairs)} of {size}"
-
-    @property
-    def spectrum_note(self) -> str:
-        """What the power spectra show, in one sentence; empty without pairs."""
-        if not math.isfinite(self.fine_detail):
-            return ""
-        return f"Above 0.25 cycles per pixel the distilled side has {self.fine_detail:.2f} times the baseline's power."
-
-    @property
-    def findings(self) -> list[str]:
-        """What matters before training on these pairs, one sentence each; empty where nothing stands out."""
-        findings: list[str] = []
-        if self.failures:
-            findings.append(f"{_pairs(len(self.failures))} could not be made; the same build command tries again.")
-        if self.unusable:
-            findings.append(f"{_pairs(len(self.unusable))} with a blank or saturated image; build with --filter blank.")
-        if self.seeds is not None and self.seeds.doubled:
-            findings.append(f"{_pairs(self.seeds.doubled)} share their seed, and so their noise, with another.")
-        if self.duplicates:
-            leaks = sum(item.leaks for item in self.duplicates)
-            across = f" ({leaks:,} across splits)" if leaks else ""
-            findings.append(
-                f"{_pairs(len(self.duplicates))} show the subject of an earlier pair again{across}; "
-                "topcoat pairs dedupe drops these."
-            )
-        if len(self.sizes_px) > 1:
-            findings.append(f"The pairs have {len(self.sizes_px)} sizes; training and evaluation need one.")
-        uneven = [item.attribute for item in self.balance if item.evenness < _UNEVEN]
-        if uneven:
-            findings.append(f"Unevenly spread: {', '.join(uneven)} (evenness under {_UNEVEN}).")
-        return findings
-
     def as_dict(self) -> dict[str, Any]:
         """Everything but images, in plain types for JSON."""
         return {
@@ -234,24 +180,24 @@ class Inspection:
             "pairs": self.pairs,
             "bytes": self.bytes,
             "digest": self.digest,
-            "splits": dict(self.splits),
+            "splits": self.splits,
             "size_px": next(({"width": width, "height": height} for width, height in self.sizes_px), None),
             "sizes_px": [
                 {"width": width, "height": height, "pairs": count} for (width, height), count in self.sizes_px.items()
             ],
             "dropped": [item.model_dump(include={"id", "filter", "reason", "score"}) for item in self.dropped],
-            "drop_reasons": dict(self.drop_reasons),
+            "drop_reasons": self.drop_reasons,
             "failures": [item.model_dump(include={"id", "error"}) for item in self.failures],
             "unusable": [{"id": name, "reason": reason} for name, reason in self.unusable],
-            "seeds": None if self.seeds is None else asdict(self.seeds),
-            "attributes": {item.attribute: dict(item.counts) for item in self.balance},
-            "evenness": {item.attribute: item.evenness for item in self.balance},
+            "seeds": self.seeds,
+            "attributes": self.attributes,
+            "evenness": {name: evenness(counts) for name, counts in self.attributes.items()},
             "near_duplicates": {
                 "threshold": self.duplicate_threshold,
                 "count": len(self.duplicates),
                 "rate": self.duplicate_share,
                 "across_splits": sum(item.leaks for item in self.duplicates),
-                "pairs": [{"id": item.id, "of": item.of, "similarity": item.similarity} for item in self.duplicates],
+                "pairs": [asdict(item) for item in self.duplicates],
             },
             "similarity": {"same_pair": _summary(self.matched), "next_pair": _summary(self.mismatched)},
             "sides": {
@@ -304,11 +250,11 @@ def inspect_pairs(
         if on_progress is not None:
             on_progress(index + 1, count)
     x, y = (torch.cat(vectors[side]) if count else torch.empty(0, 1) for side in SIDES)
-    nearest = nearest_earlier(y, duplicate_threshold)
+    positions, similarities = nearest_earlier(y, duplicate_threshold)
     duplicates = [
-        Duplicate(record.id, (first := records[near.position]).id, near.similarity, record.split != first.split)
-        for record, near in zip(records, nearest, strict=True)
-        if near.similarity >= duplicate_threshold
+        Duplicate(record.id, (first := records[position]).id, similarity, record.split != first.split)
+        for record, position, similarity in zip(records, positions.tolist(), similarities.tolist(), strict=True)
+        if similarity >= duplicate_threshold
     ]
     manifest = dataset.manifest
     return Inspection(
@@ -322,35 +268,30 @@ def inspect_pairs(
         failures=manifest.failures,
         unusable=unusable,
         seeds=_seeds([record.seed for record in records]),
-        balance=_balance(records),
+        attributes=_attribute_counts(records),
         sides=statistics,
         matched=(x * y).sum(dim=1),
         mismatched=(x[:-1] * y[1:]).sum(dim=1),
-        neighbours=torch.tensor([near.similarity for near in nearest[1:]]),
+        neighbours=similarities[1:],
         duplicates=duplicates,
         duplicate_threshold=duplicate_threshold,
         shown=shown,
     )
 
 
-def _seeds(seeds: Sequence[int]) -> Seeds | None:
-    if not seeds:
-        return None
-    return Seeds(min(seeds), max(seeds), sum(number for number in Counter(seeds).values() if number > 1))
+def _seeds(seeds: Sequence[int]) -> dict[str, int] | None:
+    doubled = sum(number for number in Counter(seeds).values() if number > 1)
+    return {"lowest": min(seeds), "highest": max(seeds), "doubled": doubled} if seeds else None
 
 
-def _balance(records: Sequence[PairRecord]) -> list[Balance]:
+def _attribute_counts(records: Sequence[PairRecord]) -> dict[str, dict[str, int]]:
     counts: dict[str, Counter[str]] = {}
     for record in records:
         for name, value in record.attributes.items():
             counts.setdefault(name, Counter())[value] += 1
-    return [Balance(name, dict(values.most_common())) for name, values in counts.items()]
+    return {name: dict(values.most_common()) for name, values in counts.items()}
 
 
 def _summary(values: Tensor) -> dict[str, float] | None:
     """Mean and quantiles of ``(N,)`` values, or None without any."""
     return {"mean": float(values.double().mean()), **Distribution.of(values).model_dump()} if len(values) else None
-
-
-def _pairs(count: int) -> str:
-    return "1 pair" if count == 1 else f"{count:,} pairs"

@@ -1,4 +1,4 @@
-"""The page of `topcoat pairs inspect --html`."""
+"""What `topcoat pairs inspect` says: a headline, findings and, with ``--html``, a page."""
 
 from __future__ import annotations
 
@@ -11,12 +11,53 @@ from markupsafe import Markup
 
 from topcoat.files import write_text
 from topcoat.metrics.spectrum import ring_middles
-from topcoat.pairs.inspect import MEASURES, SIDES, Example, Inspection
+from topcoat.pairs.inspect import MEASURES, SIDES, Example, Inspection, evenness
 from topcoat.reports.charts import curves, histogram
 from topcoat.reports.page import Card, Subject, Table, data_uri, render
 
 _SHOWN_PX = 384
 _LISTED = 50  # rows of a table; the JSON has all
+_UNEVEN = 0.8  # an attribute whose evenness is under this is pointed out
+
+
+def headline(inspection: Inspection) -> str:
+    """The dataset in a few words: ``240 pairs of 128 x 128 px``."""
+    sizes = [f"{width} x {height} px" for width, height in inspection.sizes_px]
+    size = f" of {sizes[0] if len(sizes) == 1 else f'{len(sizes)} sizes'}" if sizes else ""
+    return _pairs(inspection.pairs) + size
+
+
+def spectrum_note(inspection: Inspection) -> str:
+    """What the power spectra show, in one sentence; empty without pairs."""
+    if not math.isfinite(inspection.fine_detail):
+        return ""
+    return (
+        f"Above 0.25 cycles per pixel the distilled side has {inspection.fine_detail:.2f} times the baseline's power."
+    )
+
+
+def findings(inspection: Inspection) -> list[str]:
+    """What matters before training on these pairs, one sentence each; empty where nothing stands out."""
+    found: list[str] = []
+    if inspection.failures:
+        found.append(f"{_pairs(len(inspection.failures))} could not be made; the same build command tries again.")
+    if inspection.unusable:
+        found.append(f"{_pairs(len(inspection.unusable))} with a blank or saturated image; build with --filter blank.")
+    if inspection.seeds and inspection.seeds["doubled"]:
+        found.append(f"{_pairs(inspection.seeds['doubled'])} share their seed, and so their noise, with another.")
+    if inspection.duplicates:
+        leaks = sum(item.leaks for item in inspection.duplicates)
+        across = f" ({leaks:,} across splits)" if leaks else ""
+        found.append(
+            f"{_pairs(len(inspection.duplicates))} show the subject of an earlier pair again{across}; "
+            "topcoat pairs dedupe drops these."
+        )
+    if len(inspection.sizes_px) > 1:
+        found.append(f"The pairs have {len(inspection.sizes_px)} sizes; training and evaluation need one.")
+    uneven = [name for name, counts in inspection.attributes.items() if evenness(counts) < _UNEVEN]
+    if uneven:
+        found.append(f"Unevenly spread: {', '.join(uneven)} (evenness under {_UNEVEN}).")
+    return found
 
 
 def write_pairs_page(path: Path, inspection: Inspection) -> None:
@@ -31,6 +72,10 @@ def render_pairs_page(inspection: Inspection) -> str:
         "pairs.html.j2",
         title=f"topcoat pairs: {inspection.pair}",
         inspection=inspection,
+        headline=headline(inspection),
+        findings=findings(inspection),
+        spectrum_note=spectrum_note(inspection),
+        evenness=record["evenness"],
         cards=_cards(inspection),
         examples=[_example(item) for item in inspection.shown],
         spreads={name: _spread_chart(inspection, name) for name in MEASURES},
@@ -136,3 +181,7 @@ def _size(count: int) -> str:
     """A number of bytes for a person, in decimal units."""
     power = min(3, int(math.log10(max(1, count)) // 3))
     return f"{count / 1000**power:.3g} {('bytes', 'kB', 'MB', 'GB')[power]} in all"
+
+
+def _pairs(count: int) -> str:
+    return "1 pair" if count == 1 else f"{count:,} pairs"

@@ -83,18 +83,20 @@ def inspect(
 
 def _show(out: Output, inspection: Inspection) -> None:
     """The inspection for a person."""
+    from topcoat.reports.pairs import findings, headline, spectrum_note
+
     record = inspection.as_dict()
     failed = f"{len(inspection.failures)} failed, {len(inspection.dropped)} dropped"
-    out.line(f"{inspection.headline} of {inspection.pair}, {failed}; every shard is as it was written")
+    out.line(f"{headline(inspection)} of {inspection.pair}, {failed}; every shard is as it was written")
     out.line(f"digest {inspection.digest}")
     splits = ", ".join(f"{name} {number}" for name, number in inspection.splits.items())
     seeds = inspection.seeds
-    out.line(splits + ("" if seeds is None else f"; seeds {seeds.lowest} to {seeds.highest}, {seeds.doubled} doubled"))
+    out.line(splits + ("; seeds {lowest} to {highest}, {doubled} doubled".format_map(seeds) if seeds else ""))
     if inspection.drop_reasons:
         out.table("Dropped", ("filter", "pairs"), list(inspection.drop_reasons.items()))
     rows = [
-        (item.attribute, f"{item.evenness:.2f}", ", ".join(f"{value} {count}" for value, count in item.counts.items()))
-        for item in inspection.balance
+        (name, f"{record['evenness'][name]:.2f}", ", ".join(f"{value} {count}" for value, count in counts.items()))
+        for name, counts in inspection.attributes.items()
     ]
     if rows:
         out.table("Attributes", ("attribute", "evenness", "pairs of each"), rows)
@@ -108,12 +110,12 @@ def _show(out: Output, inspection: Inspection) -> None:
         (f"similarity, {kind} pair", *_cells(record["similarity"][f"{kind}_pair"])) for kind in ("same", "next")
     ]
     out.table("Images", ("measure", "mean", "5 %", "median", "95 %"), measures)
-    out.line(inspection.spectrum_note)
+    out.line(spectrum_note(inspection))
     out.line(
         f"Near-duplicates: {len(inspection.duplicates)} ({inspection.duplicate_share:.1%}) at similarity "
         f"{inspection.duplicate_threshold:g} or more"
     )
-    for text in inspection.findings:
+    for text in findings(inspection):
         out.line(f"- {text}")
 
 
