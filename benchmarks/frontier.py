@@ -17,8 +17,9 @@ from results import ROOT, Progress, ended, held_out, publish
 
 import topcoat
 from topcoat.benchmark.arms import grid
+from topcoat.benchmark.compare import sweep
+from topcoat.benchmark.frontier import Target, points_of
 from topcoat.benchmark.record import BenchmarkResult
-from topcoat.benchmark.sweep import Target, points_of, sweep
 from topcoat.reports.benchmark_tables import markdown
 from topcoat.seeds import noise_seeds
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from recipes.mini.assemble import write_card
 from recipes.mini.meter import Meter
 from recipes.mini.recipe import Recipe, WorkFolder
-from topcoat.benchmark.study import Stage, Study, best_head
-from topcoat.benchmark.study_runs import study_runs
+from topcoat.benchmark.study import Stage, Study
+from topcoat.benchmark.study_plan import study_runs
 from topcoat.embedded import EMBEDDED_HEADS, MINI
 from topcoat.errors import DataError
 from topcoat.features import FeatureNet, load_feature_net
@@ -44,7 +44,7 @@ def make_study(recipe: Recipe, work: WorkFolder) -> None:
     write_calibration(MINI / "same-subject.json", calibrate(dataset, net))
     kinds: Mapping[str, Collection[str]] = {"embedded": _OF_IMAGES, "embedded-decoder": ("decoder",)}
     for name, of_kind in kinds.items():
-        best = best_head(study.result, of_kind)
+        best = study.result.best_head(of_kind)
         if best is not None:
             _embed(study, name, best, dataset, net)
     write_card(recipe, work)

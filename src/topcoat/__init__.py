@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from topcoat.benchmark.demo import run_benchmark
+    from topcoat.benchmark.compare import run_benchmark
     from topcoat.errors import DataError, ModelError, TopcoatError, UsageError
     from topcoat.generators.base import GeneratorSpec, ModelPair
     from topcoat.generators.diffusers import load_generator
@@ -74,7 +74,7 @@ _HOMES = {
     "load_generator": "topcoat.generators.diffusers",
     "model_pair": "topcoat.generators.presets",
     "read_image": "topcoat.images",
-    "run_benchmark": "topcoat.benchmark.demo",
+    "run_benchmark": "topcoat.benchmark.compare",
     "sample_prompts": "topcoat.prompts",
     "train": "topcoat.training.loop",
     "write_benchmark": "topcoat.reports.benchmark",

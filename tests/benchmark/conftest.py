@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tests.conftest import FakeHead
 from topcoat.benchmark.study import Study
-from topcoat.benchmark.study_runs import StudyRun, study_runs
+from topcoat.benchmark.study_plan import StudyRun, study_runs
 from topcoat.features import FeatureNet
 from topcoat.generators.base import Generator, ModelPair
 from topcoat.heads import CycleGANConfig, DecoderConfig, UNetConfig

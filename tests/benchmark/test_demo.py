@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from tests.benchmark.conftest import SharpenHead
-from topcoat.benchmark.demo import run_benchmark
+from topcoat.benchmark.compare import run_benchmark
 from topcoat.benchmark.record import BenchmarkResult
 from topcoat.benchmark.store import to_bytes, to_floats
 from topcoat.cost.flops import pair_cost

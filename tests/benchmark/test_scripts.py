@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 import topcoat
-from topcoat.benchmark.demo import run_benchmark
+from topcoat.benchmark.compare import run_benchmark, sweep
 from topcoat.benchmark.record import BenchmarkResult
-from topcoat.benchmark.sweep import sweep
 from topcoat.features import FeatureNet
 from topcoat.generators.base import Generator, ModelPair
 from topcoat.reports.benchmark_tables import table

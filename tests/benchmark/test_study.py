@@ -16,8 +16,8 @@ from tests.benchmark.conftest import HELD_OUT, PAIRS, tiny
 from topcoat.benchmark import study_scores
 from topcoat.benchmark.record import BenchmarkResult
 from topcoat.benchmark.store import to_bytes, to_floats
-from topcoat.benchmark.study import Study, best_head
-from topcoat.benchmark.study_runs import study_runs
+from topcoat.benchmark.study import Study
+from topcoat.benchmark.study_plan import study_runs
 from topcoat.cost.flops import pair_cost
 from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.generators.base import ModelPair
@@ -141,7 +141,7 @@ def test_a_head_that_changes_latents_is_fitted_to_the_pair(study: Made, flux_pai
     assert of_head > decoding
     alone = score(result, "tflop", "distilled")
     assert score(result, "tflop", "changed") == pytest.approx(alone - decoding + of_head)
-    assert best_head(result, ("latent-unet",)) == "changed" and best_head(result, ("unet", "decoder")) is None
+    assert result.best_head(("latent-unet",)) == "changed" and result.best_head(("unet", "decoder")) is None
 
 
 def test_a_refiner_goes_on_from_a_head_of_images_and_the_baselines_own_latents(
@@ -165,7 +165,7 @@ def test_its_files(study: Made) -> None:
     result, _ = run(work)
     write_benchmark(work.folder, result)
     assert {path.name for path in work.folder.iterdir()} == {
-        "settings.json", "pairs", "runs", "images", "features", "evaluation", "subjects.json",
+        "settings.json", "pairs", "runs", "cache", "subjects.json",
         "study.json", "study.md", "study.html", "contact-1.png", "contact-2.png",
     }  # fmt: skip
     with Image.open(work.folder / "contact-1.png") as sheet:
@@ -270,18 +270,23 @@ def test_other_settings_are_refused_and_nothing_is_changed(study: Made, runs: li
     assert not (tmp_path / "new").exists()
 
 
-def test_a_new_or_damaged_measurement_is_made_again(study: Made) -> None:
+def test_a_new_or_damaged_measurement_is_made_again(study: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     work = study()
     first, _ = run(work)
-    kept = work.folder / "evaluation" / "paired.json"
-    before = json.loads(kept.read_text())
-    for damaged in ("{", json.dumps({**before, "key": {**before["key"], "head": "of before"}})):
-        kept.write_text(damaged)
-        again, _ = run(study())
-        made = json.loads(kept.read_text())
-        assert made["key"] == before["key"] and made["result"]["seconds"] != before["result"]["seconds"]
-        distances = [score(one, "frechet", "paired") for one in (first, again)]
-        assert distances[1] == pytest.approx(distances[0], rel=1e-4)  # features of a cache are rounded
+    before = bytes_of(work.folder / "cache")
+    (kept,) = (path for path, text in before.items() if path.suffix == ".json" and b'"arm": "paired"' in text)
+    kept.write_text("{")
+    again, _ = run(study())
+    after = bytes_of(work.folder / "cache")
+    assert after.keys() == before.keys()
+    assert [path for path in before if after[path] != before[path]] == [kept]
+    assert json.loads(after[kept])["seconds"] != json.loads(before[kept])["seconds"]
+    distances = [score(one, "frechet", "paired") for one in (first, again)]
+    assert distances[1] == pytest.approx(distances[0], rel=1e-4)  # features of a cache are rounded
+    monkeypatch.setattr(study_scores, "__version__", "another")
+    run(study())
+    added = bytes_of(work.folder / "cache").keys() - before.keys()
+    assert {path.suffix for path in added} == {".json"} and len(added) == 1 + len(first.heads)
 
 
 def test_a_study_of_format_version_1_is_refused_in_one_sentence(study: Made) -> None:

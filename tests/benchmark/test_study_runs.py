@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from tests.benchmark.conftest import tiny
-from topcoat.benchmark.study_plan import plan_study, training_tflop
-from topcoat.benchmark.study_runs import study_runs
+from topcoat.benchmark.study_plan import plan_study, study_runs, training_tflop
 from topcoat.cost.flops import pair_cost
 from topcoat.errors import UsageError
 from topcoat.generators.base import ModelPair

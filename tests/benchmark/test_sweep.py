@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from topcoat.benchmark.arms import Arm, grid
+from topcoat.benchmark.compare import sweep
+from topcoat.benchmark.frontier import PipelineConfig, Point, Target, pareto_front, points_of, save_choice
 from topcoat.benchmark.record import BenchmarkResult
-from topcoat.benchmark.sweep import PipelineConfig, Point, Target, pareto_front, points_of, save_choice, sweep
 from topcoat.config import load_config
 from topcoat.errors import UsageError
 from topcoat.features import FeatureNet

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from topcoat.benchmark.sweep import PipelineConfig
+from topcoat.benchmark.frontier import PipelineConfig
 from topcoat.config import load_config
 from topcoat.features import FeatureNet
 

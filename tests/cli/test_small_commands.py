@@ -103,7 +103,7 @@ def test_demo_is_on_held_out_prompts(
         calls.append((list(prompts), list(seeds)))
         return SimpleNamespace(as_dict=lambda: {"n": len(prompts)})
 
-    monkeypatch.setattr("topcoat.benchmark.demo.run_benchmark", run_benchmark)
+    monkeypatch.setattr("topcoat.benchmark.compare.run_benchmark", run_benchmark)
     monkeypatch.setattr("topcoat.reports.benchmark.write_benchmark", lambda folder, result: calls.append(folder))
     monkeypatch.setattr("topcoat.reports.benchmark_tables.summary", lambda result: "It is good.")
     arguments = ("demo", "--count", 12, "-o", tmp_path, "--pair", pair_file, "--head", head_folder)

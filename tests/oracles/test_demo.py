@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.oracles.golden import Golden
-from topcoat.benchmark.demo import run_benchmark
+from topcoat.benchmark.compare import run_benchmark
 from topcoat.generators.presets import model_pair
 from topcoat.heads import Head
 from topcoat.prompts import held_out_prompts

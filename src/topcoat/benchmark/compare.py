@@ -1,4 +1,4 @@
-"""One comparison: every arm, two controls and the noise floor on the same subjects, as a `BenchmarkResult`."""
+"""Comparisons of arms: `run_benchmark`, the main job, and `sweep`, many arms; both with controls and noise floor."""
 
 from __future__ import annotations
 
@@ -7,31 +7,128 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from topcoat.benchmark.arms import Arm, Subjects
-from topcoat.benchmark.record import COLOUR, FLOOR, UNSHARP, BenchmarkResult, Evidence, Kind, common_settings
-from topcoat.benchmark.run import BATCH_SIZE, Benchmark, Progress
-from topcoat.benchmark.scores import (
-    References,
-    cost_scores,
-    energy_score,
-    ordered,
-    time_scores,
+from topcoat.benchmark.record import (
+    BASELINE,
+    COLOUR,
+    DISTILLED,
+    ENHANCED,
+    EXTRA,
+    FLOOR,
+    UNSHARP,
+    BenchmarkResult,
+    Evidence,
+    Kind,
+    common_settings,
 )
-from topcoat.benchmark.store import BatchStore, to_floats
+from topcoat.benchmark.run import BATCH_SIZE, Benchmark, Progress
+from topcoat.benchmark.scores import References, cost_scores, energy_score, ordered, time_scores
+from topcoat.benchmark.store import Store, to_floats
+from topcoat.cost.flops import EXTRA_STEPS
+from topcoat.errors import UsageError
 from topcoat.features import load_feature_net
 from topcoat.generators.base import Generator, ModelPair
 from topcoat.generators.diffusers import load_pair
+from topcoat.generators.presets import model_pair
 from topcoat.heads.head import Head
 from topcoat.metrics.controls import fit_colour, fit_unsharp
 from topcoat.metrics.embed import FeatureNetLike
 from topcoat.metrics.identity import cosine, different_subjects
+from topcoat.prompts import Prompt
 
+HEAD = "head"
+"""The name of the head of `run_benchmark`."""
 CALIBRATION_IMAGES = 32
 """Subjects that the controls are fitted on: the benchmark's own first ones, which favours the controls."""
 SHOWN = 12
 """Subjects of which a result holds pictures: the first ones, never picked."""
 
 
-def compare(
+def run_benchmark(
+    pair: ModelPair | str,
+    head: Head,
+    prompts: Sequence[str | Prompt],
+    seeds: Sequence[int],
+    *,
+    on_progress: Progress | None = None,
+    batch_size: int = BATCH_SIZE,
+    cache: str | Path | None = None,
+    generators: tuple[Generator, Generator] | None = None,
+    features: FeatureNetLike | None = None,
+) -> BenchmarkResult:
+    """Compare distilled + head with both models, two controls and the noise floor.
+
+    For an honest result, prompts *and* seeds must be held out: neither seen when the head was trained. Every image is
+    measured as an 8-bit file holds it. ``on_progress(done, total, arm)`` counts images; ``cache`` is a folder in which
+    generated batches are kept, so that a stopped run goes on (without one they stay in memory); ``generators``
+    (distilled, baseline) and ``features`` replace what would be loaded.
+
+    Raises `UsageError` for an impossible request, `ModelError` for a model that cannot be loaded, counted or run.
+    """
+    pair = model_pair(pair) if isinstance(pair, str) else pair
+    fast, slow = pair.distilled.steps, pair.baseline.steps
+    return _compare(
+        "demo",
+        pair,
+        {HEAD: head},
+        {
+            DISTILLED: Arm("distilled", fast),
+            ENHANCED: Arm("distilled", fast, HEAD),
+            BASELINE: Arm("baseline", slow),
+        },
+        Subjects.of(prompts, seeds, what="a benchmark"),
+        timed_only=None if slow == EXTRA_STEPS else {EXTRA: Arm("baseline", EXTRA_STEPS)},
+        shown=(DISTILLED, ENHANCED, BASELINE),
+        cache=cache,
+        batch_size=batch_size,
+        generators=generators,
+        features=features,
+        on_progress=on_progress,
+    )
+
+
+def sweep(
+    pair: ModelPair,
+    heads: Mapping[str, Head],
+    arms: Sequence[Arm],
+    prompts: Sequence[str | Prompt],
+    seeds: Sequence[int],
+    *,
+    cache: str | Path | None = None,
+    batch_size: int = BATCH_SIZE,
+    generators: tuple[Generator, Generator] | None = None,
+    features: FeatureNetLike | None = None,
+    on_progress: Progress | None = None,
+) -> BenchmarkResult:
+    """Measure every arm on the same prompts and seeds, which no head may have been trained on.
+
+    Both models at their own step counts and the noise floor are measured too. ``heads`` maps the names used in ``arms``
+    to heads. ``cache`` is a folder in which generated batches are kept; ``generators`` (distilled, baseline) and
+    ``features`` replace what would be loaded.
+
+    Raises `UsageError` for an impossible request (an unknown head name, fewer than 2 subjects), `ModelError` for a
+    model that cannot be loaded, counted or run.
+    """
+    subjects = Subjects.of(prompts, seeds, what="a frontier")
+    unknown = sorted({arm.head for arm in arms if arm.head is not None} - set(heads))
+    if unknown:
+        given = ", ".join(heads) or "none"
+        raise UsageError(f"an arm names a head that was not given: {unknown[0]}; given: {given}")
+    own = Arm("baseline", pair.baseline.steps), Arm("distilled", pair.distilled.steps)
+    return _compare(
+        "frontier",
+        pair,
+        heads,
+        {arm.label: arm for arm in (*arms, *own)},
+        subjects,
+        cache=cache,
+        batch_size=batch_size,
+        generators=generators,
+        features=features,
+        on_progress=on_progress,
+    )
+
+
+def _compare(
     kind: Kind,
     pair: ModelPair,
     heads: Mapping[str, Head],
@@ -58,7 +155,7 @@ def compare(
     costs = cost_scores(pair, timed, heads)  # first: what cannot be counted should fail before the hours
     net = load_feature_net("eval") if features is None else features
     models = load_pair(pair) if generators is None else generators
-    work = Benchmark(models, heads, subjects, store=BatchStore(cache), batch_size=batch_size)
+    work = Benchmark(models, heads, subjects, store=Store(cache), batch_size=batch_size)
     measured, seconds = work.measure(
         [*arms.values(), floor], net, timed_only=list((timed_only or {}).values()), on_progress=on_progress
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -87,6 +87,11 @@ class BenchmarkResult:
     def distilled(self) -> str:
         """The name of the arm that closes 0 of the gap: the distilled model alone at its own step count."""
         return self._named(self.settings["models"]["distilled"]["steps"], "distilled")
+
+    def best_head(self, kinds: Collection[str] | None = None) -> str | None:
+        """The head whose images are nearest to the baseline's, of ``kinds`` where given; None where there is none."""
+        names = (name for name, facts in self.heads.items() if kinds is None or facts["kind"] in kinds)
+        return min(names, key=lambda name: self.value("frechet", name) or 0.0, default=None)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from topcoat.benchmark.arms import Arm, Model, Subjects
-from topcoat.benchmark.store import Batch, BatchStore, CachedGenerator, to_bytes, to_floats
+from topcoat.benchmark.store import Batch, CachedGenerator, Store, to_bytes, to_floats
 from topcoat.cost.measure import Timing, summarise, timed
 from topcoat.errors import UsageError
 from topcoat.generators.base import Generator
@@ -83,7 +83,7 @@ class Benchmark:
         heads: Mapping[str, Head],
         subjects: Subjects,
         *,
-        store: BatchStore,
+        store: Store,
         batch_size: int = BATCH_SIZE,
     ) -> None:
         """``generators`` are distilled and baseline; heads are moved to the device of the former.

@@ -1,7 +1,7 @@
-"""Generated batches, each made once: kept by content, so that a stopped benchmark goes on and a new head starts fast.
+"""What took long, made once and kept by content, so that a stopped benchmark goes on and a new head starts fast.
 
 A batch is named by everything that decides its images (model settings and weights, prompts, seeds, steps) and by the
-machine that its seconds belong to.
+machine that its seconds belong to; an evaluation likewise.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from torch import Tensor
 
 from topcoat.cost.machine import hardware
 from topcoat.cost.measure import timed
-from topcoat.errors import UsageError
-from topcoat.files import atomic_path
+from topcoat.errors import DataError, UsageError
+from topcoat.files import atomic_path, read_json, write_json
 from topcoat.generators.base import Generator, LatentGenerator
 from topcoat.pairs.manifest import spec_identity
 
@@ -34,16 +34,19 @@ class Batch:
     seconds: float
 
 
-class BatchStore:
-    """Batches as safetensors files in ``folder``; with None they are kept in memory."""
+class Store:
+    """Batches as safetensors files and evaluations as JSON files in ``folder``; with None batches stay in memory.
+
+    A damaged file counts as none, and is made again. What cannot be written raises `DataError`.
+    """
 
     def __init__(self, folder: str | Path | None) -> None:
         self._folder = None if folder is None else Path(folder)
         self._memory: dict[str, Batch] = {}
 
-    def get(self, key: dict[str, Any]) -> Batch | None:
-        """The batch made with exactly ``key``, or None; a damaged file counts as none and is made again."""
-        name = _name(key)
+    def batch(self, key: dict[str, Any]) -> Batch | None:
+        """The batch made with exactly ``key``, or None."""
+        name = _name(key) + ".safetensors"
         if self._folder is None:
             return self._memory.get(name)
         try:
@@ -52,14 +55,28 @@ class BatchStore:
         except (OSError, SafetensorError, KeyError, TypeError, ValueError):
             return None
 
-    def put(self, key: dict[str, Any], batch: Batch) -> None:
-        """Keep a batch; raises `DataError` if it cannot be written."""
-        name = _name(key)
+    def keep_batch(self, key: dict[str, Any], batch: Batch) -> None:
+        """Keep a batch."""
+        name = _name(key) + ".safetensors"
         if self._folder is None:
             self._memory[name] = batch
             return
         with atomic_path(self._folder / name) as temporary:
             save_file({"images": batch.images.contiguous()}, temporary, metadata={"seconds": repr(batch.seconds)})
+
+    def evaluation(self, key: dict[str, Any]) -> Any:
+        """The JSON values measured with exactly ``key``, or None."""
+        if self._folder is None:
+            return None
+        try:
+            return read_json(self._folder / f"{_name(key)}.json")
+        except DataError:
+            return None
+
+    def keep_evaluation(self, key: dict[str, Any], values: Any) -> None:
+        """Keep JSON values."""
+        if self._folder is not None:
+            write_json(self._folder / f"{_name(key)}.json", values)
 
 
 class CachedGenerator:
@@ -68,7 +85,7 @@ class CachedGenerator:
     It is warmed up before the first full batch that it has to make, so that no seconds hold the cost of a first run.
     """
 
-    def __init__(self, generator: Generator, store: BatchStore, batch_size: int) -> None:
+    def __init__(self, generator: Generator, store: Store, batch_size: int) -> None:
         self.generator = generator
         self._identity = spec_identity(generator.spec)
         self._store = store
@@ -101,14 +118,14 @@ class CachedGenerator:
     ) -> Batch:
         key = {"kind": kind, "model": self._identity, "prompts": prompts, "seeds": seeds, "steps": steps}
         key["machine"] = self._machine
-        batch = self._store.get(key)
+        batch = self._store.batch(key)
         if batch is None:
             if not self._warm and len(prompts) == self._batch_size:
                 make(prompts, seeds, steps=1)
                 self._warm = True
             made, seconds = timed(lambda: make(prompts, seeds, steps=steps))
             batch = Batch(pack(made), seconds)
-            self._store.put(key, batch)
+            self._store.keep_batch(key, batch)
         return batch
 
 
@@ -127,4 +144,4 @@ def _to_half(latents: Tensor) -> Tensor:
 
 
 def _name(key: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20] + ".safetensors"
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]

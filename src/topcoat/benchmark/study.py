@@ -1,6 +1,12 @@
 """The paper's whole study: pairs, heads, and what each head is worth on the same held-out subjects.
 
-Its stages run one after the other; each goes on where it stopped and ends in a sentence.
+Its stages run one after the other; each goes on where it stopped and ends in a sentence. Its folder:
+
+``settings.json``       what makes this study this study; written once
+``pairs/``              the training pairs
+``runs/NAME/``          a run folder, which is a head folder, for each run
+``cache/``              generated held-out batches, features and evaluations, each by content
+``study.json`` ``study.md`` ``study.html`` ``contact-1.png`` ...   the result
 """
 
 from __future__ import annotations
@@ -8,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,15 +26,13 @@ from topcoat.benchmark.arms import Arm, Subjects
 from topcoat.benchmark.record import BASELINE, DISTILLED, EXTRA, FLOOR, BenchmarkResult, Evidence, common_settings
 from topcoat.benchmark.run import BATCH_SIZE, ArmSeconds, Benchmark, Progress
 from topcoat.benchmark.scores import cost_scores, ordered, time_scores
-from topcoat.benchmark.store import BatchStore
-from topcoat.benchmark.study_folder import StudyFolder
-from topcoat.benchmark.study_plan import PlannedStage, plan_study
-from topcoat.benchmark.study_runs import StudyRun
+from topcoat.benchmark.store import Store
+from topcoat.benchmark.study_plan import PlannedStage, StudyRun, plan_study
 from topcoat.benchmark.study_scores import Evaluated, StudyEvaluator
 from topcoat.cost.flops import EXTRA_STEPS
-from topcoat.errors import UsageError
+from topcoat.errors import DataError, UsageError
 from topcoat.features import load_feature_net
-from topcoat.files import write_json
+from topcoat.files import first_difference, read_json, write_json
 from topcoat.generators.base import Generator, ModelPair
 from topcoat.generators.diffusers import load_pair
 from topcoat.generators.vae import load_vae
@@ -39,9 +43,11 @@ from topcoat.pairs.dataset import PairDataset
 from topcoat.pairs.manifest import pair_identity
 from topcoat.pairs.schema import PairingConfig
 from topcoat.prompts import Prompt, as_prompts
-from topcoat.training import TrainRecord, train
+from topcoat.training import train
 from topcoat.training.run_folder import finished_head
 
+FORMAT = "topcoat-study"
+FORMAT_VERSION = 2
 SHOWN = 24
 """Subjects of which the result holds pictures: the first ones, never picked."""
 
@@ -55,7 +61,7 @@ class Stage:
 
 
 class Study:
-    """A study in a folder: see `plan`, then run the `stages` in their order, then read `result`."""
+    """A study in ``folder``: see `plan`, then run the `stages` in their order, then read `result`."""
 
     def __init__(
         self,
@@ -94,7 +100,8 @@ class Study:
         self._baseline_from = baseline_from
         self._heads = dict(heads or {})
         self._generators, self._features, self._loss_features = generators, features, loss_features
-        self._folder = StudyFolder(Path(output), self._settings())
+        self.folder = Path(output)
+        self._check_folder()
         self._dataset: PairDataset | None = None
         self._work: Benchmark | None = None
         self._evaluator: StudyEvaluator | None = None
@@ -109,11 +116,6 @@ class Study:
             BASELINE: baseline,
         }
         self._extra = {} if baseline.steps == EXTRA_STEPS else {EXTRA: Arm("baseline", EXTRA_STEPS)}
-
-    @property
-    def folder(self) -> Path:
-        """The study's folder."""
-        return self._folder.path
 
     @property
     def result(self) -> BenchmarkResult:
@@ -133,7 +135,8 @@ class Study:
 
     def stages(self) -> Iterator[Stage]:
         """The stages in their order; each must have run before the next is asked for."""
-        self._folder.begin()
+        if not (self.folder / "settings.json").exists():
+            write_json(self.folder / "settings.json", self._identity())
         yield Stage("pairs", self._build)
         for run in self.runs:
             yield Stage(f"train {run.name}", lambda progress, run=run: self._train(run, progress))
@@ -141,21 +144,6 @@ class Study:
         for run in self.runs:
             yield Stage(f"evaluate {run.name}", lambda progress, run=run: self._evaluate(run, progress))
         yield Stage("report", self._report)
-
-    def run(self, on_progress: Callable[[str, int, int, str], None] | None = None) -> BenchmarkResult:
-        """Run every stage, each of which goes on where it stopped, and give the result.
-
-        ``on_progress`` is called with the stage, pieces done, pieces in all and a note. Raises `ModelError` for a model
-        that cannot be loaded or a training that cannot go on, `DataError` for damaged files or a full disk.
-        """
-        for stage in self.stages():
-
-            def tell(done: int, total: int, note: str, name: str = stage.name) -> None:
-                if on_progress is not None:
-                    on_progress(name, done, total, note)
-
-            stage.run(tell)
-        return self.result
 
     def _settings(self) -> dict[str, Any]:
         """What makes this study this one, free of this machine's paths."""
@@ -171,11 +159,35 @@ class Study:
             "subjects_sha256": self._subjects.digest,
         }
 
+    def _identity(self) -> dict[str, Any]:
+        return json.loads(json.dumps({"format": FORMAT, "format_version": FORMAT_VERSION, **self._settings()}))
+
+    def _check_folder(self) -> None:
+        """Raise `DataError` if the folder holds another study or other files."""
+        path = self.folder
+        if path.exists() and not path.is_dir():
+            raise DataError(f"{path} is a file; name a folder for the study")
+        if (path / "settings.json").exists():
+            about = read_json(path / "settings.json")
+            if isinstance(about, dict) and about.get("format") == FORMAT and about.get("format_version") == 1:
+                raise DataError(f"{path} holds a study of format version 1; use another folder, or topcoat 0.1")
+            difference = first_difference(about, self._identity())
+            if difference is not None:
+                raise DataError(
+                    f"{path} holds a study of other settings ({difference}); nothing was changed: use another "
+                    "folder, or the settings of that study"
+                )
+        elif path.is_dir() and any(not inner.name.endswith(".tmp") for inner in path.iterdir()):
+            raise DataError(f"{path} holds files but no study; nothing was changed: use an empty folder")
+
+    def _run_folder(self, name: str) -> Path:
+        return self.folder / "runs" / name
+
     def _build(self, progress: Progress) -> str:
         if all(self._finished(run) is not None for run in self.runs):
             return "not needed any more, all runs are finished"
         self._dataset = build_pairs(
-            self._folder.pairs,
+            self.folder / "pairs",
             self._training_prompts,
             self.pair,
             batch_size=self._pair_batch_size,
@@ -195,14 +207,15 @@ class Study:
             steps = train(
                 run.config,
                 self._dataset,
-                self._folder.run(run.name),
+                self._run_folder(run.name),
                 features=self._loss_features,
                 init_from=self._head_of(run.base),
                 vae=vae,
             )
             with closing(steps):  # so that a stop saves at once
                 for record in steps:
-                    progress(record.images_seen, run.config.images, _note(record))
+                    note = f"loss {record.loss:.4f}, {record.images_per_second:.0f} images/s"
+                    progress(record.images_seen, run.config.images, note)
         facts = self._trained(run).facts
         figures = {name: value for name, value in facts["figures"].items() if value is not None}
         sentence = f"{facts['images_seen']:,} images seen"
@@ -221,23 +234,23 @@ class Study:
 
     def _finished(self, run: StudyRun) -> Head | None:
         """The head of a run that needs no pairs any more: it may come from another machine, without them."""
-        head = finished_head(self._folder.run(run.name), run.config)
+        head = finished_head(self._run_folder(run.name), run.config)
         return head if head is not None and "training_pairs" in head.facts else None
 
     def _trained(self, run: StudyRun) -> Head:
-        return Head.from_pretrained(self._folder.run(run.name))
+        return Head.from_pretrained(self._run_folder(run.name))
 
     def _head_of(self, run: str | None) -> Head | None:
         if run is None:
             return None
-        return self._heads[run] if run in self._heads else Head.from_pretrained(self._folder.run(run))
+        return self._heads[run] if run in self._heads else Head.from_pretrained(self._run_folder(run))
 
     def _generate(self, progress: Progress) -> str:
         self._work = Benchmark(
             self._generators or load_pair(self.pair),
             {run.name: self._trained(run) for run in self.runs},
             self._subjects,
-            store=BatchStore(self._folder.images),
+            store=Store(self.folder / "cache"),
             batch_size=self._batch_size,
         )
         taken = self._work.generate(
@@ -248,7 +261,7 @@ class Study:
             self._seconds[name] = ArmSeconds(timing, timing, None)
         net = self._features or load_feature_net("eval")
         name = "custom" if self._features is not None else "eval"
-        self._evaluator = StudyEvaluator(self.pair, self._folder, self._work, net, name)
+        self._evaluator = StudyEvaluator(self.pair, self.folder / "cache", self._work, net, name)
         references = self._evaluated[DISTILLED] = self._evaluator.references(progress)
         at = {score.arm: score.value for score in references.scores if score.metric == "frechet"}
         return (
@@ -305,17 +318,7 @@ class Study:
         )
         write_json(self.folder / "study.json", self._result.as_dict())
         progress(1, 1, "")
-        return f"nearest to the baseline is {best_head(self._result)}"
-
-
-def best_head(result: BenchmarkResult, kinds: Collection[str] | None = None) -> str | None:
-    """The head whose images are nearest to the baseline's, of ``kinds`` where given; None where there is none."""
-    distances = {
-        name: result.value("frechet", name)
-        for name, facts in result.heads.items()
-        if kinds is None or facts["kind"] in kinds
-    }
-    return min(distances, key=lambda name: distances[name] or 0.0, default=None)
+        return f"nearest to the baseline is {self._result.best_head()}"
 
 
 def _facts(run: StudyRun, head: Head) -> dict[str, Any]:
@@ -329,10 +332,6 @@ def _facts(run: StudyRun, head: Head) -> dict[str, Any]:
         "changed": list(run.changed),
         "reason": run.reason,
     }
-
-
-def _note(record: TrainRecord) -> str:
-    return f"loss {record.loss:.4f}, {record.images_per_second:.0f} images/s"
 
 
 def _digest(values: Any) -> str:

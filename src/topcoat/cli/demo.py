@@ -29,7 +29,7 @@ def demo(
     head: HeadOption = None,
 ) -> None:
     """Run held-out prompts through distilled, distilled + head and baseline; measure; write a report."""
-    from topcoat.benchmark.demo import run_benchmark
+    from topcoat.benchmark.compare import run_benchmark
     from topcoat.generators.presets import model_pair
     from topcoat.prompts import held_out_prompts, style_of_pair
     from topcoat.reports.benchmark import write_benchmark

@@ -66,7 +66,8 @@ def frontier(
     Generated images are kept in OUT/cache: the same command goes on, and a new head costs minutes, not hours.
     """
     from topcoat.benchmark.arms import grid
-    from topcoat.benchmark.sweep import Target, points_of, save_choice, sweep
+    from topcoat.benchmark.compare import sweep
+    from topcoat.benchmark.frontier import Target, points_of, save_choice
     from topcoat.generators.presets import model_pair
 
     target = Target(target_gap, max_cost)

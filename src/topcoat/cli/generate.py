@@ -147,7 +147,7 @@ def _settings_from(
     config: Path, pair: str, steps: int | None, head: str | None, strength: float
 ) -> tuple[str, int, str, float]:
     """The settings of the file; raises `UsageError` for one that is on the command line too."""
-    from topcoat.benchmark.sweep import PipelineConfig
+    from topcoat.benchmark.frontier import PipelineConfig
     from topcoat.config import load_config
 
     if (pair, steps, head, strength) != ("mini", None, None, 1.0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,7 +66,7 @@ def reproduce(
     Without a GPU the CycleGAN runs are narrower than the paper's, and the table says so.
     """
     from topcoat.benchmark.study import Study
-    from topcoat.benchmark.study_runs import study_runs
+    from topcoat.benchmark.study_plan import study_runs
     from topcoat.generators.presets import model_pair
     from topcoat.prompts import held_out_prompts, sample_style, style_of_pair
     from topcoat.seeds import noise_seeds
@@ -129,7 +130,7 @@ def _show_plan(out: Output, work: Study) -> None:
     out.result(
         {
             "dry_run": True,
-            "stages": [stage.as_dict() for stage in stages],
+            "stages": [asdict(stage) for stage in stages],
             "tflop": total,
             "runs": {run.name: run.model_dump(mode="json") for run in work.runs},
         }

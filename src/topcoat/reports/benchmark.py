@@ -8,9 +8,9 @@ from pathlib import Path
 from markupsafe import Markup
 from torch import Tensor
 
+from topcoat.benchmark.frontier import Target, pareto_front, points_of
 from topcoat.benchmark.record import BASELINE, CONTROLS, DISTILLED, ENHANCED, EXTRA, FLOOR, BenchmarkResult, Evidence
 from topcoat.benchmark.store import to_floats
-from topcoat.benchmark.sweep import Target, pareto_front, points_of
 from topcoat.cost.table import format_tflop
 from topcoat.files import atomic_path, write_json, write_text
 from topcoat.images import contact_sheet

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from topcoat.benchmark.frontier import Target, pareto_front, points_of
 from topcoat.benchmark.record import BASELINE, CONTROLS, DISTILLED, ENHANCED, EXTRA, FLOOR, BenchmarkResult
-from topcoat.benchmark.study import best_head
-from topcoat.benchmark.sweep import Target, pareto_front, points_of
 from topcoat.cost.flops import EXTRA_STEPS
 from topcoat.cost.table import count_steps, format_tflop
 from topcoat.metrics.base import Score
@@ -92,8 +91,16 @@ _COLUMNS = {
 }
 
 
-_NO_COLUMN = {"frechet_extrapolated", "generator_seconds", "identity_mismatched_mean", "identity_mismatched_p95"}
-"""Metrics that sentences have and tables do not."""
+_NO_COLUMN = {
+    "frechet_extrapolated", "generator_seconds", "identity_mismatched_mean", "identity_mismatched_p95",
+    "frechet_infinity", "kernel", "cmmd", "precision", "recall", "density", "coverage",
+    "identity_same_share", "identity_unsure_share", "identity_different_share",
+    "psnr", "ssim", "ms_ssim", "gradient_agreement", "spectrum_db",
+    "changed", "checkerboard_db", "checkerboard_levels", "seam_ratio", "blob_share", "halo_luma", "high_frequency_db",
+    "foreign_db", "colour_difference", "l_shift", "a_shift", "b_shift", "gain", "gain_after_jpeg",
+    "ita_shift", "skin_difference", "ita_to_baseline",
+}  # fmt: skip
+"""Metrics that tables leave to the JSON file, for their width."""
 
 
 def label(result: BenchmarkResult, name: str) -> str:
@@ -128,7 +135,7 @@ def table(
     only the share of the gap has its interval, for a terminal.
     """
     front = {point.name for point in pareto_front(points_of(result))} if result.kind == "frontier" else set[str]()
-    best = chosen or (best_head(result) if result.kind == "study" else None)
+    best = chosen or (result.best_head() if result.kind == "study" else None)
     names = arm_order(result)
     columns = {"arm": [label(result, name) for name in names]}
     if result.kind == "frontier":
@@ -153,7 +160,7 @@ def headline(result: BenchmarkResult, chosen: str | None = None, target: Target 
     """
     if result.kind == "frontier" and chosen is None:
         return f"No arm meets {target}" if target else f"{len(points_of(result))} arms of {result.pair}"
-    arm = chosen or (ENHANCED if result.kind == "demo" else best_head(result) or DISTILLED)
+    arm = chosen or (ENHANCED if result.kind == "demo" else result.best_head() or DISTILLED)
     gap = shown_gap(result, arm)
     unknown = "too few subjects to tell the gap" if result.n < ENOUGH_IMAGES else "no measurable gap to close"
     closed = unknown if gap is None else f"{percent(gap.value)} of the gap closed"

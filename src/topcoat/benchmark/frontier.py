@@ -1,67 +1,19 @@
-"""The frontier: quality against cost of many arms on the same subjects, and the cheapest one that is good enough."""
+"""The frontier: quality against cost of every arm, the Pareto set, and the cheapest arm that is good enough."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pydantic
 import yaml
 
-from topcoat.benchmark.arms import Arm, Subjects
-from topcoat.benchmark.compare import compare
 from topcoat.benchmark.record import BenchmarkResult
-from topcoat.benchmark.run import BATCH_SIZE, Progress
 from topcoat.config import StrictModel
 from topcoat.errors import UsageError
 from topcoat.files import write_text
-from topcoat.generators.base import MAX_STEPS, Generator, ModelPair
-from topcoat.heads.head import Head
-from topcoat.metrics.embed import FeatureNetLike
-from topcoat.prompts import Prompt
-
-
-def sweep(
-    pair: ModelPair,
-    heads: Mapping[str, Head],
-    arms: Sequence[Arm],
-    prompts: Sequence[str | Prompt],
-    seeds: Sequence[int],
-    *,
-    cache: str | Path | None = None,
-    batch_size: int = BATCH_SIZE,
-    generators: tuple[Generator, Generator] | None = None,
-    features: FeatureNetLike | None = None,
-    on_progress: Progress | None = None,
-) -> BenchmarkResult:
-    """Measure every arm on the same prompts and seeds, which no head may have been trained on.
-
-    Both models at their own step counts and the noise floor are measured too. ``heads`` maps the names used in ``arms``
-    to heads. ``cache`` is a folder in which generated batches are kept; ``generators`` (distilled, baseline) and
-    ``features`` replace what would be loaded.
-
-    Raises `UsageError` for an impossible request (an unknown head name, fewer than 2 subjects), `ModelError` for a
-    model that cannot be loaded, counted or run.
-    """
-    subjects = Subjects.of(prompts, seeds, what="a frontier")
-    unknown = sorted({arm.head for arm in arms if arm.head is not None} - set(heads))
-    if unknown:
-        given = ", ".join(heads) or "none"
-        raise UsageError(f"an arm names a head that was not given: {unknown[0]}; given: {given}")
-    own = Arm("baseline", pair.baseline.steps), Arm("distilled", pair.distilled.steps)
-    return compare(
-        "frontier",
-        pair,
-        heads,
-        {arm.label: arm for arm in (*arms, *own)},
-        subjects,
-        cache=cache,
-        batch_size=batch_size,
-        generators=generators,
-        features=features,
-        on_progress=on_progress,
-    )
+from topcoat.generators.base import MAX_STEPS
 
 
 @dataclass(frozen=True, slots=True)
