@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -59,7 +58,7 @@ class DiffusersGenerator:
         texts, seeds = check_request(prompts, seeds)
         arguments = self._family.arguments(self._spec, len(texts))
         arguments |= {"num_inference_steps": check_steps(steps, self._spec), "generator": _noise(seeds)}
-        with self._memory_advice(len(texts)), quiet_libraries():
+        with memory_advice(_what_to_lower(self._spec, len(texts))), quiet_libraries():
             return self._run(self._pipeline, texts, arguments)
 
     def img2img(
@@ -85,7 +84,7 @@ class DiffusersGenerator:
                 f"images of shape {tuple(images.shape)} came with {len(texts)} prompts for {spec.name}; give "
                 f"({len(texts)}, 3, {spec.height_px}, {spec.width_px})"
             )
-        with self._memory_advice(len(texts)), quiet_libraries():
+        with memory_advice(_what_to_lower(self._spec, len(texts))), quiet_libraries():
             start = self._encode(images)
             pipeline, arguments = self._family.img2img(self._pipeline, spec, start, _noise(seeds), strength, count)
             borrowed = pipeline is not self._pipeline  # a pipeline of the same parts, for this call
@@ -104,7 +103,7 @@ class DiffusersGenerator:
             raise UsageError(f"latents have shape {tuple(latents.shape)}; give (N, C, h, w) as generate_latents() does")
         vae = self._ready_vae()
         images = []
-        with self._memory_advice(latents.shape[0]), torch.no_grad():
+        with memory_advice(_what_to_lower(self._spec, len(latents))), torch.no_grad():
             for part in latents.split(self._vae_batch):
                 values = to_vae(part, vae).to(device=self.device, dtype=vae.dtype)
                 images.append(vae.decode(values, return_dict=False)[0].float().cpu())
@@ -137,9 +136,6 @@ class DiffusersGenerator:
     @property
     def _vae_batch(self) -> int:
         return max(1, _VAE_PIXELS // (self._spec.width_px * self._spec.height_px))
-
-    def _memory_advice(self, count: int) -> AbstractContextManager[None]:
-        return memory_advice(_what_to_lower(self._spec, count))
 
     def _finite(self, values: Tensor) -> Tensor:
         if not torch.isfinite(values).all():

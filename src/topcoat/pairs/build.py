@@ -28,7 +28,7 @@ from topcoat.pairs.manifest import (
     write_card,
     write_manifest,
 )
-from topcoat.pairs.reuse import open_baseline_source
+from topcoat.pairs.reuse import check_baseline_source
 from topcoat.pairs.schema import PairingConfig, PairRecord, plan_records, read_records
 from topcoat.pairs.shards import BuildSpec, ShardJob, ShardResult
 from topcoat.prompts import Prompt
@@ -91,7 +91,9 @@ def build_pairs(
         failures=(),
         dropped=(),
     )
-    source = None if baseline_from is None else _baseline_source(Path(baseline_from), models, pairing)
+    source = None if baseline_from is None else Path(baseline_from)
+    if source is not None:
+        check_baseline_source(source, models.baseline, pairing)
     manifest = _open_or_start(folder, planned)
     batch_size = manifest.batch_size or DEFAULT_BATCH_SIZE
     spec = BuildSpec(folder, models, pairing, batch_size, tuple(filters), generators, source)
@@ -143,16 +145,6 @@ def _open_or_start(folder: Path, planned: Manifest) -> Manifest:
             raise DataError(f"{folder} has {name} {before}, not {now}; use {before}")
     _remove_leftovers(folder)
     return manifest
-
-
-def _baseline_source(folder: Path, models: ModelPair, pairing: PairingConfig) -> Path:
-    """``folder``, if baseline images can be taken from it; errors come before anything is loaded."""
-    if pairing.method != "same-seed":
-        raise UsageError("a baseline from image-to-image needs its own distilled images; leave baseline_from out")
-    if pairing.baseline_latents:
-        raise UsageError("baseline images of another dataset come without latents; leave out one of the two")
-    open_baseline_source(folder, models.baseline)
-    return folder
 
 
 def _remove_leftovers(folder: Path) -> None:

@@ -12,10 +12,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from topcoat.errors import DataError
+from topcoat.errors import DataError, UsageError
 from topcoat.generators.base import Generator, GeneratorSpec, check_request
 from topcoat.pairs.dataset import PairDataset
 from topcoat.pairs.manifest import setting_differences, spec_identity
+from topcoat.pairs.schema import PairingConfig
 
 
 class ReusedBaseline:
@@ -50,11 +51,16 @@ class ReusedBaseline:
         return self._load()
 
 
-def open_baseline_source(folder: Path, baseline: GeneratorSpec) -> PairDataset:
-    """The dataset in ``folder``, if its baseline images are those of ``baseline``.
+def check_baseline_source(folder: Path, baseline: GeneratorSpec, pairing: PairingConfig) -> None:
+    """Check that the dataset in ``folder`` has baseline images that a build with ``pairing`` can use again.
 
-    Raises `DataError` if it holds none, or they were made by other settings, weights, or not from the seed alone.
+    Raises `UsageError` if ``pairing`` needs more than they are, and `DataError` if there are none, or they were made by
+    other settings than ``baseline``, other weights, or not from the seed alone.
     """
+    if pairing.method != "same-seed":
+        raise UsageError("a baseline from image-to-image needs its own distilled images; leave baseline_from out")
+    if pairing.baseline_latents:
+        raise UsageError("baseline images of another dataset come without latents; leave out one of the two")
     dataset = PairDataset.open(folder)
     if dataset.pairing.method != "same-seed":
         raise DataError(
@@ -67,4 +73,3 @@ def open_baseline_source(folder: Path, baseline: GeneratorSpec) -> PairDataset:
             f"the baseline images of {folder} are of other settings ({'; '.join(changed[:2])}); leave that dataset "
             "out, or give the pair it was built with"
         )
-    return dataset

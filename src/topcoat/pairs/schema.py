@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -57,16 +57,13 @@ class PairingConfig(StrictModel):
 
     method: Literal["same-seed", "img2img"] = "same-seed"
     strength: float | None = pydantic.Field(default=None, gt=0, le=1)
-    distilled_steps: tuple[int, ...] = ()
+    distilled_steps: tuple[Annotated[int, pydantic.Field(ge=1, le=MAX_STEPS)], ...] = ()
     latents: bool = False
     baseline_latents: bool = False
 
     @pydantic.field_validator("distilled_steps")
     @classmethod
     def _ascending(cls, steps: tuple[int, ...]) -> tuple[int, ...]:
-        for count in steps:
-            if not 1 <= count <= MAX_STEPS:
-                raise ValueError(f"{count} distilled steps are not possible; use 1 to {MAX_STEPS}")
         return tuple(sorted(set(steps)))
 
     @pydantic.model_validator(mode="after")

@@ -49,7 +49,7 @@ class BuildSpec:
     filters: tuple[str | PairFilter, ...] = ()
     generators: tuple[Generator, Generator] | None = None
     baseline_from: Path | None = None
-    """A dataset whose baseline images are used again where it has them; `open_baseline_source` has checked it."""
+    """A dataset whose baseline images are used again where it has them; `check_baseline_source` has checked it."""
 
     def open(self, device: str | None = None) -> PairGenerator:
         """Load the models (onto ``device``, where one is given) and the filters.
@@ -59,25 +59,22 @@ class BuildSpec:
         return PairGenerator(self._models(device), self.pairing, open_filters(self.filters))
 
     def _models(self, device: str | None) -> tuple[Generator, Generator]:
-        load = self._load_from(device)
-        if self.baseline_from is None:
-            return load(0), load(1)
-        source = PairDataset.open(self.baseline_from)
-        return load(0), ReusedBaseline(source, self.pair.baseline, lambda: load(1))
-
-    def _load_from(self, device: str | None) -> Callable[[int], Generator]:
-        """A function that loads the distilled model (0) or the baseline (1); they share what they have in common."""
-        if self.generators is not None:
-            return self.generators.__getitem__
+        """The distilled model and the baseline; they share what they have in common."""
         from topcoat.generators.diffusers import load_generator
         from topcoat.generators.loading import ComponentCache
 
         cache = ComponentCache()
-        specs = [
-            spec if device is None else spec.model_copy(update={"device": device})
-            for spec in (self.pair.distilled, self.pair.baseline)
-        ]
-        return lambda side: load_generator(specs[side], cache)
+
+        def load(side: int) -> Generator:
+            if self.generators is not None:
+                return self.generators[side]
+            spec = (self.pair.distilled, self.pair.baseline)[side]
+            return load_generator(spec if device is None else spec.model_copy(update={"device": device}), cache)
+
+        if self.baseline_from is None:
+            return load(0), load(1)
+        source = PairDataset.open(self.baseline_from)
+        return load(0), ReusedBaseline(source, self.pair.baseline, lambda: load(1))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -40,13 +41,4 @@ def push(
         )
     else:
         out.line(f"{len(done.sent)} files sent ({size}), {len(done.unchanged)} unchanged: {done.url}")
-    out.result(
-        {
-            "url": done.url,
-            "dry_run": dry_run,
-            "sent": list(done.sent),
-            "unchanged": list(done.unchanged),
-            "foreign": list(done.foreign),
-            "bytes": done.bytes,
-        }
-    )
+    out.result({"dry_run": dry_run, **asdict(done)})
