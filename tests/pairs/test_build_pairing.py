@@ -187,7 +187,7 @@ def test_a_failed_distilled_image_gets_no_baseline(tmp_path: Path, fake_pair: Mo
         ({"strength": 0.5}, "belongs to the pairing img2img"),
         ({"method": "img2img", "strength": 1.5}, "less than or equal to 1"),
         ({"method": "guess"}, "same-seed"),
-        ({r"distilled_steps\.0\s+Input should be greater than or equal to 1"),
+        ({"distilled_steps": (0,)}, r"distilled_steps\.0\s+Input should be greater than or equal to 1"),
     ],
 )
 def test_impossible_pairings(settings: dict[str, Any], words: str) -> None:
