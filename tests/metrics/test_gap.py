@@ -8,7 +8,7 @@ from torch import Tensor
 
 from topcoat.errors import UsageError
 from topcoat.metrics.frechet import GaussianStatistics, frechet_distance
-from topcoat.metrics.gap import GapClosed, extrapolated_gap, gap_closed
+from topcoat.metrics.gap import GapClosed, gap_closed
 
 
 def share(gap: GapClosed) -> float:
@@ -86,7 +86,7 @@ def test_extrapolation_is_twice_the_whole_less_the_mean_of_the_halves() -> None:
         return frechet_distance(GaussianStatistics.of(a), GaussianStatistics.of(b))
 
     expected = [2 * distance(a, y) - (distance(a[::2], y[::2]) + distance(a[1::2], y[1::2])) / 2 for a in (x, z, y2)]
-    found = extrapolated_gap(x, z, y, y2, resamples=20)
+    found = gap_closed(x, z, y, y2, resamples=20, extrapolated=True)
     assert [found.distilled.value, found.enhanced.value] == pytest.approx(expected[:2], rel=1e-9)
     assert found.floor.value == pytest.approx(max(0.0, expected[2]), rel=1e-9)
 
@@ -99,7 +99,7 @@ def test_extrapolation_tells_the_share_that_few_subjects_exaggerate() -> None:
     shift[0] = 1.2
     plain = gap_closed(y + shift, y + shift / 2, y, other, resamples=50)
     assert plain.floor.value > 0.7 and share(plain) > 1.5
-    found = extrapolated_gap(y + shift, y + shift / 2, y, other, resamples=50)
+    found = gap_closed(y + shift, y + shift / 2, y, other, resamples=50, extrapolated=True)
     assert found.floor.value < 0.2
     assert share(found) == pytest.approx(0.75, abs=0.1)
 
@@ -107,10 +107,10 @@ def test_extrapolation_tells_the_share_that_few_subjects_exaggerate() -> None:
 def test_extrapolation_refuses_too_few_and_unequal_sets() -> None:
     x, z, y, y2 = sets(20, 12, seed=0, closed=0.5)
     with pytest.raises(UsageError, match="24 or more"):
-        extrapolated_gap(x, z, y, y2)
+        gap_closed(x, z, y, y2, extrapolated=True)
     x, z, y, y2 = sets(40, 12, seed=0, closed=0.5)
     with pytest.raises(UsageError, match="same 24 or more"):
-        extrapolated_gap(x, z, y, y2[:30])
+        gap_closed(x, z, y, y2[:30], extrapolated=True)
 
 
 def test_refusals() -> None:

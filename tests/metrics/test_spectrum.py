@@ -7,7 +7,7 @@ import torch
 
 from topcoat.errors import UsageError
 from topcoat.images import gaussian_blur
-from topcoat.metrics.spectrum import cell_powers, decibels, power_spectrum, radial_spectrum
+from topcoat.metrics.spectrum import cell_powers, decibels, radial_spectrum
 
 
 def test_white_noise_has_its_variance_at_every_frequency() -> None:
@@ -50,7 +50,7 @@ def test_flat_images_stay_finite() -> None:
 
 def test_refusals() -> None:
     with pytest.raises(UsageError, match="4 or more pixels"):
-        power_spectrum(torch.zeros(1, 3, 3, 9))
+        radial_spectrum(torch.zeros(1, 3, 3, 9))
 
 
 def test_squares_hold_every_frequency_up_to_the_corners() -> None:

@@ -13,16 +13,17 @@ from torch import Tensor
 from tests.oracles.golden import Golden, fields
 from tests.oracles.inputs import dulled, eight_bits, portraits
 from topcoat.features import load_feature_net
-from topcoat.metrics.artefacts import Artefacts, ArtefactScan
+from topcoat.metrics.artefacts import ArtefactMetric, Artefacts
 from topcoat.metrics.base import Interval, mean_interval
 from topcoat.metrics.c2st import two_sample
 from topcoat.metrics.colour import colour_difference, patch_colours, skin_colour, skin_mask, to_lab, typology_angle
+from topcoat.metrics.context import Context
 from topcoat.metrics.controls import ColourMatrix, fit_colour, fit_unsharp
-from topcoat.metrics.embed import embed
+from topcoat.metrics.embed import ImageBatch, embed
 from topcoat.metrics.evaluate import evaluate
 from topcoat.metrics.evaluation import Evaluation, choose_examples
 from topcoat.metrics.frechet import GaussianStatistics, frechet_distance, frechet_infinity
-from topcoat.metrics.gap import GapClosed, extrapolated_gap, gap_closed
+from topcoat.metrics.gap import GapClosed, gap_closed
 from topcoat.metrics.groups import GroupGap, Groups, compare_groups, group_gaps, holm
 from topcoat.metrics.identity import cosine, different_subjects, identity_thresholds
 from topcoat.metrics.jpeg import jpeg_robustness, jpeg_round_trip
@@ -57,8 +58,10 @@ def evaluated(sets: dict[str, Tensor], groups: list[dict[str, str]]) -> dict[str
         groups=groups,
         batch_size=16,
     )
-    scan = ArtefactScan()
-    scan.update(sets["distilled"], sets["enhanced"], sets["baseline"])
+    net = load_feature_net("eval")
+    metric = ArtefactMetric(Context(net, "mini"))
+    arms = {"distilled": "distilled", "enhanced": "enhanced", "reference": "baseline"}
+    metric.update({arm: ImageBatch(sets[name], net) for arm, name in arms.items()})
     return {
         "subjects": [found.n, found.n_reference],
         **{arm: _set(found, arm) for arm in ("enhanced", "distilled", "gated", "floor")},
@@ -66,7 +69,7 @@ def evaluated(sets: dict[str, Tensor], groups: list[dict[str, str]]) -> dict[str
         "baseline_quality": _interval(found, "quality", "reference"),
         "gap_closed": _gap_of(found, "enhanced"),
         **_identity(found),
-        **_artefacts(scan.result()),
+        **_artefacts(metric.result(), len(sets["baseline"])),
         **_pixels(found),
         "groups": None if found.groups is None else _groups(found.groups),
         "examples": [[one.place, one.index, one.value] for one in found.examples],
@@ -142,13 +145,13 @@ def _identity(found: Evaluation) -> dict[str, Any]:
 THRESHOLDS = ("same", "different", "equal_error", "equal_error_rate", "pairs")
 
 
-def _artefacts(artefacts: Artefacts) -> dict[str, Any]:
+def _artefacts(artefacts: Artefacts, n: int) -> dict[str, Any]:
     renamed = {"seam_ratio": "seams", "blob_share": "blobs", "halo_luma": "halos"}
     renamed |= {"halo_luma_baseline": "halos_baseline", "high_frequency_db_distilled": "high_frequency_db_identity"}
     names = [one.name for one in dataclasses.fields(Artefacts) if "lab" not in one.name and "colour" not in one.name]
     names.sort(key=lambda name: name == "high_frequency_db_distilled")
     return {
-        "artefacts": {renamed.get(name, name): getattr(artefacts, name) for name in names},
+        "artefacts": {"n": n} | {renamed.get(name, name): getattr(artefacts, name) for name in names},
         "colour": fields(
             artefacts, shift="lab_shift", spread="lab_std", difference="colour_difference",
             difference_identity="colour_difference_distilled",
@@ -204,7 +207,7 @@ def on_features(x: Tensor, z: Tensor, y: Tensor, floor: Tensor) -> dict[str, Any
         "density_coverage": density_coverage(z, y),
         "gap_closed": _gap(gap_closed(x, z, y, floor)),
         "gap_closed_other_floor": _gap(gap_closed(x, z, y, floor[:150])),
-        "extrapolated_gap": _gap(extrapolated_gap(x, z, y, floor)),
+        "extrapolated_gap": _gap(gap_closed(x, z, y, floor, extrapolated=True)),
         "mean_interval": _ends(mean_interval(z[:, 0])),
         "groups": _groups(groups),
         "group_gaps": [

@@ -53,9 +53,8 @@ COLOUR_DIFFERENCE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Artefacts:
-    """What `ArtefactScan` measured on N subjects."""
+    """What `ArtefactMetric` measured on N subjects."""
 
-    n: int
     changed: float
     """Mean absolute change from distilled to enhanced, of 1; 0 is the identity map."""
     checkerboard_db: float
@@ -94,27 +93,32 @@ class Artefacts:
     colour_difference_distilled: float
 
 
-class ArtefactScan:
-    """Collects batches of the same subjects and sums them up; memory does not grow but for a few numbers an image."""
+class ArtefactMetric(Metric):
+    """Artefacts of the enhanced images; neutral values are 0 dB, a ratio of 1, 1 % of blobs.
 
-    def __init__(self) -> None:
+    Memory does not grow but for a few numbers an image.
+    """
+
+    name, family = "artefacts", "artefacts"
+    needs = frozenset({"distilled", "pairs"})
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
         self._n = 0
-        self._size: tuple[int, int] | None = None
         self._power: list[Tensor] = []  # change, wanted change, x, z, y: each (H, W), summed over images
         self._blocks: list[Tensor] = []  # x, z, y: each (3, 3, 8, 8), summed over images
         self._steps: list[Tensor] = []  # change and wanted change, across and down
         self._rows: dict[str, GrowingTensor] = {}
+        self._result: Artefacts | None = None
 
-    @property
-    def n(self) -> int:
-        """Number of subjects."""
-        return self._n
-
-    def update(self, distilled: Tensor, enhanced: Tensor, baseline: Tensor) -> None:
-        """Add the same subjects three times, ``(N, 3, H, W)`` in [0, 1] each, H and W >= 32 and always the same."""
-        _check(distilled, enhanced, baseline, self._size)
-        self._size = (distilled.shape[2], distilled.shape[3])
-        x, z, y = (part.to("cpu", torch.float32) for part in (distilled, enhanced, baseline))
+    def update(self, batch: Batch) -> None:
+        parts = [batch[arm].images for arm in ("distilled", "enhanced", "reference") if arm in batch]
+        if len(parts) < 3 or len({len(part) for part in parts}) != 1:
+            return
+        height, width = parts[0].shape[2:]
+        if min(height, width) < SMALLEST_PX:
+            raise UsageError(f"artefacts need images of {SMALLEST_PX} or more pixels a side, not {width}x{height}")
+        x, z, y = (part.to("cpu", torch.float32) for part in parts)
         change, wanted = z - x, y - x
         grey_x, grey_z, grey_y = greys = [luma(part) for part in (x, z, y)]  # that of a change is their difference
         planes = (grey_z - grey_x, grey_y - grey_x, *greys)
@@ -153,7 +157,6 @@ class ArtefactScan:
         high = [_high_power(part) for part in power[2:]]
         foreign, foreign_period, place = foreign_detail(*(part / self._n for part in self._blocks))
         return Artefacts(
-            n=self._n,
             changed=float(means["changed"]),
             checkerboard_db=peak,
             checkerboard_period_px=period,
@@ -175,25 +178,8 @@ class ArtefactScan:
             colour_difference_distilled=float(means["difference_distilled"]),
         )
 
-
-class ArtefactMetric(Metric):
-    """Artefacts of the enhanced images; neutral values are 0 dB, a ratio of 1, 1 % of blobs."""
-
-    name, family = "artefacts", "artefacts"
-    needs = frozenset({"distilled", "pairs"})
-
-    def __init__(self, context: Context) -> None:
-        super().__init__(context)
-        self._scan = ArtefactScan()
-        self._result: Artefacts | None = None
-
-    def update(self, batch: Batch) -> None:
-        parts = [batch[arm].images for arm in ("distilled", "enhanced", "reference") if arm in batch]
-        if len(parts) == 3 and len({len(part) for part in parts}) == 1:
-            self._scan.update(*parts)
-
     def compute(self) -> list[Score]:
-        self._result = one = self._scan.result()
+        self._result = one = self.result()
         seam_period = "" if one.seam_period_px is None else f"{one.seam_period_px} px"
         foreign = f"{one.foreign_place}, {one.foreign_period_px:.1f} px"
         rows: list[tuple[str, str, str, str, float, Better | None, str]] = [
@@ -218,7 +204,7 @@ class ArtefactMetric(Metric):
             for name, label, shift, std in zip("lab", ("L*", "a*", "b*"), one.lab_shift, one.lab_std, strict=True)
         ]
         return [
-            self.score(arm, value, one.n, metric, label, unit=unit, better=better, detail=detail)
+            self.score(arm, value, self._n, metric, label, unit=unit, better=better, detail=detail)
             for metric, label, unit, arm, value, better, detail in rows
         ]
 
@@ -251,7 +237,7 @@ class ArtefactMetric(Metric):
                 f"steps every {one.seam_period_px} px are {one.seam_ratio:.1f} times others",
             ),
             "blobs": (
-                one.blob_share > BLOB_SHARE and one.n >= 1 / BLOB_SHARE,
+                one.blob_share > BLOB_SHARE and self._n >= 1 / BLOB_SHARE,
                 f"{one.blob_share * 100:.0f} % of the images have a spot that the baseline lacks",
             ),
             "halos": (
@@ -307,17 +293,6 @@ def overshoot(images: Tensor, guide: Tensor) -> Tensor:
     count = max(1, round(_EDGE_SHARE * contrast.shape[1]))
     edges = contrast.topk(count, dim=1).indices
     return beyond.flatten(1).gather(1, edges).mean(dim=1).to(torch.float64)
-
-
-def _check(distilled: Tensor, enhanced: Tensor, baseline: Tensor, size: tuple[int, int] | None) -> None:
-    shapes = [tuple(part.shape) for part in (distilled, enhanced, baseline)]
-    if len(set(shapes)) != 1 or len(shapes[0]) != 4:
-        raise UsageError(f"artefacts need distilled, enhanced and baseline of one shape (N, 3, H, W), not {shapes}")
-    height, width = shapes[0][2:]
-    if min(height, width) < SMALLEST_PX:
-        raise UsageError(f"artefacts need images of {SMALLEST_PX} or more pixels a side, not {width}x{height}")
-    if size is not None and size != (height, width):
-        raise UsageError(f"artefacts need images of one size, not {size[1]}x{size[0]} and {width}x{height}")
 
 
 def _high_power(power: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from topcoat.errors import UsageError
-from topcoat.features import ClipQuality, feature_net, load_feature_net, quality_net
+from topcoat.features import ClipQuality, feature_net, quality_net
 from topcoat.metrics.artefacts import ArtefactMetric
 from topcoat.metrics.base import Flag, Metric, PerImage, Score
 from topcoat.metrics.c2st import TwoSampleMetric
@@ -102,7 +102,9 @@ def evaluate(
     another number, or distilled, enhanced and gated of different lengths; `ModelError` for a net that fails to load.
     """
     chosen, names = _chosen(families() if metrics is None else metrics)
-    net, net_name = _net(features) if isinstance(features, str) else (features, "custom")
+    # "eval" is the file name of the embedded net.
+    net_name = "custom" if not isinstance(features, str) else "mini" if features == "eval" else features
+    net = feature_net(net_name) if isinstance(features, str) else features
     if gated is not None and distilled is None:
         raise UsageError("gated images are compared with distilled ones; give distilled, or leave gated out")
     optional = {"distilled": distilled, "gated": gated, "floor": floor}
@@ -155,12 +157,6 @@ def _chosen(metrics: Sequence[str | type[Metric]]) -> tuple[list[type[Metric]], 
         raise UsageError(f"no metric is called {unknown[0]!r}; use some of: {', '.join(families())}")
     names = [family for family in families() if family in selected] + [metric.name for metric in own]
     return [metric for metric in METRICS if metric.always or metric.family in selected] + own, names
-
-
-def _net(name: str) -> tuple[FeatureNetLike, str]:
-    if name in ("mini", "eval"):  # the file name of the embedded net is accepted too
-        return load_feature_net("eval"), "mini"
-    return feature_net(name), name
 
 
 def _check_counts(context: Context, groups: Sequence[Mapping[str, str]] | None) -> None:

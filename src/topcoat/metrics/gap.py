@@ -12,7 +12,7 @@ the measured distance, and the percentiles are taken of those.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -58,6 +58,7 @@ def gap_closed(
     baseline: Tensor,
     floor: Tensor,
     *,
+    extrapolated: bool = False,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> GapClosed:
@@ -66,62 +67,44 @@ def gap_closed(
     ``resamples`` >= 10 bootstrap draws, seeded with ``seed``. With M == N row i of ``floor`` is taken as the same
     prompt as row i of the others and drawn with it; otherwise it is drawn by itself. Raises `UsageError` for sets that
     do not fit together or are smaller than 2.
-    """
-    _check(distilled, enhanced, baseline, floor, resamples)
-    x, z, y, y2 = (part.detach().to("cpu", torch.float64) for part in (distilled, enhanced, baseline, floor))
 
-    def distances(count: int, generator: torch.Generator) -> Tensor:
-        weights = _draw(count, len(y), generator)
-        floor_weights = weights if len(y2) == len(y) else _draw(count, len(y2), generator)
-        return _distances((x, z, y2), y, weights, floor_weights)
-
-    with one_thread():
-        once = torch.ones(1, len(y), dtype=torch.float64), torch.ones(1, len(y2), dtype=torch.float64)
-        value = _distances((x, z, y2), y, *once)[:, 0]
-        samples = _resampled(distances, resamples, seed)
-    return _result(value, samples)
-
-
-def extrapolated_gap(
-    distilled: Tensor,
-    enhanced: Tensor,
-    baseline: Tensor,
-    floor: Tensor,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> GapClosed:
-    """`gap_closed` on distances extrapolated to endlessly many subjects, for sets too small for the plain ones.
-
-    The Fréchet distance at N subjects is too large by a term in 1/N (Chong and Forsyth 2020, arXiv 1911.07023), and
-    far more so for the floor, whose images share no seed with y, than for x and z, which do. One step of Richardson's
-    extrapolation takes that term away: ``2 d(N) - d(N/2)``, the last the mean of both halves (even and odd rows). Never
-    below 0. All four sets are ``(N, D)`` with N >= 2 D, of the same prompts in the same order; bootstrap draws stay
-    within the halves. Raises `UsageError` otherwise.
+    ``extrapolated`` takes the distances at endlessly many subjects, for sets too small for the plain ones. The Fréchet
+    distance at N subjects is too large by a term in 1/N (Chong and Forsyth 2020, arXiv 1911.07023), and far more so for
+    the floor, whose images share no seed with y, than for x and z, which do. One step of Richardson's extrapolation
+    takes that term away: ``2 d(N) - d(N/2)``, the last the mean of both halves (even and odd rows). Never below 0. All
+    four sets must be ``(N, D)`` with N >= 2 D, of the same prompts in the same order; draws stay within the halves.
     """
     _check(distilled, enhanced, baseline, floor, resamples)
     least = 2 * baseline.shape[1]
-    if len(floor) != len(baseline) or len(baseline) < least:
+    if extrapolated and (len(floor) != len(baseline) or len(baseline) < least):
         raise UsageError(f"extrapolation needs the same {least} or more subjects in every set, not {len(baseline)}")
     x, z, y, y2 = (part.detach().to("cpu", torch.float64) for part in (distilled, enhanced, baseline, floor))
     halves = (torch.arange(0, len(y), 2), torch.arange(1, len(y), 2))
 
-    def distances(weights: Tensor) -> Tensor:
-        whole = _distances((x, z, y2), y, weights, weights)
+    def distances(weights: Tensor, floor_weights: Tensor) -> Tensor:
+        whole = _distances((x, z, y2), y, weights, floor_weights)
+        if not extrapolated:
+            return whole
         parts = [
             _distances((x[rows], z[rows], y2[rows]), y[rows], weights[:, rows], weights[:, rows]) for rows in halves
         ]
         return 2 * whole - (parts[0] + parts[1]) / 2
 
-    def drawn_distances(count: int, generator: torch.Generator) -> Tensor:
+    def resampled(count: int) -> Tensor:
+        if not extrapolated:
+            weights = _draw(count, len(y), generator)
+            return distances(weights, weights if len(y2) == len(y) else _draw(count, len(y2), generator))
         weights = torch.empty(count, len(y), dtype=torch.float64)
         for rows in halves:
             weights[:, rows] = _draw(count, len(rows), generator)
-        return distances(weights)
+        return distances(weights, weights)
 
+    generator = torch.Generator().manual_seed(seed)
     with one_thread():
-        value = distances(torch.ones(1, len(y), dtype=torch.float64))[:, 0].clamp_min(0)
-        samples = _resampled(drawn_distances, resamples, seed)
+        once = torch.ones(1, len(y), dtype=torch.float64), torch.ones(1, len(y2), dtype=torch.float64)
+        value = distances(*once)[:, 0].clamp_min(0)
+        blocks = (min(_BLOCK, resamples - start) for start in range(0, resamples, _BLOCK))
+        samples = torch.cat([resampled(count) for count in blocks], dim=1)
     return _result(value, samples)
 
 
@@ -152,13 +135,6 @@ def _check(distilled: Tensor, enhanced: Tensor, baseline: Tensor, floor: Tensor,
         raise UsageError("the share of the gap closed needs 2 or more images on each side (1,000 or more to be useful)")
     if resamples < 10:
         raise UsageError(f"{resamples} resamples give no interval; use 10 or more (default {RESAMPLES})")
-
-
-def _resampled(distances: Callable[[int, torch.Generator], Tensor], resamples: int, seed: int) -> Tensor:
-    """``(3, B)`` distances of ``resamples`` bootstrap draws; ``distances`` makes those of some at a time."""
-    generator = torch.Generator().manual_seed(seed)
-    blocks = (min(_BLOCK, resamples - start) for start in range(0, resamples, _BLOCK))
-    return torch.cat([distances(count, generator) for count in blocks], dim=1)
 
 
 def _draw(count: int, n: int, generator: torch.Generator) -> Tensor:
@@ -258,7 +234,7 @@ class FrechetMetric(Metric):
 
 
 class ExtrapolatedGapMetric(FrechetMetric):
-    """`extrapolated_gap`: distances and the share of the gap at endlessly many subjects, where there are enough."""
+    """Distances and the share of the gap, extrapolated to endlessly many subjects, where there are enough."""
 
     name, label = "frechet_extrapolated", "Fréchet distance, extrapolated"
     needs = frozenset({"distilled", "floor", "pairs"})
@@ -269,7 +245,7 @@ class ExtrapolatedGapMetric(FrechetMetric):
         n, dimensions = sets[2].shape
         if n < 2 * dimensions:
             return []
-        gap = extrapolated_gap(sets[0], sets[1], sets[2], sets[3], seed=self.context.seed)
+        gap = gap_closed(sets[0], sets[1], sets[2], sets[3], extrapolated=True, seed=self.context.seed)
         arms = {"distilled": gap.distilled, "enhanced": gap.enhanced, "floor": gap.floor}
         scores = [self.score(arm, distance, n) for arm, distance in arms.items()]
         if gap.share is not None:

@@ -24,18 +24,6 @@ def luma(images: Tensor) -> Tensor:
     return red + green + blue
 
 
-def power_spectrum(images: Tensor) -> Tensor:
-    """``(N, H, W)`` power of the luma of images (or differences) ``(N, 3, H, W)``, zero frequency first.
-
-    As of `windowed_power`. Raises `UsageError` for less than 4 pixels a side.
-    """
-    if images.ndim != 4 or min(images.shape[-2:]) < SMALLEST_PX:
-        raise UsageError(
-            f"a spectrum needs images (N, 3, H, W) of {SMALLEST_PX} or more pixels a side, not {tuple(images.shape)}"
-        )
-    return windowed_power(luma(images))
-
-
 def windowed_power(planes: Tensor) -> Tensor:
     """Power of ``(..., H, W)`` planes, of the same shape, zero frequency first.
 
@@ -72,9 +60,14 @@ def cell_powers(power: Tensor, cells: int) -> Tensor:
 def radial_spectrum(images: Tensor, rings: int = RINGS) -> Tensor:
     """``(N, rings)`` float64 mean power by frequency; the rings part 0 to 0.5 cycles per pixel evenly.
 
-    A ring without any frequency, in a very small image, is NaN.
+    Power is that of the luma. A ring without any frequency, in a very small image, is NaN. Raises `UsageError` for less
+    than 4 pixels a side.
     """
-    power = power_spectrum(images).to("cpu", torch.float64)
+    if images.ndim != 4 or min(images.shape[-2:]) < SMALLEST_PX:
+        raise UsageError(
+            f"a spectrum needs images (N, 3, H, W) of {SMALLEST_PX} or more pixels a side, not {tuple(images.shape)}"
+        )
+    power = windowed_power(luma(images)).to("cpu", torch.float64)
     height, width = power.shape[-2:]
     radius = torch.hypot(torch.fft.fftfreq(height).unsqueeze(1), torch.fft.fftfreq(width).unsqueeze(0))
     ring = (radius * 2 * rings).floor().long().flatten()
