@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from topcoat.pairs.dataset import Pair, PairDataset
+from topcoat.prompts import Split
 
 
 def eight_bits(images: Tensor) -> Tensor:
@@ -39,37 +42,36 @@ def dulled(images: Tensor, share: float = 1.0) -> Tensor:
     return eight_bits(torch.lerp(images, soft, share))
 
 
-@dataclass(frozen=True)
-class InputPair:
-    """A pair as training reads it."""
-
-    distilled: Tensor
-    baseline: Tensor
-    latents: Tensor | None = None
+def in_memory(distilled: Tensor, baseline: Tensor, latents: Tensor | None = None) -> Pair:
+    """A pair without texts, which training does not read."""
+    record: Any = None
+    return Pair(record, distilled, baseline, latents)
 
 
-class InputPairs:
+class InputPairs(PairDataset):
     """Pairs in memory as training reads them."""
 
-    digest = "oracle"
-
-    def __init__(self, training: Sequence[InputPair], validation: Sequence[InputPair] = ()) -> None:
+    def __init__(self, training: Sequence[Pair], validation: Sequence[Pair] = ()) -> None:
         self._training, self._validation = list(training), list(validation)
+
+    @property
+    def digest(self) -> str:
+        return "oracle"
 
     def __len__(self) -> int:
         return len(self._training)
 
-    def __getitem__(self, index: int) -> InputPair:
+    def __getitem__(self, index: Any) -> Any:
         return self._training[index]
 
-    def split(self, name: str) -> InputPairs:
+    def split(self, name: Split) -> InputPairs:
         return InputPairs({"train": self._training, "val": self._validation}.get(name, []))
 
 
 def pairs(size_px: int, *, latents: bool = False) -> InputPairs:
     """12 training and 4 validation pairs; with 6 channels of latents, 4 pixels each along a side, if asked for."""
     images = portraits(16, seed=3, size_px=size_px)
-    made = [InputPair(x, y, _latents(x) if latents else None) for x, y in zip(dulled(images), images, strict=True)]
+    made = [in_memory(x, y, _latents(x) if latents else None) for x, y in zip(dulled(images), images, strict=True)]
     return InputPairs(made[:12], made[12:])
 
 

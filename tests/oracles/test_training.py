@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.oracles.golden import Golden, digest_of_tensors, fields, projections, sums_of_tensors
-from tests.oracles.inputs import InputPair, InputPairs, dulled, pairs, portraits
+from tests.oracles.inputs import InputPairs, dulled, in_memory, pairs, portraits
 from topcoat.generators.presets import model_pair
 from topcoat.generators.vae import Vae, load_vae
 from topcoat.heads import (
@@ -93,7 +93,7 @@ def trained_latent(folder: Path) -> dict[str, Any]:
     vae = _vae()
     images = portraits(16, seed=3, size_px=64)
     with torch.no_grad():
-        made = [InputPair(x, y, vae.encoder(x[None])[0]) for x, y in zip(dulled(images), images, strict=True)]
+        made = [in_memory(x, y, vae.encoder(x[None])[0]) for x, y in zip(dulled(images), images, strict=True)]
     config = TrainConfig(
         name="oracle",
         head=LatentUNetConfig(channels=(8, 16)),

@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tests.training.conftest import FakeDataset, FakePair, make_pair
+from tests.training.conftest import FakeDataset, fake_pair, make_pair
 from topcoat.features import FeatureNet
 from topcoat.heads import CycleGANConfig, ESACycleGANConfig, Head
 from topcoat.training import CycleObjective, TrainConfig, TrainRecord, train
-from topcoat.training.data import CachedPairs, UnpairedBatches
+from topcoat.training.data import Batches, CachedPairs
 from topcoat.training.distributed import Processes
 from topcoat.training.objectives.cycle import CycleTrainer, ImagePool
 
@@ -117,7 +117,7 @@ def test_the_head_moves_towards_the_other_side(pairs: FakeDataset, features: Fea
 
 def test_losses_are_the_authors(cycle_config: TrainConfig, pairs: FakeDataset):
     """One step's losses, computed again from the trainer's own networks."""
-    batch = UnpairedBatches(CachedPairs(pairs, 10), seed=0, crop_px=None, flip=True, size_multiple=4).batch(0, 2)
+    batch = Batches(CachedPairs(pairs, 10), paired=False, seed=0, crop_px=None, flip=True, size_multiple=4).batch(0, 2)
     trainer = cycle_trainer(cycle_config)
     weights = copied(trainer)
     other = cycle_trainer(cycle_config)
@@ -164,7 +164,7 @@ def test_esa_heads_train_too(features: FeatureNet, tmp_path: Path):
 
 
 def test_a_bad_step_leaves_pool_and_weights_alone(cycle_config: TrainConfig, pairs: FakeDataset):
-    batches = UnpairedBatches(CachedPairs(pairs, 10), seed=0, crop_px=None, flip=True, size_multiple=4)
+    batches = Batches(CachedPairs(pairs, 10), paired=False, seed=0, crop_px=None, flip=True, size_multiple=4)
     trainer = cycle_trainer(cycle_config)
     assert not trainer.step(batches.batch(0, 2), 2).skipped
     before = copied(trainer)
@@ -176,7 +176,7 @@ def test_a_bad_step_leaves_pool_and_weights_alone(cycle_config: TrainConfig, pai
 
 def test_a_pool_of_other_processes_is_refused(cycle_config: TrainConfig, pairs: FakeDataset):
     trainer = cycle_trainer(cycle_config)
-    batch = UnpairedBatches(CachedPairs(pairs, 10), seed=0, crop_px=None, flip=True, size_multiple=4).batch(0, 2)
+    batch = Batches(CachedPairs(pairs, 10), paired=False, seed=0, crop_px=None, flip=True, size_multiple=4).batch(0, 2)
     trainer.step(batch, 2)
     tensors = trainer.tensors()
     tensors["pool.forth"] = tensors["pool.forth"].repeat(2, 1, 1, 1, 1)
@@ -188,21 +188,21 @@ def test_sides_are_drawn_apart():
     def images(scale: int) -> list[Tensor]:
         return [torch.full((3, 8, 8), scale * index / 255) for index in range(20)]
 
-    pairs = FakeDataset([FakePair(x, y) for x, y in zip(images(1), images(2), strict=True)])
-    source = UnpairedBatches(CachedPairs(pairs, 10), seed=0, crop_px=4, flip=True, size_multiple=4)
+    pairs = FakeDataset([fake_pair(x, y) for x, y in zip(images(1), images(2), strict=True)])
+    source = Batches(CachedPairs(pairs, 10), paired=False, seed=0, crop_px=4, flip=True, size_multiple=4)
     batch = source.batch(0, 40)
     x = (batch.x[:, 0, 0, 0] * 255).round().int().tolist()
     y = [value // 2 for value in (batch.y[:, 0, 0, 0] * 255).round().int().tolist()]
     assert sorted(x[:20]) == sorted(x[20:]) == sorted(y[:20]) == list(range(20))
     assert sum(a == b for a, b in zip(x, y, strict=True)) < 10
-    fresh = UnpairedBatches(CachedPairs(pairs, 10), seed=0, crop_px=4, flip=True, size_multiple=4).batch(13, 5)
+    fresh = Batches(CachedPairs(pairs, 10), paired=False, seed=0, crop_px=4, flip=True, size_multiple=4).batch(13, 5)
     assert torch.equal(fresh.x, batch.x[13:18]) and torch.equal(fresh.y, batch.y[13:18])
 
 
 def test_sides_are_cut_and_mirrored_apart():
     ramp = torch.arange(64).repeat(1, 1)[None].repeat(3, 64, 1) / 255
-    pairs = FakeDataset([FakePair(ramp, ramp)])
-    batch = UnpairedBatches(CachedPairs(pairs, 10), seed=0, crop_px=16, flip=True, size_multiple=4).batch(0, 200)
+    pairs = FakeDataset([fake_pair(ramp, ramp)])
+    batch = Batches(CachedPairs(pairs, 10), paired=False, seed=0, crop_px=16, flip=True, size_multiple=4).batch(0, 200)
     mirrored = [(side[:, 0, 0, 0] > side[:, 0, 0, 1]) for side in (batch.x, batch.y)]
     assert 60 < int((mirrored[0] == mirrored[1]).sum()) < 140
     assert not torch.equal(batch.x.amin((1, 2, 3)), batch.y.amin((1, 2, 3)))

@@ -1,24 +1,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
-from tests.training.conftest import FakeDataset, FakePair, make_pair
+from tests.training.conftest import FakeDataset, fake_pair, make_pair
 from topcoat.errors import DataError
-from topcoat.training.data import CachedPairs, PairBatches
+from topcoat.training.data import Batches, CachedPairs
 
 
-def batches(dataset: FakeDataset, *, seed: int = 0, crop_px: int | None = 16, flip: bool = True) -> PairBatches:
-    return PairBatches(CachedPairs(dataset, 100), seed=seed, crop_px=crop_px, flip=flip, size_multiple=4)
+def batches(dataset: FakeDataset, *, seed: int = 0, crop_px: int | None = 16, flip: bool = True) -> Batches:
+    return Batches(CachedPairs(dataset, 100), seed=seed, crop_px=crop_px, flip=flip, size_multiple=4)
 
 
 def numbered(count: int, size: int = 8) -> FakeDataset:
     """Pairs that can be told by their colour: image i is i/255 everywhere."""
     images = [torch.full((3, size, size), index / 255) for index in range(count)]
-    return FakeDataset([FakePair(image, image) for image in images])
+    return FakeDataset([fake_pair(image, image) for image in images])
 
 
 def test_every_pass_sees_every_pair_once_in_another_order():
@@ -42,14 +43,14 @@ def test_an_image_depends_on_its_number_alone(dataset: FakeDataset):
 
 
 def test_both_halves_get_the_same_cut(dataset: FakeDataset):
-    twins = FakeDataset([FakePair(dataset[i].baseline, dataset[i].baseline) for i in range(len(dataset))])
+    twins = FakeDataset([fake_pair(dataset[i].baseline, dataset[i].baseline) for i in range(len(dataset))])
     batch = batches(twins).batch(0, 30)
     assert torch.equal(batch.x, batch.y)
 
 
 def test_cuts_come_from_everywhere_and_half_are_mirrored():
     ramp = torch.arange(64).repeat(1, 1)[None].repeat(3, 64, 1) / 255  # columns tell where a cut is
-    source = batches(FakeDataset([FakePair(ramp, ramp)]))
+    source = batches(FakeDataset([fake_pair(ramp, ramp)]))
     cuts = source.batch(0, 300).x[:, 0, 0, :]
     assert cuts.shape == (300, 16)
     mirrored = cuts[:, 0] > cuts[:, 1]
@@ -57,7 +58,7 @@ def test_cuts_come_from_everywhere_and_half_are_mirrored():
     left = (torch.minimum(cuts[:, 0], cuts[:, -1]) * 255).round().int().tolist()
     counts = Counter(left)
     assert min(counts) == 0 and max(counts) == 48 and len(counts) > 40
-    never = batches(FakeDataset([FakePair(ramp, ramp)]), flip=False).batch(0, 50).x[:, 0, 0, :]
+    never = batches(FakeDataset([fake_pair(ramp, ramp)]), flip=False).batch(0, 50).x[:, 0, 0, :]
     assert bool((never[:, 0] < never[:, 1]).all())
 
 
@@ -75,7 +76,7 @@ def test_whole_images_are_cut_to_the_multiple():
 class Counting(FakeDataset):
     reads = 0
 
-    def __getitem__(self, index: int) -> FakePair:
+    def __getitem__(self, index: Any) -> Any:
         self.reads += 1
         return super().__getitem__(index)
 
@@ -83,7 +84,7 @@ class Counting(FakeDataset):
 @pytest.mark.parametrize(("cache_mebibytes", "reads"), [(100, 5), (0, 21)])
 def test_pairs_are_decoded_once_if_they_fit(cache_mebibytes: int, reads: int):
     dataset = Counting([make_pair(seed) for seed in range(5)])
-    source = PairBatches(CachedPairs(dataset, cache_mebibytes), seed=0, crop_px=16, flip=True, size_multiple=4)
+    source = Batches(CachedPairs(dataset, cache_mebibytes), seed=0, crop_px=16, flip=True, size_multiple=4)
     source.batch(0, 20)
     assert dataset.reads == reads
 
@@ -94,7 +95,7 @@ def test_unusable_pairs_are_named():
     small = FakeDataset([make_pair(0, 12, 40)])
     with pytest.raises(DataError, match="40x12 px, less than the 16 px"):
         batches(small).batch(0, 1)
-    unequal = FakeDataset([make_pair(0), FakePair(make_pair(0).distilled, make_pair(1, 20, 24).baseline)])
+    unequal = FakeDataset([make_pair(0), fake_pair(make_pair(0).distilled, make_pair(1, 20, 24).baseline)])
     with pytest.raises(DataError, match="pair 1 has images of 24x24 and 24x20"):
         batches(unequal).batch(0, 2)
     mixed = FakeDataset([make_pair(0, 24, 24), make_pair(1, 32, 24)])
@@ -107,17 +108,12 @@ def test_kept_pairs_are_read_once_and_with_their_neighbours():
     dataset = numbered(120)
     read: list[int] = []
 
-    class Noted:
-        digest = dataset.digest
-
-        def __len__(self) -> int:
-            return len(dataset)
-
-        def __getitem__(self, index: int, /) -> FakePair:
+    class Noted(FakeDataset):
+        def __getitem__(self, index: Any) -> Any:
             read.append(index)
-            return dataset[index]
+            return super().__getitem__(index)
 
-    pairs = CachedPairs(Noted(), 100)
+    pairs = CachedPairs(Noted(list(dataset)), 100)
     assert read == [0]
     assert int(pairs[63].pixels[0, 0, 0, 0]) == 63
     assert read == [0, *range(50, 100)]
@@ -125,29 +121,11 @@ def test_kept_pairs_are_read_once_and_with_their_neighbours():
     assert Counter(read) == Counter(range(120))
 
 
-@dataclass(frozen=True)
-class PairWithLatents:
-    distilled: torch.Tensor
-    baseline: torch.Tensor
-    latents: torch.Tensor
-    baseline_latents: torch.Tensor | None
-
-
 @pytest.mark.parametrize("kept", [True, False])
 def test_targets_are_the_latents_that_the_pair_holds(kept: bool):
     image, latents = torch.rand(3, 8, 8), torch.rand(4, 1, 1)
-    pair = PairWithLatents(image, image, latents, latents + 1 if kept else None)
-
-    class One:
-        digest = "one"
-
-        def __len__(self) -> int:
-            return 1
-
-        def __getitem__(self, index: int, /) -> PairWithLatents:
-            return pair
-
-    found = CachedPairs(One(), 100, 4, lambda baseline: latents + baseline.mean())
+    pair = replace(fake_pair(image, image, latents), baseline_latents=latents + 1 if kept else None)
+    found = CachedPairs([pair], 100, 4, lambda baseline: latents + baseline.mean())
     rounded = image.mul(255).round().div(255)
     expected = latents + 1 if kept else latents + rounded.mean()
     targets = found[0].targets

@@ -13,14 +13,14 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from tests.heads.vaes import TINY_VAE
-from tests.training.conftest import FakeDataset, FakePair, make_pair, state, with_latents, without_validation
+from tests.training.conftest import FakeDataset, fake_pair, make_pair, state, with_latents, without_validation
 from topcoat.errors import DataError, UsageError
 from topcoat.features import FeatureNet
 from topcoat.generators.vae import Vae, VaeDecoder
 from topcoat.heads import DecoderConfig, Head, LatentUNet, LatentUNetConfig
 from topcoat.metrics.frechet import GaussianStatistics, frechet_distance
 from topcoat.training import LatentObjective, PairedObjective, TrainConfig, train
-from topcoat.training.data import Batch, CachedPairs, PairBatches
+from topcoat.training.data import Batch, Batches, CachedPairs
 from topcoat.training.distributed import Processes
 from topcoat.training.stage import starting_point
 
@@ -76,7 +76,7 @@ def test_stopped_and_resumed_is_the_uninterrupted_run(
 
 
 def test_cuts_lie_on_whole_latents(pairs: FakeDataset):
-    source = PairBatches(CachedPairs(pairs, 100, 6), seed=0, crop_px=16, flip=False, size_multiple=4)
+    source = Batches(CachedPairs(pairs, 100, 6), seed=0, crop_px=16, flip=False, size_multiple=4)
     batch = source.batch(0, 30)
     assert batch.latents is not None and batch.latents.shape == (30, 6, 4, 4)
     means = torch.nn.functional.avg_pool2d(batch.x, 4)
@@ -98,9 +98,7 @@ def test_baseline_latents_are_made_of_whole_images_once_where_kept(pairs: FakeDa
         encoded.append(image)
         return torch.nn.functional.avg_pool2d(image, 4).repeat(2, 1, 1)
 
-    source = PairBatches(
-        CachedPairs(pairs, cache_mebibytes, 6, encode), seed=0, crop_px=16, flip=False, size_multiple=4
-    )
+    source = Batches(CachedPairs(pairs, cache_mebibytes, 6, encode), seed=0, crop_px=16, flip=False, size_multiple=4)
     batch = source.batch(0, 30)
     assert batch.targets is not None and batch.targets.shape == (30, 6, 4, 4)
     torch.testing.assert_close(batch.targets[:, :3], torch.nn.functional.avg_pool2d(batch.y, 4))
@@ -122,8 +120,8 @@ def test_pairs_that_do_not_fit_are_named(latent_config: TrainConfig, features: F
     with pytest.raises(DataError, match=r"set head.latent_channels to 4"):
         train(latent_config, other, tmp_path / "run", features=features)
     assert not (tmp_path / "run").exists()
-    coarse = [FakePair(pair.distilled, pair.baseline, torch.zeros(6, 3, 3)) for pair in (make_pair(0), make_pair(1))]
-    source = PairBatches(CachedPairs(FakeDataset(coarse), 100, 6), seed=0, crop_px=16, flip=False, size_multiple=4)
+    coarse = [fake_pair(pair.distilled, pair.baseline, torch.zeros(6, 3, 3)) for pair in (make_pair(0), make_pair(1))]
+    source = Batches(CachedPairs(FakeDataset(coarse), 100, 6), seed=0, crop_px=16, flip=False, size_multiple=4)
     with pytest.raises(DataError, match="3x3 latents"):
         source.batch(0, 1)
 

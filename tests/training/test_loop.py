@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from tests.training.conftest import FakeDataset, FakePair, make_pair, state, with_latents, without_validation
+from tests.training.conftest import FakeDataset, fake_pair, make_pair, state, with_latents, without_validation
 from topcoat.errors import DataError, UsageError
 from topcoat.features import FeatureNet
 from topcoat.heads import Decoder, DecoderConfig, Head, UNet, UNetConfig
 from topcoat.metrics.frechet import GaussianStatistics, frechet_distance
 from topcoat.training import PairedObjective, TrainConfig, TrainRecord, train
-from topcoat.training.data import ChangedPairs, taught_by
+from topcoat.training.data import taught_by
 
 STEPS = 40
 
@@ -274,8 +274,7 @@ def test_a_head_learns_what_another_makes_of_the_distilled_image(
 ):
     teacher = Head.from_pretrained(finished[0])
     training = dataset.split("train")
-    taught = ChangedPairs(training, taught_by(teacher))
-    assert len(taught) == len(training) and taught.digest == training.digest
+    taught = [taught_by(teacher)(pair, index) for index, pair in enumerate(training)]
     own = training[1]
     assert torch.equal(taught[1].distilled, own.distilled)
     assert torch.equal(taught[1].baseline, teacher(own.distilled[None])[0])
@@ -283,7 +282,7 @@ def test_a_head_learns_what_another_makes_of_the_distilled_image(
     plain = config.model_copy(update=whole)
     exact = plain.model_copy(update={"previous": "teacher"})
     first = next(train(exact, dataset, tmp_path / "a", features=features, init_from=teacher))
-    pairs = [FakePair(taught[index].distilled, taught[index].baseline) for index in range(len(taught))]
+    pairs = [fake_pair(pair.distilled, pair.baseline) for pair in taught]
     same = next(train(plain, FakeDataset(pairs), tmp_path / "b", features=features))
     assert first.loss == pytest.approx(same.loss, rel=1e-2)  # the images of a file have 8 bits
     # A head with the teacher's own weights has nothing to learn from it, but much from the baseline.
@@ -305,11 +304,11 @@ def test_a_teacher_of_latents_needs_pairs_with_latents(dataset: FakeDataset) -> 
     teacher = Head(Decoder(settings), settings)
     pair = with_latents(make_pair(0))
     assert pair.latents is not None
-    changed = ChangedPairs(FakeDataset([pair]), taught_by(teacher))[0]
-    assert getattr(changed, "latents", None) is not None
+    changed = taught_by(teacher)(pair, 0)
+    assert changed.latents is not None
     assert torch.equal(changed.baseline, teacher(pair.latents[None])[0])
     with pytest.raises(DataError, match="no latents"):
-        ChangedPairs(dataset, taught_by(teacher))[0]
+        taught_by(teacher)(dataset[0], 0)
 
 
 def test_training_goes_on_from_a_head(

@@ -18,7 +18,7 @@ from topcoat.features import FeatureNet
 from topcoat.generators.vae import Vae
 from topcoat.heads import Head, LatentUNetConfig, Refiner, RefinerConfig, UNet, UNetConfig
 from topcoat.training import LatentObjective, TrainConfig, run_config, train
-from topcoat.training.data import ChangedPair, ChangedPairs, with_latents_of
+from topcoat.training.data import with_latents_of
 
 PAINTER = UNetConfig(channels=(4, 6), unshuffle=2)
 
@@ -112,8 +112,8 @@ def test_pairs_are_painted_whole_and_keep_the_baselines_own_latents(painter: Hea
         )
     ).eval()
     pair = make_pair(3)
-    painted = ChangedPairs(FakeDataset([pair], []), with_latents_of(network))[0]
-    assert isinstance(painted, ChangedPair)
+    painted = with_latents_of(network)(pair, 0)
+    assert painted.latents is not None
     assert torch.equal(painted.distilled, pair.distilled) and torch.equal(painted.baseline, pair.baseline)
     with torch.no_grad():
         torch.testing.assert_close(painted.latents, network.latents_of(pair.distilled[None])[0])

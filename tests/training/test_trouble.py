@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.training.conftest import FakeDataset, FakePair, make_pair, state, without_validation
+from tests.training.conftest import FakeDataset, fake_pair, make_pair, state, without_validation
 from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.features import FeatureNet
 from topcoat.heads import Head
@@ -102,7 +102,7 @@ def test_bad_arguments_are_refused_at_the_call(
 def test_damaged_pair_ends_the_run_with_its_name(
     config: TrainConfig, dataset: FakeDataset, features: FeatureNet, tmp_path: Path
 ):
-    pairs = FakeDataset([make_pair(0), FakePair(make_pair(0).distilled, make_pair(1, 20, 24).baseline), make_pair(2)])
+    pairs = FakeDataset([make_pair(0), fake_pair(make_pair(0).distilled, make_pair(1, 20, 24).baseline), make_pair(2)])
     with pytest.raises(DataError, match="pair 1"):
         list(train(config, pairs, tmp_path / "run", features=features))
 
@@ -148,13 +148,13 @@ def test_validation_that_needs_too_much_memory_is_told(
 
 def test_large_images_are_validated_few_at_a_time():
     sides = {16: 16, 128: 16, 512: 4, 1024: 1, 2048: 1}
-    assert {side: _batch_size(torch.zeros(3, side, side)) for side in sides} == sides
+    assert {side: _batch_size(torch.Size((3, side, side))) for side in sides} == sides
 
 
 def test_a_run_without_a_checkpoint_may_be_begun_anew(
     config: TrainConfig, dataset: FakeDataset, features: FeatureNet, tmp_path: Path
 ):
-    odd = FakePair(make_pair(0).distilled, make_pair(0, 20, 20).baseline)
+    odd = fake_pair(make_pair(0).distilled, make_pair(0, 20, 20).baseline)
     with pytest.raises(DataError, match=r"pair \d has images of 24x24 and 20x20"):
         list(train(config, FakeDataset([odd] * 3, digest="odd"), tmp_path / "run", features=features))
     mended = list(train(config, dataset, tmp_path / "run", images=6, features=features))  # the same folder

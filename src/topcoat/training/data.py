@@ -9,8 +9,9 @@ own.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,94 +21,45 @@ from topcoat.errors import DataError
 from topcoat.heads.head import Head
 from topcoat.heads.network import Network
 
+if TYPE_CHECKING:
+    from topcoat.pairs.dataset import Pair
+
 _SHUFFLE, _CROP, _OTHER_SHUFFLE, _OTHER_CROP = 0, 1, 2, 3  # separate random streams of one seed
 _DISTILLED, _BASELINE = 0, 1
 _BLOCK_PAIRS = 50
 """Neighbours that are read together: they share a row group of a dataset, which is read as a whole."""
 
 
-class ImagePair(Protocol):
-    """What is read of a `topcoat.pairs.dataset.Pair`: two images ``(3, H, W)`` in [0, 1]."""
-
-    @property
-    def distilled(self) -> Tensor:
-        """What the head is given."""
-        ...
-
-    @property
-    def baseline(self) -> Tensor:
-        """What it should give."""
-        ...
+Change = Callable[["Pair", int], "Pair"]
+"""What is done to pair number i as it is read."""
 
 
-class PairSource(Protocol):
-    """What training reads of a `topcoat.pairs.dataset.PairDataset`."""
-
-    @property
-    def digest(self) -> str:
-        """Changes with any pair or their order."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> ImagePair: ...
-
-
-@dataclass(frozen=True, slots=True)
-class ChangedPair:
-    """A pair with something in it replaced."""
-
-    distilled: Tensor
-    baseline: Tensor
-    latents: Tensor | None = None
-    baseline_latents: Tensor | None = None
-
-
-class ChangedPairs:
-    """The pairs of another source, each changed as it is read: as many, and of the same digest."""
-
-    def __init__(self, pairs: PairSource, change: Callable[[ImagePair, int], ImagePair]) -> None:
-        self._pairs, self._change = pairs, change
-
-    @property
-    def digest(self) -> str:
-        """That of the pairs."""
-        return self._pairs.digest
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def __getitem__(self, index: int, /) -> ImagePair:
-        return self._change(self._pairs[index], index)
-
-
-def taught_by(teacher: Head) -> Callable[[ImagePair, int], ImagePair]:
+def taught_by(teacher: Head) -> Change:
     """What puts the image that ``teacher`` makes in the place of the baseline's: one head learns from another.
 
     What a teacher makes of x follows from x, while y has details that x says nothing of, so it is learnt sooner. A
     teacher that decodes latents needs pairs with latents: `DataError` where they have none.
     """
 
-    def change(pair: ImagePair, index: int) -> ImagePair:
+    def change(pair: Pair, index: int) -> Pair:
         channels = teacher.latent_channels
         given = pair.distilled if channels is None else latents_of(pair, index, channels)
-        return ChangedPair(pair.distilled, teacher(given[None])[0], getattr(pair, "latents", None))
+        return replace(pair, baseline=teacher(given[None])[0], baseline_latents=None)
 
     return change
 
 
-def with_latents_of(network: Network) -> Callable[[ImagePair, int], ImagePair]:
+def with_latents_of(network: Network) -> Change:
     """What gives a pair the latents that ``network``, a refiner, makes of the distilled image and changes.
 
     It is not trained meanwhile in what makes them.
     """
 
     @torch.no_grad()
-    def change(pair: ImagePair, _: int) -> ImagePair:
+    def change(pair: Pair, _: int) -> Pair:
         device = next(network.parameters()).device
         images = pair.distilled[None].to(device).contiguous(memory_format=torch.channels_last)
-        latents = network.latents_of(images)[0].float().cpu()
-        return ChangedPair(pair.distilled, pair.baseline, latents, getattr(pair, "baseline_latents", None))
+        return replace(pair, latents=network.latents_of(images)[0].float().cpu())
 
     return change
 
@@ -159,24 +111,25 @@ class PairPixels:
 class CachedPairs:
     """The pairs as `PairPixels`, decoded once and cached if all of them fit in ``cache_mebibytes``.
 
-    Those that are cached are read with their neighbours: a shuffled first pass over a dataset would otherwise read a
-    whole row group for nearly every image. Exact for images that come from 8-bit files. ``latents`` asks for the
-    distilled model's latents of that many channels, ``encode`` for those of the baseline image: what the pair holds,
-    or else what it makes of one image ``(3, H, W)`` in [0, 1]; once for a pair that is cached, and of the whole image,
-    so that a cut shows it what lies beyond.
+    ``changes`` are made to every pair, one after the other. Those that are cached are read with their neighbours: a
+    shuffled first pass over a dataset would otherwise read a whole row group for nearly every image. Exact for
+    images that come from 8-bit files. ``latents`` asks for the distilled model's latents of that many channels,
+    ``encode`` for those of the baseline image: what the pair holds, or else what it makes of one image ``(3, H,
+    W)`` in [0, 1]; once for a pair that is cached, and of the whole image, so that a cut shows it what lies beyond.
     """
 
     def __init__(
         self,
-        pairs: PairSource,
+        pairs: Sequence[Pair],
         cache_mebibytes: int,
         latents: int | None = None,
         encode: Callable[[Tensor], Tensor] | None = None,
+        changes: Sequence[Change] = (),
     ) -> None:
         if len(pairs) == 0:
             raise DataError("the dataset has no training pairs; build some with topcoat pairs build")
         self._pairs = pairs
-        self._latents, self._encode = latents, encode
+        self._latents, self._encode, self._changes = latents, encode, changes
         self._cache: dict[int, PairPixels] = {}
         first = self._read(0)
         self._cache_all = first.nbytes * len(pairs) <= cache_mebibytes * 2**20
@@ -198,25 +151,23 @@ class CachedPairs:
 
     def _read(self, index: int) -> PairPixels:
         pair = self._pairs[index]
+        for change in self._changes:
+            pair = change(pair, index)
         if pair.distilled.shape != pair.baseline.shape:
             sizes = f"{_size(pair.distilled)} and {_size(pair.baseline)}"
             raise DataError(f"pair {index} has images of {sizes}; build the pairs again with one size for both")
         pixels = torch.stack([pair.distilled, pair.baseline]).mul(255).round().clamp(0, 255).to(torch.uint8)
-        return PairPixels(
-            pixels,
-            None if self._latents is None else latents_of(pair, index, self._latents),
-            None if self._encode is None else self._targets(pair, pixels[_BASELINE], self._encode),
-        )
-
-    @staticmethod
-    def _targets(pair: ImagePair, baseline: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
-        stored: Tensor | None = getattr(pair, "baseline_latents", None)
-        return encode(baseline.float() / 255) if stored is None else stored.float()
+        latents = None if self._latents is None else latents_of(pair, index, self._latents)
+        targets = None
+        if self._encode is not None:
+            stored = pair.baseline_latents
+            targets = self._encode(pixels[_BASELINE].float() / 255) if stored is None else stored.float()
+        return PairPixels(pixels, latents, targets)
 
 
-def latents_of(pair: ImagePair, index: int, channels: int) -> Tensor:
+def latents_of(pair: Pair, index: int, channels: int) -> Tensor:
     """The distilled model's latents ``(C, h, w)`` of a pair; raises `DataError` if it has none or other channels."""
-    latents: Tensor | None = getattr(pair, "latents", None)
+    latents = pair.latents
     if latents is None:
         raise DataError(f"pair {index} has no latents, which this head decodes; build the pairs again with latents")
     if latents.ndim != 3 or latents.shape[0] != channels:
@@ -227,31 +178,27 @@ def latents_of(pair: ImagePair, index: int, channels: int) -> Tensor:
     return latents.float()
 
 
-@dataclass(frozen=True, slots=True)
-class Crop:
-    """How images are cropped: the side of the square (None for whole images), mirroring, the granularity."""
-
-    crop_px: int | None
-    flip: bool
-    size_multiple: int
-
-
-class PairBatches:
+class Batches:
     """Cuts, mirrors and stacks pairs, both halves alike; see the module's text for the order.
 
-    Whole images are cut to a multiple of ``size_multiple``. Where the pairs hold latents, cuts lie on whole latents, of
-    which ``size_multiple`` is the side.
+    Whole images (``crop_px`` None) are cut to a multiple of ``size_multiple``. Where the pairs hold latents, cuts lie
+    on whole latents, of which ``size_multiple`` is the side. Unless ``paired``, the two sides of a batch are drawn, cut
+    and mirrored apart from each other.
     """
 
-    def __init__(self, pairs: CachedPairs, *, seed: int, crop_px: int | None, flip: bool, size_multiple: int) -> None:
-        self._pairs = pairs
-        self._crop = Crop(crop_px, flip, size_multiple)
-        self._seed = seed
-        self._order = _Order(len(pairs), seed, _SHUFFLE)
+    def __init__(
+        self, pairs: CachedPairs, *, paired: bool = True, seed: int, crop_px: int | None, flip: bool, size_multiple: int
+    ) -> None:
+        self._pairs, self._paired, self._seed = pairs, paired, seed
+        self._crop_px, self._flip, self._size_multiple = crop_px, flip, size_multiple
 
     def batch(self, first_image: int, count: int) -> Batch:
         """Images number ``first_image`` to ``first_image + count - 1`` of the run."""
-        cuts = [self._cropped(number) for number in range(first_image, first_image + count)]
+        numbers = range(first_image, first_image + count)
+        if not self._paired:
+            x, y = (_stacked([self._side(number, side) for number in numbers]) for side in (_DISTILLED, _BASELINE))
+            return Batch(x, y, first_image=first_image)
+        cuts = [self._pair(number) for number in numbers]
         pixels = _stacked([cut.pixels for cut in cuts])  # (N, 2, 3, H, W)
         return Batch(
             x=pixels[:, _DISTILLED].contiguous(),
@@ -261,97 +208,70 @@ class PairBatches:
             first_image=first_image,
         )
 
-    def _cropped(self, number: int) -> PairPixels:
-        index = self._order[number]
+    def _pair(self, number: int) -> PairPixels:
+        index = self._index(number, _SHUFFLE)
         pair = self._pairs[index]
         random = np.random.default_rng([self._seed, _CROP, number])
         if pair.latents is not None:
-            return _crop_with_latents(pair, pair.latents, index, self._crop, random)
-        return PairPixels(_crop(pair.pixels, index, self._crop, random))
+            return self._cut_with_latents(pair, pair.latents, index, random)
+        return PairPixels(self._cut(pair.pixels, index, random))
 
-
-class UnpairedBatches:
-    """As `PairBatches`, but the two sides of a batch are drawn, cut and mirrored apart from each other."""
-
-    def __init__(self, pairs: CachedPairs, *, seed: int, crop_px: int | None, flip: bool, size_multiple: int) -> None:
-        self._pairs = pairs
-        self._crop = Crop(crop_px, flip, size_multiple)
-        self._seed = seed
-        self._orders = (_Order(len(pairs), seed, _SHUFFLE), _Order(len(pairs), seed, _OTHER_SHUFFLE))
-
-    def batch(self, first_image: int, count: int) -> Batch:
-        """Images number ``first_image`` to ``first_image + count - 1`` of the run, on both sides."""
-        numbers = range(first_image, first_image + count)
-        sides = [_stacked([self._cropped(number, side) for number in numbers]) for side in (_DISTILLED, _BASELINE)]
-        return Batch(x=sides[_DISTILLED], y=sides[_BASELINE], first_image=first_image)
-
-    def _cropped(self, number: int, side: int) -> Tensor:
-        index = self._orders[side][number]
+    def _side(self, number: int, side: int) -> Tensor:
+        index = self._index(number, (_SHUFFLE, _OTHER_SHUFFLE)[side])
         random = np.random.default_rng([self._seed, (_CROP, _OTHER_CROP)[side], number])
-        return _crop(self._pairs[index].pixels[side], index, self._crop, random)
+        return self._cut(self._pairs[index].pixels[side], index, random)
 
+    def _index(self, number: int, stream: int) -> int:
+        """Which pair is image ``number``: one seeded shuffle per pass."""
+        turn, position = divmod(number, len(self._pairs))
+        return _shuffled(len(self._pairs), self._seed, stream, turn)[position]
 
-class _Order:
-    """Which pair is image number k: one seeded shuffle per pass."""
+    def _cut(self, pixels: Tensor, index: int, random: np.random.Generator) -> Tensor:
+        """A random square (or all) of ``pixels`` ``(..., H, W)``, mirrored half of the time."""
+        height, width = self._cut_size(pixels, index)
+        top = int(random.integers(pixels.shape[-2] - height + 1))
+        left = int(random.integers(pixels.shape[-1] - width + 1))
+        mirror = self._flip and bool(random.integers(2))
+        cut = pixels[..., top : top + height, left : left + width]
+        return cut.flip(-1) if mirror else cut
 
-    def __init__(self, count: int, seed: int, stream: int) -> None:
-        self._count = count
-        self._seed = seed
-        self._stream = stream
-        self._last: tuple[int, Sequence[int]] = (-1, ())  # the last pass and its shuffle
-
-    def __getitem__(self, number: int) -> int:
-        turn, position = divmod(number, self._count)
-        if self._last[0] != turn:
-            random = np.random.default_rng([self._seed, self._stream, turn])
-            self._last = (turn, random.permutation(self._count).tolist())
-        return self._last[1][position]
-
-
-def _crop(pixels: Tensor, index: int, crop: Crop, random: np.random.Generator) -> Tensor:
-    """A random square (or all) of ``pixels`` ``(..., H, W)``, mirrored half of the time."""
-    height, width = pixels.shape[-2:]
-    cut_height, cut_width = _crop_size(pixels, index, crop)
-    top = int(random.integers(height - cut_height + 1))
-    left = int(random.integers(width - cut_width + 1))
-    mirror = crop.flip and bool(random.integers(2))
-    cut = pixels[..., top : top + cut_height, left : left + cut_width]
-    return cut.flip(-1) if mirror else cut
-
-
-def _crop_with_latents(
-    pair: PairPixels, latents: Tensor, index: int, crop: Crop, random: np.random.Generator
-) -> PairPixels:
-    """The same random square of all, on whole latents."""
-    scale, pixels = crop.size_multiple, pair.pixels
-    rows, columns = latents.shape[-2:]
-    if (rows * scale, columns * scale) != tuple(pixels.shape[-2:]):
-        raise DataError(
-            f"pair {index} has {_size(pixels)} px and {columns}x{rows} latents, but the head makes {scale} px of a "
-            "latent; use a head with another number of scales"
+    def _cut_with_latents(
+        self, pair: PairPixels, latents: Tensor, index: int, random: np.random.Generator
+    ) -> PairPixels:
+        """The same random square of all, on whole latents."""
+        scale, pixels = self._size_multiple, pair.pixels
+        rows, columns = latents.shape[-2:]
+        if (rows * scale, columns * scale) != tuple(pixels.shape[-2:]):
+            raise DataError(
+                f"pair {index} has {_size(pixels)} px and {columns}x{rows} latents, but the head makes {scale} px of a "
+                "latent; use a head with another number of scales"
+            )
+        height, width = self._cut_size(pixels, index)
+        high, wide = height // scale, width // scale
+        top = int(random.integers(rows - high + 1))
+        left = int(random.integers(columns - wide + 1))
+        part = (slice(None), slice(top, top + high), slice(left, left + wide))
+        return PairPixels(
+            pixels[..., top * scale : top * scale + height, left * scale : left * scale + width],
+            latents[part],
+            None if pair.targets is None else pair.targets[part],
         )
-    cut_height, cut_width = _crop_size(pixels, index, crop)
-    high, wide = cut_height // scale, cut_width // scale
-    top = int(random.integers(rows - high + 1))
-    left = int(random.integers(columns - wide + 1))
-    return PairPixels(
-        pixels[..., top * scale : top * scale + cut_height, left * scale : left * scale + cut_width],
-        latents[:, top : top + high, left : left + wide],
-        None if pair.targets is None else pair.targets[:, top : top + high, left : left + wide],
-    )
+
+    def _cut_size(self, pixels: Tensor, index: int) -> tuple[int, int]:
+        height, width = pixels.shape[-2:]
+        if self._crop_px is None:
+            cut_height, cut_width = (side // self._size_multiple * self._size_multiple for side in (height, width))
+        else:
+            cut_height = cut_width = self._crop_px
+        if not (0 < cut_height <= height and 0 < cut_width <= width):
+            side = self._crop_px or self._size_multiple
+            raise DataError(f"pair {index} has {_size(pixels)} px, less than the {side} px to cut; lower crop_px")
+        return cut_height, cut_width
 
 
-def _crop_size(pixels: Tensor, index: int, crop: Crop) -> tuple[int, int]:
-    height, width = pixels.shape[-2:]
-    if crop.crop_px is None:
-        cut_height = height // crop.size_multiple * crop.size_multiple
-        cut_width = width // crop.size_multiple * crop.size_multiple
-    else:
-        cut_height = cut_width = crop.crop_px
-    if not (0 < cut_height <= height and 0 < cut_width <= width):
-        side = crop.crop_px or crop.size_multiple
-        raise DataError(f"pair {index} has {_size(pixels)} px, less than the {side} px to cut; lower crop_px")
-    return cut_height, cut_width
+@lru_cache(maxsize=4)
+def _shuffled(count: int, seed: int, stream: int, turn: int) -> Sequence[int]:
+    return np.random.default_rng([seed, stream, turn]).permutation(count).tolist()
 
 
 def _stacked_latents(cuts: Sequence[Tensor | None]) -> Tensor | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -12,24 +12,18 @@ from topcoat.errors import DataError, UsageError
 from topcoat.generators.vae import Vae
 from topcoat.heads.head import Head, weights_digest
 from topcoat.training.config import RunConfig, TrainConfig
-from topcoat.training.data import PairSource
 from topcoat.training.records import TrainRecord
 from topcoat.training.run_folder import Progress, RunFolder
 from topcoat.training.runs import run_config
 from topcoat.training.stage import RunInputs, Stage, StagePlan
 
-
-class SplitSource(PairSource, Protocol):
-    """A `topcoat.pairs.dataset.PairDataset`, as far as training reads it."""
-
-    def split(self, name: Any, /) -> PairSource:
-        """The pairs of "train", "val" or "test"; may be empty."""
-        ...
+if TYPE_CHECKING:
+    from topcoat.pairs.dataset import Pair, PairDataset
 
 
 def train(
     run: str | TrainConfig | RunConfig,
-    dataset: SplitSource,
+    dataset: PairDataset,
     output: str | Path | None = None,
     *,
     images: int | None = None,
@@ -103,7 +97,7 @@ def _stages(
         plan = StagePlan(run.stages[progress.stage], inputs, given)
 
 
-def _check(run: RunConfig, training: PairSource, vae: Vae | None) -> None:
+def _check(run: RunConfig, training: Sequence[Pair], vae: Vae | None) -> None:
     if vae is None and any(stage.objective.compares_latents for stage in run.stages):
         raise UsageError(
             f"the run {run.name} compares latents, which the distilled model's VAE makes of baseline images; give "
@@ -113,7 +107,7 @@ def _check(run: RunConfig, training: PairSource, vae: Vae | None) -> None:
         raise DataError("the dataset has no training pairs; build some with topcoat pairs build")
 
 
-def _check_size(run: RunConfig, training: PairSource) -> None:
+def _check_size(run: RunConfig, training: Sequence[Pair]) -> None:
     for stage in run.stages:
         if len(training) < stage.batch_size:
             raise DataError(
@@ -130,7 +124,7 @@ def _feature_net(features: nn.Module | None) -> nn.Module:
     return features.eval().requires_grad_(False)
 
 
-def _origin(dataset: SplitSource) -> dict[str, Any]:
+def _origin(dataset: PairDataset) -> dict[str, Any]:
     """The model pair and its licences, where the dataset's manifest names them: they bind a head's users too."""
     manifest = getattr(dataset, "manifest", None)
     if manifest is None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -21,15 +21,7 @@ from topcoat.heads.head import Head
 from topcoat.heads.network import channels_last
 from topcoat.memory import memory_advice
 from topcoat.training.config import TrainConfig
-from topcoat.training.data import (
-    CachedPairs,
-    ChangedPairs,
-    PairBatches,
-    PairSource,
-    UnpairedBatches,
-    taught_by,
-    with_latents_of,
-)
+from topcoat.training.data import Batches, CachedPairs, taught_by, with_latents_of
 from topcoat.training.distributed import Processes
 from topcoat.training.losses import HasStages
 from topcoat.training.objectives.latent import target_encoder
@@ -38,6 +30,9 @@ from topcoat.training.run_folder import Progress, RunFolder
 from topcoat.training.trackers import Trackers
 from topcoat.training.trainer import StepResult
 from topcoat.training.validation import Validator
+
+if TYPE_CHECKING:
+    from topcoat.pairs.dataset import Pair
 
 LOG_EVERY_IMAGES = 1_000
 _VALIDATION_ADVICE = "validation needs more memory than there is; take a smaller head, or pairs of smaller images"
@@ -48,8 +43,8 @@ _HELD_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class RunInputs:
     """What every stage of a run is given."""
 
-    training: PairSource
-    validation: PairSource
+    training: Sequence[Pair]
+    validation: Sequence[Pair]
     features: nn.Module
     """The frozen net for losses."""
     vae: Vae | None
@@ -70,14 +65,13 @@ class StagePlan:
         self.config, self.start = starting_point(config, given, inputs.vae)
         self.inputs = inputs
         self.teacher = given if config.previous == "teacher" else inputs.teacher
-        head, source = self.config.head, inputs.training
-        if self.teacher is not None:
-            source = ChangedPairs(source, taught_by(self.teacher))
+        head = self.config.head
+        changes = [] if self.teacher is None else [taught_by(self.teacher)]
         if head.training_latents is not None and head.input == "image" and self.start is not None:
-            source = ChangedPairs(source, with_latents_of(self.start.network))
+            changes.append(with_latents_of(self.start.network))
         compares = config.objective.compares_latents and inputs.vae is not None
         encode = target_encoder(inputs.vae.encoder) if compares and inputs.vae is not None else None
-        self.pairs = CachedPairs(source, config.cache_mebibytes, head.training_latents, encode)
+        self.pairs = CachedPairs(inputs.training, config.cache_mebibytes, head.training_latents, encode, changes)
 
 
 class Stage:
@@ -104,9 +98,9 @@ class Stage:
         if self.processes.is_first:
             folder.begin(progress)
         self.processes.wait()
-        batches = PairBatches if config.objective.paired else UnpairedBatches
-        self.batches = batches(
+        self.batches = Batches(
             plan.pairs,
+            paired=config.objective.paired,
             seed=config.seed,
             crop_px=config.crop_px,
             flip=config.flip,
