@@ -14,7 +14,7 @@ other. Floor and score are calibrated on a dataset of pairs and stored in ``gate
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -235,14 +235,6 @@ def write_gates(folder: Path, rules: GateRules) -> Path:
     path = folder / GATES_NAME
     write_json(path, rules.model_dump(mode="json"))
     return path
-
-
-def summarise_decisions(decisions: Sequence[GateDecision]) -> dict[Kept, int]:
-    """How many images were kept enhanced, weakened, or left distilled."""
-    counts: dict[Kept, int] = {"enhanced": 0, "weakened": 0, "distilled": 0}
-    for decision in decisions:
-        counts[decision.kept] += 1
-    return counts
 
 
 def _kept(share: float) -> Kept:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -149,10 +150,8 @@ def identity_floor_of(text: str | None) -> float | Literal["calibrated"] | None:
 
 def gate_line(decisions: Sequence[GateDecision]) -> str:
     """What gates did with some images, in a line for a person."""
-    from topcoat.gates import summarise_decisions
-
-    counts = summarise_decisions(decisions)
-    return "gates: " + ", ".join(f"{count} {decision}" for decision, count in counts.items())
+    counts = Counter(decision.kept for decision in decisions)
+    return "gates: " + ", ".join(f"{counts[kept]} {kept}" for kept in ("enhanced", "weakened", "distilled"))
 
 
 def choose_prompts(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -20,12 +20,6 @@ from torch.nn import functional as F
 
 from topcoat.heads.layers import icnr, initialise, stage
 from topcoat.heads.network import LatentHeadConfig, Network
-
-SIZES: Mapping[str, Mapping[str, Any]] = {
-    "small": {"channels": (64, 40, 16), "blocks": (2, 1, 1)},
-    "base": {"channels": (192, 96, 48), "blocks": (4, 2, 2)},
-}
-"""What ``size`` in a settings file stands for: 0.21 M and 3.22 M parameters, 0.20 and 2.9 GFLOP per 128x128 image."""
 
 
 class DecoderConfig(LatentHeadConfig):
@@ -35,6 +29,11 @@ class DecoderConfig(LatentHeadConfig):
     the one before, and the last one is doubled once more on the way out. So three scales fit a VAE of 8x.
     """
 
+    sizes: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "small": {"channels": (64, 40, 16), "blocks": (2, 1, 1)},
+        "base": {"channels": (192, 96, 48), "blocks": (4, 2, 2)},
+    }
+    """0.21 M and 3.22 M parameters, 0.20 and 2.9 GFLOP per 128x128 image."""
     kind: Literal["decoder"] = "decoder"
     latent_channels: int = Field(default=16, ge=1, le=256)
     channels: Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(min_length=1, max_length=6)] = (
@@ -44,17 +43,6 @@ class DecoderConfig(LatentHeadConfig):
     )
     blocks: tuple[Annotated[int, Field(ge=0, le=32)], ...] = (2, 1, 1)
     cbam: bool = True
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_size(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or "size" not in data:
-            return data
-        given = {name: value for name, value in data.items() if name != "size"}
-        size = data["size"]
-        if size not in SIZES:
-            raise ValueError(f"size is {size!r}; use one of {', '.join(SIZES)}, or give channels and blocks")
-        return {**SIZES[size], **given}
 
     @model_validator(mode="after")
     def _blocks_for_every_scale(self) -> DecoderConfig:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -35,6 +35,8 @@ class LatentUNetConfig(LatentHeadConfig):
     ``channels`` holds one width per scale, from the latents' size on; each scale has half the side of the one before.
     """
 
+    has_strength: ClassVar[bool] = True
+    """Without its change it decodes the distilled image."""
     kind: Literal["latent-unet"] = "latent-unet"
     latent_channels: int = Field(default=16, ge=1, le=256)
     channels: Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(min_length=1, max_length=6)] = (64, 128)
@@ -44,11 +46,6 @@ class LatentUNetConfig(LatentHeadConfig):
     """The settings of the VAE that decodes, as `VaeDecoder.config` has them; training puts in the distilled model's."""
     vae_scale: int = Field(default=8, ge=1, le=64)
     """Pixels per latent along a side."""
-
-    @property
-    def has_strength(self) -> bool:
-        """True: without its change it decodes the distilled image."""
-        return True
 
     @property
     def latent_part(self) -> LatentUNetConfig:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
+from pydantic import model_validator
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -61,20 +63,28 @@ class ImageNetwork(Network):
 class HeadConfig(StrictModel):
     """Settings of a head's network. A kind has a field ``kind`` of one literal, its name, with that as default."""
 
+    input: ClassVar[Input] = "image"
+    has_strength: ClassVar[bool] = True
+    """Whether the change can be scaled, 0 being the distilled image."""
+    sizes: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """What ``size`` in a settings file stands for."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_size(cls, data: Any) -> Any:
+        if not cls.sizes or not isinstance(data, dict) or "size" not in data:
+            return data
+        given = {name: value for name, value in data.items() if name != "size"}
+        size = data["size"]
+        if size not in cls.sizes:
+            settings = " and ".join(next(iter(cls.sizes.values())))
+            raise ValueError(f"size is {size!r}; use one of {', '.join(cls.sizes)}, or give {settings}")
+        return {**cls.sizes[size], **given}
+
     @classmethod
     def name(cls) -> str:
         """The kind."""
         return cls.model_fields["kind"].default
-
-    @property
-    def input(self) -> Input:
-        """``image`` unless a kind says otherwise."""
-        return "image"
-
-    @property
-    def has_strength(self) -> bool:
-        """Whether the change can be scaled, 0 being the distilled image. True unless a kind says otherwise."""
-        return True
 
     @property
     def latent_part(self) -> LatentUNetConfig | None:
@@ -138,22 +148,15 @@ class HeadConfig(StrictModel):
 class LatentHeadConfig(HeadConfig):
     """Settings of a head that decodes latents ``(N, latent_channels, h, w)`` to images ``scale`` times as large."""
 
+    input: ClassVar[Input] = "latent"
+    has_strength: ClassVar[bool] = False
+    """A head that decodes by itself has no distilled image to go back to."""
     latent_channels: int
-
-    @property
-    def input(self) -> Input:
-        """``latent``."""
-        return "latent"
 
     @property
     def training_latents(self) -> int:
         """Those that it is given."""
         return self.latent_channels
-
-    @property
-    def has_strength(self) -> bool:
-        """False unless a kind says otherwise: a head that decodes by itself has no distilled image to go back to."""
-        return False
 
     @property
     def scale(self) -> int:

@@ -16,30 +16,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from topcoat.heads.layers import icnr, initialise, pixel_shuffle, stage, through_scales
 from topcoat.heads.network import HeadConfig, ImageNetwork
 
-SIZES: Mapping[str, Mapping[str, Any]] = {
-    "small": {"channels": (16, 24, 32, 96), "blocks_per_stage": 1},
-    "base": {"channels": (24, 32, 64, 192), "blocks_per_stage": 1},
-    "large": {"channels": (32, 48, 80, 160), "blocks_per_stage": 2},
-}
-"""What ``size`` in a settings file stands for: 0.27 M, 1.00 M and 1.79 M parameters."""
-
 
 class UNetConfig(HeadConfig):
     """Shape of a `UNet`; the default has 1.00 M parameters and 0.48 GFLOP per 128x128 image.
 
     ``channels`` holds one width per scale, finest first; each scale has half the side of the one before. A settings
-    file may say ``size: small``, ``base`` or ``large`` (see `SIZES`) instead of ``channels`` and ``blocks_per_stage``.
+    file may say ``size: small``, ``base`` or ``large`` instead of ``channels`` and ``blocks_per_stage``.
     """
 
+    sizes: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "small": {"channels": (16, 24, 32, 96), "blocks_per_stage": 1},
+        "base": {"channels": (24, 32, 64, 192), "blocks_per_stage": 1},
+        "large": {"channels": (32, 48, 80, 160), "blocks_per_stage": 2},
+    }
+    """What ``size`` in a settings file stands for: 0.27 M, 1.00 M and 1.79 M parameters."""
     kind: Literal["unet"] = "unet"
     channels: Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(min_length=1, max_length=8)] = (
         24,
@@ -51,17 +50,6 @@ class UNetConfig(HeadConfig):
     unshuffle: Literal[1, 2, 4] = 2
     cbam: bool = True
     upsampling: Literal["pixel-shuffle", "resize"] = "pixel-shuffle"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_size(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or "size" not in data:
-            return data
-        given = {name: value for name, value in data.items() if name != "size"}
-        size = data["size"]
-        if size not in SIZES:
-            raise ValueError(f"size is {size!r}; use one of {', '.join(SIZES)}, or give channels")
-        return {**SIZES[size], **given}
 
     @property
     def depth(self) -> int:
