@@ -175,6 +175,13 @@ class Metric:
         return Score(arm=arm, value=number, n=n, **(values | changes))
 
 
+def feature_sets(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Two sets of features ``(N, D)`` and ``(M, D)`` in float64 on the CPU; raises `UsageError` for other shapes."""
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
+        raise UsageError(f"features must have shapes (N, D) and (M, D), not {tuple(a.shape)} and {tuple(b.shape)}")
+    return a.detach().to("cpu", torch.float64), b.detach().to("cpu", torch.float64)
+
+
 class SetMetric(Metric):
     """A metric of two sets of features, `measure`, for every arm against the reference."""
 

@@ -194,6 +194,17 @@ def percent(share: float) -> str:
     return f"{share * 100:.0f} %"
 
 
+def share_interval(score: Score) -> str:
+    """``95 % interval 60 % to 72 %``; empty for a share without an interval."""
+    ends = score.interval
+    return "" if ends is None else f"95 % interval {percent(ends.low)} to {percent(ends.high)}"
+
+
+def share_text(score: Score) -> str:
+    """``63 % (95 % interval 60 % to 72 %)``."""
+    return f"{percent(score.value)} ({share_interval(score)})"
+
+
 def main_figures(evaluation: Evaluation) -> str:
     """The most important scores as one paragraph, without flags and notes."""
     score, value = evaluation.score, evaluation.value
@@ -207,9 +218,8 @@ def main_figures(evaluation: Evaluation) -> str:
             parts.append(f", {name} {value('frechet', arm):.3f}")
     parts.append(".")
     gap = score("gap_closed")
-    if gap is not None and gap.low is not None and gap.high is not None:
-        ends = f"95 % interval {percent(gap.low)} to {percent(gap.high)}"
-        parts.append(f" Share of the gap closed: {percent(gap.value)} ({ends}).")
+    if gap is not None:
+        parts.append(f" Share of the gap closed: {share_text(gap)}.")
     mean, p05 = value("identity_mean"), value("identity_p05")
     if mean is not None and p05 is not None:
         parts.append(f" Identity kept: mean {mean:.3f}, 5th percentile {p05:.3f}.")

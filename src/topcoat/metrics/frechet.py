@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from topcoat.errors import DataError, UsageError
-from topcoat.metrics.base import SetMetric
+from topcoat.metrics.base import SetMetric, feature_sets
 from topcoat.metrics.context import Context
 
 INFINITY_SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -115,8 +115,7 @@ def frechet_infinity(
     Sets of one length are drawn with the same rows, because they are of the same subjects. Seeded; raises
     `UsageError` for fewer than 10 images on a side, or sizes that are not 2 or more different ones in 2..min(N, M).
     """
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
-        raise UsageError(f"features must have shapes (N, D) and (M, D), not {tuple(a.shape)} and {tuple(b.shape)}")
+    a, b = feature_sets(a, b)
     most = min(len(a), len(b))
     if most < 10:
         raise UsageError(f"FD-infinity needs 10 or more images on each side, not {len(a)} and {len(b)}; add images")
@@ -125,7 +124,6 @@ def frechet_infinity(
         raise UsageError(
             f"FD-infinity needs 2 or more sizes from 2 to {most} and 1 or more draws, not {chosen}, {draws}"
         )
-    a, b = a.detach().to("cpu", torch.float64), b.detach().to("cpu", torch.float64)
     generator = torch.Generator().manual_seed(seed)
     means: list[float] = []
     for size in chosen:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from topcoat.errors import UsageError
-from topcoat.metrics.base import SetMetric
+from topcoat.metrics.base import SetMetric, feature_sets
 
 CMMD_SIGMA = 10.0
 CMMD_SCALE = 1000.0
@@ -53,11 +53,10 @@ def cmmd(a: Tensor, b: Tensor, *, sigma: float = CMMD_SIGMA, unbiased: bool = Tr
 
 
 def _checked(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
-        raise UsageError(f"features must have shapes (N, D) and (M, D), not {tuple(a.shape)} and {tuple(b.shape)}")
+    a, b = feature_sets(a, b)
     if len(a) < 2 or len(b) < 2:
         raise UsageError(f"a kernel distance needs 2 or more images on each side, not {len(a)} and {len(b)}")
-    return a.detach().to("cpu", torch.float64), b.detach().to("cpu", torch.float64)
+    return a, b
 
 
 def _cubic(u: Tensor, v: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from topcoat.errors import UsageError
-from topcoat.metrics.base import Flag, Score, SetMetric, score_of
+from topcoat.metrics.base import Flag, Score, SetMetric, feature_sets, score_of
 
 PRECISION_NEIGHBOURS = 3
 """k of precision and recall (Kynkäänniemi et al. 2019, section 2.2)."""
@@ -57,15 +57,13 @@ def density_coverage(
 
 
 def _checked(images: Tensor, reference: Tensor, k: int, what: str) -> tuple[Tensor, Tensor]:
-    if images.ndim != 2 or reference.ndim != 2 or images.shape[1] != reference.shape[1]:
-        shapes = f"{tuple(images.shape)} and {tuple(reference.shape)}"
-        raise UsageError(f"features must have shapes (N, D) and (M, D), not {shapes}")
+    images, reference = feature_sets(images, reference)
     if k < 1:
         raise UsageError(f"{what} with {k} neighbours are not possible; use 1 or more")
     if min(len(images), len(reference)) <= k:
         counts = f"{len(images)} and {len(reference)}"
         raise UsageError(f"{what} with {k} neighbours need {k + 1} or more images on each side, not {counts}")
-    return images.detach().to("cpu", torch.float64), reference.detach().to("cpu", torch.float64)
+    return images, reference
 
 
 def _distances(a: Tensor, b: Tensor) -> Tensor:

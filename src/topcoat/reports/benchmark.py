@@ -14,7 +14,7 @@ from topcoat.benchmark.store import to_floats
 from topcoat.cost.table import format_tflop
 from topcoat.files import atomic_path, write_json, write_text
 from topcoat.images import contact_sheet
-from topcoat.metrics.evaluation import percent
+from topcoat.metrics.evaluation import percent, share_interval
 from topcoat.reports.benchmark_tables import (
     arm_order,
     headline,
@@ -114,9 +114,9 @@ def _cards(result: BenchmarkResult) -> list[Card]:
 
 def _gap_card(result: BenchmarkResult, arm: str, name: str) -> Card:
     gap = shown_gap(result, arm)
-    if gap is None or gap.low is None or gap.high is None:
+    if gap is None:
         return Card(name, "n/a", ["no gap to close"], "measured")
-    detail = [f"95 % interval {percent(gap.low)} to {percent(gap.high)}"]
+    detail = [share_interval(gap)]
     if result.kind == "study":
         detail.append(f"{saving_text(result.value('tflop_saving', arm) or 0.0)} TFLOP (computed)")
     for control in CONTROLS:

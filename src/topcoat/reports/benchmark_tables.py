@@ -11,7 +11,7 @@ from topcoat.cost.flops import EXTRA_STEPS
 from topcoat.cost.table import count_steps, format_tflop
 from topcoat.metrics.base import Score
 from topcoat.metrics.evaluate import ENOUGH_IMAGES
-from topcoat.metrics.evaluation import percent, row_label, value_text
+from topcoat.metrics.evaluation import percent, row_label, share_text, value_text
 from topcoat.reports.page import Table
 
 SHORT = ("arm", "gap", "frechet", "p05", "c2st", "parameters", "tflop", "ms", "tflop_saving", "seconds_saving")
@@ -35,13 +35,13 @@ class _Column:
 
 
 def _percent_interval(score: Score) -> str:
-    ends = "" if score.low is None or score.high is None else f" ({percent(score.low)} to {percent(score.high)})"
-    return percent(score.value) + ends
+    ends = score.interval
+    return percent(score.value) + ("" if ends is None else f" ({percent(ends.low)} to {percent(ends.high)})")
 
 
 def _interval(score: Score) -> str:
-    ends = "" if score.low is None or score.high is None else f" ({score.low:.3g} to {score.high:.3g})"
-    return f"{score.value:.4g}{ends}"
+    ends = score.interval
+    return f"{score.value:.4g}" + ("" if ends is None else f" ({ends.low:.3g} to {ends.high:.3g})")
 
 
 def _milliseconds(score: Score) -> str:
@@ -274,13 +274,6 @@ def shown_gap(result: BenchmarkResult, arm: str) -> Score | None:
 def saving_text(share: float) -> str:
     """``87.0 % less`` or, where it is negative, ``12.0 % more``."""
     return f"{share * 100:.1f} % less" if share >= 0 else f"{-share * 100:.1f} % more"
-
-
-def share_text(score: Score | None) -> str:
-    """``63 % (95 % interval 60 % to 72 %)``, or that there is nothing to tell."""
-    if score is None or score.low is None or score.high is None:
-        return "not measurable"
-    return f"{percent(score.value)} (95 % interval {percent(score.low)} to {percent(score.high)})"
 
 
 def _other_columns(result: BenchmarkResult) -> dict[str, _Column]:

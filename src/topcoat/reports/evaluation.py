@@ -14,7 +14,7 @@ from torch import Tensor
 
 from topcoat.files import atomic_path, write_json, write_text
 from topcoat.images import contact_sheet
-from topcoat.metrics.evaluation import Evaluation, Example, main_figures, percent, sections
+from topcoat.metrics.evaluation import Evaluation, Example, main_figures, percent, sections, share_interval
 from topcoat.metrics.groups import Groups
 from topcoat.reports.charts import Bar, bars, curves, intervals, round_ticks
 from topcoat.reports.page import Card, Subject, Table, data_uri, render
@@ -165,9 +165,8 @@ def _cards(evaluation: Evaluation) -> list[Card]:
     detail = [f"{name} {other:.3g}" for name, other in others.items() if other is not None]
     cards = [Card("Fréchet distance", f"{value('frechet'):.3g}", detail)]
     gap = evaluation.score("gap_closed")
-    if gap is not None and gap.low is not None and gap.high is not None:
-        ends = f"95 % interval {percent(gap.low)} to {percent(gap.high)}"
-        cards.insert(0, Card("Gap", f"{percent(gap.value)} closed", [ends]))
+    if gap is not None:
+        cards.insert(0, Card("Gap", f"{percent(gap.value)} closed", [share_interval(gap)]))
     mean, p05 = value("identity_mean"), value("identity_p05")
     if mean is not None and p05 is not None:
         cards.append(Card("Identity", f"{mean:.3f}", [f"5th percentile {p05:.3f}"]))
