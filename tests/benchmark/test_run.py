@@ -11,9 +11,10 @@ from torch import Tensor
 
 from tests.benchmark.conftest import SharpenHead
 from tests.conftest import FakeHead
-from topcoat.benchmark.arms import Arm, Subjects
+from topcoat.benchmark.arms import Arm, Model, Subjects
 from topcoat.benchmark.run import TIMED_BATCHES, Benchmark
 from topcoat.benchmark.store import Batch, Store, to_bytes, to_floats
+from topcoat.cost.measure import Spent
 from topcoat.errors import UsageError
 from topcoat.features import FeatureNet
 from topcoat.generators.base import LatentGenerator
@@ -40,7 +41,8 @@ class Decoder(FakeHead):
 
 def work(generated: Any, folder: Path | None = None, subjects: Subjects = SUBJECTS, batch_size: int = 8) -> Benchmark:
     heads = {"sharpen": SharpenHead(), "decoder": Decoder(generated[0])}
-    return Benchmark(generated, heads, subjects, store=Store(folder), batch_size=batch_size)
+    models: dict[Model, Any] = {"distilled": generated[0], "baseline": generated[1]}
+    return Benchmark(models, heads, subjects, store=Store(folder), batch_size=batch_size)
 
 
 def test_labels_are_short_and_all_different() -> None:
@@ -113,7 +115,7 @@ def test_a_generator_without_latents_is_refused(generated: Any) -> None:
             raise AssertionError("not needed")
 
     heads = {"decoder": Decoder(generated[0])}
-    only = Benchmark((ImagesOnly(), generated[1]), heads, SUBJECTS, store=Store(None))
+    only = Benchmark({"distilled": ImagesOnly()}, heads, SUBJECTS, store=Store(None))
     with pytest.raises(UsageError, match="gives no latents"):
         only.batch(Arm("distilled", 1, "decoder"), 0)
 
@@ -132,10 +134,20 @@ def test_every_batch_is_kept_by_what_decides_it(generated: Any, tmp_path: Path) 
 
 
 def test_a_store_without_a_folder_keeps_batches_in_memory() -> None:
-    store, batch = Store(None), Batch(torch.zeros(1, 3, 2, 2, dtype=torch.uint8), 0.5)
+    store, batch = Store(None), Batch(torch.zeros(1, 3, 2, 2, dtype=torch.uint8), Spent(0.5))
     assert store.batch({"seed": 1}) is None
     store.keep_batch({"seed": 1}, batch)
     assert store.batch({"seed": 1}) == batch and store.batch({"seed": 2}) is None
+
+
+def test_a_store_keeps_what_a_batch_took(tmp_path: Path) -> None:
+    store, images = Store(tmp_path), torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
+    for spent in (Spent(0.5), Spent(0.5, 3.25, 1 << 33)):
+        store.keep_batch({"seed": 1}, Batch(images, spent))
+        kept = store.batch({"seed": 1})
+        assert kept is not None and kept.spent == spent
+    assert Spent(1, 2, 30).then(Spent(0.5, 4, 20)) == Spent(1.5, 6, 30)
+    assert Spent(1, 2).then(Spent(1)) == Spent(2)
 
 
 def test_subjects_are_checked_and_named_by_content() -> None:
@@ -144,4 +156,4 @@ def test_subjects_are_checked_and_named_by_content() -> None:
     with pytest.raises(UsageError, match="this needs 2 or more subjects"):
         Subjects.of(["a"], [1], what="this")
     with pytest.raises(UsageError, match="batch size 0"):
-        Benchmark((FakeHead(), FakeHead()), {}, SUBJECTS, store=Store(None), batch_size=0)  # type: ignore[arg-type]
+        Benchmark({}, {}, SUBJECTS, store=Store(None), batch_size=0)

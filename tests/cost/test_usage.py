@@ -10,20 +10,10 @@ from typing import Any
 import pytest
 import torch
 
+from topcoat.benchmark.usage import TimingPlan, measured_savings, time_generators, time_random_weights
 from topcoat.cost.flops import components_of, pair_cost
 from topcoat.cost.machine import energy_counter, free_memory_bytes
-from topcoat.cost.measure import (
-    ACTIVATION_BYTES,
-    ACTIVATION_SHARE,
-    RandomWeights,
-    TimingPlan,
-    check_fits,
-    measure_usage,
-    measured_savings,
-    needed_bytes,
-    time_generators,
-    time_random_weights,
-)
+from topcoat.cost.measure import ACTIVATION_BYTES, ACTIVATION_SHARE, Meter, RandomWeights, check_fits, needed_bytes
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import ModelPair
 from topcoat.generators.meta import Networks, build_networks
@@ -33,30 +23,37 @@ from topcoat.heads.decoder import DecoderConfig
 CPU = torch.device("cpu")
 
 
-def test_usage_is_per_image_after_the_warm_up() -> None:
-    calls: list[float] = []
+def test_usage_is_per_image_after_the_warm_up(fake_pair: ModelPair, fake_generators: tuple[Any, Any]) -> None:
+    calls: list[int] = []
 
-    def run() -> None:
-        time.sleep(0.05 if not calls else 0.01)
-        calls.append(0.0)
+    class Slow:
+        spec = fake_pair.distilled
 
-    usage = measure_usage("toy", 3, run, CPU, batch_size=2, repeats=4)
-    assert len(calls) == 5
-    assert 0.005 <= usage.seconds.low <= usage.seconds.median_seconds < 0.05 and usage.seconds.runs == 4
+        def generate(self, prompts: Any, seeds: Any, *, steps: int | None = None) -> torch.Tensor:
+            time.sleep(0.2 if len(calls) < 2 else 0.01)  # the first run of one step, and the first round
+            calls.append(len(prompts))
+            return torch.zeros(len(prompts), 3, 8, 8)
+
+    plan = TimingPlan(distilled_steps=(1,), baseline_steps=(), batch_size=2, repeats=4)
+    (usage,) = time_generators((Slow(), fake_generators[1]), None, plan)
+    assert calls == [2] * 6
+    assert 0.005 <= usage.seconds.low <= usage.seconds.median_seconds < 0.1 and usage.seconds.runs == 4
     assert usage.images_per_second == pytest.approx(1 / usage.seconds.median_seconds)
     assert usage.as_dict()["kind"] == "measured" and usage.as_dict()["joules"] is None
-    with pytest.raises(UsageError, match="measure nothing"):
-        measure_usage("toy", 3, run, CPU, repeats=0)
+    with pytest.raises(UsageError, match="1 or more repeats"):
+        time_generators(fake_generators, None, TimingPlan((1,), (1,), repeats=0))
 
 
 def test_peak_memory_sees_what_is_held() -> None:
-    small = measure_usage("small", 1, lambda: torch.ones(10), CPU, repeats=1)
-    large = measure_usage("large", 1, lambda: torch.ones(60_000_000).sum(), CPU, repeats=1)
+    _, small = Meter(CPU).run(lambda: torch.ones(10))
+    _, large = Meter(CPU).run(lambda: torch.ones(60_000_000).sum())
     assert small.peak_memory_bytes is not None and large.peak_memory_bytes is not None
     assert large.peak_memory_bytes - small.peak_memory_bytes > 150e6
 
 
-def test_joules_are_the_difference_of_the_counter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_joules_are_the_difference_of_the_counter(
+    monkeypatch: pytest.MonkeyPatch, fake_generators: tuple[Any, Any], fake_head: Any
+) -> None:
     counter = iter(range(10_000, 100_000, 6_000))  # millijoules, once when the meter is made
     nvml = SimpleNamespace(
         nvmlInit=lambda: None,
@@ -70,7 +67,9 @@ def test_joules_are_the_difference_of_the_counter(monkeypatch: pytest.MonkeyPatc
     assert (joules(), joules()) == (16.0, 22.0)
     reading = itertools.count(0, 60)
     monkeypatch.setattr("topcoat.cost.measure.energy_counter", lambda device: (lambda: next(reading), ""))
-    assert measure_usage("toy", 1, lambda: None, CPU, batch_size=2, repeats=3).joules == 60 / 6
+    plan = TimingPlan((1,), (8,), batch_size=2, repeats=3)
+    joules_per_image = [usage.joules for usage in time_generators(fake_generators, fake_head, plan)]
+    assert joules_per_image == [60 / 2, 120 / 2, 60 / 2]  # a head's are its own and its generator's
 
 
 def test_no_joules_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +89,7 @@ def test_loaded_models_are_timed_at_every_step_count(
     fake_pair: ModelPair, fake_generators: tuple[Any, Any], fake_head: Any
 ) -> None:
     plan = TimingPlan(distilled_steps=(1, 2), baseline_steps=(8,), batch_size=3, repeats=2)
-    usages = list(time_generators(fake_pair, fake_generators, fake_head, plan))
+    usages = time_generators(fake_generators, fake_head, plan)
     assert [(usage.name, usage.steps) for usage in usages] == [
         ("plastic", 1),
         ("plastic + head", 1),
@@ -104,7 +103,7 @@ def test_loaded_models_are_timed_at_every_step_count(
 
 def test_random_weights_of_a_tiny_pair(tiny_pair: ModelPair, fake_head: Any) -> None:
     plan = TimingPlan(distilled_steps=(2,), baseline_steps=(40, 1), repeats=3)
-    usages = list(time_random_weights(tiny_pair, fake_head, None, CPU, plan))
+    usages = time_random_weights(tiny_pair, fake_head, None, CPU, plan)
     assert [(usage.name, usage.steps) for usage in usages] == [
         ("tiny distilled", 2),
         ("tiny distilled + head", 2),
@@ -159,10 +158,10 @@ def test_a_head_that_takes_latents_is_timed_without_the_vae(
     decode = plastic.decode
     monkeypatch.setattr(plastic, "decode", lambda latents: (decoded.append(len(latents)), decode(latents))[1])
     plan = TimingPlan(distilled_steps=(2,), baseline_steps=(8,), repeats=2)
-    names = [usage.name for usage in time_generators(fake_pair, fake_generators, head, plan)]
+    names = [usage.name for usage in time_generators(fake_generators, head, plan)]
     assert names == ["plastic", "plastic + head", "good"]
-    assert len(decoded) == 3  # the warm-up and two runs of the first row, none of the second
-    assert len(list(time_random_weights(tiny_pair, head, None, CPU, plan))) == 3
+    assert len(decoded) == 4  # the first run of one step, a round that does not count and two of the first row alone
+    assert len(time_random_weights(tiny_pair, head, None, CPU, plan)) == 3
 
 
 def test_what_would_not_fit_is_refused_before_anything_is_built(
@@ -176,7 +175,7 @@ def test_what_would_not_fit_is_refused_before_anything_is_built(
     monkeypatch.setattr("topcoat.cost.measure.free_memory_bytes", lambda device: 1 << 20)
     monkeypatch.setattr("topcoat.cost.measure.build_networks", lambda *_: pytest.fail("was built"))
     with pytest.raises(ModelError, match=r"needs 1\.0 GiB on cpu, where 0\.0 GiB are free"):
-        list(time_random_weights(tiny_pair, None, None, CPU, TimingPlan((1,), (1,))))
+        time_random_weights(tiny_pair, None, None, CPU, TimingPlan((1,), (1,)))
 
 
 def test_a_full_size_model_says_what_it_needs() -> None:
@@ -193,6 +192,6 @@ def test_memory_that_is_free() -> None:
 
 def test_impossible_plans(tiny_pair: ModelPair) -> None:
     with pytest.raises(UsageError, match="0 steps are not possible"):
-        list(time_random_weights(tiny_pair, None, None, CPU, TimingPlan((0,), (1,))))
+        time_random_weights(tiny_pair, None, None, CPU, TimingPlan((0,), (1,)))
     with pytest.raises(UsageError, match="one image at a time"):
-        list(time_random_weights(tiny_pair, None, None, CPU, TimingPlan((1,), (1,), batch_size=2)))
+        time_random_weights(tiny_pair, None, None, CPU, TimingPlan((1,), (1,), batch_size=2))

@@ -155,7 +155,9 @@ def _compare(
     costs = cost_scores(pair, timed, heads)  # first: what cannot be counted should fail before the hours
     net = load_feature_net("eval") if features is None else features
     models = load_pair(pair) if generators is None else generators
-    work = Benchmark(models, heads, subjects, store=Store(cache), batch_size=batch_size)
+    work = Benchmark(
+        {"distilled": models[0], "baseline": models[1]}, heads, subjects, store=Store(cache), batch_size=batch_size
+    )
     measured, seconds = work.measure(
         [*arms.values(), floor], net, timed_only=list((timed_only or {}).values()), on_progress=on_progress
     )

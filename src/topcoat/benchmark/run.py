@@ -10,7 +10,7 @@ from torch import Tensor
 
 from topcoat.benchmark.arms import Arm, Model, Subjects
 from topcoat.benchmark.store import Batch, CachedGenerator, Store, to_bytes, to_floats
-from topcoat.cost.measure import Timing, summarise, timed
+from topcoat.cost.measure import Spent, Timing, summarise
 from topcoat.errors import UsageError
 from topcoat.generators.base import Generator
 from topcoat.heads.head import Head
@@ -33,18 +33,23 @@ Enhance = Callable[..., Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """One batch of an arm: images ``(N, 3, H, W)`` uint8 and the seconds of its two parts, transfers included."""
+    """One batch of an arm: images ``(N, 3, H, W)`` uint8 and what its two parts took, transfers included."""
 
     images: Tensor
-    generator_seconds: float
+    generator: Spent
     """Up to the head's input; up to the image for an arm without a head."""
-    head_seconds: float | None
+    head: Spent | None
 
     @property
     def seconds_per_image(self) -> tuple[float, float | None]:
         """Of generator and head."""
         count = len(self.images)
-        return self.generator_seconds / count, None if self.head_seconds is None else self.head_seconds / count
+        return self.generator.seconds / count, None if self.head is None else self.head.seconds / count
+
+    @property
+    def spent(self) -> Spent:
+        """Of both: seconds and joules add up, the higher peak of memory counts."""
+        return self.generator if self.head is None else self.generator.then(self.head)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +84,14 @@ class Benchmark:
 
     def __init__(
         self,
-        generators: tuple[Generator, Generator],
+        generators: Mapping[Model, Generator],
         heads: Mapping[str, Head],
         subjects: Subjects,
         *,
         store: Store,
         batch_size: int = BATCH_SIZE,
     ) -> None:
-        """``generators`` are distilled and baseline; heads are moved to the device of the former.
+        """``generators`` are those of the arms that are asked for; heads are moved to the device of the distilled one.
 
         Raises `UsageError` for a batch size below 1.
         """
@@ -94,10 +99,8 @@ class Benchmark:
             raise UsageError(f"batch size {batch_size} is not possible; use 1 or more")
         self.subjects = subjects
         self.batch_size = min(batch_size, len(subjects))
-        names: tuple[Model, Model] = ("distilled", "baseline")
         self._models = {
-            name: CachedGenerator(generator, store, self.batch_size)
-            for name, generator in zip(names, generators, strict=True)
+            name: CachedGenerator(generator, store, self.batch_size) for name, generator in generators.items()
         }
         self._heads: dict[str, Enhance] = {}
         self._decoders: set[str] = set()
@@ -118,6 +121,10 @@ class Benchmark:
         self._heads[name] = control
         self._warm.discard(name)
 
+    def joules_note(self, model: Model) -> str:
+        """Why the joules of a model are not known; empty where they are."""
+        return self._models[model].meter.joules_note
+
     @property
     def starts(self) -> range:
         """The first subject of every batch."""
@@ -127,15 +134,15 @@ class Benchmark:
         """The batch of an arm that begins with subject ``start``, by the store or made now."""
         inputs = self._input(arm, start)
         if arm.head is None:
-            return Made(inputs.images, inputs.seconds, None)
+            return Made(inputs.images, inputs.spent, None)
         head = self._heads[arm.head]
         given = inputs.images.float() if arm.head in self._decoders else to_floats(inputs.images)
         arguments = (given,) if arm.strength == 1 else (given, arm.strength)
         if arm.head not in self._warm:
             head(*arguments)
             self._warm.add(arm.head)
-        images, seconds = timed(lambda: head(*arguments))
-        return Made(to_bytes(images), inputs.seconds, seconds)
+        images, spent = self._models[arm.model].meter.run(lambda: head(*arguments))
+        return Made(to_bytes(images), inputs.spent, spent)
 
     def images(self, arm: Arm, seconds: list[tuple[float, float | None]] | None = None) -> Iterator[Tensor]:
         """All images of an arm in batches ``(N, 3, H, W)`` uint8; ``seconds`` collects what `ArmSeconds.of` takes."""
@@ -158,10 +165,10 @@ class Benchmark:
         Arms ``timed_only`` run on the first `TIMED_BATCHES` batches. A kept batch counts with its seconds of then.
         """
         seconds: dict[Arm, list[float]] = {arm: [] for arm in (*arms, *timed_only)}
-        for arm, start in self._turns(arms, timed_only, on_progress):
+        for arm, start in self.turns(arms, timed_only, on_progress):
             batch = self._input(arm, start)
             if len(batch.images) == self.batch_size:
-                seconds[arm].append(batch.seconds / self.batch_size)
+                seconds[arm].append(batch.spent.seconds / self.batch_size)
         return {arm: summarise(taken) for arm, taken in seconds.items()}
 
     def measure(
@@ -179,7 +186,7 @@ class Benchmark:
         """
         sets = {arm: _ImageSet(net) for arm in arms}
         full: dict[Arm, list[tuple[float, float | None]]] = {arm: [] for arm in (*arms, *timed_only)}
-        for arm, start in self._turns(arms, timed_only, on_progress):
+        for arm, start in self.turns(arms, timed_only, on_progress):
             made = self.batch(arm, start)
             if len(made.images) == self.batch_size:
                 full[arm].append(made.seconds_per_image)
@@ -190,8 +197,8 @@ class Benchmark:
             {arm: ArmSeconds.of(taken) for arm, taken in full.items()},
         )
 
-    def _turns(
-        self, arms: Sequence[Arm], timed_only: Sequence[Arm], on_progress: Progress | None
+    def turns(
+        self, arms: Sequence[Arm], timed_only: Sequence[Arm] = (), on_progress: Progress | None = None
     ) -> Iterator[tuple[Arm, int]]:
         """Every arm with the first subject of a batch, batch after batch; tells after each how far it is."""
         count = len(self.subjects)

@@ -6,6 +6,7 @@ machine that its seconds belong to; an evaluation likewise.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from topcoat.cost.machine import hardware
-from topcoat.cost.measure import timed
+from topcoat.cost.measure import Meter, Spent
 from topcoat.errors import DataError, UsageError
 from topcoat.files import atomic_path, read_json, write_json
 from topcoat.generators.base import Generator, LatentGenerator
@@ -28,10 +29,10 @@ from topcoat.pairs.manifest import spec_identity
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Images ``(N, 3, H, W)`` uint8 or latents ``(N, C, H/8, W/8)`` float16, and the seconds it took to make them."""
+    """Images ``(N, 3, H, W)`` uint8 or latents ``(N, C, H/8, W/8)`` float16, and what it took to make them."""
 
     images: Tensor
-    seconds: float
+    spent: Spent
 
 
 class Store:
@@ -43,6 +44,7 @@ class Store:
     def __init__(self, folder: str | Path | None) -> None:
         self._folder = None if folder is None else Path(folder)
         self._memory: dict[str, Batch] = {}
+        self.in_memory = folder is None
 
     def batch(self, key: dict[str, Any]) -> Batch | None:
         """The batch made with exactly ``key``, or None."""
@@ -51,8 +53,9 @@ class Store:
             return self._memory.get(name)
         try:
             with safe_open(self._folder / name, framework="pt") as file:
-                return Batch(file.get_tensor("images"), float(file.metadata()["seconds"]))
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+                spent = {name: json.loads(value) for name, value in file.metadata().items()}
+                return Batch(file.get_tensor("images"), Spent(**spent))
+        except (OSError, SafetensorError, TypeError, AttributeError, ValueError):
             return None
 
     def keep_batch(self, key: dict[str, Any], batch: Batch) -> None:
@@ -61,8 +64,9 @@ class Store:
         if self._folder is None:
             self._memory[name] = batch
             return
+        spent = {name: json.dumps(value) for name, value in dataclasses.asdict(batch.spent).items()}
         with atomic_path(self._folder / name) as temporary:
-            save_file({"images": batch.images.contiguous()}, temporary, metadata={"seconds": repr(batch.seconds)})
+            save_file({"images": batch.images.contiguous()}, temporary, metadata=spent)
 
     def evaluation(self, key: dict[str, Any]) -> Any:
         """The JSON values measured with exactly ``key``, or None."""
@@ -87,7 +91,9 @@ class CachedGenerator:
 
     def __init__(self, generator: Generator, store: Store, batch_size: int) -> None:
         self.generator = generator
-        self._identity = spec_identity(generator.spec)
+        self.meter = Meter(getattr(generator, "device", "cpu"))
+        # In memory a batch is found by the same models alone, so that no weights need be read for their digests.
+        self._identity = id(generator) if store.in_memory else spec_identity(generator.spec)
         self._store = store
         self._batch_size = batch_size
         self._machine = str(hardware())
@@ -123,8 +129,8 @@ class CachedGenerator:
             if not self._warm and len(prompts) == self._batch_size:
                 make(prompts, seeds, steps=1)
                 self._warm = True
-            made, seconds = timed(lambda: make(prompts, seeds, steps=steps))
-            batch = Batch(pack(made), seconds)
+            made, spent = self.meter.run(lambda: make(prompts, seeds, steps=steps))
+            batch = Batch(pack(made), spent)
             self._store.keep_batch(key, batch)
         return batch
 

@@ -246,8 +246,9 @@ class Study:
         return self._heads[run] if run in self._heads else Head.from_pretrained(self._run_folder(run))
 
     def _generate(self, progress: Progress) -> str:
+        models = self._generators or load_pair(self.pair)
         self._work = Benchmark(
-            self._generators or load_pair(self.pair),
+            {"distilled": models[0], "baseline": models[1]},
             {run.name: self._trained(run) for run in self.runs},
             self._subjects,
             store=Store(self.folder / "cache"),

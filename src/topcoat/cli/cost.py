@@ -93,7 +93,7 @@ def cost(
     from topcoat.cost.alternatives import alternatives
     from topcoat.cost.flops import pair_cost
     from topcoat.cost.machine import hardware
-    from topcoat.cost.measure import TimingPlan, measured_savings, needed_bytes, time_pair
+    from topcoat.cost.measure import needed_bytes
     from topcoat.cost.pricing import UTILISATION, computed_prices, find_gpu, load_prices, price_of, rate_of, total_cost
     from topcoat.generators.presets import model_pair
     from topcoat.heads.head import Head
@@ -130,6 +130,8 @@ def cost(
         record["tco"] = show_bill(out, "Total cost of ownership", bill)
     costs = []
     if measure:
+        from topcoat.benchmark.usage import TimingPlan, measured_savings, time_pair
+
         counts = [item.distilled.steps for item in tables], [one.steps for one in table.baseline_at]
         plan = TimingPlan(*counts, batch_size, repeats, compile_)
         if random_weights:
@@ -142,7 +144,7 @@ def cost(
         machine, savings = hardware(), measured_savings(models, table, usages)
         rows = [usage.as_dict() for usage in usages]
         record |= {"measured": rows, "savings": [one.as_dict() for one in savings], "hardware": machine.as_dict()}
-        out.records(f"Measured on {machine}; {repeats} synchronised runs after a warm-up", _USAGE, rows)
+        out.records(f"Measured on {machine}; {repeats} synchronised runs in turns, after a warm-up", _USAGE, rows)
         out.lines({f"joules {usage.joules_note}" for usage in usages if usage.joules_note})
         out.lines(saving.sentence for saving in savings)
         if rate is not None:

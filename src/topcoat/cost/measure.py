@@ -1,17 +1,12 @@
-"""Measured cost: seconds, memory and joules of a pair's models on this machine.
-
-The models are the loaded ones, or the full-size networks with random weights.
-"""
+"""Measured cost on this machine: seconds, memory and joules of a run; full-size networks with random weights."""
 
 from __future__ import annotations
 
-import dataclasses
-import gc
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -25,14 +20,11 @@ from topcoat.cost.machine import (
     reset_peak_memory,
 )
 from topcoat.cost.pricing import Figure, PairUsage
-from topcoat.cost.table import CostTable, Saving
 from topcoat.errors import ModelError, UsageError
-from topcoat.generators.base import Generator, GeneratorSpec, LatentGenerator, ModelPair, check_steps
+from topcoat.generators.base import GeneratorSpec, ModelPair, check_steps
 from topcoat.generators.meta import build_networks, configs_of
 from topcoat.generators.vae import scale_of
-from topcoat.heads.head import Head
 from topcoat.images import encode_png
-from topcoat.pipeline import move_to_generator
 from topcoat.prompts import sample_prompts
 
 ACTIVATION_SHARE = 0.1
@@ -40,9 +32,6 @@ ACTIVATION_BYTES = 1 << 30
 """Memory for a full-size image's activations: a tenth of the weights and 1 GiB."""
 
 Result = TypeVar("Result")
-
-_COMPILED = " (compiled)"
-_PROMPT = "studio portrait of a young woman"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,39 +45,22 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
-    """Measured usage of one pipeline per image; it knows no prices."""
+class Spent:
+    """What one run took."""
 
-    name: str
-    steps: int
-    seconds: Timing
-    """Per image: each run's time over the images of a batch."""
-    batch_size: int
-    peak_memory_bytes: int | None
-    joules: float | None
-    """Per image, of the GPU alone."""
-    joules_note: str
-    """Why there are no joules, or empty."""
+    seconds: float
+    joules: float | None = None
+    """Of the GPU alone."""
+    peak_memory_bytes: int | None = None
 
-    @property
-    def images_per_second(self) -> float:
-        """From the median."""
-        return 1 / self.seconds.median_seconds
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON and for a table."""
-        return {**dataclasses.asdict(self), "images_per_second": self.images_per_second, "kind": "measured"}
-
-
-@dataclass(frozen=True, slots=True)
-class TimingPlan:
-    """What is timed and how often."""
-
-    distilled_steps: Sequence[int]
-    baseline_steps: Sequence[int]
-    batch_size: int = 1
-    repeats: int = 3
-    compile: bool = False
+    def then(self, other: Spent) -> Spent:
+        """Of this run and another after it; what one of them does not know is not known."""
+        joules = None if self.joules is None or other.joules is None else self.joules + other.joules
+        return Spent(
+            self.seconds + other.seconds,
+            joules,
+            max(self.peak_memory_bytes or 0, other.peak_memory_bytes or 0) or None,
+        )
 
 
 def timed(run: Callable[[], Result]) -> tuple[Result, float]:
@@ -115,131 +87,21 @@ def summarise(seconds: Sequence[float]) -> Timing:
     return Timing(statistics.median(ordered), ordered[cut], ordered[-1 - cut], len(ordered))
 
 
-def measure_usage(
-    name: str,
-    steps: int,
-    run: Callable[[], object],
-    device: torch.device,
-    *,
-    batch_size: int = 1,
-    repeats: int = 3,
-    warmups: int = 1,
-) -> Usage:
-    """Run ``run`` (one batch) ``warmups`` times without counting and ``repeats`` times timed and synchronised.
+class Meter:
+    """Measures runs on ``device``."""
 
-    Raises `UsageError` for no repeats.
-    """
-    if repeats < 1 or batch_size < 1:
-        raise UsageError(f"{repeats} repeats of {batch_size} images measure nothing; use 1 or more of each")
-    for _ in range(warmups):
-        run()
-    joules, note = energy_counter(device)
-    reset_peak_memory(device)
-    before = joules() if joules else 0.0
-    seconds = [timed(run)[1] / batch_size for _ in range(repeats)]
-    each = (joules() - before) / (repeats * batch_size) if joules else None
-    return Usage(name, steps, summarise(seconds), batch_size, peak_memory_bytes(device), each, note)
+    def __init__(self, device: torch.device | str) -> None:
+        self._device = torch.device(device)
+        self._joules, self.joules_note = energy_counter(self._device)
+        """Why there are no joules, or empty."""
 
-
-def time_pair(
-    pair: ModelPair,
-    head: Head | None,
-    plan: TimingPlan,
-    size_px: int | None = None,
-    random_weights_on: str | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> list[Usage]:
-    """Load the pair and time it; or its networks with random weights on a device (``auto``: the GPU if there is one).
-
-    Raises `UsageError` for another size of a loaded pair, `ModelError` where the models cannot be loaded or do not fit.
-    """
-    if random_weights_on is not None:
-        gpu = "cuda" if torch.cuda.is_available() else "cpu"
-        device = torch.device(gpu if random_weights_on == "auto" else random_weights_on)
-        timing = time_random_weights(pair, head, None if size_px is None else (size_px, size_px), device, plan)
-    else:
-        from topcoat.generators.diffusers import load_pair
-
-        if size_px not in (None, pair.distilled.width_px):
-            raise UsageError(
-                f"the loaded pair makes images of {pair.distilled.width_px} px, not {size_px}; leave --size out, "
-                "change it in a spec file, or use --random-weights"
-            )
-        timing = time_generators(pair, load_pair(pair), head, plan)
-    total = len(plan.distilled_steps) * (1 if head is None else 2) + len(plan.baseline_steps)
-    usages: list[Usage] = []
-    for usage in timing:
-        usages.append(usage)
-        if on_progress is not None:
-            on_progress(len(usages), total)
-    return usages
-
-
-def time_generators(
-    pair: ModelPair, generators: tuple[Generator, Generator], head: Head | None, plan: TimingPlan
-) -> Iterator[Usage]:
-    """Usage of loaded models: distilled, distilled + head and baseline, each at the plan's step counts."""
-    yield from _time(pair.distilled, generators[0], plan.distilled_steps, plan, head)
-    yield from _time(pair.baseline, generators[1], plan.baseline_steps, plan)
-
-
-def time_random_weights(
-    pair: ModelPair, head: Head | None, size_px: tuple[int, int] | None, device: torch.device, plan: TimingPlan
-) -> Iterator[Usage]:
-    """Usage of the full-size networks with random weights, one model in memory after the other.
-
-    The scheduler's own arithmetic is not in it. Raises `ModelError` before anything is allocated where it would not
-    fit.
-    """
-    if plan.batch_size != 1:
-        raise UsageError("random weights are timed one image at a time; leave the batch size at 1")
-    for spec in (pair.distilled, pair.baseline):
-        check_fits(spec, device)
-    yield from _time(pair.distilled, RandomWeights(pair.distilled, device, size_px), plan.distilled_steps, plan, head)
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    yield from _time(pair.baseline, RandomWeights(pair.baseline, device, size_px), plan.baseline_steps, plan)
-
-
-def _time(
-    spec: GeneratorSpec, generator: Generator, counts: Sequence[int], plan: TimingPlan, head: Head | None = None
-) -> Iterator[Usage]:
-    """Usage of one model at every step count, without and with the head."""
-    prompts, seeds = [_PROMPT] * plan.batch_size, list(range(plan.batch_size))
-    device = torch.device(getattr(generator, "device", "cpu"))
-    if plan.compile:
-        _compile_denoiser(generator)
-    if head is not None:
-        move_to_generator(head, generator)
-
-    def usage(name: str, steps: int, run: Callable[[], object]) -> Usage:
-        return measure_usage(
-            name + (_COMPILED if plan.compile else ""), steps, run, device,
-            batch_size=plan.batch_size, repeats=plan.repeats, warmups=2 if plan.compile else 1,
-        )  # fmt: skip
-
-    for steps in counts:
-        check_steps(steps, spec)
-        generate = generator.generate
-        yield usage(spec.name, steps, lambda: generate(prompts, seeds, steps=steps))  # noqa: B023 - run at once
-        if head is None:
-            continue
-        if head.input == "latent":
-            if not isinstance(generator, LatentGenerator):
-                raise UsageError(f"{spec.name} gives no latents, which this head needs; use a head that takes images")
-            generate = generator.generate_latents
-        yield usage(f"{spec.name} + head", steps, lambda: head(generate(prompts, seeds, steps=steps)))  # noqa: B023
-
-
-def _compile_denoiser(generator: Generator) -> None:
-    if isinstance(generator, RandomWeights):
-        generator.networks.denoiser.compile()
-        return
-    pipeline = getattr(generator, "pipeline", None)
-    if pipeline is None:
-        raise UsageError(f"{generator.spec.name} is no diffusers pipeline, so it cannot be compiled")
-    (pipeline.unet if hasattr(pipeline, "unet") else pipeline.transformer).compile()
+    def run(self, work: Callable[[], Result]) -> tuple[Result, Spent]:
+        """What ``work()`` gives, and what it spends."""
+        reset_peak_memory(self._device)
+        before = self._joules() if self._joules else 0.0
+        result, seconds = timed(work)
+        joules = self._joules() - before if self._joules else None
+        return result, Spent(seconds, joules, peak_memory_bytes(self._device))
 
 
 class RandomWeights:
@@ -295,19 +157,6 @@ def check_fits(spec: GeneratorSpec, device: torch.device) -> int:
             f"{free / 2**30:.1f} GiB are free; use a GPU with more memory, or leave --random-weights out to count only"
         )
     return needed
-
-
-def measured_savings(pair: ModelPair, table: CostTable, usages: Sequence[Usage]) -> list[Saving]:
-    """Seconds that the distilled pipelines save against the baseline at every step count."""
-    baselines = [usage for usage in usages if usage.name.removesuffix(_COMPILED) == pair.baseline.name]
-    return [
-        Saving(
-            usage.name, usage.steps, usage.seconds.median_seconds,
-            baseline.name, baseline.steps, baseline.seconds.median_seconds,
-            "whole pipeline", table.size, "measured",
-        )
-        for usage in usages if usage not in baselines for baseline in baselines
-    ]  # fmt: skip
 
 
 def measured_usage(
