@@ -79,7 +79,7 @@ def test_own_words(run_json: Any, tmp_path: Path) -> None:
     [
         (("--count", 0), "cannot sample 0 prompts"),
         (("--seed", -1), "seed -1 is negative"),
-        (("-o", "p.xml"), "end it in one of: .parquet, .csv, .jsonl, .txt"),
+        (("-o", "p.xml"), "use one of: .parquet, .csv, .jsonl, .txt"),
         (("--style", "oil"), "--style oil is unknown; use photo or mini"),
         (("--style", "mini", "--names-file", "n.txt"), "--names-file is of the photo style"),
         (("--style", "mini", "--templates", "n.toml"), "--templates is of the photo style"),

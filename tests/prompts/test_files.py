@@ -147,7 +147,7 @@ WRONG: list[tuple[str, bytes, str]] = [
     ("a.jsonl", b"", "a.jsonl is empty"),
     ("a.txt", b"\xff\xfe\x00", "a.txt cannot be read .it is not UTF-8 text.; check the path and its type"),
     ("a.parquet", b"PAR1 not really", "a.parquet cannot be read as Parquet; it is damaged or of another type"),
-    ("a.xlsx", b"PK", "a.xlsx has no type that is read here; use one of: .parquet, .csv, .jsonl, .txt"),
+    ("a.xlsx", b"PK", "a.xlsx is of no type that holds prompts; use one of: .parquet, .csv, .jsonl, .txt"),
 ]
 
 
@@ -186,7 +186,7 @@ def test_a_text_file_has_no_columns(tmp_path: Path) -> None:
 
 
 def test_another_suffix_is_not_written(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"end it in one of: \.parquet, \.csv, \.jsonl, \.txt"):
+    with pytest.raises(UsageError, match=r"use one of: \.parquet, \.csv, \.jsonl, \.txt"):
         write_prompts(tmp_path / "p.xml", sample_prompts(1))
 
 

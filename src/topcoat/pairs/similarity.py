@@ -32,7 +32,7 @@ MOST_PAIRS = 1000
 PARTNERS = 4
 """Other subjects that each subject is compared with."""
 
-_QUANTILES = {"minimum": 0.0, "p01": 0.01, "p05": 0.05, "median": 0.5, "p95": 0.95, "p99": 0.99, "maximum": 1.0}
+_QUANTILES = (0.0, 0.01, 0.05, 0.5, 0.95, 0.99, 1.0)  # of the fields of `Distribution`, in their order
 
 
 class Distribution(StrictModel):
@@ -49,8 +49,8 @@ class Distribution(StrictModel):
     @classmethod
     def of(cls, values: Tensor) -> Distribution:
         """Of ``(N,)`` values, N at least 1."""
-        values = values.double()
-        return cls(**{name: float(values.quantile(share)) for name, share in _QUANTILES.items()})
+        quantiles = values.double().quantile(torch.tensor(_QUANTILES, dtype=torch.float64))
+        return cls(**dict(zip(cls.model_fields, quantiles.tolist(), strict=True)))
 
 
 class Threshold(StrictModel):

@@ -39,10 +39,10 @@ def prompt_record(prompt: Prompt) -> dict[str, str]:
 
 
 def check_format(path: Path) -> str:
-    """The file type by which ``path`` is written; raises `UsageError` if it is none of `FORMATS`."""
+    """The suffix of ``path``; raises `UsageError` if it is none of `FORMATS`."""
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
-        raise UsageError(f"{path} has no type that is written here; end it in one of: {', '.join(FORMATS)}")
+        raise UsageError(f"{path} is of no type that holds prompts; use one of: {', '.join(FORMATS)}")
     return suffix
 
 
@@ -89,9 +89,7 @@ def read_prompts(path: str | Path, column: str | None = None) -> list[Prompt]:
     readable or without a prompt.
     """
     path = Path(path)
-    suffix = path.suffix.lower() or ".txt"
-    if suffix not in FORMATS:
-        raise UsageError(f"the prompts file {path} has no type that is read here; use one of: {', '.join(FORMATS)}")
+    suffix = check_format(path) if path.suffix else ".txt"
     if suffix == ".txt" and column is not None:
         raise UsageError(f"the prompts file {path} has lines, not columns; leave out the prompt column {column!r}")
     prompts: list[Prompt] = []

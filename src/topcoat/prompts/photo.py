@@ -94,7 +94,8 @@ class _Subjects:
         """Whether a word of ``name`` goes with the attributes before it at a position; None where any word does."""
         order = list(self._vocabulary.attributes)
         before = set(order[: order.index(name)])
-        rules = [rule for rule in self._vocabulary.rules if name in rule.when and rule.when.keys() - {name} <= before]
+        implausible = self._vocabulary.implausible
+        rules = [rule for rule in implausible if name in rule.when and rule.when.keys() - {name} <= before]
 
         def fits(index: int, word: str) -> bool:
             return not any(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field
+import pydantic
 
 from topcoat.config import StrictModel, load_config
 from topcoat.errors import UsageError
@@ -23,8 +23,15 @@ RESERVED = ("id", "prompt", "text", "caption", "split", "attributes", "name", "a
 class Rule(StrictModel):
     """A combination of words that is never sampled: the words of ``when``, by attribute, and ``why`` not."""
 
-    why: str
+    why: str = ""
     when: dict[str, tuple[str, ...]]
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _from_table(cls, table: dict[str, Any]) -> dict[str, Any]:
+        """In a file the attributes stand beside ``why``, and a single word needs no brackets."""
+        words = {name: (word,) if isinstance(word, str) else word for name, word in table.items() if name != "why"}
+        return {"why": table.get("why", ""), "when": words}
 
 
 class Vocabulary(StrictModel):
@@ -32,24 +39,15 @@ class Vocabulary(StrictModel):
 
     ``phrases`` replace a word in a sentence; ``locales`` are the Faker locales of each region, ``given_names`` the kind
     of name of each presentation. An attribute in ``only_for`` belongs only to subjects that have the given word of
-    another attribute. ``implausible`` are tables of ``why`` and, by attribute, the words that do not go together.
+    another attribute.
     """
 
     attributes: dict[str, tuple[str, ...]]
     locales: dict[str, tuple[str, ...]]
     given_names: dict[str, Gender]
-    phrases: dict[str, dict[str, str]] = Field(default_factory=dict)
-    only_for: dict[str, dict[str, str]] = Field(default_factory=dict)
-    implausible: tuple[dict[str, str | tuple[str, ...]], ...] = ()
-
-    @functools.cached_property
-    def rules(self) -> tuple[Rule, ...]:
-        """``implausible`` as rules."""
-        tables = [
-            {name: (words,) if isinstance(words, str) else words for name, words in table.items()}
-            for table in self.implausible
-        ]
-        return tuple(Rule(why=" ".join(when.pop("why", ())), when=when) for when in tables)
+    phrases: dict[str, dict[str, str]] = pydantic.Field(default_factory=dict)
+    only_for: dict[str, dict[str, str]] = pydantic.Field(default_factory=dict)
+    implausible: tuple[Rule, ...] = ()
 
     def age_range(self, band: str) -> tuple[int, int]:
         """The first and the last year of an age band such as ``18-29``."""
@@ -124,7 +122,7 @@ def _condition_problems(vocabulary: Vocabulary) -> Iterator[str]:
             yield from _unknown("only_for", vocabulary, owner, (word,))
             if owner in vocabulary.only_for or order.index(owner) >= order.index(name):
                 yield f"only_for: {name} must come after {owner} in attributes, and every subject must have {owner}"
-    for rule in vocabulary.rules:
+    for rule in vocabulary.implausible:
         if not rule.why or len(rule.when) < 2:
             yield "implausible: a rule needs why and the words of two attributes or more"
         for name, words in rule.when.items():
