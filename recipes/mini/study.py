@@ -25,7 +25,8 @@ from topcoat.generators.base import ModelPair
 from topcoat.generators.presets import model_pair
 from topcoat.heads import Head
 from topcoat.pairs import PairDataset
-from topcoat.pairs.reuse import open_baseline_source
+from topcoat.pairs.reuse import check_baseline_source
+from topcoat.pairs.schema import PairingConfig
 from topcoat.pairs.similarity import calibrate, write_calibration
 from topcoat.prompts import held_out_prompts, sample_prompts
 from topcoat.reports.benchmark import write_benchmark
@@ -147,7 +148,7 @@ def _earlier_pairs(work: WorkFolder, folder: Path, pair: ModelPair) -> Path | No
         if earlier.parent == folder:
             continue
         try:
-            open_baseline_source(earlier, pair.baseline)
+            check_baseline_source(earlier, pair.baseline, PairingConfig())
         except DataError:
             continue
         return earlier
