@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tests.oracles.golden import Golden, fields
 from tests.oracles.inputs import dulled, eight_bits, portraits
-from topcoat.features import load_feature_net
+from topcoat.features import ClipQuality, load_feature_net
 from topcoat.metrics.artefacts import ArtefactMetric, Artefacts
 from topcoat.metrics.base import Interval, mean_interval
 from topcoat.metrics.c2st import two_sample
@@ -35,10 +35,11 @@ from topcoat.metrics.spectrum import decibels, radial_spectrum
 # Adapters: change these with the library, never the golden values.
 
 
-class Brightness:
+class Brightness(ClipQuality):
     """Stands in for a net that rates quality."""
 
-    digest = "brightness"
+    def __init__(self) -> None:
+        self.digest = "brightness"
 
     def __call__(self, images: Tensor) -> Tensor:
         return images.mean(dim=(1, 2, 3))
