@@ -64,18 +64,9 @@ def _name_tokenizers_plainly(folder: Path) -> None:
 
 
 def write_card(recipe: Recipe, work: WorkFolder) -> None:
-    """`card.json`: the recipe's numbers, every stage's figures and the digest of every weight file.
-
-    Stages that have no figures in the work folder keep those that the card has of them.
-    """
-    earlier = read_json(MINI / "card.json")["figures"] if (MINI / "card.json").exists() else {}
-    figures = {}
-    for stage in STAGES_WITH_FIGURES:
-        path = work.root / stage / "figures.json"
-        if path.exists():
-            figures[stage] = read_json(path)
-        elif stage in earlier:
-            figures[stage] = earlier[stage]
+    """`card.json`: the recipe's numbers, every stage's figures and the digest of every weight file."""
+    paths = {stage: work.root / stage / "figures.json" for stage in STAGES_WITH_FIGURES}
+    figures = {stage: read_json(path) for stage, path in paths.items() if path.exists()}
     weights = sorted(MINI.rglob("*.safetensors"))
     card = {
         "recipe": recipe.model_dump(mode="json"),

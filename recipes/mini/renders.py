@@ -1,6 +1,6 @@
 """Stage 1: render the portraits that everything else learns from.
 
-``python -m recipes.mini.renders --work build/mini --count 20000 --processes 2`` writes shards of 250 portraits, and the
+``python -m recipes.mini.renders --work build/mini --count 24000 --processes 2`` writes shards of 250 portraits, and the
 same command goes on where it stopped; `recipes.mini.portrait.shards` says what a shard holds. Portrait ``i`` depends
 on ``i`` alone, so shards may be made in any order, by any number of processes, and again.
 """
@@ -242,7 +242,7 @@ def main() -> None:
     """Render as the command line says."""
     parser = argparse.ArgumentParser(prog="python -m recipes.mini.renders", description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/mini"), help="folder of everything in the making")
-    parser.add_argument("--count", type=int, default=20_000, help="number of portraits")
+    parser.add_argument("--count", type=int, default=24_000, help="number of portraits")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="processes of one thread each")
     parser.add_argument("--size", type=int, default=SIZE_PX, help="pixels of each portrait")
     arguments = parser.parse_args()
