@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from recipes.mini.autoencoder import decode, load_autoencoder
@@ -25,6 +24,7 @@ from recipes.mini.recipe import PROMPT_SEED, Recipe, WorkFolder
 from recipes.mini.text_encoders import TextEncoders
 from topcoat.features import FeatureNet
 from topcoat.files import read_json, write_json
+from topcoat.images import contact_sheet
 from topcoat.metrics.embed import Embeddings, embed
 from topcoat.metrics.frechet import GaussianStatistics, frechet_distance
 from topcoat.metrics.identity import cosine
@@ -49,7 +49,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Portraits:
+class Sampled:
     """A setting's portraits and what the nets read in them."""
 
     images: Tensor
@@ -68,41 +68,46 @@ def check(recipe: Recipe, work: WorkFolder) -> None:
     reader, shapes = PortraitReader.load(work.reader), ShapeModel.load(work.reader)
     net, autoencoder = FeatureNet.load(work.features / "eval"), load_autoencoder(work)
 
-    def generate(setting: Setting) -> Portraits:
+    def generate(setting: Setting) -> Sampled:
         seeds = range(setting.first_seed, setting.first_seed + len(portraits))
         noise = noise_of(seeds, recipe.size_px // 8)
         latents = sample(load_transformer(setting.transformer), noise, condition, setting.steps, guide=setting.guide)
         images = decode(autoencoder, latents)
-        return Portraits(images, *read(reader, images), embed(images.split(BATCH_IMAGES), net))
+        return Sampled(images, *read(reader, images), embed(images.split(BATCH_IMAGES), net))
 
     own, *others = _settings(recipe, work, text)
     baseline = generate(own)
     noise_floor = generate(Setting("other seeds", own.transformer, own.steps, own.guide, FIRST_SEED + len(portraits)))
     target = GaussianStatistics.of(baseline.features.embedding)
     read_in_renders = torch.tensor(list(read_json(work.reader / "figures.json")["words_read"].values()))
+    gradient = _gradient(baseline.images)
+
+    def words_read(made: Sampled) -> Tensor:
+        return (made.words == labels).float().mean(dim=0) / read_in_renders
+
     rows: dict[str, dict[str, float]] = {}
-    sheet = [baseline.images[:SHEET_COLUMNS]]
-    for setting, result in ((own, baseline), *((one, None) for one in others)):
-        made = result or generate(setting)
-        if result is None:
-            sheet.append(made.images[:SHEET_COLUMNS])
-        words_read = (made.words == labels).float().mean(dim=0) / read_in_renders
+    sheet: list[tuple[str, Tensor]] = []
+    for setting in (own, *others):
+        made = baseline if setting is own else generate(setting)
+        sheet.append((setting.name, made.images[:SHEET_COLUMNS]))
+        share = words_read(made)
         rows[setting.name] = {
             "deformed": float((shapes.residual_px(made.landmarks) > shapes.limit_px).float().mean()),
-            "words": float(words_read.mean()),
-            "words_least": float(words_read.min()),
+            "words": float(share.mean()),
+            "words_least": float(share.min()),
             "landmarks_px": float((made.landmarks - baseline.landmarks).norm(dim=-1).mean(dim=1).median()),
             "identity": float(cosine(made.features.identity, baseline.features.identity).mean()),
-            "gradient": _gradient(made.images) / _gradient(baseline.images),
+            "gradient": _gradient(made.images) / gradient,
             "frechet": frechet_distance(GaussianStatistics.of(made.features.embedding), target),
         }
         print(f"{setting.name}: " + ", ".join(f"{name} {value:.3f}" for name, value in rows[setting.name].items()))
     floor = frechet_distance(GaussianStatistics.of(noise_floor.features.embedding), target)
-    least = list(PORTRAIT_VOCABULARY)[int(((baseline.words == labels).float().mean(dim=0) / read_in_renders).argmin())]
+    least = list(PORTRAIT_VOCABULARY)[int(words_read(baseline).argmin())]
     print(f"{len(portraits)} held-out subjects; noise floor {floor:.3f}; the word read least is that of {least}")
     write_json(work.check / "figures.json", {"subjects": len(portraits), "noise_floor": floor, "settings": rows})
-    _save_sheet(torch.cat(sheet), work.check / "settings.png")
-    _save_sheet(baseline.images[:48], work.check / "baseline.png")
+    contact_sheet(sheet, scale=2).save(work.check / "settings.png")
+    unpicked = baseline.images[: 4 * SHEET_COLUMNS].split(SHEET_COLUMNS)
+    contact_sheet([("", row) for row in unpicked], scale=2).save(work.check / "baseline.png")
 
 
 def _settings(recipe: Recipe, work: WorkFolder, text: TextEncoders) -> list[Setting]:
@@ -119,14 +124,3 @@ def _settings(recipe: Recipe, work: WorkFolder, text: TextEncoders) -> list[Sett
 
 def _gradient(images: Tensor) -> float:
     return float(gradient_energy(images).mean())
-
-
-def _save_sheet(images: Tensor, path: Path) -> None:
-    """Portraits (N, 3, H, W) in [0, 1] in rows of `SHEET_COLUMNS`, at twice their size."""
-    count, _, height, width = images.shape
-    rows = count // SHEET_COLUMNS
-    grid = images.view(rows, SHEET_COLUMNS, 3, height, width).permute(0, 3, 1, 4, 2)
-    pixels = (grid.reshape(rows * height, SHEET_COLUMNS * width, 3) * 255).round().to(torch.uint8).numpy()
-    picture = Image.fromarray(pixels)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture.resize((2 * picture.width, 2 * picture.height), Image.Resampling.LANCZOS).save(path)
