@@ -11,6 +11,7 @@ from recipes.mini.recipe import Recipe, WorkFolder
 from topcoat.config import load_config
 
 STAGES: dict[str, str] = {
+    "pack": "portraits:pack_renders",
     "features": "feature_nets:train_feature_nets",
     "reader": "reader:train_reader",
     "vae": "autoencoder:train_autoencoder",

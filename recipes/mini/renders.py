@@ -1,4 +1,4 @@
-"""Stage 1: render the portraits that everything else learns from.
+"""Stage 1: render the portraits that everything else learns from, once `pack` has reduced them.
 
 ``python -m recipes.mini.renders --work build/mini --count 24000 --processes 2`` writes shards of 250 portraits, and the
 same command goes on where it stopped; `recipes.mini.portrait.shards` says what a shard holds. Portrait ``i`` depends
@@ -23,18 +23,14 @@ import numpy as np
 
 from recipes.mini.portrait.shards import (
     WORDS_SEED,
-    Renders,
     Shard,
     count_done,
     load_partial,
-    load_renders,
     reopen,
     save_portraits,
     shards,
 )
 from recipes.mini.portrait.words import Words, sample_words
-
-__all__ = ["Renders", "load_renders", "make_renders", "render_shard"]
 
 KEPT_EVERY = 10
 """Portraits after which a shard in the making is kept on disk."""

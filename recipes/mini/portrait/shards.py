@@ -117,32 +117,15 @@ def reopen(shard: Shard) -> None:
         os.replace(shard.path, shard.partial)
 
 
-def load_renders(folder: Path, count: int | None = None, size_px: int | None = None) -> Renders:
-    """Every finished shard in ``folder`` up to portrait ``count``; more may still be on their way.
-
-    ``size_px`` takes the area average of the pictures; it must divide their size, or three quarters of it must be
-    (192 px to 128 px goes by doubling first).
-    """
-    paths = sorted(folder.glob("*.safetensors"))
-    if count is not None:
-        paths = [path for path in paths if int(path.stem) * SHARD_RENDERS < count]
-    if not paths:
-        raise SystemExit(f"no renders in {folder}; run `python -m recipes.mini.renders` first")
-    arrays: dict[str, list[np.ndarray]] = {}
-    words: list[Words] = []
-    for path in paths:
-        shard = load_file(path)
-        scale = 1.0
-        if size_px is not None:
-            scale = size_px / shard["images"].shape[-1]
-            shard["images"] = _area_average(shard["images"], size_px)
-        shard["landmarks"] = shard["landmarks"] * np.float32(scale)
-        for key, value in shard.items():
-            arrays.setdefault(key, []).append(value)
-        with safe_open(path, "numpy") as file:
-            words += [Words(**entry) for entry in json.loads(file.metadata()["words"])]
-    joined = {key: np.concatenate(values)[:count] for key, values in arrays.items()}
-    return Renders(words=words[:count], **joined)
+def load_shard(path: Path, size_px: int | None = None) -> Renders:
+    """The portraits of a finished shard; ``size_px`` takes the area average of the pictures."""
+    arrays = load_file(path)
+    with safe_open(path, "numpy") as file:
+        words = [Words(**entry) for entry in json.loads(file.metadata()["words"])]
+    if size_px is not None:
+        arrays["landmarks"] = arrays["landmarks"] * np.float32(size_px / arrays["images"].shape[-1])
+        arrays["images"] = _area_average(arrays["images"], size_px)
+    return Renders(words=words, **arrays)
 
 
 def _area_average(images: np.ndarray, size_px: int) -> np.ndarray:
