@@ -1,4 +1,4 @@
-"""The renders as the networks read them: small AVIF pictures with words and landmarks in Parquet, a file for each shard.
+"""The renders as the networks read them: small AVIF pictures with words and landmarks in Parquet, one file a shard.
 
 The files of `PACKED_PX` are part of the repository, so that the mini pair can be trained without Blender. At 128 px
 AVIF keeps the renders at 46 dB, ten decibels above what the autoencoder has to reach, in a third of the bytes of

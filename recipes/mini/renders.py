@@ -41,7 +41,7 @@ FAILURES_IN_A_ROW = 8
 SIZE_PX = 192
 
 
-class Rendered(Protocol):
+class _Rendered(Protocol):
     """What a render function returns; `recipes.mini.portrait.render.Portrait` is one."""
 
     @property
@@ -57,7 +57,7 @@ class Rendered(Protocol):
     def landmarks(self) -> np.ndarray: ...
 
 
-RenderFunction = Callable[[Words, int, int], Rendered]
+RenderFunction = Callable[[Words, int, int], _Rendered]
 """(words, seed, pixels) -> portrait."""
 
 
@@ -195,7 +195,7 @@ def _work(shard: Shard, size_px: int) -> None:
 
     parent = multiprocessing.parent_process()
 
-    def render(words: Words, seed: int, size_px: int) -> Rendered:
+    def render(words: Words, seed: int, size_px: int) -> _Rendered:
         if parent is not None and not parent.is_alive():
             sys.exit("the process that wanted this shard is gone")
         return render_portrait(words, seed, size_px)

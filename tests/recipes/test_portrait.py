@@ -214,7 +214,7 @@ def test_packed_portraits_are_the_renders(tmp_path: Path, monkeypatch: pytest.Mo
     work.renders.mkdir()
     shard = Shard(work.renders, 0, 6)
     render_shard(shard, stand_in, 24, budget=99)
-    with pytest.raises(SystemExit, match="no portraits of 16 px; run"):
+    with pytest.raises(SystemExit, match=r"no portraits of 16 px in .*; run"):
         load_portraits(recipe, work)
     pack_renders(recipe, work)
     renders, portraits = load_shard(shard.path, 16), load_portraits(recipe, work)
