@@ -19,15 +19,16 @@ from topcoat.training.adversarial import (
 REAL, FAKE = torch.tensor([2.0, 0.5]), torch.tensor([-3.0, 0.0])
 
 
-def test_hinge_losses():
-    assert float(adversarial.hinge_discriminator_loss(REAL, FAKE)) == pytest.approx((0 + 0.5) / 2 + (0 + 1) / 2)
-    assert float(adversarial.hinge_generator_loss(FAKE)) == pytest.approx(1.5)
-
-
-def test_least_squares_losses():
-    expected = ((1 + 0.25) / 2 + (9 + 0) / 2) / 2
-    assert float(adversarial.lsgan_discriminator_loss(REAL, FAKE)) == pytest.approx(expected)
-    assert float(adversarial.lsgan_generator_loss(FAKE)) == pytest.approx((16 + 1) / 2)
+@pytest.mark.parametrize(
+    ("kind", "of_discriminator", "of_head"),
+    [
+        ("hinge", (0 + 0.5) / 2 + (0 + 1) / 2, 1.5),
+        ("lsgan", ((1 + 0.25) / 2 + (9 + 0) / 2) / 2, (16 + 1) / 2),
+    ],
+)
+def test_losses_by_hand(kind: adversarial.Adversary, of_discriminator: float, of_head: float):
+    assert float(adversarial.discriminator_loss([REAL], [FAKE], kind)) == pytest.approx(of_discriminator)
+    assert float(adversarial.generator_loss([FAKE], kind)) == pytest.approx(of_head)
 
 
 @pytest.mark.parametrize("kind", ["hinge", "lsgan"])

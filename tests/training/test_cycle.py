@@ -55,8 +55,7 @@ def state(folder: Path) -> dict[str, Tensor]:
 
 
 def cycle_trainer(config: TrainConfig) -> CycleTrainer:
-    assert isinstance(config.objective, CycleObjective)
-    return CycleTrainer(config.objective, config, Processes("cpu", "float32"))
+    return CycleTrainer(config, FeatureNet.tiny(seed=0), Processes("cpu", "float32"))
 
 
 def copied(trainer: CycleTrainer) -> dict[str, Tensor]:

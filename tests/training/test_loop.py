@@ -161,7 +161,7 @@ def test_folder_of_another_run_is_left_alone(
     others: list[tuple[TrainConfig, FakeDataset, FeatureNet, str]] = [
         (config.model_copy(update={"learning_rate": 0.1}), dataset, features, "stages.0.learning_rate is 0.01 there"),
         (config.model_copy(update={"images": 130}), dataset, features, "stages.0.images"),
-        (config, FakeDataset([make_pair(0)], digest="other"), features, "dataset_digest"),
+        (config, FakeDataset([make_pair(0)] * 3, digest="other"), features, "dataset_digest"),
     ]
     for settings, pairs, net, words in others:
         with pytest.raises(DataError, match=words):

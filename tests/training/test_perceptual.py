@@ -39,7 +39,7 @@ def test_dinov2_stages_are_maps_of_patches():
 
 
 def test_dinov2_distance(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("transformers.Dinov2Model.from_pretrained", tiny_dino)
+    monkeypatch.setattr(perceptual, "load_model", tiny_dino)
     distance = perceptual.load_distance("dinov2", CPU)
     y, z = torch.rand(1, 3, 30, 30), torch.rand(1, 3, 30, 30, requires_grad=True)
     assert float(distance(y, y)) == pytest.approx(0, abs=1e-6)
@@ -48,12 +48,12 @@ def test_dinov2_distance(monkeypatch: pytest.MonkeyPatch):
     assert float(value.detach()) > 0 and z.grad is not None and float(z.grad.abs().max()) > 0
 
 
-def test_dinov2_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch):
+def test_dinov2_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch):
     def offline(*_: Any, **__: Any) -> None:
-        raise OSError("no network")
+        raise ConnectionError("no network")
 
-    monkeypatch.setattr("transformers.Dinov2Model.from_pretrained", offline)
-    with pytest.raises(ModelError, match="perceptual_net embedded"):
+    monkeypatch.setattr(perceptual, "load_model", offline)
+    with pytest.raises(ModelError, match=r"dinov2-small is not on this machine .* or use perceptual_net embedded"):
         perceptual.load_distance("dinov2", CPU)
 
 

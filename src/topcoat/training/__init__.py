@@ -9,11 +9,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from topcoat.training.config import RunConfig, TrainConfig, with_settings
-    from topcoat.training.loop import train
-    from topcoat.training.objectives import CycleObjective, LatentObjective, PairedObjective
-    from topcoat.training.records import TrainRecord, ValidationRecord
-    from topcoat.training.runs import RUNS, run_config
+    from topcoat.training.config import RunConfig as RunConfig
+    from topcoat.training.config import TrainConfig as TrainConfig
+    from topcoat.training.config import with_settings as with_settings
+    from topcoat.training.loop import train as train
+    from topcoat.training.objectives import CycleObjective as CycleObjective
+    from topcoat.training.objectives import LatentObjective as LatentObjective
+    from topcoat.training.objectives import PairedObjective as PairedObjective
+    from topcoat.training.records import TrainRecord as TrainRecord
+    from topcoat.training.records import ValidationRecord as ValidationRecord
+    from topcoat.training.runs import RUNS as RUNS
+    from topcoat.training.runs import run_config as run_config
 
 RUN_NAMES = ("unet", "decoder", "refiner", "latent-unet", "paper-unet", "paper-cyclegan", "paper-esa", "debug")
 """The named runs, whose settings are in `topcoat.training.runs`; one comes after those that it goes on from."""
@@ -21,37 +27,16 @@ STUDY_RUNS = RUN_NAMES[:-1]
 """What the paper's study trains: its three heads, and ours."""
 
 _MODULES = {
-    "RUNS": "runs",
-    "CycleObjective": "objectives",
-    "LatentObjective": "objectives",
-    "PairedObjective": "objectives",
-    "RunConfig": "config",
-    "TrainConfig": "config",
-    "TrainRecord": "records",
-    "ValidationRecord": "records",
-    "run_config": "runs",
-    "train": "loop",
-    "with_settings": "config",
+    "config": ("RunConfig", "TrainConfig", "with_settings"),
+    "loop": ("train",),
+    "objectives": ("CycleObjective", "LatentObjective", "PairedObjective"),
+    "records": ("TrainRecord", "ValidationRecord"),
+    "runs": ("RUNS", "run_config"),
 }
-
-__all__ = [
-    "RUNS",
-    "RUN_NAMES",
-    "STUDY_RUNS",
-    "CycleObjective",
-    "LatentObjective",
-    "PairedObjective",
-    "RunConfig",
-    "TrainConfig",
-    "TrainRecord",
-    "ValidationRecord",
-    "run_config",
-    "train",
-    "with_settings",
-]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,17 +1,14 @@
-"""Discriminators (is this patch from the baseline?) and the losses between them and a head.
+"""Discriminators and the losses between them and a head.
 
-A discriminator is called with a `View` of images: pixels for `PatchDiscriminator`, features of the frozen loss net for
-`FeatureDiscriminator`. It sees images alone, not pairs: the two halves of a pair never agree pixel by pixel, and a
-discriminator that saw both would learn that instead of how real the image is.
-
-The losses are pure functions of scores or of features, each a mean. y is the baseline image and z the head's output; D
-gives scores that are higher for what looks like a baseline image.
+A discriminator sees images alone, not pairs: the two halves of a pair never agree pixel by pixel, and a discriminator
+that saw both would learn that. y is the baseline image, z the head's output; scores are higher for what looks like y.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -21,7 +18,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from topcoat.config import StrictModel
-from topcoat.training.losses import HasStages, fine_latents
+from topcoat.training.losses import LossNet, fine_latents
 
 Adversary = Literal["hinge", "lsgan"]
 
@@ -51,9 +48,8 @@ class DiscriminatorConfig(StrictModel):
     """Which discriminator, how large, and its loss; the default has 0.17 M parameters and sees patches of 46 px."""
 
     looks_at: Literal["pixels", "features", "both"] = "pixels"
-    """``pixels``: patches of the image. ``features``: maps and embedding of the frozen loss net, which is almost free
-    where the perceptual loss computes them anyway, and sees content as well as texture. ``both``: one of
-    each."""
+    """``pixels``: patches of the image. ``features``: maps and embedding of the frozen loss net, almost free where the
+    perceptual loss computes them anyway. ``both``: one of each."""
     base_channels: int = Field(default=32, ge=1, le=512)
     layers: int = Field(default=3, ge=1, le=6)
     """Strided convolutions of the patch discriminator."""
@@ -80,15 +76,10 @@ class PatchDiscriminator(nn.Module):
     def forward(self, view: View) -> DiscriminatorOutput:
         """Output for ``view``; one map of scores per scale."""
         (images,) = view
-        hidden = images * 2 - 1
-        scores: list[Tensor] = []
-        features: list[Tensor] = []
-        for layers in self.scales:
-            maps = _run(layers, hidden)
-            features += maps[:-1]
-            scores.append(maps[-1])
-            hidden = F.avg_pool2d(hidden, 2)
-        return DiscriminatorOutput(tuple(scores), tuple(features))
+        smaller = [images * 2 - 1]
+        for _ in self.scales[1:]:
+            smaller.append(F.avg_pool2d(smaller[-1], 2))
+        return _output(self.scales, smaller)
 
 
 class FeatureDiscriminator(nn.Module):
@@ -103,13 +94,7 @@ class FeatureDiscriminator(nn.Module):
 
     def forward(self, view: View) -> DiscriminatorOutput:
         """Output for ``view``; one map of scores per stage."""
-        scores: list[Tensor] = []
-        features: list[Tensor] = []
-        for layers, seen in zip(self.heads, view, strict=True):
-            maps = _run(layers, seen if seen.ndim == 4 else seen[:, :, None, None])
-            features += maps[:-1]
-            scores.append(maps[-1])
-        return DiscriminatorOutput(tuple(scores), tuple(features))
+        return _output(self.heads, [part if part.ndim == 4 else part[:, :, None, None] for part in view])
 
 
 class BothDiscriminators(nn.Module):
@@ -129,8 +114,7 @@ class BothDiscriminators(nn.Module):
 class PatchGAN70(nn.Module):
     """CycleGAN's discriminator: the 70x70 PatchGAN with instance normalisation (arXiv 1703.10593, appendix 7.2).
 
-    C64-C128-C256-C512 with leaky ReLUs of 0.2, then one channel of scores; the last two convolutions are not strided.
-    2.76 M parameters at 64 filters.
+    C64-C128-C256-C512, then one channel of scores: 2.76 M parameters; the last two convolutions are not strided.
     """
 
     def __init__(self, base_channels: int = 64) -> None:
@@ -157,11 +141,10 @@ class PatchGAN70(nn.Module):
 
 
 class LatentDiscriminator(nn.Module):
-    """Are these latents from the baseline? By position at two sizes, and as a whole, by statistics over positions.
+    """Scores latents by position at two sizes, and as a whole by statistics over positions.
 
-    It reads the latents, and their fine detail on a scale that is nearly logarithmic, so that faint noise in a flat
-    area is seen too. The whole sees what no position shows. Spectral normalisation throughout (arXiv
-    1802.05957).
+    It reads the latents, and their fine detail on a nearly logarithmic scale, so that faint noise in a flat area is
+    seen too. Spectral normalisation throughout (arXiv 1802.05957).
     """
 
     def __init__(self, latent_channels: int, base_channels: int) -> None:
@@ -202,9 +185,7 @@ def view_of(config: DiscriminatorConfig, images: Tensor, features: Any) -> View:
     return (*pixels, *maps) if embedding is None else (*pixels, *maps, embedding.float())
 
 
-def build_discriminator(
-    config: DiscriminatorConfig, features: Callable[[Tensor], HasStages], device: torch.device
-) -> nn.Module:
+def build_discriminator(config: DiscriminatorConfig, features: LossNet, device: torch.device) -> nn.Module:
     """The discriminator of ``config``, for views of what the loss net ``features`` on ``device`` sees."""
     if config.looks_at == "pixels":
         return PatchDiscriminator(config)
@@ -217,14 +198,10 @@ def build_discriminator(
 
 
 def _patch_layers(config: DiscriminatorConfig) -> nn.Sequential:
-    width = config.base_channels
-    convolutions = [_conv(config, 3, width, 4, stride=2)]
-    for _ in range(config.layers - 1):
-        wider = min(2 * width, 4 * config.base_channels)
-        convolutions.append(_conv(config, width, wider, 4, stride=2))
-        width = wider
-    convolutions.append(_conv(config, width, 1, 4, stride=1))
-    return nn.Sequential(*convolutions)
+    least, most = config.base_channels, 4 * config.base_channels
+    widths = [3, *(min(least * 2**index, most) for index in range(config.layers))]
+    convolutions = [_conv(config, before, after, 4, stride=2) for before, after in pairwise(widths)]
+    return nn.Sequential(*convolutions, _conv(config, widths[-1], 1, 4, stride=1))
 
 
 def _feature_layers(config: DiscriminatorConfig, channels: int, is_map: bool) -> nn.Sequential:
@@ -242,48 +219,42 @@ def _conv(config: DiscriminatorConfig, before: int, after: int, kernel_px: int, 
     return spectral_norm(convolution) if config.normalisation == "spectral" else convolution
 
 
-def _run(layers: nn.Module, hidden: Tensor) -> list[Tensor]:
-    """The maps after each convolution; all but the last pass through a leaky ReLU."""
-    maps: list[Tensor] = []
-    last = len(list(layers.children())) - 1
-    for index, layer in enumerate(layers.children()):
-        hidden = layer(hidden)
-        if index < last:
-            hidden = F.leaky_relu(hidden, 0.2)
-        maps.append(hidden)
-    return maps
+def _output(networks: nn.ModuleList, inputs: Sequence[Tensor]) -> DiscriminatorOutput:
+    """Of one network for each input: its hidden maps pass through a leaky ReLU, its last one has the scores."""
+    scores: list[Tensor] = []
+    features: list[Tensor] = []
+    for layers, hidden in zip(networks, inputs, strict=True):
+        *convolutions, last = layers.children()
+        for convolution in convolutions:
+            hidden = F.leaky_relu(convolution(hidden), 0.2)
+            features.append(hidden)
+        scores.append(last(hidden))
+    return DiscriminatorOutput(tuple(scores), tuple(features))
 
 
 def discriminator_loss(real: Sequence[Tensor], fake: Sequence[Tensor], kind: Adversary) -> Tensor:
-    """The discriminator's loss, a mean over its maps of scores: one map for each scale or stage that it looks at."""
-    loss = {"hinge": hinge_discriminator_loss, "lsgan": lsgan_discriminator_loss}[kind]
-    return torch.stack([loss(a, b) for a, b in zip(real, fake, strict=True)]).mean()
+    """The discriminator's loss of its maps of scores of y and of z, a mean over the maps.
+
+    hinge: E[max(0, 1 - D(y))] + E[max(0, 1 + D(z))] (arXiv 1802.05957, eq. 16).
+    lsgan: (E[(D(y) - 1)^2] + E[D(z)^2]) / 2 (arXiv 1611.04076, eq. 9).
+    """
+
+    def loss(y: Tensor, z: Tensor) -> Tensor:
+        if kind == "hinge":
+            return F.relu(1 - y).mean() + F.relu(1 + z).mean()
+        return ((y - 1).square().mean() + z.square().mean()) / 2
+
+    return torch.stack([loss(y.float(), z.float()) for y, z in zip(real, fake, strict=True)]).mean()
 
 
 def generator_loss(fake: Sequence[Tensor], kind: Adversary) -> Tensor:
-    """The head's loss, a mean over the discriminator's maps of scores."""
-    loss = {"hinge": hinge_generator_loss, "lsgan": lsgan_generator_loss}[kind]
-    return torch.stack([loss(scores) for scores in fake]).mean()
+    """The head's loss of the discriminator's maps of scores of z, a mean over the maps.
 
-
-def hinge_discriminator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """Hinge loss of a discriminator: E[max(0, 1 - D(y))] + E[max(0, 1 + D(z))] (arXiv 1802.05957, eq. 16)."""
-    return F.relu(1 - real_scores.float()).mean() + F.relu(1 + fake_scores.float()).mean()
-
-
-def hinge_generator_loss(fake_scores: Tensor) -> Tensor:
-    """Hinge loss of a generator: -E[D(z)] (arXiv 1802.05957, eq. 17)."""
-    return -fake_scores.float().mean()
-
-
-def lsgan_discriminator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """Least squares: (E[(D(y) - 1)^2] + E[D(z)^2]) / 2 (arXiv 1611.04076, eq. 9)."""
-    return ((real_scores.float() - 1).square().mean() + fake_scores.float().square().mean()) / 2
-
-
-def lsgan_generator_loss(fake_scores: Tensor) -> Tensor:
-    """Least squares: E[(D(z) - 1)^2]; without the factor 1/2 of arXiv 1611.04076, as CycleGAN takes it."""
-    return (fake_scores.float() - 1).square().mean()
+    hinge: -E[D(z)] (arXiv 1802.05957, eq. 17).
+    lsgan: E[(D(z) - 1)^2], without the factor 1/2 of arXiv 1611.04076, as CycleGAN takes it.
+    """
+    maps = [scores.float() for scores in fake]
+    return torch.stack([-z.mean() if kind == "hinge" else (z - 1).square().mean() for z in maps]).mean()
 
 
 def r1_penalty(scores: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:

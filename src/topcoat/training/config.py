@@ -81,33 +81,18 @@ class TrainConfig(StrictModel):
     """What it minimises: ``paired``, ``cycle`` or ``latent``."""
 
     @model_validator(mode="after")
-    def _crop_fits_head(self) -> TrainConfig:
-        multiple = self.head.size_multiple
-        if self.crop_px is None:
-            return self
-        if self.crop_px % multiple:
-            raise ValueError(f"crop_px is {self.crop_px}; give a multiple of {multiple}, which this head needs")
-        if self.crop_px < self.head.smallest_px:
-            raise ValueError(f"crop_px is {self.crop_px}; give at least {self.head.smallest_px}, which this head needs")
-        return self
-
-    @model_validator(mode="after")
-    def _batch_splits(self) -> TrainConfig:
-        if self.batch_size % self.gradient_accumulation_steps:
+    def _settings_fit(self) -> TrainConfig:
+        head, crop_px, steps = self.head, self.crop_px, self.gradient_accumulation_steps
+        if crop_px is not None and crop_px % head.size_multiple:
+            raise ValueError(f"crop_px is {crop_px}; give a multiple of {head.size_multiple}, which this head needs")
+        if crop_px is not None and crop_px < head.smallest_px:
+            raise ValueError(f"crop_px is {crop_px}; give at least {head.smallest_px}, which this head needs")
+        if self.batch_size % steps:
             raise ValueError(
-                f"batch_size is {self.batch_size}; give a multiple of gradient_accumulation_steps, which is "
-                f"{self.gradient_accumulation_steps}"
+                f"batch_size is {self.batch_size}; give a multiple of gradient_accumulation_steps, which is {steps}"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _latents_do_not_mirror(self) -> TrainConfig:
-        if self.head.training_latents is not None and self.flip:
-            raise ValueError(f"the head {self.head.name()} works on latents, which do not mirror; set flip to false")
-        return self
-
-    @model_validator(mode="after")
-    def _objective_fits(self) -> TrainConfig:
+        if head.training_latents is not None and self.flip:
+            raise ValueError(f"the head {head.name()} works on latents, which do not mirror; set flip to false")
         self.objective.check(self)
         return self
 
@@ -137,9 +122,8 @@ class RunConfig(StrictModel):
     @model_validator(mode="after")
     def _names_differ(self) -> RunConfig:
         names = [stage.name for stage in self.stages]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two stages are called {name}; give each a name of its own")
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"two stages are called {twice[0]}; give each a name of its own")
         return self
 
     @classmethod
@@ -190,10 +174,12 @@ class RunConfig(StrictModel):
         if head is None:
             return self
         kind = self.last.head.name()
-        for index, stage in enumerate(self.stages):
-            if stage.head.name() == kind and not (stage.previous == "teacher" and head.kind == kind):
-                return self.from_stage(index)
-        return self.from_stage(len(self.stages) - 1)
+        fits = [
+            index
+            for index, stage in enumerate(self.stages)
+            if stage.head.name() == kind and not (stage.previous == "teacher" and head.kind == kind)
+        ]
+        return self.from_stage(fits[0] if fits else len(self.stages) - 1)
 
     def fitted(self, vae: Mapping[str, Any]) -> RunConfig:
         """The run with the VAE that a config.json describes in heads that lack theirs; no weights are read."""

@@ -15,7 +15,7 @@ from topcoat.training.config import RunConfig, TrainConfig
 from topcoat.training.records import TrainRecord
 from topcoat.training.run_folder import Progress, RunFolder
 from topcoat.training.runs import run_config
-from topcoat.training.stage import RunInputs, Stage, StagePlan
+from topcoat.training.stage import RunInputs, Stage
 
 if TYPE_CHECKING:
     from topcoat.pairs.dataset import Pair, PairDataset
@@ -53,48 +53,45 @@ def train(
     training pairs or ``output`` holds another run. While running, `DataError` for damaged pairs or a full disk,
     `ModelError` after ``max_bad_steps`` skipped steps in a row, or when memory runs out.
     """
-    config = run_config(run)
-    config = config.starting_from(init_from)
+    config = run_config(run).starting_from(init_from)
     if images is not None:
         config = config.with_images(images)
     training = dataset.split("train")
     _check(config, training, vae)
-    features = _feature_net(features)
-    identity: dict[str, Any] = {
+    if features is None:
+        from topcoat.features import load_feature_net
+
+        features = load_feature_net("loss")
+    features = features.eval().requires_grad_(False)
+    digests: dict[str, Any] = {
         "dataset_digest": dataset.digest,
         "features_digest": str(getattr(features, "digest", "unnamed")),
     }
-    if init_from is not None:
-        identity["init_from"] = init_from.digest
-    if teacher is not None:
-        identity["teacher"] = teacher.digest
+    digests |= {
+        name: head.digest for name, head in (("init_from", init_from), ("teacher", teacher)) if head is not None
+    }
     if vae is not None and config.needs_vae:
-        identity["vae"] = weights_digest(vae.decoder.config, vae.decoder.state_dict())
-    folder = RunFolder(
-        Path(output) if output is not None else Path("runs") / config.name, {"stages": config.identity(), **identity}
-    )
-    _check_size(config, training)
-    facts = {"run": config.name, **_origin(dataset), "training_pairs": len(training), **identity}
-    inputs = RunInputs(training, dataset.split("val"), features, vae, teacher, facts)
+        digests["vae"] = weights_digest(vae.decoder.config, vae.decoder.state_dict())
+    folder = RunFolder(Path(output or f"runs/{config.name}"), {"stages": config.identity(), **digests})
+    facts = {"run": config.name, **_origin(dataset), "training_pairs": len(training), **digests}
+    inputs = RunInputs(folder, training, dataset.split("val"), features, vae, teacher, facts)
     progress = folder.progress()
     if progress.stage + 1 < len(config.stages) and progress.images_seen >= config.stages[progress.stage].images:
         progress = progress.next_stage()
-    given = init_from if progress.stage == 0 else folder.stage_head(config.stages[progress.stage - 1].name)
-    return _stages(config, inputs, folder, progress, StagePlan(config.stages[progress.stage], inputs, given))
+    return _trained(config, inputs, _stage(config, inputs, progress, init_from))
 
 
-def _stages(
-    run: RunConfig, inputs: RunInputs, folder: RunFolder, progress: Progress, plan: StagePlan
-) -> Generator[TrainRecord, None, None]:
-    while True:
-        last = progress.stage + 1 == len(run.stages)
-        stage = Stage(plan, folder, progress, last=last)
+def _stage(run: RunConfig, inputs: RunInputs, progress: Progress, init_from: Head | None) -> Stage:
+    number = progress.stage
+    given = init_from if number == 0 else inputs.folder.stage_head(run.stages[number - 1].name)
+    return Stage(run.stages[number], inputs, progress, given, last=number + 1 == len(run.stages))
+
+
+def _trained(run: RunConfig, inputs: RunInputs, stage: Stage) -> Generator[TrainRecord, None, None]:
+    yield from stage.records()
+    while not stage.is_last:
+        stage = _stage(run, inputs, stage.progress.next_stage(), None)
         yield from stage.records()
-        if last:
-            return
-        given = folder.stage_head(plan.config.name)
-        progress = stage.progress.next_stage()
-        plan = StagePlan(run.stages[progress.stage], inputs, given)
 
 
 def _check(run: RunConfig, training: Sequence[Pair], vae: Vae | None) -> None:
@@ -103,25 +100,12 @@ def _check(run: RunConfig, training: Sequence[Pair], vae: Vae | None) -> None:
             f"the run {run.name} compares latents, which the distilled model's VAE makes of baseline images; give "
             "it (--pair, or vae in Python)"
         )
-    if len(training) == 0:
-        raise DataError("the dataset has no training pairs; build some with topcoat pairs build")
-
-
-def _check_size(run: RunConfig, training: Sequence[Pair]) -> None:
     for stage in run.stages:
         if len(training) < stage.batch_size:
             raise DataError(
                 f"the dataset has {len(training)} training pairs, fewer than a batch of {stage.batch_size}; "
                 "build more pairs, or lower batch_size"
             )
-
-
-def _feature_net(features: nn.Module | None) -> nn.Module:
-    if features is None:
-        from topcoat.features import load_feature_net
-
-        features = load_feature_net("loss")
-    return features.eval().requires_grad_(False)
 
 
 def _origin(dataset: PairDataset) -> dict[str, Any]:

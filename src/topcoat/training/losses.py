@@ -36,6 +36,10 @@ class HasStages(Protocol):
         ...
 
 
+LossNet = Callable[[Tensor], HasStages]
+"""The frozen net for losses: features of images ``(N, 3, H, W)`` in [0, 1]."""
+
+
 def gradient_loss(z: Tensor, x: Tensor, kind: GradientKind = "forward") -> Tensor:
     """GRAD(x, z): how far the gradients of two images ``(N, C, H, W)`` are apart. A scalar, 0 for equal gradients.
 

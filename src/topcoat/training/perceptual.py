@@ -1,4 +1,4 @@
-"""Perceptual distances: topcoat's own net, LPIPS, or DINOv2, whichever a run names."""
+"""Perceptual distances by published nets, in place of topcoat's own: LPIPS or DINOv2."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from topcoat.errors import ModelError, UsageError
+from topcoat.features.pretrained import load_model, loading
 from topcoat.training.losses import HasStages, perceptual_loss
 
 Distance = Callable[[Tensor, Tensor], Tensor]
@@ -22,14 +23,25 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, which
 
 
 def load_distance(name: Literal["lpips-vgg", "dinov2"], device: torch.device) -> Distance:
-    """The distance by its name in `LossWeights.perceptual_net`, its weights frozen and on ``device``.
+    """The distance called ``name`` in `PairedObjective.perceptual_net`, its weights frozen and on ``device``.
 
     Raises `UsageError` if its package is not installed, `ModelError` if its weights cannot be loaded.
     """
-    return _lpips(device) if name == "lpips-vgg" else _dinov2(device)
+    if name == "lpips-vgg":
+        net = _lpips().to(device).eval().requires_grad_(False)
+        return lambda z, y: net(z * 2 - 1, y * 2 - 1).mean()  # LPIPS takes [-1, 1]
+    with loading("dinov2", DINOV2, "use perceptual_net embedded"):
+        stages = DinoStages(load_model("dinov2", "Dinov2Model", DINOV2)).to(device).eval().requires_grad_(False)
+
+    def distance(z: Tensor, y: Tensor) -> Tensor:
+        with torch.no_grad():
+            of_y = stages(y)
+        return perceptual_loss(stages(z), of_y)
+
+    return distance
 
 
-def _lpips(device: torch.device) -> Distance:
+def _lpips() -> Any:
     try:
         import lpips  # pyright: ignore[reportMissingImports] - not a dependency: it brings torchvision
     except ImportError as error:
@@ -38,34 +50,12 @@ def _lpips(device: torch.device) -> Distance:
             "or use perceptual_net embedded"
         ) from error
     try:
-        net: Any = lpips.LPIPS(net="vgg", verbose=False)
+        return lpips.LPIPS(net="vgg", verbose=False)
     except Exception as error:  # torchvision fetches the weights: network errors have no common base
         raise ModelError(
             f"the weights of LPIPS cannot be loaded ({type(error).__name__}); check the network, or use "
             "perceptual_net embedded"
         ) from error
-    net = net.to(device).eval().requires_grad_(False)
-    return lambda z, y: net(z * 2 - 1, y * 2 - 1).mean()  # LPIPS takes [-1, 1]
-
-
-def _dinov2(device: torch.device) -> Distance:
-    from transformers import Dinov2Model
-
-    try:
-        model: Any = Dinov2Model.from_pretrained(DINOV2)
-    except Exception as error:  # hub and network errors have no common base
-        raise ModelError(
-            f"the weights of {DINOV2} cannot be loaded ({type(error).__name__}); check the network, or use "
-            "perceptual_net embedded"
-        ) from error
-    net = DinoStages(model).to(device).eval().requires_grad_(False)
-
-    def distance(z: Tensor, y: Tensor) -> Tensor:
-        with torch.no_grad():
-            of_y = net(y)
-        return perceptual_loss(net(z), of_y)
-
-    return distance
 
 
 @dataclass(frozen=True, slots=True)

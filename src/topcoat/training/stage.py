@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.vae import Vae
@@ -21,9 +21,8 @@ from topcoat.heads.head import Head
 from topcoat.heads.network import channels_last
 from topcoat.memory import memory_advice
 from topcoat.training.config import TrainConfig
-from topcoat.training.data import Batches, CachedPairs, taught_by, with_latents_of
+from topcoat.training.data import Batches, CachedPairs, Change, taught_by, with_latents_of
 from topcoat.training.distributed import Processes
-from topcoat.training.losses import HasStages
 from topcoat.training.objectives.latent import target_encoder
 from topcoat.training.records import TrainRecord, ValidationRecord
 from topcoat.training.run_folder import Progress, RunFolder
@@ -43,6 +42,7 @@ _HELD_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class RunInputs:
     """What every stage of a run is given."""
 
+    folder: RunFolder
     training: Sequence[Pair]
     validation: Sequence[Pair]
     features: nn.Module
@@ -54,32 +54,20 @@ class RunInputs:
     """What the head's card says of the run: its name, the data, digests."""
 
 
-class StagePlan:
-    """A stage, checked before any work: its settings, the head that it starts from, its pairs.
+class Stage:
+    """A stage of a run, of which nothing is written before `records` trains it.
 
-    ``given`` is the head of the stage before, or the one that the run starts from.
+    ``given`` is the head of the stage before, or the one that the run starts from; ``last`` says whether the run ends
+    with this stage. Raises `UsageError` for a head that is missing or does not fit and for a device or batch that
+    cannot be, `DataError` for pairs that do not fit and a damaged checkpoint.
     """
 
-    def __init__(self, config: TrainConfig, inputs: RunInputs, given: Head | None) -> None:
-        """Raises `UsageError` for a head that is missing or does not fit, `DataError` for pairs that do not."""
-        self.config, self.start = starting_point(config, given, inputs.vae)
-        self.inputs = inputs
-        self.teacher = given if config.previous == "teacher" else inputs.teacher
+    def __init__(
+        self, config: TrainConfig, inputs: RunInputs, progress: Progress, given: Head | None, *, last: bool
+    ) -> None:
+        self.config, start = starting_point(config, given, inputs.vae)
+        self.inputs, self.folder, self.progress, self.is_last = inputs, inputs.folder, progress, last
         head = self.config.head
-        changes = [] if self.teacher is None else [taught_by(self.teacher)]
-        if head.training_latents is not None and head.input == "image" and self.start is not None:
-            changes.append(with_latents_of(self.start.network))
-        compares = config.objective.compares_latents and inputs.vae is not None
-        encode = target_encoder(inputs.vae.encoder) if compares and inputs.vae is not None else None
-        self.pairs = CachedPairs(inputs.training, config.cache_mebibytes, head.training_latents, encode, changes)
-
-
-class Stage:
-    """A stage at work. `records` trains; each checkpoint is written to ``folder``."""
-
-    def __init__(self, plan: StagePlan, folder: RunFolder, progress: Progress, *, last: bool) -> None:
-        self.config, self.folder, self.progress, self.is_last = plan.config, folder, progress, last
-        config, inputs = plan.config, plan.inputs
         self.processes = Processes(config.device, config.precision)
         self.share = self.processes.share(config.batch_size)
         if self.share % config.gradient_accumulation_steps:
@@ -87,32 +75,28 @@ class Stage:
                 f"each process takes {self.share} images of a batch; give gradient_accumulation_steps (--accumulate) a "
                 "divisor of that"
             )
-        features: Callable[[Tensor], HasStages] = channels_last(inputs.features.to(self.processes.device))
-        if plan.teacher is not None:
-            plan.teacher.to(self.processes.device)
-        if inputs.vae is not None and config.objective.compares_latents:
-            inputs.vae.encoder.to(self.processes.device)
-        self.trainer = config.objective.trainer(config, features, self.processes, plan.start)
-        if progress.step > 0:
-            folder.restore(self.trainer)
-        if self.processes.is_first:
-            folder.begin(progress)
-        self.processes.wait()
+        device = self.processes.device
+        self.features = channels_last(inputs.features.to(device))
+        changes: list[Change] = []
+        teacher = given if config.previous == "teacher" else inputs.teacher
+        if teacher is not None:
+            changes.append(taught_by(teacher.to(device)))
+        if head.training_latents is not None and head.input == "image" and start is not None:
+            changes.append(with_latents_of(start.to(device).network))
+        encode = None
+        if config.objective.compares_latents and inputs.vae is not None:
+            encode = target_encoder(inputs.vae.encoder.to(device))
         self.batches = Batches(
-            plan.pairs,
+            CachedPairs(inputs.training, config.cache_mebibytes, head.training_latents, encode, changes),
             paired=config.objective.paired,
             seed=config.seed,
             crop_px=config.crop_px,
             flip=config.flip,
-            size_multiple=config.head.size_multiple,
+            size_multiple=head.size_multiple,
         )
-        self._run_facts = inputs.facts
-        self.validator = None
-        if len(inputs.validation) > 0 and self.processes.is_first and not self.finished:
-            channels = self.trainer.head().latent_channels
-            self.validator = Validator(
-                inputs.validation, config.validation_images, features, self.processes.device, channels
-            )
+        self.trainer = config.objective.trainer(self.config, self.features, self.processes, start)
+        if progress.step > 0:
+            self.folder.restore(self.trainer)
 
     @property
     def finished(self) -> bool:
@@ -123,9 +107,20 @@ class Stage:
         """Train to the end of the stage; a record per step."""
         config, progress, processes = self.config, self.progress, self.processes
         size, offset = config.batch_size, processes.rank * self.share
-        trackers = None
+        if processes.is_first:
+            self.folder.begin(progress)
+        processes.wait()
+        trackers = validator = None
         if processes.is_first and not self.finished:
-            trackers = Trackers(self.folder.path, config, self._run_facts)
+            trackers = Trackers(self.folder.path, config, self.inputs.facts)
+            if len(self.inputs.validation) > 0:
+                validator = Validator(
+                    self.inputs.validation,
+                    config.validation_images,
+                    self.features,
+                    processes.device,
+                    self.trainer.head().latent_channels,
+                )
         rate = 0.0
         whole = True  # False while a step is under way, when the state is neither before nor after it
         saved_at = time.monotonic()
@@ -147,11 +142,10 @@ class Stage:
                     rate = now if rate == 0 else 0.9 * rate + 0.1 * now
                     self._check_bad_steps()
                     validation = None
-                    if self.validator is not None and (
-                        self.finished or _crosses(before, size, config.validate_every_images)
-                    ):
+                    due = self.finished or _crosses(before, size, config.validate_every_images)
+                    if validator is not None and due:
                         with memory_advice(_VALIDATION_ADVICE):
-                            validation = self._validate(self.validator)
+                            validation = self._validate(validator)
                     record = self._record(result, rate, validation)
                     if self.finished or validation or result.skipped or _crosses(before, size, LOG_EVERY_IMAGES):
                         if processes.is_first:
@@ -182,7 +176,7 @@ class Stage:
     def facts(self) -> dict[str, Any]:
         """What the head's card says of its training."""
         return {
-            **self._run_facts,
+            **self.inputs.facts,
             **({} if self.is_last and self.progress.stage == 0 else {"stage": self.config.name}),
             "images_seen": self.progress.total,
             "objective": self.config.objective.described(),

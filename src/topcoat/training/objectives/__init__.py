@@ -1,4 +1,4 @@
-"""What a stage of training minimises: one file for each objective, with its settings, its checks and its step."""
+"""What a stage of training minimises: one file for each objective, with its settings, its checks and its trainer."""
 
 from __future__ import annotations
 

@@ -1,13 +1,12 @@
 """Unpaired training: CycleGAN (arXiv 1703.10593).
 
-G turns distilled images x into baseline ones, F turns baseline images y into distilled ones; each has a discriminator.
-G alone becomes the head. As in the authors' code both generators share one optimiser and both discriminators another,
-and the discriminators learn from the outputs that the generators gave before this step.
+The way forth turns distilled images x into baseline ones and becomes the head; the way back turns y into x; each has a
+discriminator. As in the authors' code both ways share one optimiser and both discriminators another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -17,13 +16,10 @@ from torch import Tensor, nn
 
 from topcoat.heads.head import Head
 from topcoat.heads.network import Network
-from topcoat.training.adversarial import SMALLEST_PX_70, PatchGAN70, lsgan_discriminator_loss, lsgan_generator_loss
+from topcoat.training.adversarial import SMALLEST_PX_70, PatchGAN70, discriminator_loss, generator_loss
 from topcoat.training.data import Batch
-from topcoat.training.distributed import Processes
-from topcoat.training.losses import HasStages
-from topcoat.training.objectives.objective import Objective, Weight
 from topcoat.training.optim import below
-from topcoat.training.trainer import StepResult, Trainer, values_of, weighted
+from topcoat.training.trainer import Objective, StepResult, Trainer, Weight, values_of, weighted
 
 if TYPE_CHECKING:
     from topcoat.training.config import TrainConfig
@@ -31,71 +27,25 @@ if TYPE_CHECKING:
 _POOL_STREAMS = {"forth": 10, "back": 11}  # random streams of their own, apart from those of the batches
 
 
-class CycleObjective(Objective):
-    """CycleGAN: a way forth, a way back, a discriminator for each. Factor of each loss; 0 leaves it out."""
-
-    paired: ClassVar[bool] = False
-    kind: Literal["cycle"] = "cycle"
-    cycle: Weight = 10.0
-    """L1 of an image and what comes back after both ways."""
-    identity: Weight = 5.0
-    """L1 of an image of the target side and what the head makes of it."""
-    adversarial: Weight = 1.0
-    """Least squares, against a 70x70 PatchGAN."""
-    pool_images: int = Field(default=50, ge=0, le=10_000)
-    """The discriminators see one of so many earlier outputs as often as a new one (arXiv 1612.07828); 0: only new."""
-    discriminator_channels: int = Field(default=64, ge=1, le=512)
-
-    @property
-    def passes(self) -> int:
-        """There and back, and each again for the cycle and for the identity."""
-        return 2 + 2 * (self.cycle > 0) + 2 * (self.identity > 0)
-
-    def weights(self) -> dict[str, float]:
-        """The factors by the name of their loss."""
-        return {"adversarial": self.adversarial, "cycle": self.cycle, "identity": self.identity}
-
-    def check(self, settings: TrainConfig) -> None:
-        """Raise `ValueError` for settings that this objective cannot train."""
-        if not any(self.weights().values()):
-            raise ValueError("every weight of objective is 0; give at least one above 0")
-        head = settings.head
-        if head.training_latents is not None:
-            raise ValueError(f"the head {head.name()} works on latents, which cycle cannot train; use another one")
-        if settings.crop_px is not None and settings.crop_px < SMALLEST_PX_70:
-            raise ValueError(
-                f"crop_px is {settings.crop_px}; give at least {SMALLEST_PX_70}, which the discriminators of cycle need"
-            )
-
-    def trainer(
-        self, settings: TrainConfig, features: Callable[[Tensor], HasStages], processes: Processes, start: Head | None
-    ) -> Trainer:
-        """See `Objective.trainer`."""
-        return CycleTrainer(self, settings, processes, start)
-
-
 class CycleTrainer(Trainer):
-    """Weights start from the seed; G starts from ``start`` (a head of the same settings) if given."""
+    """Trains both ways and their discriminators; the way forth, which is the head, may start from another head."""
 
-    def __init__(
-        self, objective: CycleObjective, settings: TrainConfig, processes: Processes, start: Head | None = None
-    ) -> None:
-        self._objective = objective
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)
-            self._forth, self._back = settings.head.build(), settings.head.build()
-            channels = objective.discriminator_channels
-            self._discriminators = nn.ModuleDict({name: PatchGAN70(channels) for name in _POOL_STREAMS})
+    def build(self, start: Head | None) -> tuple[Network, Mapping[str, nn.Module]]:
+        """See `Trainer.build`."""
+        assert isinstance(self.config.objective, CycleObjective)
+        objective = self._objective = self.config.objective
+        self._forth, self._back = self.config.head.build(), self.config.head.build()
+        channels = objective.discriminator_channels
+        self._discriminators = nn.ModuleDict({name: PatchGAN70(channels) for name in _POOL_STREAMS})
         if start is not None:
             self._forth.load_state_dict(start.network.state_dict())
-        generators = nn.ModuleDict({"forth": self._forth, "back": self._back})
-        networks = {"generators": generators, "discriminators": self._discriminators}
-        super().__init__(settings, processes, self._forth, networks)
         self._pools = {
-            name: ImagePool(objective.pool_images, settings.seed, stream) for name, stream in _POOL_STREAMS.items()
+            name: ImagePool(objective.pool_images, self.config.seed, stream) for name, stream in _POOL_STREAMS.items()
         }
         self._before: dict[str, list[Tensor]] = {}
         """The pools' images before the step under way."""
+        generators = nn.ModuleDict({"forth": self._forth, "back": self._back})
+        return self._forth, {"generators": generators, "discriminators": self._discriminators}
 
     def adversary_factor(self, images_seen: int) -> float:
         """Full from the first step, as the authors have it."""
@@ -119,8 +69,8 @@ class CycleTrainer(Trainer):
         terms: dict[str, Tensor] = {}
         if weights["adversarial"]:
             self._discriminators.requires_grad_(False)  # only the way to the images is needed
-            scores = self._discriminate("forth", z), self._discriminate("back", back)
-            terms["adversarial"] = lsgan_generator_loss(scores[0]) + lsgan_generator_loss(scores[1])
+            scores = [self._discriminate(name, images) for name, images in (("forth", z), ("back", back))]
+            terms["adversarial"] = generator_loss(scores[:1], "lsgan") + generator_loss(scores[1:], "lsgan")
             self._discriminators.requires_grad_(True)
         if weights["cycle"]:
             terms["cycle"] = _l1(self._translate(self._back, z), x) + _l1(self._translate(self._forth, back), y)
@@ -134,7 +84,8 @@ class CycleTrainer(Trainer):
             loss = torch.zeros((), device=x.device)
             for name, real, fake in (("forth", y, z), ("back", x, back)):
                 shown = self.placed(self._pools[name].exchange(fake.detach(), batch.first_image))
-                loss = loss + lsgan_discriminator_loss(self._discriminate(name, real), self._discriminate(name, shown))
+                scores = [self._discriminate(name, images) for images in (real, shown)]
+                loss = loss + discriminator_loss(scores[:1], scores[1:], "lsgan")
             self.optimisations["discriminators"].backward(loss * self.share)
             parts["discriminator"] = float(loss.detach())
         return total, parts
@@ -167,6 +118,41 @@ class CycleTrainer(Trainer):
             return self._discriminators[name](images)
 
 
+class CycleObjective(Objective):
+    """CycleGAN: a way forth, a way back, a discriminator for each. Factor of each loss; 0 leaves it out."""
+
+    trainer: ClassVar[type[Trainer]] = CycleTrainer
+    paired: ClassVar[bool] = False
+    loss_names: ClassVar[tuple[str, ...]] = ("adversarial", "cycle", "identity")
+    kind: Literal["cycle"] = "cycle"
+    cycle: Weight = 10.0
+    """L1 of an image and what comes back after both ways."""
+    identity: Weight = 5.0
+    """L1 of an image of the target side and what the head makes of it."""
+    adversarial: Weight = 1.0
+    """Least squares, against a 70x70 PatchGAN."""
+    pool_images: int = Field(default=50, ge=0, le=10_000)
+    """The discriminators see one of so many earlier outputs as often as a new one (arXiv 1612.07828); 0: only new."""
+    discriminator_channels: int = Field(default=64, ge=1, le=512)
+
+    @property
+    def passes(self) -> int:
+        """There and back, and each again for the cycle and for the identity."""
+        return 2 + 2 * (self.cycle > 0) + 2 * (self.identity > 0)
+
+    def check(self, config: TrainConfig) -> None:
+        """Raise `ValueError` for settings that this objective cannot train."""
+        super().check(config)
+        if config.head.training_latents is not None:
+            raise ValueError(
+                f"the head {config.head.name()} works on latents, which cycle cannot train; use another one"
+            )
+        if config.crop_px is not None and config.crop_px < SMALLEST_PX_70:
+            raise ValueError(
+                f"crop_px is {config.crop_px}; give at least {SMALLEST_PX_70}, which the discriminators of cycle need"
+            )
+
+
 class ImagePool:
     """CycleGAN's image pool: keeps up to ``size`` images ``(3, H, W)`` of a generator (arXiv 1612.07828, section 2.3).
 
@@ -176,9 +162,7 @@ class ImagePool:
     """
 
     def __init__(self, size: int, seed: int, stream: int) -> None:
-        self._size = size
-        self._seed = seed
-        self._stream = stream
+        self._size, self._seed, self._stream = size, seed, stream
         self._images: list[Tensor] = []
 
     def exchange(self, images: Tensor, first_image: int) -> Tensor:

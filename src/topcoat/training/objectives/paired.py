@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from topcoat.heads.head import Head
+from topcoat.heads.network import Network
 from topcoat.training import losses
 from topcoat.training.adversarial import (
     DiscriminatorConfig,
@@ -23,68 +24,12 @@ from topcoat.training.adversarial import (
     view_of,
 )
 from topcoat.training.data import Batch
-from topcoat.training.distributed import Processes
-from topcoat.training.frechet_loss import SetMoments, embedding_of
-from topcoat.training.losses import GradientKind, HasStages
-from topcoat.training.objectives.objective import Objective, Weight
-from topcoat.training.perceptual import Distance, load_distance
-from topcoat.training.trainer import Trainer, values_of, weighted
+from topcoat.training.frechet_loss import embedding_of
+from topcoat.training.perceptual import load_distance
+from topcoat.training.trainer import Objective, Trainer, Weight, values_of, weighted
 
 if TYPE_CHECKING:
     from topcoat.training.config import TrainConfig
-
-
-class PairedObjective(Objective):
-    """Factor of each loss; 0 leaves it out. x: distilled, y: baseline, z: the head's output."""
-
-    kind: Literal["paired"] = "paired"
-    gradient_input: Weight = 0.0
-    """GRAD(x, z): keeps the structure of the input (the paper's first term)."""
-    gradient_input_kind: GradientKind = "forward"
-    perceptual: Weight = 0.0
-    """Perceptual distance of z and y (the paper's second term, LPIPS there)."""
-    perceptual_net: Literal["embedded", "lpips-vgg", "dinov2"] = "embedded"
-    """``embedded`` is topcoat's own net for losses; the others need their packages and weights."""
-    charbonnier: Weight = 0.0
-    """Smooth L1 of z and y."""
-    gradient_target: Weight = 0.0
-    """GRAD(y, z)."""
-    gradient_target_kind: GradientKind = "forward"
-    low_frequency: Weight = 0.0
-    """Colour and light of z and y."""
-    colour_input: Weight = 0.0
-    """Colour-safe: colour and light of z and x, so that the head keeps those of the distilled image."""
-    focal_frequency: Weight = 0.0
-    """Spectra of z and y, pixel by pixel."""
-    spectrum: Weight = 0.0
-    """Mean power of z and y by frequency: neither softer than the baseline nor with a texture of its own."""
-    frechet: Weight = 0.0
-    """The set of outputs towards the set of baseline images, in the embedding of the loss net (Fréchet distance)."""
-    adversarial: Weight = 0.0
-    """Against the discriminator, which sees y and z."""
-    feature_matching: Weight = 0.0
-    """The discriminator's own features of z and y."""
-    discriminator: DiscriminatorConfig = DiscriminatorConfig()
-    """Of the last two losses."""
-
-    def weights(self) -> dict[str, float]:
-        """The factors by the name of their loss."""
-        return {name: getattr(self, name) for name in (*IMAGE_LOSSES, "frechet", "adversarial", "feature_matching")}
-
-    def check(self, settings: TrainConfig) -> None:
-        """Raise `ValueError` for settings that this objective cannot train."""
-        if not any(self.weights().values()):
-            raise ValueError("every loss weight of objective is 0; give at least one above 0")
-        if self.feature_matching and not self.adversarial:
-            raise ValueError("feature_matching needs a discriminator; give adversarial a weight above 0 too")
-        if settings.head.input == "image" and settings.head.training_latents is not None:
-            raise ValueError(f"a {settings.head.name()} is trained on latents alone; give the objective kind latent")
-
-    def trainer(
-        self, settings: TrainConfig, features: Callable[[Tensor], HasStages], processes: Processes, start: Head | None
-    ) -> Trainer:
-        """See `Objective.trainer`."""
-        return PairedTrainer(self, settings, features, processes, start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,37 +53,28 @@ IMAGE_LOSSES: Mapping[str, Callable[[PairedObjective, Outputs], Tensor]] = {
     "focal_frequency": lambda o, of: losses.focal_frequency_loss(of.z, of.y),
     "spectrum": lambda o, of: losses.spectrum_loss(of.z, of.y),
 }
-"""The losses of images; to add one, write its function in `topcoat.training.losses`, a weight above and a line here."""
+"""The losses of images; to add one, write its function in `topcoat.training.losses`, a line here and a weight below."""
 
 
 class PairedTrainer(Trainer):
-    """Weights start from the seed, or from ``start`` (a head of the same settings)."""
+    """Trains a head, and a discriminator where there is an adversarial loss."""
 
-    def __init__(
-        self,
-        objective: PairedObjective,
-        settings: TrainConfig,
-        features: Callable[[Tensor], HasStages],
-        processes: Processes,
-        start: Head | None = None,
-    ) -> None:
-        self._objective = objective
-        self._features = features
+    def build(self, start: Head | None) -> tuple[Network, Mapping[str, nn.Module]]:
+        """See `Trainer.build`."""
+        assert isinstance(self.config.objective, PairedObjective)
+        objective = self._objective = self.config.objective
         self._critic = objective.discriminator
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)
-            network = settings.head.build()
-            networks: dict[str, nn.Module] = {"head": network}
-            if objective.adversarial > 0:
-                networks["discriminator"] = build_discriminator(self._critic, features, processes.device)
+        network = self.config.head.build()
+        networks: dict[str, nn.Module] = {"head": network}
+        if objective.adversarial > 0:
+            networks["discriminator"] = build_discriminator(self._critic, self.features, self.processes.device)
         if start is not None:
             network.load_state_dict(start.network.state_dict())
-        super().__init__(settings, processes, network, networks)
         self._discriminator = networks.get("discriminator")
-        self.moments = SetMoments() if objective.frechet > 0 else None
-        self._distance: Distance | None = None
+        self._distance = None
         if objective.perceptual > 0 and objective.perceptual_net != "embedded":
-            self._distance = load_distance(objective.perceptual_net, processes.device)
+            self._distance = load_distance(objective.perceptual_net, self.processes.device)
+        return network, networks
 
     def backward(self, batch: Batch, images_seen: int, adversary: float) -> tuple[float, dict[str, float]]:
         """See `Trainer.backward`."""
@@ -157,7 +93,7 @@ class PairedTrainer(Trainer):
         factors = self._objective.weights()
         if adversary > 0:
             view_z, view_y = view_of(self._critic, z, features_z), view_of(self._critic, y, features_y)
-            step = images_seen // self.settings.batch_size
+            step = images_seen // self.config.batch_size
             penalise = self._critic.r1 > 0 and step % self._critic.r1_every_steps == 0
             parts["discriminator"] = self._train_discriminator(view_z, view_y, penalise)
             terms.update(self._adversarial_terms(view_z, view_y))
@@ -220,4 +156,48 @@ class PairedTrainer(Trainer):
         if not asked and not (adversary and self._critic.looks_at != "pixels"):
             return None
         with self.processes.autocast():
-            return self._features(images)
+            return self.features(images)
+
+
+class PairedObjective(Objective):
+    """Factor of each loss; 0 leaves it out. x: distilled, y: baseline, z: the head's output."""
+
+    trainer: ClassVar[type[Trainer]] = PairedTrainer
+    loss_names: ClassVar[tuple[str, ...]] = (*IMAGE_LOSSES, "frechet", "adversarial", "feature_matching")
+    kind: Literal["paired"] = "paired"
+    gradient_input: Weight = 0.0
+    """GRAD(x, z): keeps the structure of the input (the paper's first term)."""
+    gradient_input_kind: losses.GradientKind = "forward"
+    perceptual: Weight = 0.0
+    """Perceptual distance of z and y (the paper's second term, LPIPS there)."""
+    perceptual_net: Literal["embedded", "lpips-vgg", "dinov2"] = "embedded"
+    """``embedded`` is topcoat's own net for losses; the others need their packages and weights."""
+    charbonnier: Weight = 0.0
+    """Smooth L1 of z and y."""
+    gradient_target: Weight = 0.0
+    """GRAD(y, z)."""
+    gradient_target_kind: losses.GradientKind = "forward"
+    low_frequency: Weight = 0.0
+    """Colour and light of z and y."""
+    colour_input: Weight = 0.0
+    """Colour and light of z and x, so that the head keeps those of the distilled image."""
+    focal_frequency: Weight = 0.0
+    """Spectra of z and y, pixel by pixel."""
+    spectrum: Weight = 0.0
+    """Mean power of z and y by frequency: neither softer than the baseline nor with a texture of its own."""
+    frechet: Weight = 0.0
+    """The set of outputs towards the set of baseline images, in the embedding of the loss net (Fréchet distance)."""
+    adversarial: Weight = 0.0
+    """Against the discriminator, which sees y and z."""
+    feature_matching: Weight = 0.0
+    """The discriminator's own features of z and y."""
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    """Of the last two losses."""
+
+    def check(self, config: TrainConfig) -> None:
+        """Raise `ValueError` for settings that this objective cannot train."""
+        super().check(config)
+        if self.feature_matching and not self.adversarial:
+            raise ValueError("feature_matching needs a discriminator; give adversarial a weight above 0 too")
+        if config.head.input == "image" and config.head.training_latents is not None:
+            raise ValueError(f"a {config.head.name()} is trained on latents alone; give the objective kind latent")
