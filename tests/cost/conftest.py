@@ -16,6 +16,7 @@ from topcoat.generators.base import GeneratorSpec, Licence, ModelPair
 LICENCE = Licence(name="test", url="https://example.org", note="")
 
 TINY: dict[str, dict[str, Any]] = {
+    "model_index": {"_class_name": "FluxPipeline"},
     "transformer": {
         "_class_name": "FluxTransformer2DModel",
         "patch_size": 1,
@@ -61,8 +62,12 @@ TINY: dict[str, dict[str, Any]] = {
 
 
 def write_configs(folder: Path, configs: dict[str, dict[str, Any]]) -> Path:
+    folder.mkdir()
     for name, config in configs.items():
-        (folder / name).mkdir(parents=True)
+        if name == "model_index":
+            (folder / "model_index.json").write_text(json.dumps(config))
+            continue
+        (folder / name).mkdir()
         (folder / name / "config.json").write_text(json.dumps(config))
     return folder
 

@@ -158,7 +158,7 @@ def test_hub_errors_say_what_to_do(
     def refuse(*_: object, **__: object) -> None:
         raise OSError("first line\nsecond line") from cause
 
-    monkeypatch.setattr(diffusers.DiffusionPipeline, "from_pretrained", refuse)
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "load_config", refuse)
     with pytest.raises(ModelError, match=words) as caught:
         load_generator(flux_pair.baseline.model_copy(update={"model": "owner/name"}))
     assert "owner/name" in str(caught.value) and "\n" not in str(caught.value)
@@ -184,9 +184,12 @@ def test_values_that_are_not_finite_are_an_error(flux_pair: ModelPair) -> None:
         generator.generate(PROMPTS, SEEDS)
 
 
-def test_another_kind_of_pipeline_is_refused(flux_pair: ModelPair, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_kind_of_pipeline_is_refused_before_anything_is_loaded(
+    flux_pair: ModelPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import diffusers
 
-    monkeypatch.setattr(diffusers.DiffusionPipeline, "from_pretrained", lambda *_, **__: object())
-    with pytest.raises(ModelError, match="not supported; use one of: FluxPipeline, Flux2KleinPipeline, Stable"):
-        load_generator(flux_pair.baseline)
+    (tmp_path / "model_index.json").write_text('{"_class_name": "WanPipeline"}')
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "from_pretrained", lambda *_, **__: pytest.fail("loaded"))
+    with pytest.raises(ModelError, match="is a WanPipeline, which is not supported; use one of: FluxPipeline, Flux2"):
+        load_generator(flux_pair.baseline.model_copy(update={"model": str(tmp_path)}))

@@ -179,6 +179,8 @@ def test_a_negative_prompt_changes_the_image(specs: dict[str, GeneratorSpec], na
 
 
 def test_settings_that_a_family_lacks_are_refused(specs: dict[str, GeneratorSpec]) -> None:
+    with pytest.raises(UsageError, match="has a unet and no transformer; remove transformer"):
+        load_generator(specs["sdxl"].model_copy(update={"transformer": specs["z-image"].model}))
     with pytest.raises(UsageError, match="has no negative prompt"):
         load_generator(specs["flux2-klein"].model_copy(update={"negative_prompt": "x"}))
     with pytest.raises(UsageError, match="has no true_cfg_scale; set guidance_scale"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import GeneratorSpec, Img2ImgGenerator, Licence, ModelPair
 from topcoat.generators.diffusers import load_generator
 from topcoat.generators.families import FAMILIES, Configs, Family, published_models
+from topcoat.generators.families.base import Img2ImgRequest, OneImage
 
 
 class ToyPipeline(diffusers.DiffusionPipeline):
@@ -80,26 +81,17 @@ class Toy(Family):
 
     @property
     def published(self) -> Mapping[str, Configs]:
-        return {"toys/toy": {"unet": UNET, "vae": VAE}}
+        return {"toys/toy": {"model_index": {"_class_name": "ToyPipeline"}, "unet": UNET, "vae": VAE}}
 
     def arguments(self, spec: GeneratorSpec, count: int) -> dict[str, Any]:
         return {**super().arguments(spec, count), "steps_of_toy": spec.steps}
 
-    def img2img(
-        self,
-        pipeline: Any,
-        spec: GeneratorSpec,
-        latents: Tensor,
-        noise: Sequence[torch.Generator],
-        strength: float,
-        steps: int,
-    ) -> tuple[Any, dict[str, Any]]:
-        return pipeline, {**self.arguments(spec, len(latents)), "start": latents, "generator": list(noise)}
+    def img2img(self, request: Img2ImgRequest) -> tuple[Any, dict[str, Any]]:
+        own = {"start": request.latents, "generator": list(request.noise)}
+        return request.pipeline, self.arguments(request.spec, len(request.latents)) | own
 
-    def denoiser_inputs(
-        self, configs: Configs, height: int, width: int, text_tokens: int, ones: Callable[..., Tensor]
-    ) -> dict[str, Any]:
-        return {"sample": ones(1, configs["unet"]["in_channels"], height, width), "timestep": 1}
+    def denoiser_inputs(self, image: OneImage) -> dict[str, Any]:
+        return {"sample": image.ones(1, image.config["in_channels"], image.height, image.width), "timestep": 1}
 
 
 @pytest.fixture

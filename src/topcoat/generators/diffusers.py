@@ -10,7 +10,8 @@ from torch import Tensor
 
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import GeneratorSpec, ModelPair, check_request, check_steps, check_strength
-from topcoat.generators.families import FAMILIES, Family
+from topcoat.generators.families import Family, family_named
+from topcoat.generators.families.base import Img2ImgRequest
 from topcoat.generators.latents import encode, from_vae, to_vae
 from topcoat.generators.loading import ComponentCache, load_pipeline, place, quiet_libraries
 from topcoat.images import check_images
@@ -29,7 +30,7 @@ class DiffusersGenerator:
     def __init__(self, spec: GeneratorSpec, pipeline: Any, family: Family | None = None) -> None:
         self._spec = spec
         self._pipeline = pipeline
-        self._family = FAMILIES[type(pipeline).__name__] if family is None else family
+        self._family = family or family_named(type(pipeline).__name__, spec.model)
 
     @property
     def spec(self) -> GeneratorSpec:
@@ -86,7 +87,8 @@ class DiffusersGenerator:
             )
         with memory_advice(_what_to_lower(self._spec, len(texts))), quiet_libraries():
             start = self._encode(images)
-            pipeline, arguments = self._family.img2img(self._pipeline, spec, start, _noise(seeds), strength, count)
+            request = Img2ImgRequest(self._pipeline, spec, start, _noise(seeds), strength, count)
+            pipeline, arguments = self._family.img2img(request)
             borrowed = pipeline is not self._pipeline  # a pipeline of the same parts, for this call
             if borrowed:
                 pipeline.set_progress_bar_config(disable=True)

@@ -14,7 +14,7 @@ import torch
 from topcoat import hub
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import GeneratorSpec, LoraSpec, SchedulerSpec
-from topcoat.generators.families import FAMILIES, Family
+from topcoat.generators.families import Family, family_named
 
 _OWN_PARTS = ("transformer", "unet", "scheduler")
 
@@ -81,6 +81,8 @@ def load_pipeline(spec: GeneratorSpec, cache: ComponentCache | None) -> tuple[An
     for source in sources:
         hub.check_source(source, spec.name)
     _check_packages(spec)
+    family = _family(spec)
+    family.check(spec)
     dtype = getattr(torch, spec.dtype)
     parts = {} if cache is None else cache.get(spec)
     quantised = {} if spec.quantisation == "none" else {"quantization_config": _quantisation(spec)}
@@ -98,11 +100,6 @@ def load_pipeline(spec: GeneratorSpec, cache: ComponentCache | None) -> tuple[An
         )
     except Exception as error:  # diffusers, transformers and the hub raise a dozen types for a model that will not load
         raise ModelError(hub.load_error(error, spec.name, *sources, licence=spec.licence.name)) from error
-    family = FAMILIES.get(type(pipeline).__name__)
-    if family is None:
-        name, known = type(pipeline).__name__, ", ".join(FAMILIES)
-        raise ModelError(f"{spec.model} is a {name}, which is not supported; use one of: {known}")
-    family.check(spec)
     cell_px = pipeline.vae_scale_factor * family.packing
     if spec.width_px % cell_px or spec.height_px % cell_px:
         raise UsageError(
@@ -117,6 +114,17 @@ def load_pipeline(spec: GeneratorSpec, cache: ComponentCache | None) -> tuple[An
     if cache is not None:
         cache.add(spec, pipeline.components)
     return pipeline, family
+
+
+def _family(spec: GeneratorSpec) -> Family:
+    """The family of ``spec.model`` by its model_index.json, before anything large is fetched or loaded."""
+    import diffusers
+
+    try:
+        index: Any = diffusers.DiffusionPipeline.load_config(spec.model, revision=spec.revision)
+    except Exception as error:  # as in load_pipeline
+        raise ModelError(hub.load_error(error, spec.name, spec.model, licence=spec.licence.name)) from error
+    return family_named(str(index.get("_class_name")), spec.model)
 
 
 def place(pipeline: Any, spec: GeneratorSpec) -> None:

@@ -18,7 +18,7 @@ from torch import nn
 
 from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.generators.families import FAMILIES, Configs, Family, family_of
-from topcoat.generators.families.sdxl import CLIP_TOKENS
+from topcoat.generators.families.base import CLIP_TOKENS, OneImage
 from topcoat.generators.loading import quiet_libraries
 from topcoat.generators.vae import scale_of, vae_classes
 
@@ -101,7 +101,7 @@ class Networks:
         if text_tokens < 1:
             raise UsageError(f"{text_tokens} text tokens are not possible; use 1 or more")
         height, width = self._latent_size(width_px, height_px)
-        inputs = self.family.denoiser_inputs(self.configs, height, width, text_tokens, self._ones)
+        inputs = self.family.denoiser_inputs(OneImage(self.configs, height, width, text_tokens, self._ones))
         return lambda: self.denoiser(**inputs, return_dict=False)
 
     def vae_decode(self, width_px: int, height_px: int) -> Callable[[], object]:
@@ -139,7 +139,7 @@ def build_networks(
     family = family_of(configs)
     device = torch.device(device)
     with device, quiet_libraries(), _default_dtype(dtype):
-        modules = {name: _build(name, config) for name, config in configs.items()}
+        modules = {name: _build(name, config) for name, config in configs.items() if name != "model_index"}
     return Networks(family, modules, configs, device, dtype)
 
 
@@ -158,8 +158,8 @@ def configs_of(source: str | Path | Configs, transformer: str | Path | None = No
         raise DataError(
             f"{folder} holds no diffusers pipeline (transformer or unet, vae, text_encoder); check the path"
         )
-    index = _read_json(folder, "", "model_index.json") if (folder / "model_index.json").is_file() else {}
-    configs: dict[str, Mapping[str, Any]] = {}
+    index = _read_json(folder, "", "model_index.json")
+    configs: dict[str, Mapping[str, Any]] = {"model_index": index}
     for name in names:
         configs[name] = other[name] if name in other else _read_json(folder, name)
         if name in index and name in _ENCODERS:  # the class that the pipeline loads, not the one that was saved

@@ -11,7 +11,7 @@ from topcoat.generators.families.flux2 import Flux2Klein
 from topcoat.generators.families.sdxl import StableDiffusionXL
 from topcoat.generators.families.z_image import ZImage
 
-__all__ = ["FAMILIES", "Configs", "Family", "FlowFamily", "family_of", "published_models"]
+__all__ = ["FAMILIES", "Configs", "Family", "FlowFamily", "family_named", "family_of", "published_models"]
 
 FAMILIES: dict[str, Family] = {
     family.pipeline: family for family in (Flux(), Flux2Klein(), StableDiffusionXL(), ZImage())
@@ -19,15 +19,16 @@ FAMILIES: dict[str, Family] = {
 """Name of the pipeline class in diffusers -> its family."""
 
 
+def family_named(pipeline: str, model: str) -> Family:
+    """The family of a pipeline class, which ``model`` is; raises `ModelError` if there is none."""
+    if pipeline not in FAMILIES:
+        raise ModelError(f"{model} is a {pipeline}, which is not supported; use one of: {', '.join(FAMILIES)}")
+    return FAMILIES[pipeline]
+
+
 def family_of(configs: Configs) -> Family:
-    """The family whose denoiser ``configs`` describe; raises `ModelError` if there is none."""
-    folder = "unet" if "unet" in configs else "transformer"
-    name = str(configs[folder].get("_class_name"))
-    for family in FAMILIES.values():
-        if family.denoiser_class == name:
-            return family
-    known = ", ".join(family.denoiser_class for family in FAMILIES.values())
-    raise ModelError(f"the {folder} is a {name}, which cannot be counted yet; these can: {known}")
+    """The family of the pipeline that ``configs`` describe; raises `ModelError` if there is none."""
+    return family_named(str(configs["model_index"].get("_class_name")), "the model")
 
 
 def published_models() -> Mapping[str, Configs]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -15,8 +16,50 @@ from torch import Tensor
 from topcoat.errors import UsageError
 from topcoat.generators.base import GeneratorSpec
 
+CLIP_TOKENS = 77
+"""The length to which CLIP pads every text."""
+
 Configs = Mapping[str, Mapping[str, Any]]
-"""The parts of a pipeline by folder name (transformer or unet, vae, text_encoder, ...), each with its config.json."""
+"""The parts of a pipeline by folder name (transformer or unet, vae, text_encoder, ...), each with its config.json.
+
+``model_index`` is model_index.json, which names the pipeline's class.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Img2ImgRequest:
+    """Images to start from, as latents ``(N, C, h, w)`` float32 on the CPU, laid out as `Family.normalised` does."""
+
+    pipeline: Any
+    spec: GeneratorSpec
+    latents: Tensor
+    noise: Sequence[torch.Generator]
+    strength: float
+    steps: int
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the networks."""
+        return getattr(torch, self.spec.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class OneImage:
+    """What the denoiser reads in one pass: ``height`` x ``width`` latents of one image, and its text.
+
+    ``ones(*shape)`` makes the tensors, so that the same call is counted on the meta device and timed on a real one.
+    """
+
+    configs: Configs
+    height: int
+    width: int
+    text_tokens: int
+    ones: Callable[..., Tensor]
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The denoiser's config."""
+        return self.configs["unet" if "unet" in self.configs else "transformer"]
 
 
 class Family:
@@ -45,7 +88,8 @@ class Family:
         """
         path = Path(inspect.getfile(type(self))).with_suffix(".json")
         entries = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-        return {name: entry["components"] for entry in entries for name in entry["models"]}
+        index = {"model_index": {"_class_name": self.pipeline}}
+        return {name: index | entry["components"] for entry in entries for name in entry["models"]}
 
     def guided(self, spec: GeneratorSpec) -> bool:
         """Whether classifier-free guidance runs."""
@@ -61,6 +105,8 @@ class Family:
 
     def check(self, spec: GeneratorSpec) -> None:
         """Raise `UsageError` for a setting that this kind of pipeline does not have."""
+        if spec.transformer is not None and self.denoiser == "unet":
+            raise UsageError(f"{spec.name}: {self.pipeline} has a unet and no transformer; remove transformer")
         if spec.negative_prompt is not None and not self.has_negative_prompt:
             raise UsageError(
                 f"{spec.name}: {self.pipeline} has no negative prompt (it takes an empty text); remove negative_prompt"
@@ -87,28 +133,12 @@ class Family:
         """``(N, C, h, w)`` as the denoiser left them, from what the pipeline returned for ``output_type="latent"``."""
         return output
 
-    def img2img(
-        self,
-        pipeline: Any,
-        spec: GeneratorSpec,
-        latents: Tensor,
-        noise: Sequence[torch.Generator],
-        strength: float,
-        steps: int,
-    ) -> tuple[Any, dict[str, Any]]:
-        """The pipeline that runs image-to-image and all its arguments besides the prompts.
-
-        ``latents`` ``(N, C, h, w)`` are those of the images, float32 on the CPU, as `normalised` gives them.
-        """
+    def img2img(self, request: Img2ImgRequest) -> tuple[Any, dict[str, Any]]:
+        """The pipeline that runs image-to-image and all its arguments besides the prompts."""
         raise NotImplementedError
 
-    def denoiser_inputs(
-        self, configs: Configs, height: int, width: int, text_tokens: int, ones: Callable[..., Tensor]
-    ) -> dict[str, Any]:
-        """What one pass of the denoiser reads for one image of ``height`` x ``width`` latents.
-
-        ``ones(*shape)`` makes the tensors, so that the same call is counted on the meta device and timed on a real one.
-        """
+    def denoiser_inputs(self, image: OneImage) -> dict[str, Any]:
+        """What one pass of the denoiser reads for ``image``."""
         raise NotImplementedError
 
 
@@ -118,15 +148,7 @@ class FlowFamily(Family):
     noise_dtype: ClassVar[torch.dtype | None] = None
     """The dtype in which the pipeline draws its noise; None is that of the spec."""
 
-    def img2img(
-        self,
-        pipeline: Any,
-        spec: GeneratorSpec,
-        latents: Tensor,
-        noise: Sequence[torch.Generator],
-        strength: float,
-        steps: int,
-    ) -> tuple[Any, dict[str, Any]]:
+    def img2img(self, request: Img2ImgRequest) -> tuple[Any, dict[str, Any]]:
         """The pipeline itself, started late on its own schedule from the latents mixed with noise.
 
         This is what the image-to-image pipelines of diffusers do. They are not used because they support fewer VAEs
@@ -134,16 +156,17 @@ class FlowFamily(Family):
         """
         from diffusers.utils.torch_utils import randn_tensor
 
-        sigmas = np.linspace(1.0, 1 / steps, steps)[int(max(steps - steps * strength, 0)) :]
-        tokens = latents.shape[2] * latents.shape[3] // self.packing**2
-        pipeline.scheduler.set_timesteps(sigmas=list(sigmas), mu=self.shift(pipeline.scheduler, tokens, steps))
-        sigma = float(pipeline.scheduler.sigmas[0])  # after the scheduler's own shift
-        latents = self.noise_layout(latents)
-        dtype = self.noise_dtype or getattr(torch, spec.dtype)
-        drawn = randn_tensor(latents.shape, generator=list(noise), device=torch.device("cpu"), dtype=dtype).float()
-        start = self.token_layout((1 - sigma) * latents + sigma * drawn).to(dtype)
+        steps, scheduler = request.steps, request.pipeline.scheduler
+        sigmas = np.linspace(1.0, 1 / steps, steps)[int(max(steps - steps * request.strength, 0)) :]
+        tokens = request.latents.shape[2] * request.latents.shape[3] // self.packing**2
+        scheduler.set_timesteps(sigmas=list(sigmas), mu=self.shift(scheduler, tokens, steps))
+        sigma = float(scheduler.sigmas[0])  # after the scheduler's own shift
+        latents = self.noise_layout(request.latents)
+        dtype = self.noise_dtype or request.dtype
+        drawn = randn_tensor(latents.shape, generator=list(request.noise), device=torch.device("cpu"), dtype=dtype)
+        start = self.token_layout((1 - sigma) * latents + sigma * drawn.float()).to(dtype)
         own = {"num_inference_steps": steps, "sigmas": sigmas.tolist(), "latents": start}
-        return pipeline, self.arguments(spec, len(latents)) | own
+        return request.pipeline, self.arguments(request.spec, len(latents)) | own
 
     def shift(self, scheduler: Any, tokens: int, steps: int) -> float:
         """``mu``, by which the scheduler shifts its noise levels for an image of ``tokens`` tokens."""
@@ -159,3 +182,28 @@ class FlowFamily(Family):
     def token_layout(self, latents: Tensor) -> Tensor:
         """What `noise_layout` gave, in the layout in which the pipeline takes its first latents."""
         return latents
+
+
+class UNetFamily(Family):
+    """A U-Net that reads the 77 tokens of CLIP, from before the flow models."""
+
+    denoiser = "unet"
+    denoiser_class = "UNet2DConditionModel"
+    packing = 1
+    has_sequence_length = False
+
+    def img2img(self, request: Img2ImgRequest) -> tuple[Any, dict[str, Any]]:
+        """The family's own image-to-image pipeline, made of the same parts."""
+        import diffusers
+
+        img2img_class = getattr(diffusers, self.pipeline.replace("Pipeline", "Img2ImgPipeline"))
+        known = inspect.signature(img2img_class.__init__).parameters
+        parts = {**request.pipeline.config, **request.pipeline.components}
+        arguments = self.arguments(request.spec, len(request.latents))
+        del arguments["height"], arguments["width"]  # they follow from the latents
+        return img2img_class(**{name: part for name, part in parts.items() if name in known}), arguments | {
+            "image": request.latents.to(request.dtype),  # four channels: taken as latents, not encoded again
+            "strength": request.strength,
+            "num_inference_steps": request.steps,
+            "generator": list(request.noise),
+        }

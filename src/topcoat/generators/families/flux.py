@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 
 from topcoat.generators.base import GeneratorSpec
-from topcoat.generators.families.base import Configs, FlowFamily
+from topcoat.generators.families.base import FlowFamily, OneImage
 from topcoat.generators.latents import pack, unpack
 
 
@@ -31,17 +30,15 @@ class Flux(FlowFamily):
         """The latents laid into tokens."""
         return pack(latents)
 
-    def denoiser_inputs(
-        self, configs: Configs, height: int, width: int, text_tokens: int, ones: Callable[..., Tensor]
-    ) -> dict[str, Any]:
+    def denoiser_inputs(self, image: OneImage) -> dict[str, Any]:
         """Image tokens, the text of T5 and the pooled text of CLIP."""
-        config, tokens = configs["transformer"], (width // 2) * (height // 2)
+        config, tokens, ones = image.config, (image.width // 2) * (image.height // 2), image.ones
         return {
             "hidden_states": ones(1, tokens, config["in_channels"]),
-            "encoder_hidden_states": ones(1, text_tokens, config["joint_attention_dim"]),
+            "encoder_hidden_states": ones(1, image.text_tokens, config["joint_attention_dim"]),
             "pooled_projections": ones(1, config["pooled_projection_dim"]),
             "timestep": ones(1),
             "img_ids": ones(tokens, 3),
-            "txt_ids": ones(text_tokens, 3),
+            "txt_ids": ones(image.text_tokens, 3),
             "guidance": ones(1) if config.get("guidance_embeds") else None,
         }

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 from torch.nn import functional
 
 from topcoat.generators.base import GeneratorSpec
-from topcoat.generators.families.base import Configs, FlowFamily
+from topcoat.generators.families.base import FlowFamily, OneImage
 from topcoat.generators.latents import from_vae
 
 
@@ -35,16 +34,14 @@ class Flux2Klein(FlowFamily):
         """2x2 patches laid into channels."""
         return functional.pixel_unshuffle(latents, 2)
 
-    def denoiser_inputs(
-        self, configs: Configs, height: int, width: int, text_tokens: int, ones: Callable[..., Tensor]
-    ) -> dict[str, Any]:
+    def denoiser_inputs(self, image: OneImage) -> dict[str, Any]:
         """Image tokens and the text of Qwen3."""
-        config, tokens = configs["transformer"], (width // 2) * (height // 2)
+        config, tokens, ones = image.config, (image.width // 2) * (image.height // 2), image.ones
         return {
             "hidden_states": ones(1, tokens, config["in_channels"]),
-            "encoder_hidden_states": ones(1, text_tokens, config["joint_attention_dim"]),
+            "encoder_hidden_states": ones(1, image.text_tokens, config["joint_attention_dim"]),
             "timestep": ones(1),
             "img_ids": ones(1, tokens, 4),
-            "txt_ids": ones(1, text_tokens, 4),
+            "txt_ids": ones(1, image.text_tokens, 4),
             "guidance": ones(1) if config.get("guidance_embeds", True) else None,
         }

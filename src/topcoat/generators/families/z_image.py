@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from topcoat.generators.families.base import Configs, FlowFamily
+from topcoat.generators.families.base import FlowFamily, OneImage
 
 
 class ZImage(FlowFamily):
@@ -19,13 +17,11 @@ class ZImage(FlowFamily):
     guidance_above = 0.0
     noise_dtype = torch.float32
 
-    def denoiser_inputs(
-        self, configs: Configs, height: int, width: int, text_tokens: int, ones: Callable[..., Tensor]
-    ) -> dict[str, Any]:
+    def denoiser_inputs(self, image: OneImage) -> dict[str, Any]:
         """Lists of latents ``(C, frames, h, w)`` and of texts, one entry for each image."""
-        config = configs["transformer"]
+        config, ones = image.config, image.ones
         return {
-            "x": [ones(config["in_channels"], 1, height, width)],
+            "x": [ones(config["in_channels"], 1, image.height, image.width)],
             "t": ones(1),
-            "cap_feats": [ones(text_tokens, config["cap_feat_dim"])],
+            "cap_feats": [ones(image.text_tokens, config["cap_feat_dim"])],
         }
