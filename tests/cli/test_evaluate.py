@@ -132,7 +132,7 @@ def test_gates_are_measured_beside_the_head_alone(
     closed = scores_of(record)
     assert closed["distilled_share", "gated"] == 1 and closed["identity_p05", "gated"] == pytest.approx(1)
     assert closed["frechet", "gated"] == pytest.approx(closed["frechet", "distilled"])
-    assert record["inputs"]["gates"]["identity_floor"] == "1"
+    assert record["inputs"]["gates"]["identity_floor"] == 1
     opened = scores_of(run_json(*given, "--identity-floor", "-1", *options))
     assert opened["enhanced_share", "gated"] == 1
     assert opened["frechet", "gated"] == pytest.approx(opened["frechet", "enhanced"])

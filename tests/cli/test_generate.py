@@ -80,7 +80,7 @@ def test_reads_prompts_from_files(run: Any, run_json: Any, pair_file: Path, tmp_
         ((), "no prompt was given"),
         (("",), "prompt is empty"),
         (("word " * 5000,), "5000 words"),
-        (("man", "--seed", -1), "seed -1 is negative"),
+        (("man", "--seed", -1), "'--seed': input should be greater than or equal to 0"),
         (("man", "--pair", "flux9"), "flux9"),
         (("man", "--strength", 3), "--strength"),
         (("man", "--steps", 0), "--steps"),

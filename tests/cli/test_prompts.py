@@ -77,10 +77,10 @@ def test_own_words(run_json: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--count", 0), "cannot sample 0 prompts"),
-        (("--seed", -1), "seed -1 is negative"),
+        (("--count", 0), "'--count' / '-n': input should be greater than or equal to 1; see"),
+        (("--seed", -1), "'--seed': input should be greater than or equal to 0; see"),
         (("-o", "p.xml"), "use one of: .parquet, .csv, .jsonl, .txt"),
-        (("--style", "oil"), "--style oil is unknown; use photo or mini"),
+        (("--style", "oil"), "'--style': 'oil' is not one of 'photo', 'mini'"),
         (("--style", "mini", "--names-file", "n.txt"), "--names-file is of the photo style"),
         (("--style", "mini", "--templates", "n.toml"), "--templates is of the photo style"),
         (("--style", "mini", "--vocabulary", "n.toml"), "--vocabulary is of the photo style"),

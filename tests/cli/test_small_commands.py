@@ -66,8 +66,30 @@ def test_cost_shows_every_pair_of_step_counts(run: Any, run_json: Any, pair_file
     [("a", "is not a list of numbers"), ("0", "from 1 on"), ("4,-1", "from 1 on"), ("1.5", "from 1 on")],
 )
 def test_wrong_step_counts(run: Any, command: tuple[str, ...], steps: str, says: str) -> None:
-    error = " ".join(run(*command, "--distilled-steps", steps, code=2).stderr.replace("│", " ").split())
+    error = run(*command, "--distilled-steps", steps, code=2).stderr
     assert "--distilled-steps" in error and says in error and "write it like 1,2,4" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("frob",), "no such command 'frob'; see topcoat --help"),
+        (("prompts", "--cont", 3), "no such option: --cont (Possible options: --count"),
+        (("train",), "missing argument 'RUN'; see topcoat train --help"),
+        (("pairs", "build"), "missing argument 'OUT'; see topcoat pairs build --help"),
+        (("demo", "--count", "many"), "invalid value for '--count' / '-n': "),
+        (("demo", "--count", 3), "greater than or equal to 8; see topcoat demo --help"),
+    ],
+)
+def test_what_cannot_be_parsed_is_one_sentence(run: Any, run_json: Any, arguments: Any, says: str) -> None:
+    error = run(*arguments, code=2).stderr
+    assert error.startswith("error: ") and says in error and error.count("\n") == 1
+    assert run_json(*arguments, code=2)["error"] == {"type": "UsageError", "message": error[7:-1]}
+
+
+def test_no_arguments_show_the_help(run: Any) -> None:
+    result = run(code=2)
+    assert "Start with:" in result.stdout and "error" not in result.stderr
 
 
 def test_step_lists() -> None:

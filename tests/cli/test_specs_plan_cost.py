@@ -88,7 +88,7 @@ def test_plan_measures_here(run: Any, run_json: Any, pair_file: Path) -> None:
         (("--gpu", "h100:0"), "write a name and a number such as h100:8"),
         (("--usd-per-hour", 2), "the speed is unknown; name a GPU"),
         (("--gpu", "h100", "--utilisation", 1.5), "utilisation 1.5 is not possible"),
-        (("--gpu", "h100", "--count", 0), "0 pairs cannot be planned"),
+        (("--gpu", "h100", "--count", 0), "'--count' / '-n': input should be greater than or equal to 1"),
         (("--gpu", "h100", "--usd-per-hour", 0), "0 USD per hour is not a price"),
         (("--measure", 2, "--utilisation", 0.5), "leave one of them out"),
         (("--measure", 2), "no price was given"),

@@ -11,10 +11,10 @@ import yaml
 import topcoat.prompts
 from topcoat.errors import UsageError
 from topcoat.prompts.photo import sample_photo_prompts
-from topcoat.prompts.templates import default_templates, parse_template, read_templates
-from topcoat.prompts.vocabulary import default_vocabulary, read_vocabulary
+from topcoat.prompts.templates import parse_template, read_templates
+from topcoat.prompts.vocabulary import read_vocabulary
 
-VOCABULARY = default_vocabulary()
+VOCABULARY = read_vocabulary()
 SMALL: dict[str, Any] = {
     "attributes": {
         "presentation": ["woman", "man"],
@@ -38,7 +38,7 @@ def written(path: Path, content: object) -> Path:
 
 
 def test_the_packaged_sentences_say_every_attribute() -> None:
-    for template in default_templates(VOCABULARY):
+    for template in read_templates(None, VOCABULARY):
         assert template.fields == {"name", "age", *VOCABULARY.attributes} - {"age_band"}
 
 
@@ -82,7 +82,7 @@ def test_an_own_vocabulary_is_balanced_and_its_rules_hold(tmp_path: Path) -> Non
 def test_the_packaged_sentences_need_the_packaged_attributes(tmp_path: Path) -> None:
     vocabulary = read_vocabulary(written(tmp_path / "v.yaml", small()))
     with pytest.raises(UsageError, match=r"templates.toml template 1: the field \{\{ background \}\} is unknown"):
-        default_templates(vocabulary)
+        read_templates(None, vocabulary)
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from topcoat.errors import UsageError
 from topcoat.prompts import Prompt
 from topcoat.prompts.names import is_latin
 from topcoat.prompts.photo import sample_photo_prompts
-from topcoat.prompts.sampler import StratifiedSampler
-from topcoat.prompts.vocabulary import default_vocabulary
+from topcoat.prompts.sampling import StratifiedSampler
+from topcoat.prompts.vocabulary import read_vocabulary
 
-VOCABULARY = default_vocabulary()
+VOCABULARY = read_vocabulary()
 EVERYBODYS = [name for name in VOCABULARY.attributes if name not in VOCABULARY.only_for]
 LINKED = {frozenset(pair) for rule in VOCABULARY.implausible for pair in combinations(rule.when, 2)}
 LINKED |= {frozenset(("hair_color", "eyes"))}  # both follow the skin tone

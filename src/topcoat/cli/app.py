@@ -9,31 +9,41 @@ from typing import Annotated
 import typer
 
 from topcoat import __version__
-from topcoat.cli import (
-    calibrate,
-    cost,
-    demo,
-    doctor,
-    enhance,
-    evaluate,
-    frontier,
-    generate,
-    pairs,
-    prompts,
-    reproduce,
-    train,
-)
+from topcoat.cli.calibrate import calibrate
+from topcoat.cli.console import Commands
+from topcoat.cli.cost import cost
+from topcoat.cli.datasets import dedupe, import_command, inspect, push
+from topcoat.cli.demo import demo
+from topcoat.cli.doctor import doctor
+from topcoat.cli.enhance import enhance
+from topcoat.cli.evaluate import evaluate
+from topcoat.cli.frontier import frontier
+from topcoat.cli.generate import generate
+from topcoat.cli.pairs import build, plan, specs
+from topcoat.cli.prompts import prompts
+from topcoat.cli.reproduce import reproduce
+from topcoat.cli.train import train
 
 app = typer.Typer(
     name="topcoat",
+    cls=Commands,
     help="Baseline-quality portraits at the distilled model's price.",
     epilog="Start with:\n  topcoat demo\n  topcoat generate 'studio portrait of an old man, beard' -o portrait.png",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _part in (demo, generate, enhance, pairs, train, calibrate, evaluate, cost, frontier, reproduce, prompts, doctor):
-    app.add_typer(_part.app)
+pairs = typer.Typer(name="pairs", help="Build and look at datasets of pairs.", no_args_is_help=True)
+_others = typer.Typer()
+for _group, _commands in (
+    (app, (demo, generate, enhance)),
+    (pairs, (specs, plan, build, import_command, inspect, dedupe, push)),
+    (_others, (train, calibrate, evaluate, cost, frontier, reproduce, prompts, doctor)),
+):
+    for _register in _commands:
+        _register(_group)
+app.add_typer(pairs)
+app.add_typer(_others)  # without a name: commands of `topcoat` itself, listed after the group
 
 
 def _print_version(wanted: bool) -> None:

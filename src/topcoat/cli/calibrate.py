@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from topcoat.cli.console import Output, Progress, command
+from topcoat.cli.console import Output, command
 from topcoat.errors import UsageError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-app = typer.Typer()
 
 _MOST_PAIRS = 2000
 _BATCH = 32
 
 
-@command(app, "calibrate", examples=("topcoat calibrate --data pairs/ --head runs/unet",))
+@command("calibrate", examples=("topcoat calibrate --data pairs/ --head runs/unet",))
 def calibrate(
     out: Output,
     data: Annotated[Path, typer.Option("--data", help="Pairs of the models that the head stands behind.")],
@@ -42,22 +36,13 @@ def calibrate(
         )
     dataset = PairDataset.open(data).split("train")
     count = min(len(dataset), _MOST_PAIRS)
-    with out.progress("calibrating") as progress:
-        batches = _shown(dataset.batches(_BATCH, count), count, progress)
-        rules = calibrate_gates(batches, load_feature_net("loss"), dataset_digest=dataset.digest)
+    batches = out.track("calibrating", dataset.batches(_BATCH, count), -(-count // _BATCH))
+    rules = calibrate_gates(batches, load_feature_net("loss"), dataset_digest=dataset.digest)
     path = write_gates(head, rules)
     out.line(
-        f"{rules.pairs} pairs: identity floor {rules.identity_floor:.3f} (the 5th percentile of one subject in both"
+        f"{rules.pairs} pairs: identity floor {rules.identity_floor:.3f} (the 5th percentile of one subject in both",
+        f"models); the score puts the baseline above the distilled image in {rules.pairs_told_apart:.0%} of pairs",
+        f"Written: {path}",
+        f"Next: topcoat generate PROMPT --head {head} --identity-floor calibrated --never-worse",
     )
-    out.line(f"models); the score puts the baseline above the distilled image in {rules.pairs_told_apart:.0%} of pairs")
-    out.line(f"Written: {path}")
-    out.line(f"Next: topcoat generate PROMPT --head {head} --identity-floor calibrated --never-worse")
     out.result({"file": str(path), **rules.model_dump(mode="json", exclude={"direction"})})
-
-
-def _shown(batches: Iterator[tuple[Tensor, Tensor]], count: int, progress: Progress) -> Iterator[tuple[Tensor, Tensor]]:
-    done = 0
-    for batch in batches:
-        yield batch
-        done += len(batch[0])
-        progress(done, count)

@@ -16,14 +16,19 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, TypeVar
 
 import typer
+from typer.core import TyperGroup
 
-from topcoat.errors import TopcoatError
+from topcoat.errors import TopcoatError, UsageError
 
 INTERRUPTED = 130
 _PLAIN_EVERY_SECONDS = 5.0
+
+Item = TypeVar("Item")
+Register = Callable[[typer.Typer], None]
+"""Adds a command to an app."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of text.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -57,10 +62,11 @@ class Output:
         self.on_interrupt = "run the same command again"
         """How to go on after Ctrl-C; a command that resumes says so here."""
 
-    def line(self, text: str = "") -> None:
-        """One line for a person."""
+    def line(self, *texts: str) -> None:
+        """Lines for a person."""
         if not self.as_json:
-            typer.echo(text)
+            for text in texts:
+                typer.echo(text)
 
     def warn(self, text: str) -> None:
         """One line on stderr, shown with ``--json`` too."""
@@ -82,11 +88,6 @@ class Output:
             table.add_row(*(Text(str(cell)) for cell in row))
         width = None if sys.stdout.isatty() else 200
         Console(file=sys.stdout, width=width).print(table)
-
-    def lines(self, texts: Iterable[str]) -> None:
-        """Several lines for a person."""
-        for text in texts:
-            self.line(text)
 
     def records(self, title: str, columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> None:
         """A table of what `result` prints: headings and format strings of their cells, such as ``{usd:,.2f}``."""
@@ -122,6 +123,13 @@ class Output:
 
             yield report
 
+    def track(self, label: str, items: Iterable[Item], total: int) -> Iterator[Item]:
+        """``items`` as they come, with progress."""
+        with self.progress(label) as report:
+            for done, item in enumerate(items, start=1):
+                yield item
+                report(done, total)
+
 
 def _plain_progress(label: str) -> Progress:
     """Lines such as ``making pairs: 16/200, 12 s``: the first, the last, and one every few seconds."""
@@ -139,21 +147,18 @@ def _plain_progress(label: str) -> Progress:
     return report
 
 
-def command(
-    app: typer.Typer, name: str, *, examples: Sequence[str]
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a function as the command ``name``, with ``--json``, ``--debug`` and one way to end.
+def command(name: str, *, examples: Sequence[str]) -> Callable[[Callable[..., None]], Register]:
+    """Make a function the command ``name``, with ``--json``, ``--debug`` and one way to end.
 
     The function's first parameter is ``out``, its `Output`; the others are its options. ``examples`` are command lines
     shown at the end of its help.
     """
     epilog = "\n".join(("Examples:", *(f"  {example}" for example in examples)))
 
-    def register(function: Callable[..., None]) -> Callable[..., None]:
+    def decorate(function: Callable[..., None]) -> Register:
         signature = inspect.signature(function, eval_str=True)
-        own = list(signature.parameters.values())[1:]
         kind = inspect.Parameter.KEYWORD_ONLY
-        parameters = [parameter.replace(kind=kind) for parameter in own]
+        parameters = [parameter.replace(kind=kind) for parameter in list(signature.parameters.values())[1:]]
         parameters.append(inspect.Parameter("as_json", kind, default=False, annotation=JsonOption))
         parameters.append(inspect.Parameter("debug", kind, default=False, annotation=DebugOption))
 
@@ -162,7 +167,7 @@ def command(
             out = Output(as_json=as_json)
             try:
                 function(out, **given)
-            except (typer.Exit, typer.Abort, BrokenPipeError):
+            except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError):
                 raise
             except KeyboardInterrupt:
                 typer.echo(f"\nstopped; to go on, {out.on_interrupt}", err=True)
@@ -172,10 +177,30 @@ def command(
 
         setattr(run, "__signature__", signature.replace(parameters=parameters))  # noqa: B010 - no such attribute in stubs
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        app.command(name, epilog=epilog)(run)
-        return run
+        return lambda app: app.command(name, epilog=epilog)(run) and None
 
-    return register
+    return decorate
+
+
+class Commands(TyperGroup):
+    """The group of all commands: a wrong option or value is one sentence like every other error."""
+
+    def main(self, args: Sequence[str] | None = None, *more: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Run a command line (default: this process's); ends the process unless ``standalone_mode`` is False."""
+        words = sys.argv[1:] if args is None else list(args)
+        if not standalone_mode:
+            return super().main(words, *more, standalone_mode=False, **extra)
+        try:
+            code = super().main(words, *more, standalone_mode=False, **extra)
+        except typer.TyperException as error:
+            code = error.exit_code
+            message = " ".join(error.format_message().split()).rstrip(".")
+            message = message.replace(": Value error, ", ": ").replace(": Input", ": input")  # pydantic's words
+            if message:  # none: the help was asked for by no arguments, and is printed
+                context = getattr(error, "ctx", None)
+                message = message[0].lower() + message[1:] + (f"; see {context.command_path} --help" if context else "")
+                _report(UsageError(message), Output(as_json="--json" in words), debug="--debug" in words)
+        sys.exit(code)
 
 
 @contextmanager

@@ -21,8 +21,6 @@ from topcoat.cli.options import (
 from topcoat.embedded import DEFAULT_HEAD
 from topcoat.errors import UsageError
 
-app = typer.Typer()
-
 _PIECES = {"piece": "{label}", "TFLOP": "{tflop:tflop}", "share": "{share:.1%}"}
 _PRICES = {
     "pipeline": "{name}", "steps": "{steps}", "seconds": "{seconds:.4g}",
@@ -41,7 +39,6 @@ _ALTERNATIVES = {
 
 
 @command(
-    app,
     "cost",
     examples=(
         "topcoat cost",
@@ -118,11 +115,11 @@ def cost(
         out.line(f"{item.pair} at {item.size}, TFLOP per image, computed; 2 FLOP per multiply-add")
         for one in (item.enhanced, *item.baseline_at):
             out.records(one.title, _PIECES, one.as_dict()["rows"])
-        out.lines(saving.sentence for saving in item.savings)
+        out.line(*(saving.sentence for saving in item.savings))
     if rivals:
         record["alternatives"] = rows = [one.as_dict() for one in alternatives(models, table)]
         out.records("Alternatives, each against the baseline that its own row names", _ALTERNATIVES, rows)
-        out.lines(f"{row['name']}: {row['note']}" for row in rows if row["note"])
+        out.line(*(f"{row['name']}: {row['note']}" for row in rows if row["note"]))
     if tco and gpu is not None and rate is not None:
         bill = total_cost(
             table, gpu, rate, share, images_per_month=images_per_month, pairs=pairs, training_images=training_images
@@ -145,8 +142,8 @@ def cost(
         rows = [usage.as_dict() for usage in usages]
         record |= {"measured": rows, "savings": [one.as_dict() for one in savings], "hardware": machine.as_dict()}
         out.records(f"Measured on {machine}; {repeats} synchronised runs in turns, after a warm-up", _USAGE, rows)
-        out.lines({f"joules {usage.joules_note}" for usage in usages if usage.joules_note})
-        out.lines(saving.sentence for saving in savings)
+        out.line(*{f"joules {usage.joules_note}" for usage in usages if usage.joules_note})
+        out.line(*(saving.sentence for saving in savings))
         if rate is not None:
             costs = [price_of(one.name, one.steps, one.seconds.median_seconds, "measured", rate) for one in usages]
     elif gpu is not None and rate is not None:

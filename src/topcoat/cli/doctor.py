@@ -15,8 +15,6 @@ from topcoat.cli.console import Output, command
 from topcoat.embedded import MINI
 from topcoat.errors import DataError
 
-app = typer.Typer()
-
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "huggingface_hub", "pyarrow", "pillow")
 EXTRAS = {
     "ray": ("ray",),
@@ -38,7 +36,7 @@ class Check:
     advice: str = ""
 
 
-@command(app, "doctor", examples=("topcoat doctor", "topcoat doctor --json"))
+@command("doctor", examples=("topcoat doctor", "topcoat doctor --json"))
 def doctor(out: Output) -> None:
     """Check this installation; exit code 1 if something that topcoat needs is wrong."""
     needed = [

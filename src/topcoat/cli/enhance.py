@@ -16,7 +16,6 @@ from topcoat.cli.options import (
     NeverWorseOption,
     StrengthOption,
     gate_line,
-    identity_floor_of,
     need_head,
 )
 from topcoat.errors import DataError, UsageError
@@ -25,11 +24,8 @@ if TYPE_CHECKING:
     from topcoat.gates import GateDecision, Gates
     from topcoat.heads.head import Head
 
-app = typer.Typer()
-
 
 @command(
-    app,
     "enhance",
     examples=(
         "topcoat enhance portrait.png -o better.png",
@@ -59,20 +55,18 @@ def enhance(
             f"the head {head} decodes the distilled model's latents, which a picture does not have; give topcoat "
             "generate this head, or enhance with one that takes images"
         )
-    gates = gates_for(opened, identity_floor_of(identity_floor), never_worse)
+    gates = gates_for(opened, identity_floor, never_worse)
     done: list[dict[str, Any]] = []
     decisions: list[GateDecision] = []
     failed: list[dict[str, str]] = []
-    with out.progress("enhancing") as progress:
-        for number, (source, target) in enumerate(jobs, start=1):
-            try:
-                decision = _enhance_file(opened, gates, source, target, strength)
-                record = None if decision is None else asdict(decision)
-                done.append({"input": str(source), "output": str(target), "decision": record})
-                decisions += [] if decision is None else [decision]
-            except DataError as error:
-                failed.append({"input": str(source), "error": str(error)})
-            progress(number, len(jobs))
+    for source, target in out.track("enhancing", jobs, len(jobs)):
+        try:
+            decision = _enhance_file(opened, gates, source, target, strength)
+            record = None if decision is None else asdict(decision)
+            done.append({"input": str(source), "output": str(target), "decision": record})
+            decisions += [] if decision is None else [decision]
+        except DataError as error:
+            failed.append({"input": str(source), "error": str(error)})
     for item in failed:
         out.warn(item["error"])
     if decisions:
@@ -107,7 +101,9 @@ def _jobs(inputs: list[Path], output: Path) -> list[tuple[Path, Path]]:
         if output.suffix.lower() in FORMATS and not output.is_dir():
             raise UsageError(f"{output} is one file, but several pictures were given; give a folder to -o")
         sources = [path for item in inputs for path in (list_images(item) if item.is_dir() else [item])]
-        jobs = [(source, output / _target_name(source)) for source in sources]
+        # a type that is read but not written becomes PNG
+        names = [each.name if each.suffix.lower() in FORMATS else f"{each.stem}.png" for each in sources]
+        jobs = [(source, output / name) for source, name in zip(sources, names, strict=True)]
     taken: dict[Path, Path] = {}
     for source, target in jobs:
         if target.resolve() == source.resolve():
@@ -116,10 +112,3 @@ def _jobs(inputs: list[Path], output: Path) -> list[tuple[Path, Path]]:
         if other is not source:
             raise UsageError(f"{other} and {source} would both become {target}; enhance them into different folders")
     return jobs
-
-
-def _target_name(source: Path) -> str:
-    """The same name; a type that is read but not written becomes PNG."""
-    from topcoat.images import FORMATS
-
-    return source.name if source.suffix.lower() in FORMATS else f"{source.stem}.png"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -14,23 +13,16 @@ from topcoat.cli.options import (
     IdentityFloorOption,
     NeverWorseOption,
     StrengthOption,
-    identity_floor_of,
+    names,
     need_head,
 )
 from topcoat.errors import UsageError
 from topcoat.prompts import Split
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-
-app = typer.Typer()
-
 _ALL = "all"
 
 
 @command(
-    app,
     "evaluate",
     examples=(
         "topcoat evaluate --data pairs/ --split test -o report/",
@@ -99,7 +91,7 @@ def evaluate(
         if distilled or enhanced or baseline or groups:
             raise UsageError("--data replaces --distilled, --enhanced, --baseline and --groups; give one or the other")
         opened = need_head(head, "mini")
-        gates = gates_for(opened, identity_floor_of(identity_floor), never_worse)
+        gates = gates_for(opened, identity_floor, never_worse)
         gate = None if gates is None else lambda x, z, amount: gates(x, z, amount).images
         source = from_pairs(data, split, opened, strength, gate)
         if gated:
@@ -120,14 +112,14 @@ def evaluate(
     others = None if floor is None else read_folder(floor, source.bad)
     streams = source.streams()
     evaluation = measure(
-        _with_progress(out, streams["enhanced"], source.count),
+        out.track("evaluating", streams["enhanced"], source.count),
         reference=streams["baseline"],
         distilled=streams.get("distilled"),
         gated=streams.get("gated"),
         floor=others,
         features=features,
         quality=quality,
-        metrics=None if metrics == _ALL else [name.strip() for name in metrics.split(",") if name.strip()],
+        metrics=None if metrics == _ALL else names(metrics),
         groups=None if source.attributes is None else source.groups,
         cache=cache,
         seed=seed,
@@ -145,11 +137,3 @@ def evaluate(
     out.result(evaluation.as_dict() | {"inputs": inputs, "left_out": source.bad})
     if source.bad:
         raise typer.Exit(1)
-
-
-def _with_progress(out: Output, images: Iterable[Tensor], count: int) -> Iterator[Tensor]:
-    """``images``, with progress as they are read."""
-    with out.progress("evaluating") as progress:
-        for done, image in enumerate(images, start=1):
-            yield image
-            progress(done, count)

@@ -14,18 +14,17 @@ from topcoat.cli.options import (
     BatchSizeOption,
     DistilledStepsOption,
     DryRunOption,
+    HeldOutSeedOption,
     PairOption,
+    held_out_subjects,
     need_head,
     number_list,
 )
 from topcoat.embedded import DEFAULT_HEAD
 from topcoat.errors import UsageError
 
-app = typer.Typer()
-
 
 @command(
-    app,
     "frontier",
     examples=(
         "topcoat frontier --pair mini --count 256 --target-gap 0.4",
@@ -57,7 +56,7 @@ def frontier(
         float | None, typer.Option("--max-cost", help="Choose the best arm of at most this many TFLOP per image.")
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the report.")] = Path("out/frontier"),
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the held-out prompts, 0 or more.")] = 1,
+    seed: HeldOutSeedOption = 1,
     batch_size: BatchSizeOption = 8,
     dry_run: DryRunOption = False,
 ) -> None:
@@ -78,19 +77,12 @@ def frontier(
     sources = dict(zip(_names(folders), folders, strict=True))
     opened = {name: need_head(folder, chosen_pair.name) for name, folder in sources.items()}
     decoders = [name for name, head in opened.items() if head.input == "latent"]
-    arms = grid(
-        distilled_steps,
-        [name for name in opened if name not in decoders],
-        strengths,
-        baseline_steps,
-        decoders,
-    )
+    image_heads = [name for name in opened if name not in decoders]
+    arms = grid(distilled_steps, image_heads, strengths, baseline_steps, decoders)
     prompts, seeds = _subjects(data, count, seed, chosen_pair.name)
     out.line(f"{len(arms)} arms on {len(prompts)} subjects of the pair {chosen_pair.name}")
     if dry_run:
-        for arm in arms:
-            out.line(f"  {arm.label}")
-        out.line("Nothing was generated; leave --dry-run out to start")
+        out.line(*(f"  {arm.label}" for arm in arms), "Nothing was generated; leave --dry-run out to start")
         out.result({"dry_run": True, "arms": [arm.label for arm in arms], "n": len(prompts)})
         return
 
@@ -120,14 +112,9 @@ def frontier(
 
 
 def _subjects(data: Path | None, count: int, seed: int, pair_name: str) -> tuple[list[str], Sequence[int]]:
-    if seed < 0:
-        raise UsageError(f"seed {seed} is negative; use 0 or more")
     if data is None:
-        from topcoat.prompts import held_out_prompts, style_of_pair
-        from topcoat.seeds import noise_seeds
-
-        held_out = held_out_prompts(count, seed, style_of_pair(pair_name))
-        return [prompt.text for prompt in held_out], noise_seeds("held-out", count)
+        sampled, seeds = held_out_subjects(pair_name, count, seed)
+        return [prompt.text for prompt in sampled], seeds
     from topcoat.pairs.dataset import PairDataset
 
     records = PairDataset.open(data).split("test").records[:count]

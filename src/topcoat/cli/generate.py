@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,21 +22,15 @@ from topcoat.cli.options import (
     SeedOption,
     StrengthOption,
     gate_line,
-    identity_floor_of,
     open_head,
-    read_prompts_file,
 )
 from topcoat.errors import UsageError
 
 if TYPE_CHECKING:
     from topcoat.gates import GateDecision
-    from topcoat.prompts import Prompt
-
-app = typer.Typer()
 
 
 @command(
-    app,
     "generate",
     examples=(
         "topcoat generate 'studio portrait of an old man, beard' --seed 7 -o portrait.png",
@@ -74,23 +67,32 @@ def generate(
 
     Prompt number i (from 0) gets the seed SEED + i. The PNG says in its text chunks how it was made.
     """
+    from topcoat.config import load_config
     from topcoat.generators.diffusers import load_generator
     from topcoat.generators.loading import ComponentCache
     from topcoat.generators.presets import model_pair
     from topcoat.images import side_by_side, write_image
     from topcoat.pipeline import Pipeline
+    from topcoat.prompts import as_prompts, read_prompts
 
-    if seed < 0:
-        raise UsageError(f"seed {seed} is negative; use 0 or more")
     if config is not None:
-        pair, steps, head, strength = _settings_from(config, pair, steps, head, strength)
-    prompts = _all_prompts(prompt or [], prompts_file, prompt_column)
+        from topcoat.benchmark.frontier import PipelineConfig
+
+        if (pair, steps, head, strength) != ("mini", None, None, 1.0):
+            raise UsageError(
+                f"{config} says pair, steps, head and strength; leave these options out, or leave --config out"
+            )
+        settings = load_config(config, PipelineConfig)
+        pair, steps, head, strength = settings.pair, settings.steps, settings.head or NO_HEAD, settings.strength
+    prompts = as_prompts(prompt or []) + (read_prompts(prompts_file, prompt_column) if prompts_file else [])
+    if not prompts:
+        raise UsageError("no prompt was given; write one in quotes, or name a file with --prompts")
     paths = _output_paths(output, len(prompts))
     chosen = model_pair(pair)
     opened = open_head(head, chosen.name)
     cache = ComponentCache()
-    floor = identity_floor_of(identity_floor)
-    pipe = Pipeline(load_generator(chosen.distilled, cache), opened, identity_floor=floor, never_worse=never_worse)
+    distilled = load_generator(chosen.distilled, cache)
+    pipe = Pipeline(distilled, opened, identity_floor=identity_floor, never_worse=never_worse)
     baseline = load_generator(chosen.baseline, cache) if compare_baseline else None
     compare = compare or compare_baseline
     facts = {
@@ -137,34 +139,9 @@ def generate(
     if decisions:
         out.line(gate_line(decisions))
     for record in records:
-        out.line(
-            f"{record['path']}  seed {record['seed']}" + (f"  ({record['comparison']})" if record["comparison"] else "")
-        )
+        comparison = f"  ({record['comparison']})" if record["comparison"] else ""
+        out.line(f"{record['path']}  seed {record['seed']}{comparison}")
     out.result({"images": records})
-
-
-def _settings_from(
-    config: Path, pair: str, steps: int | None, head: str | None, strength: float
-) -> tuple[str, int, str, float]:
-    """The settings of the file; raises `UsageError` for one that is on the command line too."""
-    from topcoat.benchmark.frontier import PipelineConfig
-    from topcoat.config import load_config
-
-    if (pair, steps, head, strength) != ("mini", None, None, 1.0):
-        raise UsageError(
-            f"{config} says pair, steps, head and strength; leave these options out, or leave --config out"
-        )
-    chosen = load_config(config, PipelineConfig)
-    return chosen.pair, chosen.steps, chosen.head or NO_HEAD, chosen.strength
-
-
-def _all_prompts(texts: Sequence[str], file: Path | None, column: str | None) -> list[Prompt]:
-    from topcoat.prompts import prompt_from_text
-
-    prompts = [prompt_from_text(text) for text in texts] + (read_prompts_file(file, column) if file else [])
-    if not prompts:
-        raise UsageError("no prompt was given; write one in quotes, or name a file with --prompts")
-    return prompts
 
 
 def _output_paths(output: Path, count: int) -> list[Path]:

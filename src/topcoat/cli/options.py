@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,9 +16,14 @@ if TYPE_CHECKING:
     from topcoat.cli.console import Output
     from topcoat.cost.pricing import Bill
     from topcoat.gates import GateDecision
-    from topcoat.generators.base import GeneratorSpec, ModelPair
+    from topcoat.generators.base import ModelPair
     from topcoat.heads.head import Head
     from topcoat.prompts import Prompt
+
+
+def names(text: str) -> list[str]:
+    """``a,b`` as ``["a", "b"]``."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def number_list(text: str | Sequence[float]) -> list[float]:
@@ -26,7 +31,7 @@ def number_list(text: str | Sequence[float]) -> list[float]:
     if not isinstance(text, str):  # a default
         return list(text)
     try:
-        return [float(part) for part in text.split(",") if part.strip()]
+        return [float(part) for part in names(text)]
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not a list of numbers; write it like 1,2,4") from None
 
@@ -37,6 +42,14 @@ def step_list(text: str | Sequence[int]) -> list[int]:
     if any(count != int(count) or count < 1 for count in counts):
         raise typer.BadParameter(f"{text!r} has a count that is not a whole number from 1 on; write it like 1,2,4")
     return [int(count) for count in counts]
+
+
+def identity_floor(text: str) -> float | str:
+    """A number, or ``calibrated``: the parser of ``--identity-floor``."""
+    try:
+        return text if text == "calibrated" else float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no cosine; give a number such as 0.9, or calibrated") from None
 
 
 NO_HEAD = "none"
@@ -56,9 +69,10 @@ StrengthOption = Annotated[
     float, typer.Option("--strength", min=0.0, max=2.0, help="0 leaves the image as it is, 1 is the trained amount.")
 ]
 IdentityFloorOption = Annotated[
-    str | None,
+    Any,  # typer knows no unions: it is what `gates_for` takes
     typer.Option(
         "--identity-floor",
+        parser=identity_floor,
         metavar="COSINE",
         help="Lower the strength per image until the person stays the same: a cosine such as 0.9, or calibrated.",
     ),
@@ -67,7 +81,8 @@ NeverWorseOption = Annotated[
     bool, typer.Option("--never-worse", help="Keep the distilled image where the head makes it worse.")
 ]
 BatchSizeOption = Annotated[int, typer.Option("--batch-size", min=1, help="Images at a time; more need more memory.")]
-SeedOption = Annotated[int, typer.Option("--seed", help="0 or more; the same seed gives the same image.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same image.")]
+HeldOutSeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the held-out prompts.")]
 PromptsFileOption = Annotated[
     Path | None,
     typer.Option(
@@ -131,23 +146,6 @@ def need_head(head: str | None, pair_name: str) -> Head:
     return opened
 
 
-def read_prompts_file(path: Path, column: str | None = None) -> list[Prompt]:
-    """The prompts that ``--prompts`` names, with the texts in ``column``; raises like `read_prompts`."""
-    from topcoat.prompts import read_prompts
-
-    return read_prompts(path, column)
-
-
-def identity_floor_of(text: str | None) -> float | Literal["calibrated"] | None:
-    """The value of ``--identity-floor``; raises `UsageError` if it is neither a number nor ``calibrated``."""
-    if text is None or text == "calibrated":
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        raise UsageError(f"--identity-floor {text!r} is no cosine; give a number such as 0.9, or calibrated") from None
-
-
 def gate_line(decisions: Sequence[GateDecision]) -> str:
     """What gates did with some images, in a line for a person."""
     counts = Counter(decision.kept for decision in decisions)
@@ -158,14 +156,14 @@ def choose_prompts(
     out: Output, pair_name: str, path: Path | None, column: str | None, count: int, seed: int
 ) -> list[Prompt]:
     """The prompts of a file where one is named, else sampled ones in the style that the model pair understands."""
-    from topcoat.prompts import sample_style, style_of_pair
+    from topcoat.prompts import read_prompts, sample_style, style_of_pair
 
     style = style_of_pair(pair_name)
     if path is None:
         if column is not None:
             raise UsageError(f"--prompt-column {column} names a column, but no file is given; add --prompts FILE")
         return sample_style(style, count, seed)
-    prompts = read_prompts_file(path, column)
+    prompts = read_prompts(path, column)
     if style == "mini" and any("presentation" in prompt.attributes for prompt in prompts):
         out.warn(
             f"{path} holds prompts for real models, of which the mini pair understands little; it was trained on those "
@@ -174,18 +172,20 @@ def choose_prompts(
     return prompts
 
 
+def held_out_subjects(pair_name: str, count: int, seed: int) -> tuple[list[Prompt], range]:
+    """Held-out prompts in the style that the model pair understands, and their noise seeds."""
+    from topcoat.prompts import held_out_prompts, style_of_pair
+    from topcoat.seeds import noise_seeds
+
+    return held_out_prompts(count, seed, style_of_pair(pair_name)), noise_seeds("held-out", count)
+
+
 def show_bill(out: Output, title: str, bill: Bill) -> dict[str, Any]:
     """Show figures with their kinds and sources; returns them as plain values for JSON."""
     rows = {key: figure.as_dict() for key, figure in bill.items()}
     out.records(title, {"what": "{label}", "how much": "{text}", "kind": "{kind}"}, list(rows.values()))
-    out.lines(f"{figure.label}, {figure.kind}: {figure.source}" for figure in bill.values() if figure.source)
+    out.line(*(f"{figure.label}, {figure.kind}: {figure.source}" for figure in bill.values() if figure.source))
     return rows
-
-
-def describe_generator(spec: GeneratorSpec) -> str:
-    """One line on a generator for a person."""
-    steps = "1 step" if spec.steps == 1 else f"{spec.steps} steps"
-    return f"{spec.name} ({steps}, {spec.width_px} x {spec.height_px} px)"
 
 
 def licence_lines(pair: ModelPair) -> list[str]:

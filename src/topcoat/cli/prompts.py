@@ -11,17 +11,13 @@ import typer
 
 from topcoat.cli.console import Output, command
 from topcoat.errors import UsageError
+from topcoat.prompts import Style
 
 if TYPE_CHECKING:
-    from topcoat.prompts import Prompt, Style
-
-app = typer.Typer()
-
-_MINI_HINT = "topcoat prompts --style mini"
+    from topcoat.prompts import Prompt
 
 
 @command(
-    app,
     "prompts",
     examples=(
         "topcoat prompts --count 5",
@@ -34,10 +30,12 @@ _MINI_HINT = "topcoat prompts --style mini"
 )
 def prompts(
     out: Output,
-    count: Annotated[int, typer.Option("--count", "-n", help="How many; the first ones stay the same for more.")] = 10,
-    seed: Annotated[int, typer.Option("--seed", help="0 or more; another seed gives other prompts.")] = 0,
+    count: Annotated[
+        int, typer.Option("--count", "-n", min=1, help="How many; the first ones stay the same for more.")
+    ] = 10,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed gives other prompts.")] = 0,
     style: Annotated[
-        str, typer.Option("--style", help="photo: sentences for real models. mini: the words that --pair mini knows.")
+        Style, typer.Option("--style", help="photo: sentences for real models. mini: the words that --pair mini knows.")
     ] = "photo",
     output: Annotated[
         Path | None,
@@ -62,67 +60,48 @@ def prompts(
     ] = None,
 ) -> None:
     """Sample portrait prompts, every attribute balanced; print them, or write them to a file."""
+    from topcoat.prompts import sample_prompts
     from topcoat.prompts.files import check_format, prompt_record, write_prompts
 
     if output is not None:
         check_format(output)
-    chosen = _style(style)
     started = time.perf_counter()
-    if chosen == "mini":
+    if style == "mini":
         for flag, given in (("--names-file", names_file), ("--templates", templates), ("--vocabulary", vocabulary)):
             if given is not None:
                 raise UsageError(f"{flag} is of the photo style, but --style mini was given; leave one of them out")
-        from topcoat.prompts import sample_prompts
-
         sampled = sample_prompts(count, seed)
     else:
         sampled = _photo(out, count, seed, names_file, templates, vocabulary)
+    record = {"count": count, "seed": seed, "style": style}
     if output is None:
-        for prompt in sampled:
-            out.line(prompt.text)
-        out.result(
-            {"count": count, "seed": seed, "style": chosen, "prompts": [prompt_record(prompt) for prompt in sampled]}
-        )
+        out.line(*(prompt.text for prompt in sampled))
+        out.result({**record, "prompts": [prompt_record(prompt) for prompt in sampled]})
         return
     write_prompts(output, sampled)
     seconds = time.perf_counter() - started
-    splits = Counter(prompt.split for prompt in sampled)
-    shares = ", ".join(f"{name} {splits[name]:,}" for name in ("train", "val", "test"))
+    counts = Counter(prompt.split for prompt in sampled)
+    splits = {name: counts[name] for name in ("train", "val", "test")}
+    shares = ", ".join(f"{name} {number:,}" for name, number in splits.items())
     out.line(f"{count:,} prompts in {output} ({shares}), {seconds:.1f} s")
-    if chosen == "photo":
-        out.line(f"They are for real models; for the mini pair: {_MINI_HINT}")
-    out.result(
-        {
-            "count": count,
-            "seed": seed,
-            "style": chosen,
-            "file": str(output),
-            "splits": {name: splits[name] for name in ("train", "val", "test")},
-            "attributes": list(dict.fromkeys(name for prompt in sampled for name in prompt.attributes)),
-            "seconds": seconds,
-        }
-    )
-
-
-def _style(given: str) -> Style:
-    if given == "photo" or given == "mini":
-        return given
-    raise UsageError(f"--style {given} is unknown; use photo or mini")
+    if style == "photo":
+        out.line("They are for real models; for the mini pair: topcoat prompts --style mini")
+    attributes = list(dict.fromkeys(name for prompt in sampled for name in prompt.attributes))
+    out.result({**record, "file": str(output), "splits": splits, "attributes": attributes, "seconds": seconds})
 
 
 def _photo(
     out: Output, count: int, seed: int, names_file: Path | None, templates: Path | None, vocabulary: Path | None
 ) -> list[Prompt]:
+    from topcoat.prompts.names import read_names
     from topcoat.prompts.photo import sample_photo_prompts
-    from topcoat.prompts.templates import default_templates, read_templates
-    from topcoat.prompts.vocabulary import default_vocabulary, read_vocabulary
+    from topcoat.prompts.templates import read_templates
+    from topcoat.prompts.vocabulary import read_vocabulary
 
-    words = read_vocabulary(vocabulary) if vocabulary else default_vocabulary()
-    sentences = read_templates(templates, words) if templates else default_templates(words)
+    words = read_vocabulary(vocabulary)
+    sentences = read_templates(templates, words)
     names = None
     if names_file is not None:
-        from topcoat.prompts.names import read_names
-
         with out.progress("reading names (bytes)") as progress:
             names = read_names(names_file, count, seed, progress)
         for notice in names.notices:

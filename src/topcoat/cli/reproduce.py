@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,21 +13,16 @@ from topcoat.cli.options import (
     BatchSizeOption,
     DryRunOption,
     PairOption,
+    held_out_subjects,
     licence_lines,
+    names,
 )
 from topcoat.training import STUDY_RUNS
 
-if TYPE_CHECKING:
-    from topcoat.benchmark.study import Study
-
-app = typer.Typer()
-
-_RUNS = ",".join(STUDY_RUNS)
 _HELD_OUT_SEED = 1
 
 
 @command(
-    app,
     "reproduce",
     examples=(
         "topcoat reproduce --pair mini -o study/",
@@ -67,35 +62,36 @@ def reproduce(
     """
     from topcoat.benchmark.study import Study
     from topcoat.benchmark.study_plan import study_runs
+    from topcoat.cost.table import format_tflop
     from topcoat.generators.presets import model_pair
-    from topcoat.prompts import held_out_prompts, sample_style, style_of_pair
-    from topcoat.seeds import noise_seeds
+    from topcoat.prompts import sample_style, style_of_pair
 
     chosen = model_pair(pair)
-    style = style_of_pair(chosen.name)
-    planned = study_runs(
-        [name.strip() for name in runs.split(",") if name.strip()],
-        chosen,
-        train_images=train_images,
-        full_size=True if full_size else None,
-    )
+    planned = study_runs(names(runs), chosen, train_images=train_images, full_size=True if full_size else None)
     work = Study(
         chosen,
         planned,
-        sample_style(style, pairs, 0),
-        held_out_prompts(held_out, _HELD_OUT_SEED, style),
-        noise_seeds("held-out", held_out),
+        sample_style(style_of_pair(chosen.name), pairs, 0),
+        *held_out_subjects(chosen.name, held_out, _HELD_OUT_SEED),
         output=output,
         batch_size=batch_size,
         baseline_from=baseline_from,
     )
-    for line in licence_lines(chosen):
-        out.line(line)
+    out.line(*licence_lines(chosen))
     for run in planned:
         if run.changed:
             out.warn(f"{run.name}: {', '.join(run.changed)} ({run.reason})")
     if dry_run:
-        _show_plan(out, work)
+        stages = work.plan()
+        out.table(
+            f"What {work.folder} would take, computed; training counts passes of the networks that make images",
+            ("stage", "what", "TFLOP"),
+            [(stage.name, stage.what, format_tflop(stage.tflop)) for stage in stages],
+        )
+        total = sum(stage.tflop for stage in stages)
+        out.line(f"{format_tflop(total)} TFLOP in all. Nothing was made; leave --dry-run out to start")
+        settings = {run.name: run.model_dump(mode="json") for run in work.runs}
+        out.result({"dry_run": True, "stages": [asdict(stage) for stage in stages], "tflop": total, "runs": settings})
         return
 
     from topcoat.reports.benchmark import write_benchmark
@@ -110,28 +106,5 @@ def reproduce(
         write_benchmark(output, work.result)
     rows = table(work.result, SHORT, ends=False)
     out.table(headline(work.result), rows.columns, rows.rows)
-    for note in notes(work.result):
-        out.line(note)
-    out.line(f"Written: {output / 'study.html'}, study.md, study.json and contact sheets")
+    out.line(*notes(work.result), f"Written: {output / 'study.html'}, study.md, study.json and contact sheets")
     out.result(work.result.as_dict())
-
-
-def _show_plan(out: Output, work: Study) -> None:
-    from topcoat.cost.table import format_tflop
-
-    stages = work.plan()
-    out.table(
-        f"What {work.folder} would take, computed; training counts passes of the networks that make images",
-        ("stage", "what", "TFLOP"),
-        [(stage.name, stage.what, format_tflop(stage.tflop)) for stage in stages],
-    )
-    total = sum(stage.tflop for stage in stages)
-    out.line(f"{format_tflop(total)} TFLOP in all. Nothing was made; leave --dry-run out to start")
-    out.result(
-        {
-            "dry_run": True,
-            "stages": [asdict(stage) for stage in stages],
-            "tflop": total,
-            "runs": {run.name: run.model_dump(mode="json") for run in work.runs},
-        }
-    )

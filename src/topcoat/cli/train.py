@@ -18,11 +18,8 @@ if TYPE_CHECKING:
     from topcoat.pairs.dataset import PairDataset
     from topcoat.training import RunConfig, TrainRecord
 
-app = typer.Typer()
-
 
 @command(
-    app,
     "train",
     examples=(
         "topcoat train unet --data pairs/ -o runs/unet",
@@ -99,9 +96,10 @@ def train(
     config = config.starting_from(start)
     config = config if images is None else config.with_images(images)
     dataset = PairDataset.open(data)
-    first = _is_first_process()  # which reports for all
-    if first:
-        _warn_of_licences(out, dataset)
+    first = os.environ.get("RANK", "0") == "0"  # of `accelerate launch` or torchrun; it reports for all
+    for settings in dataset.manifest.sides.values() if first else ():
+        if note := settings["licence"].get("note"):  # of training on a generator's images
+            out.warn(f"{settings['name']}: {note}")
     if dry_run:
         if first:
             _show_plan(out, config, dataset, output)
@@ -117,23 +115,19 @@ def train(
         for record in records:
             last = record
             progress(record.images_seen, total, _note(record, len(config.stages)))
-    out.line(f"Head written to {output}")
-    out.line(f"Next: topcoat evaluate --data {data} --head {output}")
-    out.result(
-        {
-            "folder": str(output),
-            "images": total if last is None else last.images_seen,
-            "last": None if last is None else last.as_dict(),
-        }
-    )
+    out.line(f"Head written to {output}", f"Next: topcoat evaluate --data {data} --head {output}")
+    seen, record = (total, None) if last is None else (last.images_seen, last.as_dict())
+    out.result({"folder": str(output), "images": seen, "last": record})
 
 
 def _show_plan(out: Output, config: RunConfig, dataset: PairDataset, output: Path) -> None:
     splits = {"train": len(dataset.split("train")), "val": len(dataset.split("val"))}
-    out.line(f"{config.images:,} images from {splits['train']:,} training pairs, validated on {splits['val']:,}")
     settings = config if len(config.stages) > 1 else config.last
-    out.line(settings.model_dump_json(indent=2))
-    out.line(f"Nothing was trained; leave --dry-run out to write {output}")
+    out.line(
+        f"{config.images:,} images from {splits['train']:,} training pairs, validated on {splits['val']:,}",
+        settings.model_dump_json(indent=2),
+        f"Nothing was trained; leave --dry-run out to write {output}",
+    )
     out.result({"dry_run": True, "images": config.images, "pairs": splits, "config": settings.model_dump(mode="json")})
 
 
@@ -141,16 +135,3 @@ def _note(record: TrainRecord, stages: int) -> str:
     stage = f"{record.stage}, " if stages > 1 else ""
     skipped = f", {record.skipped_steps} skipped" if record.skipped_steps else ""
     return f"{stage}loss {record.loss:.4f}, {record.images_per_second:.0f} images/s{skipped}"
-
-
-def _is_first_process() -> bool:
-    """False in the other processes of ``accelerate launch`` and ``torchrun``."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def _warn_of_licences(out: Output, dataset: PairDataset) -> None:
-    """Say again what the generators' licences say of training on their images."""
-    for settings in dataset.manifest.sides.values():
-        note = settings["licence"].get("note")
-        if note:
-            out.warn(f"{settings['name']}: {note}")

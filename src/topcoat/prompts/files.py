@@ -12,8 +12,8 @@ from typing import Any
 
 from topcoat.errors import DataError, TopcoatError, UsageError
 from topcoat.files import atomic_path, write_text
-from topcoat.prompts.mini import check_words
 from topcoat.prompts.prompt import Prompt, Split, prompt_from_text, split_of_id
+from topcoat.prompts.sampling import check_words
 
 FORMATS = (".parquet", ".csv", ".jsonl", ".txt")
 """File types that prompts are written to and read from."""

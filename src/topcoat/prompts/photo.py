@@ -6,9 +6,9 @@ import hashlib
 
 from topcoat.prompts.names import FileNames, InventedNames
 from topcoat.prompts.prompt import Prompt, check_count_and_seed
-from topcoat.prompts.sampler import Fits, StratifiedSampler
-from topcoat.prompts.templates import Template, default_templates
-from topcoat.prompts.vocabulary import Vocabulary, default_vocabulary
+from topcoat.prompts.sampling import Fits, StratifiedSampler
+from topcoat.prompts.templates import Template, read_templates
+from topcoat.prompts.vocabulary import Vocabulary, read_vocabulary
 
 
 def sample_photo_prompts(
@@ -29,8 +29,8 @@ def sample_photo_prompts(
     Raises `UsageError` if ``count`` is below 1 or ``seed`` is negative, or where the rules leave a subject no word.
     """
     check_count_and_seed(count, seed)
-    vocabulary = vocabulary or default_vocabulary()
-    templates = templates or default_templates(vocabulary)
+    vocabulary = vocabulary or read_vocabulary()
+    templates = templates or read_templates(None, vocabulary)
     names = names or InventedNames(seed)
     subjects = _Subjects(vocabulary, seed)
     numbers = tuple(str(number) for number in range(len(templates)))

@@ -56,16 +56,12 @@ class Template:
         return " ".join(self.sentence.render(values).split())
 
 
-def default_templates(vocabulary: Vocabulary) -> tuple[Template, ...]:
-    """The packaged sentences of the photo style; raises `UsageError` if the vocabulary lacks an attribute of theirs."""
-    return read_templates(Path(__file__).with_name("templates.toml"), vocabulary)
+def read_templates(path: str | Path | None, vocabulary: Vocabulary) -> tuple[Template, ...]:
+    """Sentence templates from a TOML, YAML or JSON file (None: the packaged ones) that fit a vocabulary.
 
-
-def read_templates(path: str | Path, vocabulary: Vocabulary) -> tuple[Template, ...]:
-    """Sentence templates from a TOML, YAML or JSON file that fit a vocabulary.
-
-    Raises `UsageError` with one sentence for an unknown or missing field and for what is not a jinja2 template.
+    Raises `UsageError` for an unknown or missing field and for what is not a jinja2 template.
     """
+    path = path or Path(__file__).with_name("templates.toml")
     texts = load_config(path, TemplateFile).templates
     if not texts:
         raise UsageError(f"{path}: templates is empty; write one sentence or more")

@@ -59,13 +59,9 @@ class Vocabulary(StrictModel):
         return self.phrases.get(name, {}).get(word, word)
 
 
-def default_vocabulary() -> Vocabulary:
-    """The packaged vocabulary of the photo style."""
-    return read_vocabulary(Path(__file__).with_name("photo.toml"))
-
-
-def read_vocabulary(path: str | Path) -> Vocabulary:
-    """A vocabulary from a TOML, YAML or JSON file; raises `UsageError` with one sentence if anything in it is wrong."""
+def read_vocabulary(path: str | Path | None = None) -> Vocabulary:
+    """A vocabulary from a TOML, YAML or JSON file, by default the packaged one; raises `UsageError` for a wrong one."""
+    path = path or Path(__file__).with_name("photo.toml")
     vocabulary = load_config(path, Vocabulary)
     for problems in (_attribute_problems, _name_problems, _condition_problems):
         for problem in problems(vocabulary):

@@ -1,23 +1,87 @@
-"""`topcoat pairs inspect`: what a dataset holds."""
+"""`topcoat pairs import`, `inspect`, `dedupe` and `push`: datasets that are there."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from topcoat.cli.console import Output, command
-from topcoat.cli.pairs.app import app
+from topcoat.cli.options import DryRunOption
 from topcoat.errors import UsageError
 
 if TYPE_CHECKING:
     from topcoat.pairs.inspect import Inspection
     from topcoat.pairs.similarity import Calibration
 
+_SHOWN = 20
+
 
 @command(
-    app,
+    "import",
+    examples=(
+        "topcoat pairs import photos/ -o pairs/ --name retouched --licence CC-BY-4.0",
+        "topcoat pairs import hub-folder/ -o pairs/ --name edits --distilled input_image --baseline edited_image",
+    ),
+)
+def import_command(
+    out: Output,
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="SRC", help="Folder with A/ and B/ (or train_A/, train_B/), or with Parquet files."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="New folder of the dataset.")],
+    name: Annotated[str, typer.Option("--name", help="Name of these pairs.")],
+    distilled: Annotated[
+        str | None, typer.Option("--distilled", help="Folder or column of the inputs of a head.", metavar="NAME")
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", help="Folder or column of its targets.", metavar="NAME")
+    ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option("--prompt", help="Column of the texts; default edit_prompt where it is.", metavar="NAME"),
+    ] = None,
+    licence: Annotated[str, typer.Option("--licence", help="Terms of the images, such as CC-BY-4.0.")] = "unknown",
+    licence_url: Annotated[str, typer.Option("--licence-url", help="Where the terms can be read.")] = "",
+    shard_size: Annotated[int, typer.Option("--shard-size", min=1, help="Pairs in one Parquet file.")] = 250,
+) -> None:
+    """Check paired images one by one and convert them; unusable items are listed, the rest continues."""
+    from topcoat.generators.base import Licence
+    from topcoat.pairs.importing import UNKNOWN_LICENCE, import_pairs, open_source
+
+    terms = UNKNOWN_LICENCE if licence == "unknown" else Licence(name=licence, url=licence_url)
+    if terms is UNKNOWN_LICENCE:
+        out.warn("the licence of these images is unknown; name it with --licence before you train on or share them")
+    items = open_source(source, distilled=distilled, baseline=baseline, prompt=prompt)
+    out.line(f"{items.count} items in {items.description} of {source}")
+    with out.progress("checking pairs") as progress:
+        dataset = import_pairs(items, output, name=name, licence=terms, shard_size=shard_size, on_progress=progress)
+    failures = dataset.manifest.failures
+    for failure in failures[:_SHOWN]:
+        out.warn(f"{failure.id} was left out: {failure.error}")
+    if len(failures) > _SHOWN:
+        out.warn(f"and {len(failures) - _SHOWN} more; {output}/manifest.json lists all")
+    out.line(
+        f"{len(dataset)} pairs in {output}, {len(failures)} items left out; licence: {terms.name}",
+        f"Next: topcoat pairs inspect {output}",
+    )
+    out.result(
+        {
+            "folder": str(output),
+            "pairs": len(dataset),
+            "failures": {failure.id: failure.error for failure in failures},
+            "licence": terms.name,
+            "digest": dataset.digest,
+        }
+    )
+    if failures:
+        raise typer.Exit(1)
+
+
+@command(
     "inspect",
     examples=(
         "topcoat pairs inspect pairs/",
@@ -149,3 +213,77 @@ def _show_thresholds(out: Output, thresholds: Calibration, target: Path) -> None
     )
     out.line(f"Next: topcoat pairs build OUT --filter same-subject --calibration {target}")
     out.result({**thresholds.model_dump(mode="json"), "file": str(target)})
+
+
+@command(
+    "dedupe",
+    examples=("topcoat pairs dedupe pairs/ --dry-run", "topcoat pairs dedupe pairs/ --threshold 0.9"),
+)
+def dedupe(
+    out: Output,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that pairs build or import wrote.")],
+    threshold: Annotated[
+        float, typer.Option("--threshold", help="Similarity from which two subjects count as one, up to 1.")
+    ] = 0.95,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Drop the later of two pairs whose subjects a feature net cannot distinguish."""
+    from topcoat.pairs.dataset import PairDataset
+    from topcoat.pairs.duplicates import NAME, drop_pairs, near_duplicates
+
+    # finish a drop that was interrupted, before anything is compared
+    dataset = PairDataset.open(folder) if dry_run else drop_pairs(folder, {}, NAME)
+    count = len(dataset)
+    with out.progress("comparing subjects") as progress:
+        results = near_duplicates(dataset, threshold, on_progress=progress)
+    dropped = {name: result for name, result in results.items() if not result.keep}
+    out.line(*(f"{name}: {result.reason}" for name, result in list(dropped.items())[:_SHOWN]))
+    if len(dropped) > _SHOWN:
+        out.line(f"and {len(dropped) - _SHOWN} more; --json lists all")
+    if dropped and not dry_run:
+        out.on_interrupt = "run the same command again: what was dropped stays so"
+        dataset = drop_pairs(folder, dropped, NAME)
+    if dry_run:
+        out.line(f"{len(dropped)} of {count} pairs would be dropped; nothing was changed")
+    else:
+        out.line(f"{len(dropped)} of {count} pairs dropped, {len(dataset)} left in {folder}")
+    out.result(
+        {
+            "folder": str(folder),
+            "dry_run": dry_run,
+            "threshold": threshold,
+            "pairs": count,
+            "dropped": {name: {"reason": result.reason, "score": result.score} for name, result in dropped.items()},
+            "left": len(dataset) if not dry_run else count - len(dropped),
+        }
+    )
+
+
+@command(
+    "push",
+    examples=("topcoat pairs push pairs/ me/portrait-pairs", "topcoat pairs push pairs/ me/portrait-pairs --dry-run"),
+)
+def push(
+    out: Output,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that pairs build or import wrote.")],
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="Dataset repository, owner/name; created if missing.")],
+    private: Annotated[
+        bool, typer.Option("--private/--public", help="Who may see a repository that is created now.")
+    ] = True,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Upload what the hub lacks; the same command resumes, and appended pairs rename nothing."""
+    from topcoat.pairs.hub import push_pairs
+
+    out.on_interrupt = "run the same command again: shards that arrived are not sent twice"
+    done = push_pairs(folder, repo, private=private, dry_run=dry_run)
+    if done.foreign:
+        out.warn(f"{len(done.foreign)} Parquet files in {repo} are not of this dataset: {', '.join(done.foreign[:3])}")
+    size = f"{done.bytes / 1e6:,.1f} MB"
+    if dry_run:
+        out.line(
+            f"{len(done.sent)} files ({size}) would be sent, {len(done.unchanged)} are unchanged; nothing was sent"
+        )
+    else:
+        out.line(f"{len(done.sent)} files sent ({size}), {len(done.unchanged)} unchanged: {done.url}")
+    out.result({"dry_run": dry_run, **asdict(done)})

@@ -1,31 +1,127 @@
-"""`topcoat pairs build`: generate every prompt with both models."""
+"""`topcoat pairs specs`, `plan` and `build`: model pairs, what a dataset of them takes, and making it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from topcoat.cli.console import Output, command, terminated_like_interrupted
 from topcoat.cli.options import (
+    BatchSizeOption,
     DryRunOption,
     PairOption,
+    PricesOption,
     PromptColumnOption,
     PromptsFileOption,
+    UsdOption,
+    UtilisationOption,
     choose_prompts,
-    describe_generator,
     licence_lines,
+    names,
+    show_bill,
     step_list,
 )
-from topcoat.cli.pairs.app import app
+from topcoat.errors import UsageError
 
-_SHOWN_FAILURES = 20
+if TYPE_CHECKING:
+    from topcoat.generators.base import GeneratorSpec
+
+_SHOWN = 20
 
 
 @command(
-    app,
+    "specs",
+    examples=("topcoat pairs specs", "topcoat pairs specs flux1 > mine.yaml", "topcoat pairs specs sdxl --json"),
+)
+def specs(
+    out: Output,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A pair or a spec file; none lists all.")] = None,
+) -> None:
+    """List the model pairs, or print one as YAML to save, edit and use as --pair mine.yaml."""
+    from topcoat.generators.presets import PRESETS, model_pair, pair_as_yaml
+
+    if name is not None:
+        pair = model_pair(name)
+        out.line(pair_as_yaml(pair).rstrip("\n"))
+        out.result(pair.model_dump(mode="json"))
+        return
+    pairs = [model_pair(each) for each in PRESETS]
+    out.table(
+        "Model pairs",
+        ("pair", "side", "model", "steps", "guidance", "size", "dtype", "licence"),
+        [
+            (pair.name, side, _model(spec), spec.steps, f"{spec.guidance_scale:g}",
+             f"{spec.width_px}x{spec.height_px}", spec.dtype, spec.licence.name)
+            for pair in pairs
+            for side, spec in (("distilled", pair.distilled), ("baseline", pair.baseline))
+        ],
+    )  # fmt: skip
+    out.line("topcoat pairs specs NAME prints every setting of one pair, as a file to edit")
+    out.result({"pairs": [pair.model_dump(mode="json") for pair in pairs]})
+
+
+def _model(spec: GeneratorSpec) -> str:
+    """Hub id, or what a local model is called; the LoRAs behind a plus."""
+    local = spec.model.startswith(("/", "."))
+    return " + ".join([spec.name if local else spec.model, *(lora.model for lora in spec.loras)])
+
+
+@command(
+    "plan",
+    examples=(
+        "topcoat pairs plan --pair flux1 --count 280000 --gpu h100:8",
+        "topcoat pairs plan --pair flux2-klein --count 50000 --gpu a100:4 --utilisation 0.35",
+        "topcoat pairs plan --count 10000 --measure 8 --usd-per-hour 0.20",
+    ),
+)
+def plan(
+    out: Output,
+    pair: PairOption = "mini",
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Pairs, two images each.")] = 10_000,
+    gpu: Annotated[str | None, typer.Option("--gpu", help="GPU and how many, such as h100:8.")] = None,
+    utilisation: UtilisationOption = None,
+    usd_per_hour: UsdOption = None,
+    prices: PricesOption = None,
+    measure: Annotated[
+        int | None, typer.Option("--measure", min=1, help="Generate this many pairs here instead of assuming a speed.")
+    ] = None,
+    batch_size: BatchSizeOption = 4,
+) -> None:
+    """Say what a dataset takes: images, TFLOP, GPU-hours, money and disk, and where each figure comes from.
+
+    With --measure N, seconds and bytes are those of N pairs generated on this machine, and so are the hours.
+    """
+    from topcoat.cost.flops import pair_cost
+    from topcoat.cost.measure import measured_usage
+    from topcoat.cost.pricing import computed_usage, find_gpu, gpus_from_text, load_prices, plan_pairs, rate_of
+    from topcoat.generators.presets import model_pair
+
+    if measure is not None and utilisation is not None:
+        raise UsageError("--measure times this machine, so --utilisation has no meaning; leave one of them out")
+    models = model_pair(pair)
+    name, gpus = ("this machine", 1) if gpu is None else gpus_from_text(gpu)
+    known = None if gpu is None else find_gpu(name, load_prices(prices))
+    rate = rate_of(known, usd_per_hour)
+    table = pair_cost(models)
+    tflop = table.distilled.tflop + table.baseline.tflop
+    if measure is not None:
+        with out.progress("generating to measure") as progress:
+            usage = measured_usage(models, tflop, measure, batch_size, progress)
+    elif known is not None:
+        usage = computed_usage(models, tflop, known, utilisation)
+    else:
+        raise UsageError("the speed is unknown; name a GPU (--gpu h100:8), or generate a few pairs (--measure 8)")
+    bill = plan_pairs(count, usage, rate, known.name if known else name, gpus)
+    figures, licences = show_bill(out, f"{count:,} pairs of {models.name}", bill), licence_lines(models)
+    out.line(*licences)
+    out.result({"pair": models.name, "gpus": gpus, **figures, "per_pair": asdict(usage), "licences": licences})
+
+
+@command(
     "build",
     examples=(
         "topcoat pairs build pairs/ --count 2000",
@@ -88,6 +184,7 @@ def build(
 ) -> None:
     """Generate each prompt with the distilled model and with the baseline, and keep both images."""
     from topcoat.config import parse_config
+    from topcoat.cost.table import count_steps
     from topcoat.generators.presets import model_pair
     from topcoat.pairs.schema import PairingConfig
 
@@ -102,18 +199,20 @@ def build(
     }
     config = parse_config(settings, PairingConfig, source="the options")
     licences = licence_lines(chosen)
-    out.line(
-        f"{len(prompts)} pairs of {describe_generator(chosen.distilled)} and {describe_generator(chosen.baseline)}"
+    models = " and ".join(
+        f"{spec.name} ({count_steps(spec.steps)}, {spec.width_px} x {spec.height_px} px)"
+        for spec in (chosen.distilled, chosen.baseline)
     )
-    for line in licences:
-        out.line(line)
+    out.line(f"{len(prompts)} pairs of {models}", *licences)
     if dry_run:
         from topcoat.cost.pricing import pair_tflop
 
         tflop = pair_tflop(chosen, config.distilled_steps)
         total = None if tflop is None else len(prompts) * tflop
-        out.line("computed cost: unknown for this model" if total is None else f"computed cost: {total:,.4g} TFLOP")
-        out.line(f"Nothing was made; leave --dry-run out to write {output}")
+        out.line(
+            "computed cost: unknown for this model" if total is None else f"computed cost: {total:,.4g} TFLOP",
+            f"Nothing was made; leave --dry-run out to write {output}",
+        )
         out.result({"dry_run": True, "pairs": len(prompts), "licences": licences, "tflop": total})
         return
 
@@ -121,8 +220,8 @@ def build(
     from topcoat.pairs.engines import named_engine
     from topcoat.pairs.filters import open_filters
 
-    names = filters or []  # each worker loads filters by name for itself
-    on = None if devices is None else [device for device in devices.split(",") if device]
+    chosen_filters = filters or []  # each worker loads filters by name for itself
+    on = None if devices is None else names(devices)
     out.on_interrupt = "run the same command again: finished shards are kept, the one that was begun was dropped"
     with terminated_like_interrupted(), out.progress("making pairs") as progress:
         dataset = build_pairs(
@@ -132,21 +231,21 @@ def build(
             batch_size=batch_size,
             shard_size=shard_size,
             pairing=config,
-            filters=names if calibration is None else open_filters(names, calibration=calibration),
+            filters=chosen_filters if calibration is None else open_filters(chosen_filters, calibration=calibration),
             engine=named_engine(engine, devices=on, address=address, workers=workers),
             baseline_from=baseline_from,
             on_progress=progress,
         )
     failures, dropped = dataset.manifest.failures, dataset.manifest.dropped
-    for failure in failures[:_SHOWN_FAILURES]:
+    for failure in failures[:_SHOWN]:
         out.warn(f"pair {failure.id} was not made: {failure.error}")
     if failures:
         out.warn(
             f"{len(failures)} of {len(prompts)} pairs could not be made; manifest.json lists them with the reason, "
             "and the same command tries them again"
         )
-    out.line(f"{len(dataset)} pairs in {output}" + (f", {len(dropped)} left out by filters" if dropped else ""))
-    out.line(f"Next: topcoat train unet --data {output} -o runs/unet")
+    left_out = f", {len(dropped)} left out by filters" if dropped else ""
+    out.line(f"{len(dataset)} pairs in {output}{left_out}", f"Next: topcoat train unet --data {output} -o runs/unet")
     out.result(
         {
             "folder": str(output),

@@ -16,7 +16,7 @@ from topcoat.prompts import (
     sample_style,
     style_of_pair,
 )
-from topcoat.prompts.mini import check_words
+from topcoat.prompts.sampling import check_words
 
 GOLDEN_FIRST = (
     "studio portrait of a young man, olive skin, short wavy brown hair, "
