@@ -174,8 +174,9 @@ def test_a_metric_from_outside_is_in_json_table_and_page(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(scores, "SET_METRICS", (Toy,))
     x, y, floor = (Embeddings(torch.full((4, 2), value), torch.ones(4, 2)) for value in (3.0, 1.0, 2.0))
-    references = scores.References(x, y, floor, FeatureNet.tiny(0), "tiny")
-    result = dataclasses.replace(fake_result(), scores=(*fake_result().scores, *references.of_arm("enhanced", x)))
+    sets = {"distilled": x, "enhanced": x, "reference": y, "floor": floor}
+    toys = scores.feature_scores(FeatureNet.tiny(0), "tiny", sets, {"enhanced": "enhanced"})
+    result = dataclasses.replace(fake_result(), scores=(*fake_result().scores, *toys))
     assert result.value("toy", "enhanced") == pytest.approx(8**0.5)
     assert any(row["metric"] == "toy" for row in result.as_dict()["scores"])
     rows = table(result)

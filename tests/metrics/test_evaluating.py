@@ -33,12 +33,6 @@ def test_the_cut_of_a_stream_does_not_matter(images: Tensor, net: FeatureNet) ->
     torch.testing.assert_close(whole.identity.norm(dim=1), torch.ones(24, dtype=torch.float64), rtol=1e-5, atol=0)
 
 
-def test_progress_counts_images(images: Tensor, net: FeatureNet) -> None:
-    seen: list[int] = []
-    embed(images, net, 10, on_progress=seen.append)
-    assert seen == [10, 20, 24]
-
-
 def test_full_evaluation(images: Tensor, other_images: Tensor, net: FeatureNet) -> None:
     soft, half = gaussian_blur(images, 1.2), gaussian_blur(images, 0.6)
     found = evaluate(half, reference=images, distilled=soft, floor=other_images, features=net, batch_size=5)

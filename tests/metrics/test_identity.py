@@ -15,7 +15,7 @@ from topcoat.metrics.identity import IdentityMetric, cosine, different_subjects,
 def identity_of(identities: dict[str, Tensor]) -> dict[tuple[str, str], float]:
     """Values of `IdentityMetric` by arm and name, from identity vectors ``(N, D)`` of every arm."""
     sets = {arm: Embeddings(vectors, vectors.double()) for arm, vectors in identities.items()}
-    context = Context.of_features(load_feature_net("eval"), "mini", sets)
+    context = Context(load_feature_net("eval"), "mini", features={arm: [one] for arm, one in sets.items()})
     return {(score.arm, score.metric): score.value for score in IdentityMetric(context).compute()}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from topcoat.benchmark.arms import Arm, Subjects
@@ -21,7 +22,7 @@ from topcoat.benchmark.record import (
     common_settings,
 )
 from topcoat.benchmark.run import BATCH_SIZE, Benchmark, Progress
-from topcoat.benchmark.scores import References, cost_scores, energy_score, ordered, time_scores
+from topcoat.benchmark.scores import cost_scores, energy_score, feature_scores, ordered, time_scores
 from topcoat.benchmark.store import Store, to_floats
 from topcoat.cost.flops import EXTRA_STEPS
 from topcoat.errors import UsageError
@@ -32,6 +33,7 @@ from topcoat.generators.presets import model_pair
 from topcoat.heads.head import Head
 from topcoat.metrics.controls import fit_colour, fit_unsharp
 from topcoat.metrics.embed import FeatureNetLike
+from topcoat.metrics.evaluation import FeatureRecord
 from topcoat.metrics.identity import cosine, different_subjects
 from topcoat.prompts import Prompt
 
@@ -41,6 +43,17 @@ CALIBRATION_IMAGES = 32
 """Subjects that the controls are fitted on: the benchmark's own first ones, which favours the controls."""
 SHOWN = 12
 """Subjects of which a result holds pictures: the first ones, never picked."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """How `run_benchmark` and `sweep` do their work; the arguments of the same names."""
+
+    cache: str | Path | None
+    batch_size: int
+    generators: tuple[Generator, Generator] | None
+    features: FeatureNetLike | None
+    on_progress: Progress | None
 
 
 def run_benchmark(
@@ -66,23 +79,15 @@ def run_benchmark(
     """
     pair = model_pair(pair) if isinstance(pair, str) else pair
     fast, slow = pair.distilled.steps, pair.baseline.steps
+    arms = {
+        DISTILLED: Arm("distilled", fast),
+        ENHANCED: Arm("distilled", fast, HEAD),
+        BASELINE: Arm("baseline", slow),
+    }
+    timed_only = {} if slow == EXTRA_STEPS else {EXTRA: Arm("baseline", EXTRA_STEPS)}
+    options = _Options(cache, batch_size, generators, features, on_progress)
     return _compare(
-        "demo",
-        pair,
-        {HEAD: head},
-        {
-            DISTILLED: Arm("distilled", fast),
-            ENHANCED: Arm("distilled", fast, HEAD),
-            BASELINE: Arm("baseline", slow),
-        },
-        Subjects.of(prompts, seeds, what="a benchmark"),
-        timed_only=None if slow == EXTRA_STEPS else {EXTRA: Arm("baseline", EXTRA_STEPS)},
-        shown=(DISTILLED, ENHANCED, BASELINE),
-        cache=cache,
-        batch_size=batch_size,
-        generators=generators,
-        features=features,
-        on_progress=on_progress,
+        "demo", pair, {HEAD: head}, arms, Subjects.of(prompts, seeds, what="a benchmark"), options, timed_only, [*arms]
     )
 
 
@@ -99,14 +104,10 @@ def sweep(
     features: FeatureNetLike | None = None,
     on_progress: Progress | None = None,
 ) -> BenchmarkResult:
-    """Measure every arm on the same prompts and seeds, which no head may have been trained on.
+    """Measure every arm, both models at their own step counts, the controls and the noise floor.
 
-    Both models at their own step counts and the noise floor are measured too. ``heads`` maps the names used in ``arms``
-    to heads. ``cache`` is a folder in which generated batches are kept; ``generators`` (distilled, baseline) and
-    ``features`` replace what would be loaded.
-
-    Raises `UsageError` for an impossible request (an unknown head name, fewer than 2 subjects), `ModelError` for a
-    model that cannot be loaded, counted or run.
+    ``heads`` maps the names used in ``arms`` to heads. Everything else, errors included, is as for `run_benchmark`; an
+    unknown head name is a `UsageError` too.
     """
     subjects = Subjects.of(prompts, seeds, what="a frontier")
     unknown = sorted({arm.head for arm in arms if arm.head is not None} - set(heads))
@@ -114,18 +115,8 @@ def sweep(
         given = ", ".join(heads) or "none"
         raise UsageError(f"an arm names a head that was not given: {unknown[0]}; given: {given}")
     own = Arm("baseline", pair.baseline.steps), Arm("distilled", pair.distilled.steps)
-    return _compare(
-        "frontier",
-        pair,
-        heads,
-        {arm.label: arm for arm in (*arms, *own)},
-        subjects,
-        cache=cache,
-        batch_size=batch_size,
-        generators=generators,
-        features=features,
-        on_progress=on_progress,
-    )
+    options = _Options(cache, batch_size, generators, features, on_progress)
+    return _compare("frontier", pair, heads, {arm.label: arm for arm in (*arms, *own)}, subjects, options)
 
 
 def _compare(
@@ -134,32 +125,31 @@ def _compare(
     heads: Mapping[str, Head],
     arms: Mapping[str, Arm],
     subjects: Subjects,
-    *,
+    options: _Options,
     timed_only: Mapping[str, Arm] | None = None,
     shown: Sequence[str] = (),
-    cache: str | Path | None = None,
-    batch_size: int = BATCH_SIZE,
-    generators: tuple[Generator, Generator] | None = None,
-    features: FeatureNetLike | None = None,
-    on_progress: Progress | None = None,
 ) -> BenchmarkResult:
-    """Measure ``arms``, among which must be both models at their own step counts, and whose heads are in ``heads``.
+    """Measure ``arms``, among which must be both models at their own step counts.
 
-    ``timed_only`` are arms that are only timed, on a few batches. ``shown`` names the arms whose pictures the result
-    holds. The other arguments are those of `run_benchmark`, which says what is raised.
+    ``timed_only`` are only timed, on a few batches; ``shown`` names the arms whose pictures the result holds.
     """
+    timed_only = timed_only or {}
     distilled, baseline = Arm("distilled", pair.distilled.steps), Arm("baseline", pair.baseline.steps)
     floor = dataclasses.replace(baseline, other_seeds=True)
     controls = {name: dataclasses.replace(distilled, head=name) for name in (UNSHARP, COLOUR)}
-    timed = {**arms, **(timed_only or {})}
+    timed = {**arms, **timed_only}
     costs = cost_scores(pair, timed, heads)  # first: what cannot be counted should fail before the hours
-    net = load_feature_net("eval") if features is None else features
-    models = load_pair(pair) if generators is None else generators
+    net, net_name = (options.features, "custom") if options.features else (load_feature_net("eval"), "eval")
+    models = options.generators or load_pair(pair)
     work = Benchmark(
-        {"distilled": models[0], "baseline": models[1]}, heads, subjects, store=Store(cache), batch_size=batch_size
+        {"distilled": models[0], "baseline": models[1]},
+        heads,
+        subjects,
+        store=Store(options.cache),
+        batch_size=options.batch_size,
     )
     measured, seconds = work.measure(
-        [*arms.values(), floor], net, timed_only=list((timed_only or {}).values()), on_progress=on_progress
+        [*arms.values(), floor], net, timed_only=list(timed_only.values()), on_progress=options.on_progress
     )
     few = [to_floats(work.first(arm, CALIBRATION_IMAGES)) for arm in (distilled, baseline)]
     unsharp, colour = fit_unsharp(*few), fit_colour(*few)
@@ -167,20 +157,23 @@ def _compare(
     work.add_control(COLOUR, colour)
     measured |= work.measure(list(controls.values()), net)[0]
 
-    x, y, y2 = (measured[arm].embeddings for arm in (distilled, baseline, floor))
-    references = References(x, y, y2, net, "eval" if features is None else "custom")
-    names = {arm: name for name, arm in arms.items()}
-    scores = [*costs, *time_scores(pair, timed, {name: seconds[arm] for name, arm in timed.items()})]
-    scores += references.of_references(names[baseline], FLOOR)
-    for name, arm in (*arms.items(), *controls.items()):
-        scores += references.of_arm(name, measured[arm].embeddings)
-    scores += [energy_score(name, measured[arm]) for name, arm in (*arms.items(), *controls.items(), (FLOOR, floor))]
-    every = {**arms, **controls, FLOOR: floor, **(timed_only or {})}
-    cosines = {"different subjects": different_subjects(x.identity, y.identity)}
-    cosines["same subject, distilled to baseline"] = cosine(x.identity, y.identity)
+    sets = {"distilled": distilled, "reference": baseline, "floor": floor}
+    references = {name: measured[arm].embeddings for name, arm in sets.items()}
+    of_references = {"floor": FLOOR, "reference": next(name for name, arm in arms.items() if arm == baseline)}
+    scores = feature_scores(net, net_name, {**references, "enhanced": references["reference"]}, of_references)
+    scores = [one for one in scores if one.arm == FLOOR or "mismatched" in one.metric]
+    for name, arm in (compared := {**arms, **controls}).items():
+        scores += feature_scores(
+            net, net_name, {**references, "enhanced": measured[arm].embeddings}, {"enhanced": name}
+        )
+    scores += [energy_score(name, measured[arm]) for name, arm in {**compared, FLOOR: floor}.items()]
+    scores += [*costs, *time_scores(pair, timed, {name: seconds[arm] for name, arm in timed.items()})]
+    every = {**compared, FLOOR: floor, **timed_only}
+    x, y = references["distilled"].identity, references["reference"].identity
+    cosines = {"different subjects": different_subjects(x, y), "same subject, distilled to baseline": cosine(x, y)}
     for name in shown:
         if arms[name].head is not None:
-            cosines["head's input to output"] = cosine(x.identity, measured[arms[name]].embeddings.identity)
+            cosines["head's input to output"] = cosine(x, measured[arms[name]].embeddings.identity)
     return BenchmarkResult(
         kind=kind,
         pair=pair.name,
@@ -196,7 +189,9 @@ def _compare(
             f"{unsharp.calibration_images} of these subjects: in the controls' favour.",
         ),
         settings={
-            **common_settings(pair, subjects, references.features, work.batch_size),
+            **common_settings(
+                pair, subjects, FeatureRecord(net_name, net.digest, references["floor"].dimensions), work.batch_size
+            ),
             "controls": {UNSHARP: dataclasses.asdict(unsharp), COLOUR: dataclasses.asdict(colour)},
         },
         evidence=Evidence(

@@ -21,11 +21,12 @@ from topcoat.pipeline import move_to_generator
 BATCH_SIZE = 8
 TIMED_BATCHES = 3
 """Batches of an arm that is there for its time alone."""
-_FEATURE_BATCH = 32
 
 Progress = Callable[[int, int, str], None]
 """Called with pieces done, pieces in all and what is at work."""
 
+Seconds = tuple[float, float | None]
+"""Per image of one batch: of the generator, and of the head where there is one."""
 
 Enhance = Callable[..., Tensor]
 """A head, or a control in its place: images in, images out."""
@@ -41,8 +42,8 @@ class Made:
     head: Spent | None
 
     @property
-    def seconds_per_image(self) -> tuple[float, float | None]:
-        """Of generator and head."""
+    def seconds_per_image(self) -> Seconds:
+        """Of both parts."""
         count = len(self.images)
         return self.generator.seconds / count, None if self.head is None else self.head.seconds / count
 
@@ -57,30 +58,22 @@ class Measured:
     """What was measured of one arm."""
 
     embeddings: Embeddings
-    gradient_energy: float
+    gradient_energy: Tensor
+    """``(N,)``."""
 
 
-@dataclass(frozen=True, slots=True)
-class ArmSeconds:
-    """Seconds per image over full batches: of the whole arm, and of its two parts."""
-
-    whole: Timing
-    generator: Timing
-    head: Timing | None
-
-    @classmethod
-    def of(cls, batches: Sequence[tuple[float, float | None]]) -> ArmSeconds:
-        """From the seconds per image of generator and head, a batch at a time."""
-        heads = [head for _, head in batches if head is not None]
-        return cls(
-            summarise([generator + (head or 0) for generator, head in batches]),
-            summarise([generator for generator, _ in batches]),
-            summarise(heads) if heads else None,
-        )
+def timings(batches: Sequence[Seconds]) -> dict[str, Timing]:
+    """Seconds per image by the metric of their score: ``seconds`` and, with a head, those of both parts."""
+    heads = [head for _, head in batches if head is not None]
+    whole = {"seconds": summarise([generator + (head or 0) for generator, head in batches])}
+    if heads:
+        whole |= {"generator_seconds": summarise([generator for generator, _ in batches])}
+        whole |= {"head_seconds": summarise(heads)}
+    return whole
 
 
 class Benchmark:
-    """Both models, named heads and subjects. Every batch of an arm can be made again at any time: models are cached."""
+    """Both models, named heads and subjects. A batch can be asked for again at any time: models' batches are kept."""
 
     def __init__(
         self,
@@ -102,24 +95,15 @@ class Benchmark:
         self._models = {
             name: CachedGenerator(generator, store, self.batch_size) for name, generator in generators.items()
         }
-        self._heads: dict[str, Enhance] = {}
-        self._decoders: set[str] = set()
-        """Heads that take latents."""
+        self._heads: dict[str, Enhance] = dict(heads)
+        self._decoders = {name for name, head in heads.items() if head.input == "latent"}
         self._warm: set[str] = set()
-        for name, head in heads.items():
-            self.add_head(name, head)
-
-    def add_head(self, name: str, head: Head) -> None:
-        """Make ``head`` known as ``name``, on the device of the distilled model."""
-        move_to_generator(head, self._models["distilled"].generator)
-        self.add_control(name, head)
-        if head.input == "latent":
-            self._decoders.add(name)
+        for head in heads.values():
+            move_to_generator(head, self._models["distilled"].generator)
 
     def add_control(self, name: str, control: Enhance) -> None:
         """Make ``control``, a function of images, known as ``name``: arms use it like a head."""
         self._heads[name] = control
-        self._warm.discard(name)
 
     def joules_note(self, model: Model) -> str:
         """Why the joules of a model are not known; empty where they are."""
@@ -144,8 +128,8 @@ class Benchmark:
         images, spent = self._models[arm.model].meter.run(lambda: head(*arguments))
         return Made(to_bytes(images), inputs.spent, spent)
 
-    def images(self, arm: Arm, seconds: list[tuple[float, float | None]] | None = None) -> Iterator[Tensor]:
-        """All images of an arm in batches ``(N, 3, H, W)`` uint8; ``seconds`` collects what `ArmSeconds.of` takes."""
+    def images(self, arm: Arm, seconds: list[Seconds] | None = None) -> Iterator[Tensor]:
+        """All images of an arm in batches ``(N, 3, H, W)`` uint8; ``seconds`` collects those of full batches."""
         for start in self.starts:
             made = self.batch(arm, start)
             if seconds is not None and len(made.images) == self.batch_size:
@@ -160,9 +144,9 @@ class Benchmark:
     def generate(
         self, arms: Sequence[Arm], *, timed_only: Sequence[Arm] = (), on_progress: Progress | None = None
     ) -> dict[Arm, Timing]:
-        """Generate in turns what ``arms`` start from; gives the generator's seconds per image of every arm.
+        """Generate what ``arms`` start from, in turns; the generator's seconds per image of every arm.
 
-        Arms ``timed_only`` run on the first `TIMED_BATCHES` batches. A kept batch counts with its seconds of then.
+        A kept batch counts with its seconds of then.
         """
         seconds: dict[Arm, list[float]] = {arm: [] for arm in (*arms, *timed_only)}
         for arm, start in self.turns(arms, timed_only, on_progress):
@@ -178,29 +162,30 @@ class Benchmark:
         *,
         timed_only: Sequence[Arm] = (),
         on_progress: Progress | None = None,
-    ) -> tuple[dict[Arm, Measured], dict[Arm, ArmSeconds]]:
-        """Run all ``arms`` in turns, so that all see the same machine; embed their images with ``net``.
-
-        Arms ``timed_only`` run on the first `TIMED_BATCHES` batches. Gives what was measured of ``arms``, and the
-        seconds of all.
-        """
-        sets = {arm: _ImageSet(net) for arm in arms}
-        full: dict[Arm, list[tuple[float, float | None]]] = {arm: [] for arm in (*arms, *timed_only)}
+    ) -> tuple[dict[Arm, Measured], dict[Arm, dict[str, Timing]]]:
+        """Run all arms in turns: what ``net`` says of the images of ``arms``, and the `timings` of all."""
+        sets: dict[Arm, list[tuple[Embeddings, Tensor]]] = {arm: [] for arm in arms}
+        full: dict[Arm, list[Seconds]] = {arm: [] for arm in (*arms, *timed_only)}
         for arm, start in self.turns(arms, timed_only, on_progress):
             made = self.batch(arm, start)
             if len(made.images) == self.batch_size:
                 full[arm].append(made.seconds_per_image)
             if arm in sets:
-                sets[arm].add(made.images)
-        return (
-            {arm: images.measured() for arm, images in sets.items()},
-            {arm: ArmSeconds.of(taken) for arm, taken in full.items()},
-        )
+                images = to_floats(made.images)
+                sets[arm].append((embed(images, net), gradient_energy(images)))
+        measured = {
+            arm: Measured(Embeddings.join([one for one, _ in parts]), torch.cat([energy for _, energy in parts]))
+            for arm, parts in sets.items()
+        }
+        return measured, {arm: timings(taken) for arm, taken in full.items()}
 
     def turns(
         self, arms: Sequence[Arm], timed_only: Sequence[Arm] = (), on_progress: Progress | None = None
     ) -> Iterator[tuple[Arm, int]]:
-        """Every arm with the first subject of a batch, batch after batch; tells after each how far it is."""
+        """Every arm with the first subject of a batch, batch after batch, so that all arms see the same machine.
+
+        Arms ``timed_only`` run on the first `TIMED_BATCHES` batches.
+        """
         count = len(self.subjects)
         total = len(arms) * count + len(timed_only) * min(count, TIMED_BATCHES * self.batch_size)
         done = 0
@@ -216,35 +201,3 @@ class Benchmark:
         model = self._models[arm.model]
         make = model.latents if arm.head in self._decoders else model.images
         return make(*self.subjects.batch(start, self.batch_size, other_seeds=arm.other_seeds), arm.steps)
-
-
-class _ImageSet:
-    """Measures a set of images that comes in batches, in groups of `_FEATURE_BATCH` however it is cut."""
-
-    def __init__(self, net: FeatureNetLike) -> None:
-        self._net = net
-        self._waiting: list[Tensor] = []
-        self._embeddings: list[Embeddings] = []
-        self._energy: list[Tensor] = []
-
-    def add(self, images: Tensor) -> None:
-        """Add ``(N, 3, H, W)`` uint8."""
-        self._waiting += images.unbind()
-        while len(self._waiting) >= _FEATURE_BATCH:
-            self._measure(_FEATURE_BATCH)
-
-    def measured(self) -> Measured:
-        """What was measured of all images."""
-        if self._waiting:
-            self._measure(len(self._waiting))
-        embeddings = Embeddings(
-            torch.cat([part.embedding for part in self._embeddings]),
-            torch.cat([part.identity for part in self._embeddings]),
-        )
-        return Measured(embeddings, float(torch.cat(self._energy).mean()))
-
-    def _measure(self, count: int) -> None:
-        images = to_floats(torch.stack(self._waiting[:count]))
-        del self._waiting[:count]
-        self._embeddings.append(embed(images, self._net, _FEATURE_BATCH))
-        self._energy.append(gradient_energy(images))

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from topcoat.benchmark.arms import Arm
-from topcoat.benchmark.run import ArmSeconds, Measured
+from topcoat.benchmark.run import Measured
 from topcoat.cost.flops import EXTRA_STEPS, pair_cost
+from topcoat.cost.measure import Timing
 from topcoat.generators.base import ModelPair
 from topcoat.heads.head import Head
 from topcoat.metrics.base import Metric, Score
 from topcoat.metrics.context import Context
 from topcoat.metrics.embed import Embeddings, FeatureNetLike
-from topcoat.metrics.evaluation import FeatureRecord
 from topcoat.metrics.gap import ExtrapolatedGapMetric, FrechetMetric
 from topcoat.metrics.identity import IdentityMetric
 
@@ -22,41 +21,22 @@ SET_METRICS: tuple[type[Metric], ...] = (FrechetMetric, ExtrapolatedGapMetric, I
 """What is measured of an arm's features; any metric that needs no images can be added."""
 
 
-@dataclass(frozen=True, slots=True)
-class References:
-    """What the images of an arm are compared with: the distilled model's, the baseline's, and the noise floor."""
+def feature_scores(
+    net: FeatureNetLike, net_name: str, sets: Mapping[str, Embeddings], names: Mapping[str, str]
+) -> list[Score]:
+    """`SET_METRICS` of the sets ``distilled``, ``enhanced``, ``reference`` and ``floor``.
 
-    distilled: Embeddings
-    baseline: Embeddings
-    floor: Embeddings
-    net: FeatureNetLike
-    net_name: str
-
-    @property
-    def features(self) -> FeatureRecord:
-        """The net that made the features."""
-        return FeatureRecord(self.net_name, self.net.digest, self.baseline.embedding.shape[1])
-
-    def of_arm(self, arm: str, images: Embeddings) -> list[Score]:
-        """Scores of the images of an arm."""
-        return self._scores(images, {"enhanced": arm})
-
-    def of_references(self, baseline: str, floor: str) -> list[Score]:
-        """The noise floor, and cosines of identity between different subjects; both arms by their names."""
-        scores = self._scores(self.baseline, {"floor": floor, "reference": baseline})
-        return [score for score in scores if score.arm == floor or "mismatched" in score.metric]
-
-    def _scores(self, images: Embeddings, names: Mapping[str, str]) -> list[Score]:
-        """Scores of ``images`` (called ``enhanced``) and of the references: those in ``names``, renamed."""
-        sets = {"distilled": self.distilled, "enhanced": images, "reference": self.baseline, "floor": self.floor}
-        context = Context.of_features(self.net, self.net_name, sets)
-        scores = [score for metric in SET_METRICS for score in metric(context).compute()]
-        return [dataclasses.replace(score, arm=names[score.arm]) for score in scores if score.arm in names]
+    Those of the sets in ``names``, which maps a set to the arm that its scores are of.
+    """
+    context = Context(net, net_name, features={name: [one] for name, one in sets.items()})
+    scores = [score for metric in SET_METRICS for score in metric(context).compute()]
+    return [dataclasses.replace(score, arm=names[score.arm]) for score in scores if score.arm in names]
 
 
 def energy_score(arm: str, measured: Measured) -> Score:
     """How sharp the images of an arm are: the mean absolute forward difference."""
-    return Score("gradient_energy", arm, measured.gradient_energy, n=len(measured.embeddings), family="detail")
+    energy = measured.gradient_energy
+    return Score("gradient_energy", arm, float(energy.mean()), n=len(energy), family="detail")
 
 
 def cost_scores(pair: ModelPair, arms: Mapping[str, Arm], heads: Mapping[str, Head]) -> list[Score]:
@@ -81,28 +61,20 @@ def cost_scores(pair: ModelPair, arms: Mapping[str, Arm], heads: Mapping[str, He
     return scores + _savings("tflop", pair, arms, tflop, against)
 
 
-def time_scores(pair: ModelPair, arms: Mapping[str, Arm], seconds: Mapping[str, ArmSeconds]) -> list[Score]:
-    """Measured seconds per image of every arm and of its head, and what an arm saves.
+def time_scores(pair: ModelPair, arms: Mapping[str, Arm], seconds: Mapping[str, Mapping[str, Timing]]) -> list[Score]:
+    """Measured seconds per image of every arm and its parts, from `timings`, and what an arm saves.
 
     Each is a median; its ends are the 10th and 90th percentile over batches.
     """
-    scores: list[Score] = []
-    for name, taken in seconds.items():
-        parts = {"seconds": taken.whole, "generator_seconds": taken.generator, "head_seconds": taken.head}
-        for metric, timing in parts.items():
-            if timing is not None and (taken.head is not None or metric == "seconds"):
-                scores.append(
-                    Score(metric, name, timing.median_seconds, timing.low, timing.high, timing.runs, "s", "low",
-                          family="time")
-                )  # fmt: skip
-    medians = {name: taken.whole.median_seconds for name, taken in seconds.items()}
-    baselines = {arms[name].steps: value for name, value in medians.items() if arms[name] == _plain(arms[name])}
+    scores = [
+        Score(metric, name, one.median_seconds, one.low, one.high, one.runs, "s", "low", family="time")
+        for name, taken in seconds.items()
+        for metric, one in taken.items()
+    ]
+    medians = {name: taken["seconds"].median_seconds for name, taken in seconds.items()}
+    plain = {name: arm for name, arm in arms.items() if arm == Arm("baseline", arm.steps)}
+    baselines = {arm.steps: medians[name] for name, arm in plain.items() if name in medians}
     return scores + _savings("seconds", pair, arms, medians, baselines)
-
-
-def _plain(arm: Arm) -> Arm:
-    """The baseline's own images at the arm's step count."""
-    return Arm("baseline", arm.steps)
 
 
 def _savings(

@@ -24,12 +24,13 @@ from torch import nn
 
 from topcoat.benchmark.arms import Arm, Subjects
 from topcoat.benchmark.record import BASELINE, DISTILLED, EXTRA, FLOOR, BenchmarkResult, Evidence, common_settings
-from topcoat.benchmark.run import BATCH_SIZE, ArmSeconds, Benchmark, Progress
+from topcoat.benchmark.run import BATCH_SIZE, Benchmark, Progress, timings
 from topcoat.benchmark.scores import cost_scores, ordered, time_scores
 from topcoat.benchmark.store import Store
 from topcoat.benchmark.study_plan import PlannedStage, StudyRun, plan_study
 from topcoat.benchmark.study_scores import Evaluated, StudyEvaluator
 from topcoat.cost.flops import EXTRA_STEPS
+from topcoat.cost.measure import Timing
 from topcoat.errors import DataError, UsageError
 from topcoat.features import load_feature_net
 from topcoat.files import first_difference, read_json, write_json
@@ -105,7 +106,7 @@ class Study:
         self._dataset: PairDataset | None = None
         self._work: Benchmark | None = None
         self._evaluator: StudyEvaluator | None = None
-        self._seconds: dict[str, ArmSeconds] = {}
+        self._seconds: dict[str, dict[str, Timing]] = {}
         self._evaluated: dict[str, Evaluated] = {}
         self._result: BenchmarkResult | None = None
         distilled, baseline = Arm("distilled", pair.distilled.steps), Arm("baseline", pair.baseline.steps)
@@ -258,8 +259,7 @@ class Study:
             list(self._arms.values()), timed_only=list(self._extra.values()), on_progress=progress
         )
         for name in (DISTILLED, BASELINE, *self._extra):
-            timing = taken[(self._arms | self._extra)[name]]
-            self._seconds[name] = ArmSeconds(timing, timing, None)
+            self._seconds[name] = {"seconds": taken[(self._arms | self._extra)[name]]}
         net = self._features or load_feature_net("eval")
         name = "custom" if self._features is not None else "eval"
         self._evaluator = StudyEvaluator(self.pair, self.folder / "cache", self._work, net, name)
@@ -275,7 +275,7 @@ class Study:
         digest = self._trained(run).digest
         evaluated = self._evaluator.head(run.name, self._arms[run.name], digest, progress)
         self._evaluated[run.name] = evaluated
-        self._seconds[run.name] = evaluated.timing
+        self._seconds[run.name] = timings(evaluated.seconds)
         at = {score.metric: score for score in evaluated.scores}
         gap = at.get("gap_closed")
         share = "not measurable" if gap is None else f"{gap.value:.0%} (95 % interval {gap.low:.0%} to {gap.high:.0%})"

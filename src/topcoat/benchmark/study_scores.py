@@ -12,7 +12,7 @@ from torch import Tensor
 from topcoat import __version__
 from topcoat.benchmark.arms import Arm
 from topcoat.benchmark.record import BASELINE, DISTILLED, FLOOR
-from topcoat.benchmark.run import ArmSeconds, Benchmark, Progress
+from topcoat.benchmark.run import Benchmark, Progress, Seconds
 from topcoat.benchmark.store import Store, to_floats
 from topcoat.cost.machine import hardware
 from topcoat.generators.base import ModelPair
@@ -43,13 +43,8 @@ class Evaluated:
     scores: tuple[Score, ...]
     flags: tuple[str, ...]
     """Sentences on what is wrong with the images."""
-    seconds: tuple[tuple[float, float | None], ...]
-    """Per image of generator and head, a batch at a time."""
-
-    @property
-    def timing(self) -> ArmSeconds:
-        """The seconds of the arm."""
-        return ArmSeconds.of(self.seconds)
+    seconds: tuple[Seconds, ...]
+    """Of the full batches of the arm."""
 
 
 class StudyEvaluator:
@@ -57,8 +52,7 @@ class StudyEvaluator:
 
     def __init__(self, pair: ModelPair, cache: Path, work: Benchmark, net: FeatureNetLike, net_name: str) -> None:
         self._work, self._net, self._store, self._features = work, net, Store(cache), cache / "features"
-        self._distilled = Arm("distilled", pair.distilled.steps)
-        self._baseline = Arm("baseline", pair.baseline.steps)
+        self._distilled, self._baseline = Arm("distilled", pair.distilled.steps), Arm("baseline", pair.baseline.steps)
         self._floor = dataclasses.replace(self._baseline, other_seeds=True)
         dimensions = net(to_floats(work.first(self._baseline, 1))).embedding.shape[1]
         self.features = FeatureRecord(net_name, net.digest, dimensions)
@@ -88,9 +82,9 @@ class StudyEvaluator:
         if kept is not None:
             scores = tuple(Score(**score) for score in kept["scores"])
             return Evaluated(
-                scores, tuple(kept["flags"]), tuple((generator, head) for generator, head in kept["seconds"])
+                scores, tuple(kept["flags"]), tuple((of_model, head) for of_model, head in kept["seconds"])
             )
-        seconds: list[tuple[float, float | None]] = []
+        seconds: list[Seconds] = []
 
         def enhanced() -> Iterator[Tensor]:
             done = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import TypeVar
@@ -36,7 +36,10 @@ _Result = TypeVar("_Result")
 
 @dataclass
 class Context:
-    """Settings, and what `read` collected: features of every image, and the first images as bytes."""
+    """Settings, and what `read` collects: features of every image, and the first images as bytes.
+
+    With ``features`` given, metrics that need no images can do without `read`; ``net`` must have made them.
+    """
 
     net: FeatureNetLike
     net_name: str
@@ -47,18 +50,9 @@ class Context:
     """What was left out, and why."""
     size_px: tuple[int, int] = (0, 0)
     """Height and width."""
-    _features: dict[str, tuple[GrowingTensor, GrowingTensor]] = field(default_factory=dict, repr=False)
-    _pixels: dict[str, GrowingTensor] = field(default_factory=dict, repr=False)
-
-    @classmethod
-    def of_features(cls, net: FeatureNetLike, net_name: str, features: Mapping[str, Embeddings]) -> Context:
-        """A context of arms whose features are known, for metrics that need no images; ``net`` made the features."""
-        context = cls(net, net_name)
-        for arm, embeddings in features.items():
-            columns = context._features.setdefault(arm, (GrowingTensor(), GrowingTensor()))
-            columns[0].add(embeddings.embedding)
-            columns[1].add(embeddings.identity)
-        return context
+    features: dict[str, list[Embeddings]] = field(default_factory=dict[str, list[Embeddings]], repr=False)
+    """By arm, in parts."""
+    _pixels: dict[str, GrowingTensor] = field(default_factory=dict[str, GrowingTensor], repr=False)
 
     def read(self, images: dict[str, Images], batch_size: int, metrics: list[Metric]) -> None:
         """Read every arm once and give the batches to the metrics; ``floor`` is read after the others.
@@ -87,7 +81,7 @@ class Context:
     @property
     def arms(self) -> list[str]:
         """The arms that are compared with the reference, the identity baseline first."""
-        return [name for name in ("distilled", "enhanced", "gated", "floor") if name in self._features]
+        return [name for name in ("distilled", "enhanced", "gated", "floor") if name in self.features]
 
     @property
     def paired(self) -> bool:
@@ -96,12 +90,14 @@ class Context:
 
     def count(self, arm: str) -> int:
         """Number of images that were read."""
-        return len(self._features[arm][0]) if arm in self._features else 0
+        return sum(map(len, self.features.get(arm, ())))
 
     def embeddings(self, arm: str) -> Embeddings:
         """Features of all images of an arm that was read."""
-        embedding, identity = self._features[arm]
-        return Embeddings(embedding.rows, identity.rows)
+        parts = self.features[arm]
+        if len(parts) > 1:
+            parts[:] = [Embeddings.join(parts)]
+        return parts[0]
 
     def pixels(self, arm: str) -> Tensor:
         """The first ``(K, 3, H, W)`` images of an arm as bytes, at most 1,000; for metrics with `keeps_pixels`."""
@@ -114,22 +110,21 @@ class Context:
                 for name, part in zip(streams, images, strict=True)
                 if part is not None
             }
-            reference = batch.get("reference")
             for name, part in batch.items():
-                if reference is not None:
-                    self._check_size(name, part.images, reference.images)
-                columns = self._features.setdefault(name, (GrowingTensor(), GrowingTensor()))
-                columns[0].add(part.embeddings.embedding)
-                columns[1].add(part.embeddings.identity)
+                if "reference" in batch:
+                    height, width = self.size_px = self._size_of(batch["reference"])
+                    own = self._size_of(part)
+                    if own != self.size_px:
+                        raise UsageError(
+                            f"{name} and reference images are of different sizes ({own[1]}x{own[0]} and "
+                            f"{width}x{height} px); resize them to one size first"
+                        )
+                self.features.setdefault(name, []).append(part.embeddings)
             yield batch
 
-    def _check_size(self, name: str, images: Tensor, reference: Tensor) -> None:
-        self.size_px = (reference.shape[-2], reference.shape[-1])
-        if images.shape[-2:] != reference.shape[-2:]:
-            sizes = f"{images.shape[-1]}x{images.shape[-2]} and {reference.shape[-1]}x{reference.shape[-2]}"
-            raise UsageError(
-                f"{name} and reference images are of different sizes ({sizes} px); resize them to one size first"
-            )
+    @staticmethod
+    def _size_of(batch: ImageBatch) -> tuple[int, int]:
+        return batch.images.shape[-2], batch.images.shape[-1]
 
     def _keep_pixels(self, batch: Batch) -> None:
         for name, part in batch.items():

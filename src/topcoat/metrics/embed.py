@@ -7,7 +7,7 @@ neither a renamed file nor a new net can bring up a wrong one. Vectors are appen
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -139,9 +139,6 @@ def named_key(key: bytes, name: str) -> bytes:
 Images = Iterable[Tensor]
 """A stream of images ``(3, H, W)`` or batches ``(N, 3, H, W)`` (both may be mixed), or one ``(N, 3, H, W)`` tensor."""
 
-Progress = Callable[[int], None]
-"""Called with the number of images done so far."""
-
 
 class FeatureNetLike(Protocol):
     """What evaluation asks of a feature net; `topcoat.features.FeatureNet` is one."""
@@ -164,6 +161,16 @@ class Embeddings:
 
     def __len__(self) -> int:
         return len(self.embedding)
+
+    @property
+    def dimensions(self) -> int:
+        """D."""
+        return self.embedding.shape[1]
+
+    @classmethod
+    def join(cls, parts: Sequence[Embeddings]) -> Embeddings:
+        """All rows in order; 1 part or more."""
+        return cls(torch.cat([part.embedding for part in parts]), torch.cat([part.identity for part in parts]))
 
 
 def batches(images: Images, batch_size: int, name: str = "images") -> Iterator[Tensor]:
@@ -253,7 +260,6 @@ def embed(
     batch_size: int = 32,
     *,
     name: str = "images",
-    on_progress: Progress | None = None,
     cache: FeatureCache | None = None,
 ) -> Embeddings:
     """Features of a stream of images in its order; memory is that of one batch plus the features.
@@ -261,16 +267,10 @@ def embed(
     ``name`` is what errors call the images; ``cache`` (of this net) spares images that were embedded before. Raises
     `UsageError` if there are none, or as `batches` does.
     """
-    parts: list[Embeddings] = []
-    done = 0
-    for batch in batches(images, batch_size, name):
-        parts.append(ImageBatch(batch, net, cache).embeddings)
-        done += len(batch)
-        if on_progress is not None:
-            on_progress(done)
+    parts = [ImageBatch(batch, net, cache).embeddings for batch in batches(images, batch_size, name)]
     if not parts:
         raise UsageError(f"{name} hold no images; give 2 or more")
-    return Embeddings(torch.cat([part.embedding for part in parts]), torch.cat([part.identity for part in parts]))
+    return Embeddings.join(parts)
 
 
 def _px(size: tuple[int, ...]) -> str:
