@@ -26,20 +26,25 @@ STAGES: dict[str, str] = {
 }
 """Stage -> module and function, in their order; ``all`` runs every one. `recipes.mini.renders` comes before them."""
 
+MODEL_STAGES = ("features", "reader", "vae", "text", "baseline", "guide", "distill", "check")
+"""What ``models`` runs: from packed portraits to the pair's networks and their figures."""
+
 OPTIONAL_STAGES: dict[str, str] = {"check": "check:check"}
 
 
 def main() -> None:
     """Run one stage (or all, in order); the same command goes on where it stopped."""
     parser = argparse.ArgumentParser(prog="python -m recipes.mini", description=__doc__)
-    parser.add_argument("stage", choices=(*OPTIONAL_STAGES, *STAGES, "all"))
+    parser.add_argument("stage", choices=(*OPTIONAL_STAGES, *STAGES, "models", "all"))
     parser.add_argument("--work", type=Path, default=Path("build/mini"), help="folder of everything in the making")
     parser.add_argument("--recipe", type=Path, help="YAML file with other numbers than the default")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="what networks are trained on")
     arguments = parser.parse_args()
     recipe = load_config(arguments.recipe, Recipe) if arguments.recipe else Recipe()
-    work = WorkFolder(arguments.work)
-    for stage in STAGES if arguments.stage == "all" else (arguments.stage,):
+    work = WorkFolder(arguments.work, arguments.device)
+    names = {"all": tuple(STAGES), "models": MODEL_STAGES}.get(arguments.stage, (arguments.stage,))
+    for stage in names:
         _run(stage, recipe, work, arguments.threads)
 
 

@@ -28,7 +28,7 @@ def assemble(recipe: Recipe, work: WorkFolder) -> None:
     text: Any = TextEncoders.load(work.text)
     pipeline: Any = FluxPipeline(
         scheduler=scheduler,
-        vae=_half(load_autoencoder(work)),
+        vae=_half(load_autoencoder(work).cpu()),
         text_encoder=_half(text.clip),
         tokenizer=text.clip_tokenizer,
         text_encoder_2=_half(text.t5),

@@ -64,8 +64,9 @@ def train_autoencoder(recipe: Recipe, work: WorkFolder) -> None:
     autoencoder = build_autoencoder(recipe)
     start_from_components(autoencoder, _to_model(train[:START_IMAGES]))
     print(f"patch PCA start: {_psnr(autoencoder, held_out):.2f} dB")
-    net = FeatureNet.load(work.features / "loss")
-    discriminator = PatchDiscriminator(DiscriminatorConfig())
+    autoencoder.to(work.device)
+    net = FeatureNet.load(work.features / "loss").to(work.device)
+    discriminator = PatchDiscriminator(DiscriminatorConfig()).to(work.device)
     ema = Ema(autoencoder)
     modules: dict[str, nn.Module] = {"net": autoencoder, "average": ema.network, "discriminator": discriminator}
     optimizers: dict[str, torch.optim.Optimizer] = {
@@ -78,7 +79,7 @@ def train_autoencoder(recipe: Recipe, work: WorkFolder) -> None:
     with Meter("autoencoder", recipe.autoencoder_images, seen) as meter:
         while seen < recipe.autoencoder_images:
             generator = torch.Generator().manual_seed(37 * 1_000_003 + seen)
-            batch = _crops(train, generator)
+            batch = _crops(train, generator).to(work.device)
             rate = min(1.0, (seen + 1) / 3_000) * (1 - seen / recipe.autoencoder_images) ** 0.5
             for name, optimizer in optimizers.items():
                 for group in optimizer.param_groups:
@@ -99,7 +100,7 @@ def train_autoencoder(recipe: Recipe, work: WorkFolder) -> None:
             if time.monotonic() - saved > CHECKPOINT_SECONDS or seen >= recipe.autoencoder_images:
                 save_state(work.autoencoder, modules, optimizers, {"images": seen})
                 saved = time.monotonic()
-    autoencoder.load_state_dict(ema.network.state_dict())
+    autoencoder.cpu().load_state_dict(ema.network.state_dict())
     _finish(autoencoder, train, held_out, work.autoencoder, seen)
 
 
@@ -113,24 +114,25 @@ def _train_discriminator(
 
 
 def load_autoencoder(work: WorkFolder) -> Any:
-    """The trained autoencoder, frozen."""
-    return AutoencoderDC.from_pretrained(work.autoencoder).eval().requires_grad_(False)
+    """The trained autoencoder on the work folder's device, frozen."""
+    autoencoder: Any = AutoencoderDC.from_pretrained(work.autoencoder)
+    return autoencoder.eval().requires_grad_(False).to(work.device)
 
 
 @torch.no_grad()
 def encode(autoencoder: Any, images: Tensor) -> Tensor:
-    """uint8 images (N, 3, H, W) -> diffusion latents (N, 16, H/8, W/8) of about unit variance."""
+    """uint8 images (N, 3, H, W) -> diffusion latents (N, 16, H/8, W/8) of about unit variance, on the CPU."""
     config = autoencoder.config
-    latents = [autoencoder.encode(_to_model(batch)).latent for batch in images.split(64)]
+    latents = [autoencoder.encode(_to_model(batch).to(autoencoder.device)).latent.cpu() for batch in images.split(64)]
     return (torch.cat(latents) - config.shift_factor) * config.scaling_factor
 
 
 @torch.no_grad()
 def decode(autoencoder: Any, latents: Tensor) -> Tensor:
-    """Diffusion latents -> images (N, 3, H, W) in [0, 1]."""
+    """Diffusion latents -> images (N, 3, H, W) in [0, 1], on the CPU."""
     config = autoencoder.config
     unscaled = latents / config.scaling_factor + config.shift_factor
-    images = [autoencoder.decode(batch).sample for batch in unscaled.split(64)]
+    images = [autoencoder.decode(batch.to(autoencoder.device)).sample.cpu() for batch in unscaled.split(64)]
     return (torch.cat(images) / 2 + 0.5).clamp(0, 1)
 
 
@@ -156,7 +158,7 @@ def _loss(
 ) -> tuple[Tensor, Tensor]:
     """The loss without its adversarial term, and the decoded images (N, 3, H, W) in about [-1, 1]."""
     latents = autoencoder.encode(images).latent
-    noisy = latents + torch.randn(latents.shape, generator=generator) * latent_noise
+    noisy = latents + torch.randn(latents.shape, generator=generator).to(images.device) * latent_noise
     decoded = autoencoder.decode(noisy).sample
     pixels = F.smooth_l1_loss(decoded, images, beta=0.05)
     gradients = F.l1_loss(decoded.diff(dim=-1), images.diff(dim=-1)) + F.l1_loss(

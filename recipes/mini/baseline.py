@@ -8,8 +8,7 @@ the loss net's features of the clean portrait, which shortens the training sever
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from diffusers import FluxTransformer2DModel
@@ -18,7 +17,6 @@ from torch.nn import functional as F
 
 from recipes.mini.corpus import Corpus, load_corpus
 from recipes.mini.flow import Condition, build_transformer, velocity
-from recipes.mini.portrait.words import Words
 from recipes.mini.recipe import Recipe, WorkFolder
 from recipes.mini.text_encoders import TextEncoders, loosened
 from recipes.mini.trainer import Plan, Trainee, train_transformer
@@ -37,14 +35,23 @@ def train_baseline(recipe: Recipe, work: WorkFolder) -> None:
     corpus = load_corpus(recipe, work)
     text = TextEncoders.load(work.text)
     torch.manual_seed(53)
-    transformer = build_transformer(recipe)
+    transformer = build_transformer(recipe).to(work.device)
     width = recipe.heads * recipe.head_dim
     projector = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, corpus.features.shape[-1]))
+    projector.to(work.device)
     hidden = watch_image_tokens(transformer)
     compiled = torch.compile(transformer)  # the same weights, an eighth faster
 
-    def loss_at(seen: int) -> tuple[Tensor, Tensor]:
-        flow, alignment = _losses(compiled, projector, text, corpus, recipe, seen, hidden)
+    def batch_at(seen: int) -> FlowBatch:
+        generator, rng = torch.Generator().manual_seed(59 * 1_000_003 + seen), random.Random(61 * 1_000_003 + seen)
+        return draw_batch(corpus, text, recipe, generator, rng, UNPROMPTED_SHARE).to(work.device)
+
+    def loss_of(batch: FlowBatch) -> tuple[Tensor, Tensor]:
+        with torch.autocast(work.device, torch.bfloat16):
+            predicted = velocity(compiled, batch.noisy, batch.level, batch.condition)
+            aligned = projector(hidden["tokens"])
+        flow = F.mse_loss(predicted.float(), batch.velocity)
+        alignment = 1 - F.cosine_similarity(aligned.float(), batch.features, dim=-1).mean()
         return flow + ALIGNMENT_WEIGHT * alignment, flow
 
     plan = Plan(
@@ -57,7 +64,7 @@ def train_baseline(recipe: Recipe, work: WorkFolder) -> None:
         ema_halflife=recipe.ema_halflife_images,
         snapshot_at=recipe.snapshot_images,
     )
-    figures = train_transformer(plan, Trainee(transformer, work.baseline, {"projector": projector}), loss_at)
+    figures = train_transformer(plan, Trainee(transformer, work.baseline, {"projector": projector}), batch_at, loss_of)
     write_json(work.baseline / "figures.json", {"images_seen": figures["images_seen"], "flow_loss": figures["loss"]})
 
 
@@ -72,37 +79,46 @@ def watch_image_tokens(transformer: FluxTransformer2DModel) -> dict[str, Tensor]
     return seen
 
 
-def prompt_batch(words: list[Words], rows: Tensor, rng: random.Random) -> list[str]:
-    """A loosened text for each row; one in ten is empty."""
-    return ["" if rng.random() < UNPROMPTED_SHARE else loosened(words[row], rng)[0] for row in rows.tolist()]
-
-
 def noise_levels(count: int, generator: torch.Generator) -> Tensor:
     """Logit-normal noise levels (N) in (0, 1), a little to the noisy side (arXiv 2403.03206, eq. 19)."""
     return (torch.randn(count, generator=generator) + LEVEL_SHIFT).sigmoid()
 
 
-def _losses(
-    transformer: Callable[..., Any],
-    projector: nn.Module,
-    text: TextEncoders,
+@dataclass(frozen=True)
+class FlowBatch:
+    """Noisy latent tokens (N, T, 64) at ``level`` (N), the velocity there, the prompts and the aligned features."""
+
+    noisy: Tensor
+    level: Tensor
+    velocity: Tensor
+    condition: Condition
+    features: Tensor
+
+    def to(self, device: str) -> FlowBatch:
+        """The same on another device."""
+        tensors = (self.noisy.to(device), self.level.to(device), self.velocity.to(device))
+        return FlowBatch(*tensors, self.condition.to(device), self.features.to(device))
+
+
+@torch.no_grad()
+def draw_batch(
     corpus: Corpus,
+    text: TextEncoders,
     recipe: Recipe,
-    seen: int,
-    hidden: dict[str, Tensor],
-) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(59 * 1_000_003 + seen)
+    generator: torch.Generator,
+    rng: random.Random,
+    unprompted_share: float,
+) -> FlowBatch:
+    """Random portraits at random noise levels, each with a loosened prompt; a share of the prompts is empty."""
     rows = torch.randint(len(corpus.tokens), (recipe.batch_size,), generator=generator)
     clean = corpus.tokens[rows].float()
     noise = torch.randn(clean.shape, generator=generator)
     level = noise_levels(len(rows), generator)
-    noisy = torch.lerp(clean, noise, level.view(-1, 1, 1))
-    with torch.no_grad():
-        texts = prompt_batch(corpus.words, rows, random.Random(61 * 1_000_003 + seen))
-        condition = Condition(*text.embed(texts, recipe.text_tokens))
-    with torch.autocast("cpu", torch.bfloat16):
-        predicted = velocity(transformer, noisy, level, condition)
-        aligned = projector(hidden["tokens"])
-    flow = F.mse_loss(predicted.float(), noise - clean)
-    alignment = 1 - F.cosine_similarity(aligned.float(), corpus.features[rows].float(), dim=-1).mean()
-    return flow, alignment
+    texts = ["" if rng.random() < unprompted_share else loosened(corpus.words[row], rng)[0] for row in rows.tolist()]
+    return FlowBatch(
+        noisy=torch.lerp(clean, noise, level.view(-1, 1, 1)),
+        level=level,
+        velocity=noise - clean,
+        condition=Condition(*text.embed(texts, recipe.text_tokens)),
+        features=corpus.features[rows].float(),
+    )

@@ -71,7 +71,9 @@ def check(recipe: Recipe, work: WorkFolder) -> None:
     def generate(setting: Setting) -> Sampled:
         seeds = range(setting.first_seed, setting.first_seed + len(portraits))
         noise = noise_of(seeds, recipe.size_px // 8)
-        latents = sample(load_transformer(setting.transformer), noise, condition, setting.steps, guide=setting.guide)
+        latents = sample(
+            load_transformer(setting.transformer, work.device), noise, condition, setting.steps, guide=setting.guide
+        )
         images = decode(autoencoder, latents)
         return Sampled(images, *read(reader, images), embed(images.split(BATCH_IMAGES), net))
 

@@ -35,7 +35,7 @@ def load_corpus(recipe: Recipe, work: WorkFolder) -> Corpus:
     digest = sha256_of(work.autoencoder / "diffusion_pytorch_model.safetensors")[:8]
     path = work.latents / f"{len(portraits.images):06d}-{digest}.safetensors"
     if not path.exists():
-        autoencoder, net = load_autoencoder(work), FeatureNet.load(work.features / "loss")
+        autoencoder, net = load_autoencoder(work), FeatureNet.load(work.features / "loss").to(work.device)
         tokens: list[Tensor] = []
         features: list[Tensor] = []
         with Meter("latents", 2 * len(portraits.images)) as meter:
@@ -43,7 +43,7 @@ def load_corpus(recipe: Recipe, work: WorkFolder) -> Corpus:
                 for batch in images.split(64):
                     latents = encode(autoencoder, batch)
                     tokens.append(pack(latents).half())
-                    features.append(_aligned(net, batch, latents.shape[-1] // 2))
+                    features.append(_aligned(net, batch.to(work.device), latents.shape[-1] // 2))
                     meter.update(sum(map(len, tokens)), "encoded")
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
@@ -56,8 +56,8 @@ def load_corpus(recipe: Recipe, work: WorkFolder) -> Corpus:
 
 @torch.no_grad()
 def _aligned(net: FeatureNet, images: Tensor, side: int) -> Tensor:
-    """Features (N, side * side, C) float16 of the loss net's last stage, one for each image token."""
+    """Features (N, side * side, C), float16 on the CPU, of the loss net's last stage, one for each image token."""
     features = net(images.float() / 255).stages[-1]
     if features.shape[-1] != side:
         features = F.interpolate(features, size=(side, side), mode="area")
-    return features.flatten(2).transpose(1, 2).half().contiguous()
+    return features.flatten(2).transpose(1, 2).half().cpu().contiguous()

@@ -47,19 +47,24 @@ def distill_steps(recipe: Recipe, work: WorkFolder) -> None:
     texts = [loosened(words, random.Random(79 * 1_000_003 + i))[0] for i, words in enumerate(portraits)]
     conditions = _conditions(text, texts, recipe)
     noise, portraits = _trajectories(recipe, work, conditions)
-    student = build_transformer(recipe)
+    student = build_transformer(recipe).to(work.device)
     student.load_state_dict(load_transformer(baseline_folder(work)).state_dict())
 
-    def loss_at(seen: int) -> tuple[Tensor, Tensor]:
+    def batch_at(seen: int) -> tuple[Tensor, Tensor, Condition, Tensor]:
         generator = torch.Generator().manual_seed(73 * 1_000_003 + seen)
         rows = torch.randint(len(noise), (recipe.batch_size,), generator=generator)
-        level = (
-            torch.randint(1, recipe.distilled_levels + 1, (len(rows),), generator=generator) / recipe.distilled_levels
-        )
+        levels = torch.randint(1, recipe.distilled_levels + 1, (len(rows),), generator=generator)
+        level = levels / recipe.distilled_levels
         mixed = torch.lerp(portraits[rows], noise[rows], level.view(-1, 1, 1))
-        with torch.autocast("cpu", torch.bfloat16):
-            predicted = velocity(student, mixed, level, conditions.take(rows))
-        loss = F.mse_loss(predicted.float(), noise[rows] - portraits[rows])
+        tensors = mixed, level, noise[rows] - portraits[rows]
+        mixed, level, straight = (tensor.to(work.device) for tensor in tensors)
+        return mixed, level, conditions.take(rows).to(work.device), straight
+
+    def loss_of(batch: tuple[Tensor, Tensor, Condition, Tensor]) -> tuple[Tensor, Tensor]:
+        mixed, level, condition, straight = batch
+        with torch.autocast(work.device, torch.bfloat16):
+            predicted = velocity(student, mixed, level, condition)
+        loss = F.mse_loss(predicted.float(), straight)
         return loss, loss.detach()
 
     plan = Plan(
@@ -71,7 +76,7 @@ def distill_steps(recipe: Recipe, work: WorkFolder) -> None:
         decay_share=DECAY_SHARE,
         ema_halflife=EMA_HALFLIFE_IMAGES,
     )
-    figures = train_transformer(plan, Trainee(student, work.distilled), loss_at)
+    figures = train_transformer(plan, Trainee(student, work.distilled), batch_at, loss_of)
     write_json(work.distilled / "figures.json", {**figures, "trajectories": len(noise)})
 
 
@@ -92,7 +97,7 @@ def _trajectories(recipe: Recipe, work: WorkFolder, conditions: Condition) -> tu
     """Noise and portrait tokens (M, T, 64) of the baseline; missing shards are drawn."""
     folder = work.distilled / "trajectories"
     folder.mkdir(parents=True, exist_ok=True)
-    teacher = load_transformer(work.baseline / "transformer")
+    teacher = load_transformer(work.baseline / "transformer", work.device)
     guide = baseline_guide(recipe, work, TextEncoders.load(work.text), recipe.distilled_guidance)
     side = recipe.size_px // 8
     noises, portraits = [], []

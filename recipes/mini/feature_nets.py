@@ -64,7 +64,7 @@ def train_feature_net(name: str, recipe: Recipe, work: WorkFolder) -> None:
             "quality_dims": QUALITY_DIMS,
         }
     )
-    net = FeatureNet(config)
+    net = FeatureNet(config).to(work.device)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=0.02)
     folder = work.features / name
@@ -79,9 +79,11 @@ def train_feature_net(name: str, recipe: Recipe, work: WorkFolder) -> None:
             images, quality = degraded(renders.images[chosen].float() / 255, generator)
             for group in optimizer.param_groups:
                 group["lr"] = 2e-3 * _one_cycle(seen / recipe.feature_images)
-            with torch.autocast("cpu", torch.bfloat16):
-                predicted = net.predictions(images.contiguous(memory_format=torch.channels_last))
-            loss = F.smooth_l1_loss(predicted.float(), torch.cat([targets.values[chosen], quality], dim=1))
+            wanted = torch.cat([targets.values[chosen], quality], dim=1).to(work.device)
+            images = images.to(work.device, memory_format=torch.channels_last)
+            with torch.autocast(work.device, torch.bfloat16):
+                predicted = net.predictions(images)
+            loss = F.smooth_l1_loss(predicted.float(), wanted)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -91,7 +93,7 @@ def train_feature_net(name: str, recipe: Recipe, work: WorkFolder) -> None:
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 save_state(folder, {"net": net}, {"optimizer": optimizer}, {"images": seen})
                 saved = time.monotonic()
-    score = _explained(net.eval(), renders, targets)
+    score = _explained(net.cpu().eval(), renders, targets)
     net.save(folder)
     write_json(folder / "figures.json", {"images_seen": seen, "held_out": HELD_OUT, "r2": score})
     print(f"feature net {name}: held-out R2 identity {score['identity']:.3f}, scene {score['scene']:.3f}")

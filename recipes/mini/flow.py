@@ -32,6 +32,10 @@ class Condition:
         """The conditions of some rows."""
         return Condition(self.pooled[rows], self.states[rows])
 
+    def to(self, device: torch.device | str) -> Condition:
+        """The same on another device."""
+        return Condition(self.pooled.to(device), self.states.to(device))
+
 
 def build_transformer(recipe: Recipe) -> Any:
     """An untrained `FluxTransformer2DModel` of the recipe's size; typed Any, as diffusers' own types are too wide."""
@@ -50,9 +54,10 @@ def build_transformer(recipe: Recipe) -> Any:
     )
 
 
-def load_transformer(folder: Path) -> Any:
-    """A trained transformer, frozen."""
-    return FluxTransformer2DModel.from_pretrained(folder).eval().requires_grad_(False)
+def load_transformer(folder: Path, device: str = "cpu") -> Any:
+    """A trained transformer on ``device``, frozen."""
+    transformer: Any = FluxTransformer2DModel.from_pretrained(folder)
+    return transformer.eval().requires_grad_(False).to(device)
 
 
 def pack(latents: Tensor) -> Tensor:
@@ -73,16 +78,16 @@ def unpack(tokens: Tensor) -> Tensor:
 def velocity(transformer: Any, tokens: Tensor, level: Tensor, condition: Condition) -> Tensor:
     """Predicted velocity (N, T, 64) of ``tokens`` at noise levels ``level`` (N) in [0, 1]."""
     side = int(tokens.shape[1] ** 0.5)
-    image_ids = torch.zeros(side, side, 3)
-    image_ids[..., 1] = torch.arange(side)[:, None]
-    image_ids[..., 2] = torch.arange(side)[None, :]
+    image_ids = torch.zeros(side, side, 3, device=tokens.device)
+    image_ids[..., 1] = torch.arange(side, device=tokens.device)[:, None]
+    image_ids[..., 2] = torch.arange(side, device=tokens.device)[None, :]
     return transformer(
         hidden_states=tokens,
         timestep=level,
         pooled_projections=condition.pooled,
         encoder_hidden_states=condition.states,
         img_ids=image_ids.view(-1, 3),
-        txt_ids=torch.zeros(condition.states.shape[1], 3),
+        txt_ids=torch.zeros(condition.states.shape[1], 3, device=tokens.device),
         return_dict=False,
     )[0]
 
@@ -108,8 +113,9 @@ class Guide:
 
     def apply(self, predicted: Tensor, tokens: Tensor, level: Tensor, own: Condition) -> Tensor:
         """The guided velocity (N, T, 64) from the transformer's own prediction."""
-        condition = own if self.condition is None else self.condition.take(torch.zeros(len(tokens), dtype=torch.long))
-        worse = velocity(self.transformer, tokens, level, condition).float()
+        if self.condition is not None:
+            own = self.condition.take(torch.zeros(len(tokens), dtype=torch.long)).to(tokens.device)
+        worse = velocity(self.transformer, tokens, level, own).float()
         return worse + self.scale * (predicted - worse)
 
 
@@ -124,17 +130,20 @@ def sample(
     batch_images: int = 64,
     precision: torch.dtype = torch.bfloat16,
 ) -> Tensor:
-    """Euler's method from noise tokens to latents (N, 16, h, w), guided where asked."""
+    """Euler's method from noise tokens to latents (N, 16, h, w) on the CPU, guided where asked.
+
+    It runs on the transformer's device.
+    """
     levels = [*torch.linspace(1, 1 / steps, steps).tolist(), 0.0]
     results = []
     for rows in torch.arange(len(noise)).split(batch_images):
-        tokens, own = noise[rows], condition.take(rows)
+        tokens, own = noise[rows].to(transformer.device), condition.take(rows).to(transformer.device)
         for level, after in pairwise(levels):
-            level_each = torch.full((len(rows),), level)
-            with torch.autocast("cpu", precision, enabled=precision is not torch.float32):
+            level_each = torch.full((len(rows),), level, device=transformer.device)
+            with torch.autocast(transformer.device.type, precision, enabled=precision is not torch.float32):
                 step = velocity(transformer, tokens, level_each, own).float()
                 if guide is not None:
                     step = guide.apply(step, tokens, level_each, own)
             tokens = tokens + (after - level) * step
-        results.append(unpack(tokens))
+        results.append(unpack(tokens).cpu())
     return torch.cat(results)

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recipes.mini.baseline import noise_levels
+from recipes.mini.baseline import FlowBatch, draw_batch
 from recipes.mini.corpus import load_corpus
 from recipes.mini.flow import Condition, Guide, build_transformer, load_transformer, velocity
 from recipes.mini.recipe import Recipe, WorkFolder
-from recipes.mini.text_encoders import TextEncoders, loosened
+from recipes.mini.text_encoders import TextEncoders
 from recipes.mini.trainer import Plan, Trainee, train_transformer
 from topcoat.files import write_json
 
@@ -28,33 +28,30 @@ EMA_HALFLIFE_IMAGES = 5_000
 def baseline_guide(recipe: Recipe, work: WorkFolder, text: TextEncoders, scale: float) -> Guide:
     """What the unguided baseline is guided by: its earlier copy, or itself without a prompt."""
     if recipe.guidance_kind == "auto":
-        return Guide(load_transformer(work.baseline / "snapshot"), None, scale)
+        return Guide(load_transformer(work.baseline / "snapshot", work.device), None, scale)
     nothing = Condition(*text.embed([""], recipe.text_tokens))
-    return Guide(load_transformer(work.baseline / "transformer"), nothing, scale)
+    return Guide(load_transformer(work.baseline / "transformer", work.device), nothing, scale)
 
 
 def distill_guidance(recipe: Recipe, work: WorkFolder) -> None:
     """Train the guided baseline and save it as a transformer folder."""
     corpus = load_corpus(recipe, work)
     text = TextEncoders.load(work.text)
-    teacher = load_transformer(work.baseline / "transformer")
-    student = build_transformer(recipe)
+    teacher = load_transformer(work.baseline / "transformer", work.device)
+    student = build_transformer(recipe).to(work.device)
     student.load_state_dict(teacher.state_dict())
     guide = baseline_guide(recipe, work, text, recipe.guidance)
 
-    def loss_at(seen: int) -> tuple[Tensor, Tensor]:
-        generator = torch.Generator().manual_seed(67 * 1_000_003 + seen)
-        rng = random.Random(71 * 1_000_003 + seen)
-        rows = torch.randint(len(corpus.tokens), (recipe.batch_size,), generator=generator)
-        clean = corpus.tokens[rows].float()
-        level = noise_levels(len(rows), generator)
-        noisy = torch.lerp(clean, torch.randn(clean.shape, generator=generator), level.view(-1, 1, 1))
-        texts = [loosened(corpus.words[row], rng)[0] for row in rows.tolist()]
-        condition = Condition(*text.embed(texts, recipe.text_tokens))
-        with torch.autocast("cpu", torch.bfloat16):
+    def batch_at(seen: int) -> FlowBatch:
+        generator, rng = torch.Generator().manual_seed(67 * 1_000_003 + seen), random.Random(71 * 1_000_003 + seen)
+        return draw_batch(corpus, text, recipe, generator, rng, unprompted_share=0.0).to(work.device)
+
+    def loss_of(batch: FlowBatch) -> tuple[Tensor, Tensor]:
+        at = (batch.noisy, batch.level, batch.condition)
+        with torch.autocast(work.device, torch.bfloat16):
             with torch.no_grad():
-                target = guide.apply(velocity(teacher, noisy, level, condition).float(), noisy, level, condition)
-            predicted = velocity(student, noisy, level, condition)
+                target = guide.apply(velocity(teacher, *at).float(), *at)
+            predicted = velocity(student, *at)
         loss = F.mse_loss(predicted.float(), target)
         return loss, loss.detach()
 
@@ -67,5 +64,5 @@ def distill_guidance(recipe: Recipe, work: WorkFolder) -> None:
         decay_share=1.0,
         ema_halflife=EMA_HALFLIFE_IMAGES,
     )
-    figures = train_transformer(plan, Trainee(student, work.guided), loss_at)
+    figures = train_transformer(plan, Trainee(student, work.guided), batch_at, loss_of)
     write_json(work.guided / "figures.json", {**figures, "guidance": recipe.guidance})

@@ -130,7 +130,8 @@ def train_reader(recipe: Recipe, work: WorkFolder) -> None:
     labels = word_indices(renders.words)
     usable = len(renders.images) - HELD_OUT
     torch.manual_seed(17)
-    reader = PortraitReader(renders.landmarks.shape[1]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    reader = PortraitReader(renders.landmarks.shape[1]).to(work.device)
+    reader.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(reader.parameters(), lr=PEAK_RATE, weight_decay=0.02)
     seen = int(load_state(work.reader, {"reader": reader}, {"optimizer": optimizer}).get("images", 0))
     saved = time.monotonic()
@@ -143,10 +144,11 @@ def train_reader(recipe: Recipe, work: WorkFolder) -> None:
             progress = seen / recipe.reader_images
             for group in optimizer.param_groups:
                 group["lr"] = PEAK_RATE * min(progress / 0.03 + 0.01, 1.0) * (1 - progress) ** 0.7
-            reading = reader(images.contiguous(memory_format=torch.channels_last))
-            loss = LANDMARK_WEIGHT * F.smooth_l1_loss(reading.landmarks, renders.landmarks[rows])
+            reading = reader(images.to(work.device, memory_format=torch.channels_last))
+            loss = LANDMARK_WEIGHT * F.smooth_l1_loss(reading.landmarks, renders.landmarks[rows].to(work.device))
+            wanted = labels[rows].to(work.device)
             for index, logits in enumerate(reading.logits):
-                loss = loss + F.cross_entropy(logits, labels[rows, index]) / len(reading.logits)
+                loss = loss + F.cross_entropy(logits, wanted[:, index]) / len(reading.logits)
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(reader.parameters(), 1.0)
@@ -156,7 +158,7 @@ def train_reader(recipe: Recipe, work: WorkFolder) -> None:
             if time.monotonic() - saved > CHECKPOINT_SECONDS or seen >= recipe.reader_images:
                 save_state(work.reader, {"reader": reader}, {"optimizer": optimizer}, {"images": seen})
                 saved = time.monotonic()
-    reader.eval()
+    reader.cpu().eval()
     with atomic_path(work.reader / "reader.safetensors") as path:
         save_file({name: value.contiguous() for name, value in reader.state_dict().items()}, path)
     _finish(reader, renders.images[usable:], renders.landmarks, labels, work.reader, seen)

@@ -81,10 +81,15 @@ class Recipe(StrictModel):
 
 
 class WorkFolder:
-    """Where the stages keep what they make; every stage reads the folders of the stages before it."""
+    """Where the stages keep what they make; every stage reads the folders of the stages before it.
 
-    def __init__(self, root: Path) -> None:
+    ``device`` is what the networks are trained on, ``cpu`` or ``cuda``; batches are drawn on the CPU, so it changes no
+    draw.
+    """
+
+    def __init__(self, root: Path, device: str = "cpu") -> None:
         self.root = root
+        self.device = device
         self.renders = root / "renders"
         self.features = root / "features"
         self.reader = root / "reader"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn, optim
 
@@ -51,11 +52,20 @@ class Trainee:
     beside: dict[str, nn.Module] = field(default_factory=dict[str, nn.Module])
 
 
-def train_transformer(plan: Plan, trainee: Trainee, loss_at: Callable[[int], tuple[Tensor, Tensor]]) -> dict[str, Any]:
+Batch = TypeVar("Batch")
+
+
+def train_transformer(
+    plan: Plan,
+    trainee: Trainee,
+    batch_at: Callable[[int], Batch],
+    loss_of: Callable[[Batch], tuple[Tensor, Tensor]],
+) -> dict[str, Any]:
     """Train up to ``plan.last`` images, going on from the folder's state; the average goes to ``transformer/`` there.
 
-    ``loss_at(seen)`` draws the batch that starts at image ``seen`` and returns the loss to minimise and the part of it
-    to report. Returns the figures: images seen and the reported loss, averaged over about fifty steps.
+    ``batch_at(seen)`` draws the batch that starts at image ``seen``, in a thread that is one batch ahead; ``loss_of``
+    returns the loss to minimise and the part of it to report. Returns the figures: images seen and the reported loss,
+    averaged over about fifty steps.
     """
     transformer, folder = trainee.transformer, trainee.folder
     optimizers = build_optimizers(transformer, *trainee.beside.values())
@@ -65,10 +75,13 @@ def train_transformer(plan: Plan, trainee: Trainee, loss_at: Callable[[int], tup
     counters = load_state(folder, modules, optimizers)
     seen, shown = int(counters.get("images", 0)), counters.get("loss", 0.0)
     saved = time.monotonic()
-    with Meter(plan.stage, plan.last, seen) as meter:
+    with Meter(plan.stage, plan.last, seen) as meter, ThreadPoolExecutor(1) as thread:
+        drawn = thread.submit(batch_at, seen)
         while seen < plan.last:
             _set_rates(optimizers, plan.rate(seen))
-            loss, part = loss_at(seen)
+            batch = drawn.result()
+            drawn = thread.submit(batch_at, seen + plan.batch_size)
+            loss, part = loss_of(batch)
             for optimizer in optimizers.values():
                 optimizer.zero_grad()
             loss.backward()

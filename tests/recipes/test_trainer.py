@@ -26,16 +26,17 @@ def _train(folder: Path, plan: Plan, stop_at: int | None = None) -> dict[str, An
     torch.manual_seed(1)
     transformer = build_transformer(TINY)
 
-    def loss_at(seen: int) -> tuple[Tensor, Tensor]:
+    def batch_at(seen: int) -> Tensor:
         if seen == stop_at:
             raise KeyboardInterrupt
-        generator = torch.Generator().manual_seed(seen)
-        tokens = torch.randn(4, 4, 64, generator=generator)
+        return torch.randn(4, 4, 64, generator=torch.Generator().manual_seed(seen))
+
+    def loss_of(tokens: Tensor) -> tuple[Tensor, Tensor]:
         condition = Condition(torch.ones(4, 16), torch.ones(4, 3, 16))
         loss = F.mse_loss(velocity(transformer, tokens, torch.full((4,), 0.5), condition), tokens)
         return loss, loss.detach()
 
-    return train_transformer(plan, Trainee(transformer, folder), loss_at)
+    return train_transformer(plan, Trainee(transformer, folder), batch_at, loss_of)
 
 
 def test_the_rate_warms_up_holds_and_falls_to_zero() -> None:
