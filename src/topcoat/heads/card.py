@@ -4,82 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from importlib import resources
 from typing import Any
 
 from topcoat.heads.network import HeadConfig, LatentHeadConfig
-
-_TEMPLATE = """\
----
-{{ card_data }}
----
-
-# A topcoat head ({{ kind }})
-
-{{ what }} It was
-trained on the pairs named below and is of use for images of that model and domain only.
-
-```python
-import topcoat
-
-head = topcoat.Head.from_pretrained("this-folder")
-{{ usage }}
-```
-
-| | |
-|---|---|
-| kind | {{ kind }} |
-| input | {{ input }} |
-| parameters | {{ parameters }} |
-| sizes | any; padded inside to a multiple of {{ size_multiple }} px |
-| digest | {{ digest }} |
-
-## Training
-{% for name, value in facts.items() %}
-- {{ name.replace("_", " ") }}: {{ value | plain }}
-{%- else %}
-Nothing was recorded.
-{%- endfor %}
-{%- if licences %}
-
-## Licences of the models that made the pairs
-{% for side, terms in licences.items() %}
-- {{ side }}: {{ terms | terms }}
-{%- endfor %}
-{%- endif %}
-{%- if figures %}
-
-## Figures
-
-| figure | value |
-|---|---|
-{%- for name, value in figures.items() %}
-| {{ name.replace("_", " ") }} | {{ value | plain }} |
-{%- endfor %}
-{%- endif %}
-
-## Limits
-
-- It changes texture, light and small detail, not composition. Compare faces before and after where identity matters.
-- The licences of the two models that made the training pairs apply to what is done with this head.
-"""
-
-_TEXTS = {
-    ("image", True): (
-        "An image-to-image network that takes the output of a distilled diffusion model towards that of its baseline.",
-        "enhanced = head(images, strength=1.0)  # images: (N, 3, H, W), RGB, [0, 1]",
-    ),
-    ("latent", False): (
-        "A network that decodes the latents of a distilled diffusion model, in place of its VAE decoder, to an image "
-        "like those of its baseline.",
-        "images = head(latents)  # latents: (N, {channels}, h, w), as the denoiser leaves them",
-    ),
-    ("latent", True): (
-        "A network that changes the latents of a distilled diffusion model and decodes them, with that model's own VAE "
-        "decoder, to an image like those of its baseline.",
-        "images = head(latents, strength=1.0)  # latents: (N, {channels}, h, w), as the denoiser leaves them",
-    ),
-}
-"""What a head does and a line that uses it, by its input and whether it has a strength."""
 
 
 def render_card(config: HeadConfig, *, parameters: int, digest: str, facts: Mapping[str, Any]) -> str:
@@ -89,7 +17,7 @@ def render_card(config: HeadConfig, *, parameters: int, digest: str, facts: Mapp
     the figures also as the results that the Hugging Face hub reads.
     """
     from huggingface_hub import EvalResult, ModelCardData
-    from jinja2 import Environment
+    from jinja2 import Environment, StrictUndefined
 
     figures: Mapping[str, Any] = facts.get("figures") or {}
     results = [
@@ -110,16 +38,15 @@ def render_card(config: HeadConfig, *, parameters: int, digest: str, facts: Mapp
         model_name=f"topcoat {config.name()}" if results else None,
         eval_results=results or None,
     )
-    channels = config.latent_channels if isinstance(config, LatentHeadConfig) else 3
-    what, usage = _TEXTS[config.input, config.has_strength]
-    environment = Environment(keep_trailing_newline=True)  # Markdown: nothing to escape
+    environment = Environment(keep_trailing_newline=True, undefined=StrictUndefined)  # Markdown: nothing to escape
     environment.filters |= {"plain": _plain, "terms": _terms}
-    return environment.from_string(_TEMPLATE).render(
+    template = resources.files("topcoat.heads").joinpath("card.md.j2").read_text(encoding="utf-8")
+    return environment.from_string(template).render(
         card_data=data.to_yaml(),
         kind=config.name(),
-        what=what,
-        usage=usage.format(channels=channels),
-        input="images" if config.input == "image" else f"latents of {channels} channels",
+        input=config.input,
+        has_strength=config.has_strength,
+        channels=config.latent_channels if isinstance(config, LatentHeadConfig) else 3,
         parameters=f"{parameters:,}",
         size_multiple=config.size_multiple,
         digest=digest,

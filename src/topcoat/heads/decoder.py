@@ -1,11 +1,8 @@
 """The decoder head: latents of the distilled model straight to the enhanced image, in place of the VAE decoder.
 
-It does two jobs in one, so a pipeline with it costs less than the distilled model alone, whose own VAE decoder is left
-out. It fits any VAE by its number of latent channels and its scale. The latents are normalised ones, as the denoiser
-leaves them: before ``z / scaling_factor + shift_factor``.
-
-Most of its work is done at the size of the latents, where a position is cheap; a linear path from the latents to the
-image gives colour and light from the first step of training.
+So a pipeline with it costs less than the distilled model alone. It fits any VAE by its number of latent channels and
+its scale; latents are as the denoiser leaves them, before ``z / scaling_factor + shift_factor``. A linear path from
+latents to image gives colour and light from the first step of training.
 """
 
 from __future__ import annotations
@@ -25,8 +22,8 @@ from topcoat.heads.network import LatentHeadConfig, Network
 class DecoderConfig(LatentHeadConfig):
     """Shape of a `Decoder`; the default has 0.21 M parameters and 0.20 GFLOP per 128x128 image.
 
-    ``channels`` and ``blocks`` hold one number per scale, from the latents' size on; each scale has twice the side of
-    the one before, and the last one is doubled once more on the way out. So three scales fit a VAE of 8x.
+    ``channels`` and ``blocks`` hold one number per scale, from the latents' size on. Each scale doubles the side, so
+    three fit a VAE of 8x.
     """
 
     sizes: ClassVar[Mapping[str, Mapping[str, Any]]] = {

@@ -39,9 +39,8 @@ MAX_STRENGTH = 2.0
 class Head:
     """Enhances images, ``z = clamp(x + strength * network(x))``, or decodes latents, as ``network.enhance`` says.
 
-    ``config`` is what ``network`` was built from. ``facts`` (JSON values) says how it was trained and goes into the
-    model card. ``gates`` (JSON values) are the calibrated thresholds of `topcoat.gates`, where `topcoat calibrate` made
-    them for this head.
+    ``config`` is what ``network`` was built from. ``facts`` (JSON values) says how it was trained, for the model card.
+    ``gates`` (JSON values) are the calibrated thresholds of `topcoat.gates`, where there are any.
     """
 
     def __init__(
@@ -86,12 +85,11 @@ class Head:
 
     @torch.no_grad()
     def __call__(self, inputs: Tensor, strength: float = 1.0) -> Tensor:
-        """Enhance images ``(N, 3, H, W)``, RGB in [0, 1], of any height and width; or decode latents ``(N, C, h, w)``.
+        """Enhance images ``(N, 3, H, W)`` in [0, 1] of any size, or decode latents ``(N, C, h, w)``, as `input` says.
 
-        `input` says which of the two a head is given. ``strength`` scales the change: 0 returns the images, 1 is what
-        was trained, at most 2. The result is float32 ``(N, 3, H, W)`` in [0, 1] on the device that the inputs came
-        from. Raises `UsageError` for inputs or a strength outside this, and for a strength other than 1 where
-        `has_strength` is False; `ModelError` if the result is not finite.
+        ``strength`` scales the change: 0 returns the images, 1 is what was trained, at most 2. The result is float32
+        ``(N, 3, H, W)`` in [0, 1] on the inputs' device. Raises `UsageError` for inputs or a strength outside this, and
+        for a strength other than 1 where `has_strength` is False; `ModelError` if the result is not finite.
         """
         if not 0 <= strength <= MAX_STRENGTH:
             raise UsageError(f"strength is {strength}; give a number from 0 (no change) to {MAX_STRENGTH:g}")
@@ -123,18 +121,11 @@ class Head:
         with atomic_path(folder / WEIGHTS_NAME) as temporary:
             # One key only: safetensors writes several in random order, and equal heads must be equal files.
             save_file(weights, temporary, metadata={"format": f"{FORMAT} {FORMAT_VERSION}"})
-        write_json(
-            folder / CONFIG_NAME,
-            {
-                "format": FORMAT,
-                "format_version": FORMAT_VERSION,
-                "head": self.config.model_dump(mode="json"),
-                "facts": facts,
-            },
-        )
-        write_text(
-            folder / CARD_NAME, render_card(self.config, parameters=self.parameters, digest=self.digest, facts=facts)
-        )
+        settings = self.config.model_dump(mode="json")
+        about = {"format": FORMAT, "format_version": FORMAT_VERSION, "head": settings, "facts": facts}
+        write_json(folder / CONFIG_NAME, about)
+        text = render_card(self.config, parameters=self.parameters, digest=self.digest, facts=facts)
+        write_text(folder / CARD_NAME, text)
         if self.gates is not None:
             write_json(folder / GATES_NAME, self.gates)
         else:  # those of another head that lay here before
@@ -175,9 +166,7 @@ class Head:
             return cls.from_pretrained(name)
         folder = MINI / EMBEDDED_HEADS[str(name)]
         if not (folder / WEIGHTS_NAME).is_file():
-            raise DataError(
-                f"this installation lacks the embedded {folder.name}; reinstall topcoat or name a head folder"
-            )
+            raise DataError(f"this installation lacks the embedded {folder.name}; reinstall topcoat or name a folder")
         return cls.from_pretrained(folder)
 
     @classmethod
@@ -187,10 +176,7 @@ class Head:
 
 
 def _read_config(folder: Path) -> tuple[HeadConfig, Mapping[str, Any]]:
-    path = folder / CONFIG_NAME
-    if not path.is_file():
-        _refuse_pickles(folder)
-        raise DataError(f"{folder} holds no head: {CONFIG_NAME} is missing; give a folder that topcoat train wrote")
+    path = _required(folder, CONFIG_NAME, "head")
     data = read_json(path)
     if not isinstance(data, dict) or data.get("format") != FORMAT or not isinstance(data.get("head"), dict):
         raise DataError(f"{path} does not describe a topcoat head; give a folder that topcoat train wrote")
@@ -208,18 +194,16 @@ def _read_config(folder: Path) -> tuple[HeadConfig, Mapping[str, Any]]:
 
 
 def _load_weights(network: nn.Module, folder: Path) -> None:
-    path = folder / WEIGHTS_NAME
-    if not path.is_file():
-        _refuse_pickles(folder)
-        raise DataError(f"{folder} holds no weights: {WEIGHTS_NAME} is missing; give a folder that topcoat train wrote")
+    path = _required(folder, WEIGHTS_NAME, "weights")
     try:
         weights = load_file(path)
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path} is damaged or not a safetensors file ({error}); fetch or train it again") from error
-    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    given = {name: tuple(value.shape) for name, value in weights.items()}
+    expected, given = (
+        {(name, tuple(value.shape)) for name, value in state.items()} for state in (network.state_dict(), weights)
+    )
     if expected != given:
-        odd = sorted(set(expected.items()) ^ set(given.items()))[0][0]
+        odd = min(expected ^ given)[0]
         raise DataError(
             f"{path} does not fit its {CONFIG_NAME} (see {odd}); the two files are of different heads, fetch both again"
         )
@@ -228,13 +212,17 @@ def _load_weights(network: nn.Module, folder: Path) -> None:
     network.load_state_dict({name: value.float() for name, value in weights.items()})
 
 
-def _refuse_pickles(folder: Path) -> None:
+def _required(folder: Path, name: str, what: str) -> Path:
+    path = folder / name
+    if path.is_file():
+        return path
     pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
     if pickles:
         raise DataError(
             f"{folder} holds only pickled weights ({pickles[0]}), which can run code when loaded; "
             f"ask for {WEIGHTS_NAME} and {CONFIG_NAME} instead"
         )
+    raise DataError(f"{folder} holds no {what}: {name} is missing; give a folder that topcoat train wrote")
 
 
 def weights_digest(settings: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:

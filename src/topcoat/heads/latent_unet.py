@@ -1,31 +1,24 @@
 """The latent head: changes the distilled model's latents, then decodes them with that model's own VAE decoder.
 
-Baseline images come out of a VAE decoder too. What a head makes itself carries marks that no baseline image has - of
-its own enlargement, of its borders - too faint to see and plain to a network. An image of the same decoder carries that
-decoder's marks and no others. At the size of the latents a position holds 8x8 pixels, so the network costs little; the
-decoding is what the distilled model would have done anyway. And its strength is free: 0 is the distilled image.
-
-The change has a gain and a sum: z = l + strength (gain l + sum). In flat areas a distilled model's latents hold
-noise that its clipped whites and blacks hide; a gain of -1 takes it away at once, where a sum would have to know its
-every value.
-
-The decoder's weights are part of the head and never trained.
+Baseline images come out of a VAE decoder too, so an image of the same decoder carries no marks that they lack, as a
+head's own enlargement leaves them. The change is z = l + strength (gain l + sum): in flat areas a distilled model's
+latents hold noise that clipped whites and blacks hide, and a gain of -1 takes it away where a sum would have to know
+its every value. Strength 0 is the distilled image. The decoder's weights are part of the head and never trained.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from topcoat.errors import UsageError
 from topcoat.generators.vae import Vae, VaeDecoder
-from topcoat.heads.layers import icnr, initialise, pixel_shuffle, stage, through_scales
+from topcoat.heads.layers import ResidualUNet
 from topcoat.heads.network import LatentHeadConfig, Network, count_flops
 
 
@@ -114,36 +107,19 @@ def change_flops(config: LatentUNetConfig, width_px: int, height_px: int) -> int
     return count_flops(change, latents)
 
 
-class _Change(nn.Module):
-    """What to add to latents: a residual U-Net with CBAM, as `topcoat.heads.unet.UNet` without its stem for pixels."""
+class _Change(ResidualUNet):
+    """What to add to latents."""
 
     def __init__(self, config: LatentUNetConfig) -> None:
-        super().__init__()
-        widths, blocks = config.channels, config.blocks_per_stage
-        self.stem = nn.Conv2d(config.latent_channels, widths[0], 3, padding=1)
-        self.encoder = nn.ModuleList(stage(width, blocks, config.cbam) for width in widths[:-1])
-        self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairwise(widths))
-        self.middle = stage(widths[-1], blocks, config.cbam)
-        self.up = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in pairwise(widths))
-        self.later = nn.ModuleList(stage(width, blocks, config.cbam) for width in widths[:-1])
-        self.out = nn.Conv2d(widths[0], 2 * config.latent_channels, 3, padding=1)
-        initialise(self)
-        icnr(self.up)
-        nn.init.zeros_(self.out.weight)
+        channels = config.latent_channels
+        super().__init__(
+            channels, 2 * channels, config.channels, config.blocks_per_stage, cbam=config.cbam, later="later"
+        )
 
     def forward(self, latents: Tensor) -> Tensor:
         """What to add to ``latents`` ``(N, C, h, w)`` of any size, of the same shape."""
         height, width = latents.shape[-2:]
         multiple = 2 ** len(self.down)
         padded = F.pad(latents, (0, -width % multiple, 0, -height % multiple), mode="replicate")
-        hidden = through_scales(
-            self.stem(padded),
-            self.encoder,
-            self.down,
-            self.middle,
-            reversed(self.up),
-            reversed(self.later),
-            pixel_shuffle,
-        )
-        sums, gains = self.out(hidden)[..., :height, :width].chunk(2, dim=1)
+        sums, gains = self.through(padded)[..., :height, :width].chunk(2, dim=1)
         return gains * latents + sums

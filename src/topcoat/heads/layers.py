@@ -1,18 +1,14 @@
-"""Layers that several heads are built from: residual blocks, CBAM and ESA attention, ICNR and the U-Net's way.
+"""Layers that several heads are built from: residual blocks, CBAM and ESA attention, and the residual U-Net.
 
-Attention is CBAM, the Convolutional Block Attention Module (Woo et al., ECCV 2018, arXiv 1807.06521), or ESA, Enhanced
-Spatial Attention, the block of RFANet (Liu et al., CVPR 2020, section 3.3). Two choices differ from the authors' CBAM,
-both so that one image gives the same result alone and in a batch:
-
-- Their 7x7 convolution is followed by a BatchNorm of one channel. At batch size 1 its statistics are those of a single
-  image, and exported graphs have to freeze them. At inference that layer is one scale and one shift, which are the
-  convolution's own weight and bias; so here the convolution has a bias and nothing follows it.
-- Their hidden layer has C/16 units, which is none for fewer than 16 channels; here it has at least one.
+CBAM is the Convolutional Block Attention Module (Woo et al., ECCV 2018, arXiv 1807.06521), ESA is Enhanced Spatial
+Attention, the block of RFANet (Liu et al., CVPR 2020, section 3.3). Here CBAM's 7x7 convolution has a bias and no
+BatchNorm after it, so one image gives the same result alone and in a batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +19,7 @@ ESA_SMALLEST_SIDE = 15
 
 
 class ChannelAttention(nn.Module):
-    """Which channels matter: M_c(F) = sigmoid(MLP(AvgPool(F)) + MLP(MaxPool(F))), eq. 2 of the paper."""
+    """M_c(F) = sigmoid(MLP(AvgPool(F)) + MLP(MaxPool(F))), eq. 2 of CBAM; the MLP has at least one hidden unit."""
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()
@@ -34,15 +30,12 @@ class ChannelAttention(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """Weights ``(N, C, 1, 1)`` in (0, 1) for ``hidden`` ``(N, C, H, W)``."""
         flat = hidden.flatten(2)  # amax over one axis: four times as fast on a CPU as over two axes at once
-        scores = self._mlp(flat.mean(2)) + self._mlp(flat.amax(2))
-        return torch.sigmoid(scores)[:, :, None, None]
-
-    def _mlp(self, pooled: Tensor) -> Tensor:
-        return self.excite(F.relu(self.squeeze(pooled)))
+        average, largest = (self.excite(F.relu(self.squeeze(pooled))) for pooled in (flat.mean(2), flat.amax(2)))
+        return torch.sigmoid(average + largest)[:, :, None, None]
 
 
 class SpatialAttention(nn.Module):
-    """Which positions matter: M_s(F) = sigmoid(conv7x7([AvgPool(F); MaxPool(F)])), eq. 3 of the paper."""
+    """M_s(F) = sigmoid(conv7x7([AvgPool(F); MaxPool(F)])), eq. 3 of CBAM."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,8 +64,8 @@ class CBAM(nn.Module):
 class ESA(nn.Module):
     """Weights every position by a wide, coarse view of the features; the shape ``(N, C, H, W)`` stays.
 
-    A narrow copy of the features (C/4 channels) is shrunk by a strided convolution and a 7x7 pooling, which makes the
-    field of view large at little cost, then enlarged again. H and W are at least `ESA_SMALLEST_SIDE`.
+    A narrow copy of the features (C/4 channels) is shrunk by a strided convolution and a 7x7 pooling, then enlarged
+    again. H and W are at least `ESA_SMALLEST_SIDE`.
     """
 
     def __init__(self, channels: int) -> None:
@@ -114,14 +107,23 @@ def stage(channels: int, blocks: int, cbam: bool) -> nn.Sequential:
     return nn.Sequential(*(ResidualBlock(channels, cbam) for _ in range(blocks)))
 
 
+def pixel_shuffle(hidden: Tensor) -> Tensor:
+    """``(N, 4 C, H, W)`` to ``(N, C, 2 H, 2 W)``."""
+    return F.pixel_shuffle(hidden, 2)
+
+
+def _resize(hidden: Tensor) -> Tensor:
+    return F.interpolate(hidden, scale_factor=2, mode="bilinear", align_corners=False)
+
+
 def through_scales(
     hidden: Tensor,
-    encoder: Sequence[nn.Module] | nn.ModuleList,
+    encoder: Iterable[nn.Module],
     down: nn.ModuleList,
     middle: nn.Module,
     up: Iterable[nn.Module],
     decoder: Iterable[nn.Module],
-    enlarge: Callable[[Tensor], Tensor],
+    enlarge: Callable[[Tensor], Tensor] = pixel_shuffle,
 ) -> Tensor:
     """The way of a U-Net, down and up, with skips that are added; ``up`` and ``decoder`` start at the coarsest."""
     skips: list[Tensor] = []
@@ -135,9 +137,47 @@ def through_scales(
     return hidden
 
 
-def pixel_shuffle(hidden: Tensor) -> Tensor:
-    """``(N, 4 C, H, W)`` to ``(N, C, 2 H, 2 W)``."""
-    return F.pixel_shuffle(hidden, 2)
+class ResidualUNet(nn.Module):
+    """Maps ``(N, inputs, H, W)`` to ``(N, outputs, H, W)``, zero before it is trained; no normalisation.
+
+    ``widths`` are the channels of each scale, finest first; each has half the side of the one before, and so H and W
+    are multiples of ``2 ** (len(widths) - 1)``. Enlarging is a pixel shuffle that starts without a checkerboard, or
+    bilinear (``shuffle`` False). ``later`` names the blocks of the way back in saved weights.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        widths: Sequence[int],
+        blocks: int,
+        *,
+        cbam: bool,
+        shuffle: bool = True,
+        later: str = "decoder",
+    ) -> None:
+        super().__init__()
+        self._later, self._enlarge = later, pixel_shuffle if shuffle else _resize
+        self.stem = nn.Conv2d(inputs, widths[0], 3, padding=1)
+        self.encoder = nn.ModuleList(stage(width, blocks, cbam) for width in widths[:-1])
+        self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairwise(widths))
+        self.middle = stage(widths[-1], blocks, cbam)
+        wider = 4 if shuffle else 1
+        self.up = nn.ModuleList(nn.Conv2d(coarse, wider * fine, 1) for fine, coarse in pairwise(widths))
+        self.add_module(later, nn.ModuleList(stage(width, blocks, cbam) for width in widths[:-1]))
+        self.out = nn.Conv2d(widths[0], outputs, 3, padding=1)
+        initialise(self)
+        if shuffle:
+            icnr(self.up)
+        nn.init.zeros_(self.out.weight)
+
+    def through(self, inputs: Tensor) -> Tensor:
+        """The outputs ``(N, outputs, H, W)``."""
+        later = self.get_submodule(self._later)
+        assert isinstance(later, nn.ModuleList)
+        hidden = self.stem(inputs)
+        up, decoder = reversed(self.up), reversed(later)
+        return self.out(through_scales(hidden, self.encoder, self.down, self.middle, up, decoder, self._enlarge))
 
 
 @torch.no_grad()

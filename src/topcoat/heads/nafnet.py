@@ -1,9 +1,7 @@
 """NAFNet, the restoration network without activation functions (Chen et al., ECCV 2022, arXiv 2204.04676).
 
-Its block replaces activations by products of half the channels with the other half (SimpleGate) and channel attention
-by one linear map of the mean (SCA). The layer normalisation is over the channels of one position, so an image depends
-neither on its neighbours in the batch nor on its own size. Two choices differ from the authors': a pixel-unshuffle stem
-and a last convolution that starts at zero, as in `topcoat.heads.unet`.
+Layer normalisation is over the channels of one position, so an image depends neither on its batch nor on its own size.
+Unlike the authors' it has a pixel-unshuffle stem and a last convolution that starts at zero, as `topcoat.heads.unet`.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from topcoat.heads.layers import icnr, pixel_shuffle, through_scales
+from topcoat.heads.layers import icnr, through_scales
 from topcoat.heads.network import HeadConfig, ImageNetwork
 
 Blocks = Annotated[int, Field(ge=0, le=32)]
@@ -81,9 +79,8 @@ class NAFNet(ImageNetwork):
     def forward(self, images: Tensor) -> Tensor:
         """The change to add to ``images`` ``(N, 3, H, W)``, of the same shape."""
         hidden = self.stem(F.pixel_unshuffle(images * 2 - 1, self.config.unshuffle))  # (N, C, H/f, W/f)
-        hidden = through_scales(
-            hidden, self.encoder, self.down, self.middle, self.up, self.decoder, pixel_shuffle
-        )  # twice the channels on the way down, half on the way up
+        # twice the channels on the way down, half on the way up
+        hidden = through_scales(hidden, self.encoder, self.down, self.middle, self.up, self.decoder)
         return F.pixel_shuffle(self.out(hidden), self.config.unshuffle)  # (N, 3, H, W)
 
 

@@ -88,7 +88,7 @@ class HeadConfig(StrictModel):
 
     @property
     def latent_part(self) -> LatentUNetConfig | None:
-        """The settings of what changes latents in this kind, whose network has a ``latent_part`` then too."""
+        """The settings of what changes latents in this kind."""
         return None
 
     @property

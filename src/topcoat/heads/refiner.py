@@ -1,12 +1,8 @@
 """The refiner: another head's image is sent through the distilled model's VAE, and its latents are corrected there.
 
-A head of images reaches the look of the baseline, but its own up-sampling and borders leave marks that no baseline
-image has, too faint to see and plain to a network. A VAE cannot hold them: encoded and decoded again, an image carries
-the marks of that decoder and no others, as the baseline's own do. What the way through the VAE loses of the set of
-baseline images, and what is left to tell one from the other, a small network changes in the latents between.
-
-It costs an encoding, a decoding and that small network besides the head before it, and takes any image: pairs without
-latents are enough to train it.
+Encoded and decoded again, an image carries the marks of the VAE's decoder, as the baseline's own do, and none of that
+head's up-sampling and borders. What the VAE loses of the baseline's look, a small network changes in the latents
+between. It takes any image: pairs without latents are enough to train it.
 """
 
 from __future__ import annotations

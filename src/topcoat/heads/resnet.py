@@ -1,16 +1,13 @@
 """CycleGAN's generator: the ResNet with instance normalisation (arXiv 1703.10593, appendix 7.2), also with ESA.
 
-The default is that of the authors' published code: 64 filters, 9 residual blocks, reflection padding, biases,
-instance normalisation without learned scales, 11.38 M parameters. It gives the whole image, not a change; here the
-change is that image minus the input, so that strength works as for every head. Two things to know of it:
+The default is that of the authors' published code: 64 filters, 9 residual blocks, reflection padding, biases, instance
+normalisation without learned scales. It gives the whole image; the change is that image minus the input, so that
+strength works as for every head. The authors' transposed convolutions tend to leave a checkerboard, which
+``upsampling="resize"`` (bilinear, then a 3x3 convolution of as many parameters) does not. Statistics are those of the
+whole image, so a crop is not treated as the image is.
 
-- The authors enlarge with transposed convolutions, which tend to leave a checkerboard. ``upsampling="resize"`` takes
-  bilinear enlargement and a 3x3 convolution instead, with the same number of parameters.
-- Instance normalisation takes its statistics from the whole image, so a crop is not treated as the image is.
-
-ESA-CycleGAN has an ESA block at the end of every residual branch, before the skip is added. arXiv 2505.02255 names its
-third head so, "CycleGAN with Enhanced Spatial Attention", without a reference. Here that is the block of RFANet (CVPR
-2020). A method of 2022 with the same name (edge features and self-attention) is another one.
+ESA-CycleGAN, the third head of arXiv 2505.02255, has RFANet's ESA block (CVPR 2020) at the end of every residual
+branch; that paper gives no reference, and a method of 2022 with the same name is another one.
 """
 
 from __future__ import annotations

@@ -1,28 +1,23 @@
 """The paired head: a residual U-Net with CBAM (the head of arXiv 2505.02255, whose exact layout is not published).
 
-The choices made here, and why:
-
-- A pixel-unshuffle stem moves 2x2 pixels into channels, so the costly fine stage works on a quarter of the positions.
-- No normalisation anywhere. Statistics over the image wash out its overall colour and contrast, which are exactly what
-  a head must keep, and statistics over the batch would make an image depend on its neighbours. Residual branches that
-  start small (the idea of Fixup, arXiv 1901.09321) train without it.
-- Upsampling is a convolution with pixel shuffle, initialised so that the four pixels of a block start equal (ICNR,
-  arXiv 1707.02937), or a convolution with bilinear enlargement, which has no checkerboard at all and carries less
-  detail. Never a transposed convolution. Skips are added, not concatenated: half the cost.
+- A pixel-unshuffle stem moves 2x2 pixels into channels, so the fine stage works on a quarter of the positions.
+- No normalisation: statistics over the image wash out its colour and contrast, those over the batch make an image
+  depend on its neighbours. Residual branches that start small train without it (Fixup, arXiv 1901.09321).
+- Upsampling is a convolution with pixel shuffle, initialised without a checkerboard (ICNR, arXiv 1707.02937), or with
+  bilinear enlargement, which carries less detail. Skips are added, not concatenated: half the cost.
 - The last convolution starts at zero: an untrained head changes nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from topcoat.heads.layers import icnr, initialise, pixel_shuffle, stage, through_scales
+from topcoat.heads.layers import ResidualUNet
 from topcoat.heads.network import HeadConfig, ImageNetwork
 
 
@@ -66,46 +61,21 @@ class UNetConfig(HeadConfig):
         return UNet(self)
 
 
-class UNet(ImageNetwork):
+class UNet(ResidualUNet, ImageNetwork):
     """Maps images ``(N, 3, H, W)`` in [0, 1] to the change to add to them, of the same shape and without bounds.
 
     H and W are multiples of ``config.size_multiple``.
     """
 
+    decoder: nn.ModuleList
+
     def __init__(self, config: UNetConfig) -> None:
-        super().__init__()
+        pixels, shuffle = 3 * config.unshuffle**2, config.upsampling == "pixel-shuffle"
+        super().__init__(pixels, pixels, config.channels, config.blocks_per_stage, cbam=config.cbam, shuffle=shuffle)
         self.config = config
-        widths, blocks = config.channels, config.blocks_per_stage
-        pixels = 3 * config.unshuffle**2
-        self.stem = nn.Conv2d(pixels, widths[0], 3, padding=1)
-        self.encoder = nn.ModuleList(stage(width, blocks, config.cbam) for width in widths[:-1])
-        self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairwise(widths))
-        self.middle = stage(widths[-1], blocks, config.cbam)
-        self._shuffles = config.upsampling == "pixel-shuffle"
-        wider = 4 if self._shuffles else 1
-        self.up = nn.ModuleList(nn.Conv2d(coarse, wider * fine, 1) for fine, coarse in pairwise(widths))
-        self.decoder = nn.ModuleList(stage(width, blocks, config.cbam) for width in widths[:-1])
-        self.out = nn.Conv2d(widths[0], pixels, 3, padding=1)
-        initialise(self)
-        if self._shuffles:
-            icnr(self.up)
-        nn.init.zeros_(self.out.weight)
 
     def forward(self, images: Tensor) -> Tensor:
         """The change to add to ``images`` ``(N, 3, H, W)``, of the same shape."""
         factor = self.config.unshuffle
         hidden = F.pixel_unshuffle(images * 2 - 1, factor)  # (N, 3 f f, H/f, W/f)
-        hidden = through_scales(
-            self.stem(hidden),  # (N, C0, H/f, W/f)
-            self.encoder,
-            self.down,
-            self.middle,
-            reversed(self.up),
-            reversed(self.decoder),
-            pixel_shuffle if self._shuffles else _resize,
-        )
-        return F.pixel_shuffle(self.out(hidden), factor)  # (N, 3, H, W)
-
-
-def _resize(hidden: Tensor) -> Tensor:
-    return F.interpolate(hidden, scale_factor=2, mode="bilinear", align_corners=False)
+        return F.pixel_shuffle(self.through(hidden), factor)  # (N, 3, H, W)
