@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tests.card import Card
 from topcoat.errors import ModelError
 from topcoat.generators.base import GeneratorSpec, Licence, ModelPair, check_request, check_steps
 from topcoat.heads.head import Head
@@ -125,6 +126,12 @@ class FakeHead(Head):
 
     def input_shape(self, width_px: int, height_px: int) -> tuple[int, int, int]:
         return 3, -(-height_px // 4) * 4, -(-width_px // 4) * 4
+
+
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch) -> Card:
+    """The graphics card that is played in this test."""
+    return Card(monkeypatch)
 
 
 @pytest.fixture

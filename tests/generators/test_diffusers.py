@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from tests.card import Card
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import Generator, ModelPair
 from topcoat.generators.diffusers import DiffusersGenerator, load_generator
@@ -172,8 +174,32 @@ def test_running_out_of_memory_says_what_to_lower(flux_pair: ModelPair, monkeypa
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
     monkeypatch.setattr(generator.pipeline.transformer, "forward", burst)
-    with pytest.raises(ModelError, match="batch size below 4, offload: model"):
+    with pytest.raises(ModelError, match="use a batch size below 4, offload: model or sequential, or a smaller size"):
         generator.generate(PROMPTS, SEEDS)
+    with pytest.raises(ModelError, match="use offload: model or sequential, or a smaller size"):
+        generator.generate(PROMPTS[:1], SEEDS[:1])
+
+
+def test_a_failed_run_leaves_nothing_on_the_device(
+    flux_pair: ModelPair, monkeypatch: pytest.MonkeyPatch, card: Card
+) -> None:
+    import diffusers
+
+    expected = load_generator(flux_pair.baseline).generate(PROMPTS[:2], SEEDS[:2])
+    original, sizes = diffusers.FluxTransformer2DModel.forward, []
+
+    def forward(network: Any, hidden_states: torch.Tensor, **named: Any) -> Any:
+        sizes.append(len(hidden_states))
+        card.hold(len(hidden_states))
+        return original(network, hidden_states, **named)
+
+    monkeypatch.setattr(diffusers.FluxTransformer2DModel, "forward", forward)
+    generator = load_generator(flux_pair.baseline.model_copy(update={"offload": "model"}))
+    card.room = 3.5  # the transformer and two images
+    with pytest.raises(ModelError, match="batch size below 4, offload: sequential, or a smaller size"):
+        generator.generate(PROMPTS, SEEDS)
+    assert sizes == [4] and card.here() == []
+    assert torch.equal(generator.generate(PROMPTS[:2], SEEDS[:2]), expected)
 
 
 def test_values_that_are_not_finite_are_an_error(flux_pair: ModelPair) -> None:

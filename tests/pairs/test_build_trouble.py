@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from tests.card import Card
 from topcoat.errors import DataError, ModelError
 from topcoat.generators.base import ModelPair
 from topcoat.memory import OutOfMemoryError
@@ -20,6 +21,7 @@ from topcoat.pairs.schema import default_seed
 from topcoat.prompts import sample_prompts
 
 PROMPTS = sample_prompts(11)
+SIDES = ("distilled", "baseline")
 
 
 def all_bytes(folder: Path) -> dict[str, bytes]:
@@ -40,6 +42,30 @@ def test_memory_that_ends_halves_the_batch(tmp_path: Path, fake_pair: ModelPair,
     assert fake_generators[1].calls[2:] == [1] * 11
     assert dataset.manifest.failures == ()
     assert all_bytes(tmp_path / "whole") == all_bytes(tmp_path / "tight")
+
+
+def test_memory_that_ends_with_offload_halves_the_batch(
+    tmp_path: Path, flux_pair: ModelPair, card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A card that holds one denoiser and two images: the network that failed must leave before the next attempt."""
+    import diffusers
+
+    original, sizes = diffusers.FluxTransformer2DModel.forward, []
+
+    def forward(network: Any, hidden_states: torch.Tensor, **named: Any) -> Any:
+        sizes.append(len(hidden_states))
+        card.hold(len(hidden_states))
+        return original(network, hidden_states, **named)
+
+    monkeypatch.setattr(diffusers.FluxTransformer2DModel, "forward", forward)
+    denoiser, room = 10, 12
+    card.size = lambda network: denoiser if isinstance(network, diffusers.FluxTransformer2DModel) else 3
+    card.room = room
+    offloaded = {side: getattr(flux_pair, side).model_copy(update={"offload": "model"}) for side in SIDES}
+    dataset = build_pairs(tmp_path, PROMPTS[:6], flux_pair.model_copy(update=offloaded), batch_size=6)
+    assert len(dataset) == 6 and dataset.manifest.failures == ()
+    assert sizes[:2] == [6, 3] and set(sizes[2:]) <= {1, 2}
+    assert card.most["FluxTransformer2DModel"] == 1
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ import typer
 from typer.core import TyperGroup
 
 from topcoat.errors import TopcoatError, UsageError
+from topcoat.memory import is_out_of_memory
 
 INTERRUPTED = 130
 _PLAIN_EVERY_SECONDS = 5.0
@@ -227,6 +228,8 @@ def _report(error: Exception, out: Output, *, debug: bool) -> int:
     elif isinstance(error, OSError) and error.strerror:
         where = f" ({error.filename})" if error.filename else ""
         message, code = f"{error.strerror}{where}", 1
+    elif is_out_of_memory(error):
+        message, code = "memory ran out; use a smaller batch, smaller images, or --offload where a generator runs", 1
     else:
         what = " ".join(str(error).split())
         message = f"unexpected {type(error).__name__}: {what}; this is a defect, run again with --debug and report it"

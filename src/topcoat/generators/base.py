@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
 
 import pydantic
 
@@ -22,6 +22,8 @@ MAX_STEPS = 1000
 """Most denoising steps: the models have 1000 noise levels, so more would only repeat some."""
 Dtype = Literal["float32", "bfloat16", "float16"]
 Offload = Literal["none", "model", "sequential"]
+OFFLOADS: tuple[Offload, ...] = get_args(Offload)
+"""From the most memory and the fastest to the least memory and the slowest."""
 Quantisation = Literal["none", "bitsandbytes-8bit", "bitsandbytes-4bit", "torchao-int8"]
 """How the denoiser's weights are held: as `dtype`, in 8 or 4 bit by bitsandbytes, or in 8 bit by torchao."""
 

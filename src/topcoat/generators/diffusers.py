@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from topcoat.errors import ModelError, UsageError
-from topcoat.generators.base import GeneratorSpec, ModelPair, check_request, check_steps, check_strength
+from topcoat.generators.base import OFFLOADS, GeneratorSpec, ModelPair, check_request, check_steps, check_strength
 from topcoat.generators.families import Family, family_named
 from topcoat.generators.families.base import Img2ImgRequest
 from topcoat.generators.latents import encode, from_vae, to_vae
@@ -59,7 +60,7 @@ class DiffusersGenerator:
         texts, seeds = check_request(prompts, seeds)
         arguments = self._family.arguments(self._spec, len(texts))
         arguments |= {"num_inference_steps": check_steps(steps, self._spec), "generator": _noise(seeds)}
-        with memory_advice(_what_to_lower(self._spec, len(texts))), quiet_libraries():
+        with self._running(len(texts)):
             return self._run(self._pipeline, texts, arguments)
 
     def img2img(
@@ -85,7 +86,7 @@ class DiffusersGenerator:
                 f"images of shape {tuple(images.shape)} came with {len(texts)} prompts for {spec.name}; give "
                 f"({len(texts)}, 3, {spec.height_px}, {spec.width_px})"
             )
-        with memory_advice(_what_to_lower(self._spec, len(texts))), quiet_libraries():
+        with self._running(len(texts)):
             start = self._encode(images)
             request = Img2ImgRequest(self._pipeline, spec, start, _noise(seeds), strength, count)
             pipeline, arguments = self._family.img2img(request)
@@ -94,9 +95,11 @@ class DiffusersGenerator:
                 pipeline.set_progress_bar_config(disable=True)
             if borrowed and spec.offload != "none":
                 place(pipeline, spec)
-            latents = self._run(pipeline, texts, arguments)
-            if borrowed and spec.offload != "none":
-                place(self._pipeline, spec)
+            try:
+                latents = self._run(pipeline, texts, arguments)
+            finally:
+                if borrowed and spec.offload != "none":
+                    place(self._pipeline, spec)
         return self.decode(latents)
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -105,7 +108,7 @@ class DiffusersGenerator:
             raise UsageError(f"latents have shape {tuple(latents.shape)}; give (N, C, h, w) as generate_latents() does")
         vae = self._ready_vae()
         images = []
-        with memory_advice(_what_to_lower(self._spec, len(latents))), torch.no_grad():
+        with self._running(len(latents)), torch.no_grad():
             for part in latents.split(self._vae_batch):
                 values = to_vae(part, vae).to(device=self.device, dtype=vae.dtype)
                 images.append(vae.decode(values, return_dict=False)[0].float().cpu())
@@ -127,6 +130,20 @@ class DiffusersGenerator:
         prompt = list(texts)  # Z-Image's pipeline writes into the list that it is given
         output = pipeline(prompt=prompt, output_type="latent", **arguments).images
         return self._finite(self._family.normalised(output.float().cpu(), pipeline, self._spec))
+
+    @contextmanager
+    def _running(self, count: int) -> Iterator[None]:
+        """Run networks on ``count`` images; a failed run takes its networks off the device, where they are offloaded.
+
+        A pipeline of diffusers does this itself when it ends, not when it raises. A network that stays on the device
+        leaves no room for the text encoders of the next attempt, however few images that has.
+        """
+        try:
+            with memory_advice(_what_to_lower(self._spec, count)), quiet_libraries():
+                yield
+        except BaseException:
+            self._pipeline.maybe_free_model_hooks()
+            raise
 
     def _ready_vae(self) -> Any:
         """The VAE, in float32 where its config says that float16 is too narrow for it (SDXL)."""
@@ -169,8 +186,9 @@ def _noise(seeds: Sequence[int]) -> list[torch.Generator]:
 
 
 def _what_to_lower(spec: GeneratorSpec, count: int) -> str:
-    less = f"a batch size below {count}, " if count > 1 else ""
-    return (
-        f"{spec.name} ran out of memory at {spec.width_px}x{spec.height_px} in {spec.dtype}; use {less}"
-        "offload: model (or sequential), or a smaller size"
+    choices = [f"a batch size below {count}"] if count > 1 else []
+    further = OFFLOADS[OFFLOADS.index(spec.offload) + 1 :]
+    choices += [f"offload: {' or '.join(further)}"] if further else []
+    return f"{spec.name} ran out of memory at {spec.width_px}x{spec.height_px} in {spec.dtype}; use " + ", ".join(
+        [*choices, "or a smaller size" if choices else "a smaller size"]
     )
