@@ -13,7 +13,8 @@ from jinja2 import UndefinedError
 from PIL import Image
 from torch import Tensor
 
-from topcoat.reports.page import Card, Subject, Table, data_uri, environment
+from topcoat.metrics.evaluation import Table
+from topcoat.reports.page import Card, Subject, data_uri, environment
 
 
 def noise(size_px: int) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from topcoat.metrics.base import Curve, Flag, Score, score_of
+from topcoat.metrics.base import Curve, Flag, Interval, Score, score_of
 from topcoat.metrics.groups import Groups
 
 FORMAT, FORMAT_VERSION = "topcoat-evaluation", 2
@@ -124,8 +124,7 @@ class Evaluation:
         parts = ["# Evaluation", self.summary()]
         for section in sections(self):
             parts.append("\n".join((f"## {section.title}", *section.lines)))
-            if section.rows:
-                parts.append(_table(section.columns, section.rows))
+            parts += [section.table.markdown()] if section.table.rows else []
         if self.flags:
             parts += ["## Flags", "\n".join(f"- **{flag.name}**: {flag.sentence}" for flag in self.flags)]
         if self.notes:
@@ -134,13 +133,35 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """Columns and rows of text; the first column is to the left, the others are numbers."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    classes: Sequence[str] = ()
+    """CSS classes of the rows, one for each row, or none."""
+
+    def markdown(self) -> str:
+        """The table as Markdown with aligned columns; the first cell of a row with a class is bold."""
+        marks = self.classes or [""] * len(self.rows)
+        rows = [[f"**{row[0]}**" if mark else row[0], *row[1:]] for row, mark in zip(self.rows, marks, strict=True)]
+        lines = [self.columns, *rows]
+        widths = [max(3, *(len(line[column]) for line in lines)) for column in range(len(self.columns))]
+        rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+        padded = [
+            [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
+            for line in (self.columns, rule, *rows)
+        ]
+        return "\n".join(f"| {' | '.join(line)} |" for line in padded)
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
-    """A title, sentences (a line each) and a table, of which the first column is text."""
+    """A title, sentences (a line each) and a table, which may be empty."""
 
     title: str
-    lines: tuple[str, ...] = ()
-    columns: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
+    lines: Sequence[str]
+    table: Table
 
 
 def sections(evaluation: Evaluation) -> list[Section]:
@@ -157,16 +178,16 @@ def sections(evaluation: Evaluation) -> list[Section]:
         given = dict.fromkeys(score.arm for score in own)
         arms = [arm for arm in ARMS if arm in given] + [arm for arm in given if arm not in ARMS]
         details = any(score.detail for score in own)
-        rows: list[tuple[str, ...]] = []
+        rows: list[list[str]] = []
         for metric in dict.fromkeys(score.metric for score in own):
             by_arm = {score.arm: score for score in own if score.metric == metric}
             n = max(score.n for score in by_arm.values())
             cells = (value_text(by_arm[arm]) if arm in by_arm else "-" for arm in arms)
             detail = "; ".join(dict.fromkeys(score.detail for score in by_arm.values() if score.detail))
             label = row_label(next(iter(by_arm.values())))
-            rows.append((label, f"{n:,}", *cells, *((detail or "-",) if details else ())))
-        columns = ("metric", "N", *(ARMS.get(arm, arm) for arm in arms), *(("detail",) if details else ()))
-        parts.append(Section(FAMILIES.get(family, family.capitalize()), lines, columns, tuple(rows)))
+            rows.append([label, f"{n:,}", *cells, *([detail or "-"] if details else [])])
+        columns = ["metric", "N", *(ARMS.get(arm, arm) for arm in arms), *(["detail"] if details else [])]
+        parts.append(Section(FAMILIES.get(family, family.capitalize()), lines, Table(columns, rows)))
         lines = ()
     return parts + ([] if evaluation.groups is None else _group_sections(evaluation.groups))
 
@@ -205,6 +226,11 @@ def share_text(score: Score) -> str:
     return f"{percent(score.value)} ({share_interval(score)})"
 
 
+def share_ends(share: Interval) -> str:
+    """``63 % (60 to 72)``."""
+    return f"{percent(share.value)} ({share.low * 100:.0f} to {share.high * 100:.0f})"
+
+
 def main_figures(evaluation: Evaluation) -> str:
     """The most important scores as one paragraph, without flags and notes."""
     score, value = evaluation.score, evaluation.value
@@ -236,23 +262,8 @@ def main_figures(evaluation: Evaluation) -> str:
     return "".join(parts)
 
 
-def _table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table with aligned columns: the first to the left, the others to the right."""
-    widths = [max(len(line[index]) for line in [columns, *lines]) for index in range(len(columns))]
-
-    def row(cells: Sequence[str]) -> str:
-        padded = [
-            cell.rjust(width) if index else cell.ljust(width)
-            for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ]
-        return f"| {' | '.join(padded)} |"
-
-    rule = [("-" * (width - 1) + ":") if index else "-" * width for index, width in enumerate(widths)]
-    return "\n".join([row(columns), f"| {' | '.join(rule)} |", *(row(line) for line in lines)])
-
-
 def _group_sections(groups: Groups) -> list[Section]:
-    rows = tuple(
+    rows = [
         (
             f"{one.attribute} = {one.group}",
             one.score,
@@ -261,20 +272,14 @@ def _group_sections(groups: Groups) -> list[Section]:
             "-" if one.p_value is None else f"{one.p_value:.2g}",
         )
         for one in groups.scores
-    )
+    ]
     lines = (groups.statement(), *(f"{difference.sentence()}." for difference in groups.differences))
-    columns = ("group", "score", "N", "mean", "corrected p") if rows else ()
-    parts = [Section("Groups", lines, columns, rows)]
+    parts = [Section("Groups", lines, Table(("group", "score", "N", "mean", "corrected p"), rows))]
     if groups.gaps:
-        gaps = tuple(
-            (
-                f"{one.attribute} = {one.group}",
-                f"{one.n:,}",
-                "-"
-                if one.gap is None
-                else f"{percent(one.gap.value)} ({one.gap.low * 100:.0f} to {one.gap.high * 100:.0f})",
-            )
+        gaps = [
+            (f"{one.attribute} = {one.group}", f"{one.n:,}", "-" if one.gap is None else share_ends(one.gap))
             for one in groups.gaps
-        )
-        parts.append(Section("Gap closed within groups", (), ("group", "N", "share of the gap closed"), gaps))
+        ]
+        table = Table(("group", "N", "share of the gap closed"), gaps)
+        parts.append(Section("Gap closed within groups", (), table))
     return parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 from markupsafe import Markup
@@ -27,7 +28,7 @@ from topcoat.reports.benchmark_tables import (
     table,
 )
 from topcoat.reports.charts import Bar, Point, bars, histogram, scatter, standalone
-from topcoat.reports.page import Card, Subject, data_uri, render
+from topcoat.reports.page import Card, Chart, Subject, data_uri, render
 
 SUBJECTS = 12
 """Subjects on the page: the first ones, as they were given, never picked."""
@@ -143,26 +144,31 @@ def _price_cards(result: BenchmarkResult) -> list[Card]:
     return cards
 
 
-def _charts(result: BenchmarkResult, chosen: str | None) -> list[tuple[str, str, Markup, str]]:
-    """Title, note, drawing and CSS class of every chart."""
+def _charts(result: BenchmarkResult, chosen: str | None) -> list[Chart]:
     if result.kind == "frontier":
         note = "The numbers are those of the table. Bars are 95 % intervals, the line joins the Pareto set."
-        return [("Quality against cost", note, _frontier_chart(result, chosen), "wide")]
-    charts = [
-        (
-            "Distance to the baseline",
-            "Fréchet distance, measured; lines are 95 % intervals. Shorter is nearer.",
-            _distance_chart(result),
-            "",
-        )
-    ]
+        return [Chart("Quality against cost", note, _frontier_chart(result, chosen), wide=True)]
+    note = "Fréchet distance, measured; lines are 95 % intervals. Shorter is nearer."
+    charts = [Chart("Distance to the baseline", note, _distance_chart(result))]
     if result.evidence is not None and result.evidence.cosines:
         series = zip(result.evidence.cosines.items(), _COSINE_COLOURS, strict=False)
         drawing = histogram([(name, values, colour) for (name, values), colour in series], title="Identity cosines")
-        charts.append(("Is it the same person?", "Cosines of identity, each series scaled to its peak.", drawing, ""))
+        charts.append(Chart("Is it the same person?", "Cosines of identity, each series scaled to its peak.", drawing))
     if result.kind == "demo":
-        charts.append(("Compute per image", "TFLOP, computed, whole pipeline.", _cost_chart(result, "tflop"), ""))
-        charts.append(("Time per image", "Milliseconds, measured medians.", _cost_chart(result, "seconds"), ""))
+        charts.append(
+            Chart(
+                "Compute per image",
+                "TFLOP, computed, whole pipeline.",
+                _cost_chart(result, "tflop", "TFLOP per image", lambda value: f"{format_tflop(value)} TFLOP"),
+            )
+        )
+        charts.append(
+            Chart(
+                "Time per image",
+                "Milliseconds, measured medians.",
+                _cost_chart(result, "seconds", "Milliseconds per image", lambda value: f"{value * 1e3:.4g} ms"),
+            )
+        )
     return charts
 
 
@@ -192,14 +198,14 @@ def _short(result: BenchmarkResult, name: str) -> str:
     return {FLOOR: "other seeds", **{control: f"+ {control}" for control in CONTROLS}}.get(name, label(result, name))
 
 
-def _cost_chart(result: BenchmarkResult, metric: str) -> Markup:
-    rows: list[Bar] = []
-    for name in (DISTILLED, ENHANCED, EXTRA, BASELINE):
-        value = result.value(metric, name)
-        if value is not None:
-            text = f"{format_tflop(value)} TFLOP" if metric == "tflop" else f"{value * 1e3:.4g} ms"
-            rows.append(Bar(label(result, name), value, text, _colour(result, name)))
-    return bars(rows, title="TFLOP per image" if metric == "tflop" else "Milliseconds per image")
+def _cost_chart(result: BenchmarkResult, metric: str, title: str, text: Callable[[float], str]) -> Markup:
+    values = {name: result.value(metric, name) for name in (DISTILLED, ENHANCED, EXTRA, BASELINE)}
+    rows = [
+        Bar(label(result, name), value, text(value), _colour(result, name))
+        for name, value in values.items()
+        if value is not None
+    ]
+    return bars(rows, title=title)
 
 
 def _frontier_chart(result: BenchmarkResult, chosen: str | None) -> Markup:

@@ -11,8 +11,7 @@ from topcoat.cost.flops import EXTRA_STEPS
 from topcoat.cost.table import count_steps, format_tflop
 from topcoat.metrics.base import Score
 from topcoat.metrics.evaluate import ENOUGH_IMAGES
-from topcoat.metrics.evaluation import percent, row_label, share_text, value_text
-from topcoat.reports.page import Table
+from topcoat.metrics.evaluation import Table, percent, row_label, share_text, value_text
 
 SHORT = ("arm", "gap", "frechet", "p05", "c2st", "parameters", "tflop", "ms", "tflop_saving", "seconds_saving")
 """The columns that fit a terminal."""
@@ -30,33 +29,22 @@ class _Column:
     """A column of scores of one metric, or of a fact on the head."""
 
     heading: str
-    metric: str
-    text: Callable[[Score], str]
+    metric: str = ""
+    form: str | Callable[[Score], str] = ".3f"
+    ends: str = ""
+    """The form of an interval's ends; empty where they are not shown."""
+    times: float = 1
 
-
-def _percent_interval(score: Score) -> str:
-    ends = score.interval
-    return percent(score.value) + ("" if ends is None else f" ({percent(ends.low)} to {percent(ends.high)})")
-
-
-def _interval(score: Score) -> str:
-    ends = score.interval
-    return f"{score.value:.4g}" + ("" if ends is None else f" ({ends.low:.3g} to {ends.high:.3g})")
-
-
-def _milliseconds(score: Score) -> str:
-    median = f"{score.value * 1e3:.4g}"
-    if score.low is None or score.high is None or score.n == 1:
-        return median
-    return f"{median} ({score.low * 1e3:.4g} to {score.high * 1e3:.4g})"
-
-
-def _tenths(score: Score) -> str:
-    return f"{100 * score.value:.1f} %"
-
-
-def _decimals(count: int, sign: str = "") -> Callable[[Score], str]:
-    return lambda score: f"{score.value:{sign}.{count}f}"
+    def text(self, score: Score) -> str:
+        """The score in this column."""
+        if not isinstance(self.form, str):
+            return self.form(score)
+        value, *ends = (
+            f"{number * self.times:{form}}".replace("%", " %")
+            for number, form in ((score.value, self.form), (score.low, self.ends), (score.high, self.ends))
+            if number is not None and form
+        )
+        return value if len(ends) < 2 or score.n == 1 else f"{value} ({ends[0]} to {ends[1]})"
 
 
 def _tflop(score: Score) -> str:
@@ -64,30 +52,27 @@ def _tflop(score: Score) -> str:
 
 
 _COLUMNS = {
-    "gap": _Column("gap closed", "gap_closed", _percent_interval),
-    "gap_extrapolated": _Column("gap closed, extrapolated", "gap_closed_extrapolated", _percent_interval),
-    "frechet": _Column("Fréchet", "frechet", _interval),
-    "perceptual": _Column("perceptual", "perceptual", _decimals(4)),
-    "identity": _Column("identity, mean", "identity_mean", _decimals(3)),
-    "p05": _Column("identity, 5th percentile", "identity_p05", _decimals(3)),
-    "c2st": _Column("two-sample accuracy", "c2st_accuracy", _tenths),
-    "auc": _Column("AUC", "c2st_auc", _decimals(3)),
-    "grid": _Column("grid, dB", "grid_db", _decimals(1, "+")),
-    "energy": _Column("gradient energy", "gradient_energy", _decimals(4)),
-    "images_seen": _Column("images seen", "", str),
-    "parameters": _Column("parameters", "", str),
+    "gap": _Column("gap closed", "gap_closed", ".0%", ".0%"),
+    "gap_extrapolated": _Column("gap closed, extrapolated", "gap_closed_extrapolated", ".0%", ".0%"),
+    "frechet": _Column("Fréchet", "frechet", ".4g", ".3g"),
+    "perceptual": _Column("perceptual", "perceptual", ".4f"),
+    "identity": _Column("identity, mean", "identity_mean"),
+    "p05": _Column("identity, 5th percentile", "identity_p05"),
+    "c2st": _Column("two-sample accuracy", "c2st_accuracy", ".1%"),
+    "auc": _Column("AUC", "c2st_auc"),
+    "grid": _Column("grid, dB", "grid_db", "+.1f"),
+    "energy": _Column("gradient energy", "gradient_energy", ".4f"),
+    "images_seen": _Column("images seen"),
+    "parameters": _Column("parameters"),
     "head_tflop": _Column("TFLOP head", "head_tflop", _tflop),
     "tflop": _Column("TFLOP", "tflop", _tflop),
-    "head_ms": _Column("ms head", "head_seconds", _milliseconds),
-    "ms": _Column("ms", "seconds", _milliseconds),
-    "tflop_saving": _Column("less TFLOP", "tflop_saving", _tenths),
-    "tflop_saving_extra": _Column(
-        f"less TFLOP than {EXTRA_STEPS} steps", f"tflop_saving_at_{EXTRA_STEPS}_steps", _tenths
-    ),
-    "seconds_saving": _Column("less time", "seconds_saving", _tenths),
-    "seconds_saving_extra": _Column(
-        f"less time than {EXTRA_STEPS} steps", f"seconds_saving_at_{EXTRA_STEPS}_steps", _tenths
-    ),
+    "head_ms": _Column("ms head", "head_seconds", ".4g", ".4g", 1e3),
+    "ms": _Column("ms", "seconds", ".4g", ".4g", 1e3),
+    **{
+        f"{metric}_saving{key}": _Column(f"less {word}{than}", f"{metric}_saving{suffix}", ".1%")
+        for metric, word in (("tflop", "TFLOP"), ("seconds", "time"))
+        for key, than, suffix in (("", "", ""), ("_extra", f" than {EXTRA_STEPS} steps", f"_at_{EXTRA_STEPS}_steps"))
+    },
 }
 
 

@@ -22,6 +22,8 @@ _CHARACTER = 8.1
 
 Tick = tuple[float, str]
 """A value and its name."""
+CYCLES: Sequence[Tick] = tuple((value, f"{value:g}") for value in (0.1, 0.2, 0.3, 0.4))
+"""Spatial frequencies, in cycles per pixel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,19 @@ class Point:
     high: float | None = None
     ringed: bool = False
     """Marked with a ring."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """Where values from ``low`` to ``high`` lie between ``start`` and ``end``."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        return self.start + (value - self.low) / ((self.high - self.low) or 1.0) * (self.end - self.start)
 
 
 class _Drawing:
@@ -80,6 +95,21 @@ class _Drawing:
     def dot(self, x: float, y: float, radius: float, colour: str, extra: str = "") -> None:
         fill = extra or f'fill="var(--{colour})"'
         self._parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}" {fill}/>')
+
+    def whisker(self, low: float, high: float, y: float, colour: str, width: float) -> None:
+        self.line(f"M{low:.1f} {y}H{high:.1f}M{low:.1f} {y - 5}v10M{high:.1f} {y - 5}v10", colour, width)
+
+    def grid(self, axis: _Axis, ticks: Sequence[Tick], left: float) -> None:
+        """A line with its name for each of ``ticks`` of a vertical axis."""
+        for value, name in ticks:
+            self.line(f"M{left} {axis(value):.1f}H{self._width - _MARGIN}", "line")
+            self.text(left - 8, axis(value) + 5, name, "end", "small")
+
+    def names(self, axis: _Axis, ticks: Sequence[Tick], y: float) -> None:
+        """The names of those ``ticks`` of a horizontal axis that lie in the picture."""
+        for value, name in ticks:
+            if axis.low <= value <= axis.high:
+                self.text(axis(value), y, name, "middle", "small")
 
     def legend(self, names: Sequence[tuple[str, str]], top: float) -> float:
         """Names with their colours from ``top`` on, in as many lines as they need; where the last line ends."""
@@ -113,24 +143,21 @@ def standalone(drawing: Markup) -> str:
 def bars(rows: Sequence[Bar], *, title: str, marker: Tick | None = None) -> Markup:
     """Horizontal bars from 0; ``marker`` is a value with its name, drawn as a dashed line over all rows."""
     top = max([max(row.value, row.high or 0.0) for row in rows] + [marker[0] if marker else 0.0])
-    room = _WIDTH - _LABEL - 16 - _CHARACTER * max(len(row.text) for row in rows)
-    scale = room / top if top > 0 else 0.0
+    x = _Axis(0.0, top, _LABEL, _WIDTH - 16 - _CHARACTER * max(len(row.text) for row in rows))
     height = len(rows) * _ROW + (26 if marker else 6)
     drawing = _Drawing(title)
     for index, row in enumerate(rows):
         y = index * _ROW + 8
-        end = max(2.0, row.value * scale)
+        end = max(_LABEL + 2.0, x(row.value))
         drawing.text(_LABEL - 12, y + 16, row.label, "end")
-        drawing.rect(_LABEL, y, end, 24, 4, row.colour)
+        drawing.rect(_LABEL, y, end - _LABEL, 24, 4, row.colour)
         if row.low is not None and row.high is not None:
-            low, high = _LABEL + row.low * scale, _LABEL + row.high * scale
-            drawing.line(f"M{low:.1f} {y + 12}H{high:.1f}M{low:.1f} {y + 7}v10M{high:.1f} {y + 7}v10", "ink", 1.5)
-            end = max(end, high - _LABEL)
-        drawing.text(_LABEL + end + 10, y + 17, row.text, "start", "figure")
+            drawing.whisker(x(row.low), x(row.high), y + 12, "ink", 1.5)
+            end = max(end, x(row.high))
+        drawing.text(end + 10, y + 17, row.text, "start", "figure")
     if marker is not None:
-        x = _LABEL + marker[0] * scale
-        drawing.dashed(f"M{x:.1f} 2V{height - 20}")
-        drawing.text(min(x, _WIDTH - 60), height - 5, marker[1], "middle", "small")
+        drawing.dashed(f"M{x(marker[0]):.1f} 2V{height - 20}")
+        drawing.text(min(x(marker[0]), _WIDTH - 60), height - 5, marker[1], "middle", "small")
     return drawing.svg(height)
 
 
@@ -139,32 +166,25 @@ def intervals(rows: Sequence[Bar | str], *, title: str, ticks: Sequence[Tick]) -
 
     ``ticks`` are all inside the picture.
     """
-    values = [end for row in rows if isinstance(row, Bar) for end in (row.value, row.low, row.high) if end is not None]
+    given = [row for row in rows if isinstance(row, Bar)]
+    values = [end for row in given for end in (row.value, row.low, row.high) if end is not None]
     values += [tick for tick, _ in ticks]
-    low, high = min(values, default=0.0), max(values, default=1.0)
-    room = _WIDTH - _LABEL - 24 - _CHARACTER * max([len(row.text) for row in rows if isinstance(row, Bar)], default=0)
-    scale = room / ((high - low) or 1.0)
-
-    def position(value: float) -> float:
-        return _LABEL + 8 + (value - low) * scale
-
-    top = 8
-    base = top + len(rows) * _SLIM_ROW
+    room = _WIDTH - 16 - _CHARACTER * max([len(row.text) for row in given], default=0)
+    x = _Axis(min(values, default=0.0), max(values, default=1.0), _LABEL + 8, room)
+    base = 8 + len(rows) * _SLIM_ROW
     drawing = _Drawing(title)
-    for tick, name in ticks:
-        drawing.line(f"M{position(tick):.1f} {top}V{base}", "line")
-        drawing.text(position(tick), base + 17, name, "middle", "small")
+    for tick, _ in ticks:
+        drawing.line(f"M{x(tick):.1f} 8V{base}", "line")
+    drawing.names(x, ticks, base + 17)
     for index, row in enumerate(rows):
-        y = top + index * _SLIM_ROW + _SLIM_ROW / 2
+        y = 8 + (index + 0.5) * _SLIM_ROW
         if isinstance(row, str):
             drawing.text(0, y + 5, row, "start", "figure")
             continue
         drawing.text(_LABEL - 8, y + 5, row.label, "end")
         if row.low is not None and row.high is not None:
-            ends = position(row.low), position(row.high)
-            caps = "".join(f"M{end:.1f} {y - 5}v10" for end in ends)
-            drawing.line(f"M{ends[0]:.1f} {y}H{ends[1]:.1f}{caps}", row.colour, 2)
-        drawing.dot(position(row.value), y, 5, row.colour)
+            drawing.whisker(x(row.low), x(row.high), y, row.colour, 2)
+        drawing.dot(x(row.value), y, 5, row.colour)
         drawing.text(_WIDTH, y + 5, row.text, "end", "figure")
     return drawing.svg(base + 22)
 
@@ -185,33 +205,26 @@ def histogram(
     """
     if span is None:
         span = (min([-0.05, *(float(values.min()) for _, values, _ in series if len(values))]), 1.0)
-    low, high = span
-    base, top = 150, 12 if marker is None else 26
+    x = _Axis(*span, _MARGIN, _WIDTH - _MARGIN)
+    base, top, width = 150, 12 if marker is None else 26, (_WIDTH - 2 * _MARGIN) / bins
     drawing = _Drawing(title)
-    across = _WIDTH - 2 * _MARGIN
-    width = across / bins
-
-    def position(value: float) -> float:
-        return _MARGIN + (value - low) / (high - low) * across
-
     for _, values, colour in series:
-        counts = values.float().histc(bins, low, high)
+        counts = values.float().histc(bins, *span)
         for index, share in enumerate((counts / counts.max().clamp_min(1)).tolist()):
             if share > 0:
                 tall = share * (base - top)
-                drawing.rect(
-                    _MARGIN + index * width, base - tall, width - 1, tall, 1.5, colour, ' fill-opacity=".72"'
-                )  # fmt: skip
+                left = _MARGIN + index * width
+                drawing.rect(left, base - tall, width - 1, tall, 1.5, colour, ' fill-opacity=".72"')
     drawing.line(f"M{_MARGIN} {base}H{_WIDTH - _MARGIN}", "line")
     for tick, name in ticks:
-        if low <= tick <= high:
-            anchor = "end" if tick == high else "start" if tick == low else "middle"
-            drawing.text(position(tick), base + 18, name, anchor, "small")
-    if marker is not None and low <= marker[0] <= high:
-        x = position(marker[0])
-        anchor, offset = ("end", -6) if x > _WIDTH / 2 else ("start", 6)
-        drawing.dashed(f"M{x:.1f} 4V{base}", "ink")
-        drawing.text(x + offset, 16, marker[1], anchor, "small")
+        if span[0] <= tick <= span[1]:
+            anchor = "end" if tick == span[1] else "start" if tick == span[0] else "middle"
+            drawing.text(x(tick), base + 18, name, anchor, "small")
+    if marker is not None and span[0] <= marker[0] <= span[1]:
+        place = x(marker[0])
+        anchor, offset = ("end", -6) if place > _WIDTH / 2 else ("start", 6)
+        drawing.dashed(f"M{place:.1f} 4V{base}", "ink")
+        drawing.text(place + offset, 16, marker[1], anchor, "small")
     return drawing.svg(drawing.legend([(name, colour) for name, _, colour in series], base + 26))
 
 
@@ -229,34 +242,32 @@ def curves(
     Points that are not finite, or not above 0 on a logarithmic axis, are left out.
     """
     lines = [
-        (
-            [(x, math.log10(y) if log_y else y) for x, y in points if math.isfinite(y) and (y > 0 or not log_y)],
-            colour,
-        )
-        for _, points, colour in series
+        [(x, math.log10(y) if log_y else y) for x, y in points if math.isfinite(y) and (y > 0 or not log_y)]
+        for _, points, _ in series
     ]
-    every = [point for points, _ in lines for point in points]
+    every = [point for points in lines for point in points]
     base, left = 226, 72
     drawing = _Drawing(title)
     if every:
-        low_x, high_x = (pick(x for x, _ in every) for pick in (min, max))
-        heights = [y for _, y in every] + ([] if level is None else [level])
-        low_y, high_y = min(heights), max(heights)
-        scale_x = (_WIDTH - left - _MARGIN) / ((high_x - low_x) or 1.0)
-        scale_y = (base - 16) / ((high_y - low_y) or 1.0)
-        for value, name in _decades(low_y, high_y) if log_y else round_ticks(low_y, high_y):
-            y = base - (value - low_y) * scale_y
-            drawing.line(f"M{left} {y:.1f}H{_WIDTH - _MARGIN}", "line")
-            drawing.text(left - 8, y + 5, name, "end", "small")
-        for tick, name in x_ticks:
-            if low_x <= tick <= high_x:
-                drawing.text(left + (tick - low_x) * scale_x, base + 20, name, "middle", "small")
+        across = [place for place, _ in every]
+        heights = [height for _, height in every] + ([] if level is None else [level])
+        x = _Axis(min(across), max(across), left, _WIDTH - _MARGIN)
+        y = _Axis(min(heights), max(heights), base, 16)
+        drawing.grid(y, _decades(y.low, y.high) if log_y else round_ticks(y.low, y.high), left)
+        drawing.names(x, x_ticks, base + 20)
         if level is not None:
-            drawing.dashed(f"M{left} {base - (level - low_y) * scale_y:.1f}H{_WIDTH - _MARGIN}", "ink")
-        for points, colour in lines:
-            path = "L".join(f"{left + (x - low_x) * scale_x:.1f} {base - (y - low_y) * scale_y:.1f}" for x, y in points)
+            drawing.dashed(f"M{left} {y(level):.1f}H{_WIDTH - _MARGIN}", "ink")
+        for points, (_, _, colour) in zip(lines, series, strict=True):
+            path = "L".join(f"{x(place):.1f} {y(height):.1f}" for place, height in points)
             drawing.line(f"M{path}", colour, 3, 'stroke-linejoin="round" fill="none"')
     return drawing.svg(drawing.legend([(name, colour) for name, _, colour in series], base + 28))
+
+
+def spectra(series: Sequence[tuple[str, Sequence[tuple[float, float]], str]]) -> Markup:
+    """Power by cycles per pixel, above 0, as in `curves`; both axes are logarithmic."""
+    lines = [(name, [(math.log10(x), y) for x, y in points], colour) for name, points, colour in series]
+    ticks = [(math.log10(value), f"{value:g}") for value in (0.02, 0.05, 0.1, 0.25, 0.5)]
+    return curves(lines, title="Radial power spectra, cycles per pixel", x_ticks=ticks, log_y=True)
 
 
 def scatter(
@@ -275,46 +286,33 @@ def scatter(
     drawn as a dashed line.
     """
     base, left, top = 360, 64, 16
-    places = [math.log10(point.x) for point in points] or [0.0]
-    low_x, high_x = min(places), max(places)
-    slack = 0.05 * (high_x - low_x) or 0.5
-    low_x, high_x = low_x - slack, high_x + slack
+    across = [math.log10(point.x) for point in points] or [0.0]
+    slack = 0.05 * (max(across) - min(across)) or 0.5
     heights = [end for point in points for end in (point.y, point.high) if end is not None]
-    high_y = max([*heights, 0.0 if level is None else level[0]], default=0.0) * 1.04 or 1.0
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        across_share = (math.log10(x) - low_x) / (high_x - low_x)
-        return left + across_share * (_WIDE - left - _MARGIN), base - y / high_y * (base - top)
-
+    x = _Axis(min(across) - slack, max(across) + slack, left, _WIDE - _MARGIN)
+    y = _Axis(0.0, max([*heights, 0.0 if level is None else level[0]]) * 1.04 or 1.0, base, top)
     drawing = _Drawing(title, _WIDE)
-    for value, name in round_ticks(0.0, high_y):
-        y = place(points[0].x if points else 1.0, value)[1]
-        drawing.line(f"M{left} {y:.1f}H{_WIDE - _MARGIN}", "line")
-        drawing.text(left - 8, y + 5, name, "end", "small")
-    for value, name in _log_ticks(low_x, high_x):
-        x, _ = place(value, 0.0)
-        drawing.line(f"M{x:.1f} {base}v5", "muted")
-        drawing.text(x, base + 20, name, "middle", "small")
+    drawing.grid(y, round_ticks(0.0, y.high), left)
+    ticks = _log_ticks(x.low, x.high)
+    for tick, _ in ticks:
+        drawing.line(f"M{x(tick):.1f} {base}v5", "muted")
+    drawing.names(x, ticks, base + 20)
     drawing.text((left + _WIDE) / 2, base + 42, x_label, "middle", "small")
     drawing.text(left, top - 4, y_label, "start", "small")
     if level is not None:
-        y = place(points[0].x if points else 1.0, level[0])[1]
-        drawing.dashed(f"M{left} {y:.1f}H{_WIDE - _MARGIN}", "baseline")
-        drawing.text(_WIDE - _MARGIN, y - 5, level[1], "end", "small")
+        drawing.dashed(f"M{left} {y(level[0]):.1f}H{_WIDE - _MARGIN}", "baseline")
+        drawing.text(_WIDE - _MARGIN, y(level[0]) - 5, level[1], "end", "small")
     if len(line) > 1:
-        path = "L".join(f"{x:.1f} {y:.1f}" for x, y in (place(*end) for end in line))
+        path = "L".join(f"{x(math.log10(cost)):.1f} {y(height):.1f}" for cost, height in line)
         drawing.line(f"M{path}", "muted", 1.2)
-    for point in points:
-        x, y = place(point.x, point.y)
+    for place, point in zip(across, points, strict=False):
         if point.low is not None and point.high is not None:
-            drawing.line(
-                f"M{x:.1f} {place(point.x, point.low)[1]:.1f}V{place(point.x, point.high)[1]:.1f}", point.colour
-            )
-        drawing.dot(x, y, 5, point.colour)
+            drawing.line(f"M{x(place):.1f} {y(point.low):.1f}V{y(point.high):.1f}", point.colour)
+        drawing.dot(x(place), y(point.y), 5, point.colour)
         if point.ringed:
-            drawing.dot(x, y, 10, point.colour, 'fill="none" stroke="var(--ink)" stroke-width="1.8"')
+            drawing.dot(x(place), y(point.y), 10, point.colour, 'fill="none" stroke="var(--ink)" stroke-width="1.8"')
         if point.label:
-            drawing.text(x + 8, y - 7, point.label, "start", "figure")
+            drawing.text(x(place) + 8, y(point.y) - 7, point.label, "start", "figure")
     return drawing.svg(drawing.legend(names, base + 54))
 
 
@@ -335,6 +333,6 @@ def _decades(low: float, high: float) -> list[Tick]:
 
 
 def _log_ticks(low: float, high: float) -> list[Tick]:
-    """1, 2 and 5 times the powers of ten between two logarithms: the value itself and its name."""
+    """1, 2 and 5 times the powers of ten between two logarithms: the logarithm and the name."""
     values = [step * 10.0**power for power in range(math.floor(low), math.ceil(high) + 1) for step in (1, 2, 5)]
-    return [(value, f"{value:g}") for value in values if low <= math.log10(value) <= high]
+    return [(math.log10(value), f"{value:g}") for value in values if low <= math.log10(value) <= high]

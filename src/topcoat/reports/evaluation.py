@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from markupsafe import Markup
 from torch import Tensor
 
 from topcoat.files import atomic_path, write_json, write_text
 from topcoat.images import contact_sheet
 from topcoat.metrics.evaluation import Evaluation, Example, main_figures, percent, sections, share_interval
 from topcoat.metrics.groups import Groups
-from topcoat.reports.charts import Bar, bars, curves, intervals, round_ticks
-from topcoat.reports.page import Card, Subject, Table, data_uri, render
+from topcoat.reports.charts import CYCLES, Bar, bars, curves, intervals, round_ticks, spectra
+from topcoat.reports.page import Card, Chart, Subject, data_uri, render
 
 LARGEST_BYTES = 15_000_000
 """Of the page, whatever the size of the images."""
@@ -29,7 +27,6 @@ _SHOWN = ("distilled", "enhanced", "baseline")
 """Images of a subject, in the order of the slider."""
 _NAMES = {"distilled": "distilled", "enhanced": "enhanced", "gated": "with gates", "floor": "baseline, other seeds"}
 _COLOURS = {"distilled": "distilled", "enhanced": "enhanced", "gated": "gated", "floor": "baseline"}
-_SPECTRUM_TICKS = (0.02, 0.05, 0.1, 0.25, 0.5)
 _LABEL_LETTERS = 20
 
 
@@ -38,15 +35,6 @@ SubjectImages = tuple[Mapping[str, Tensor], str]
 a caption."""
 LookUp = Callable[[int], SubjectImages]
 """Gives the subject at a position of the streams; called for those of `Evaluation.examples` alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """A drawing with its title and a note."""
-
-    title: str
-    note: str
-    drawing: Markup
 
 
 def write_report(
@@ -103,7 +91,7 @@ def page(
         charts=_charts(evaluation),
         group_charts=group_charts[:_OPEN_GROUP_CHARTS],
         other_group_charts=group_charts[_OPEN_GROUP_CHARTS:],
-        sections=[(one.title, one.lines, Table(one.columns, one.rows)) for one in sections(evaluation)],
+        sections=sections(evaluation),
         settings={"inputs": dict(inputs or {}), "settings": evaluation.settings},
     )
 
@@ -122,18 +110,13 @@ def groups_drawn(groups: Groups) -> list[Chart]:
     charts: list[Chart] = []
     for score in dict.fromkeys(one.score for one in groups.scores):
         own = [one for one in groups.scores if one.score == score]
-        rows: list[Bar | str] = []
-        for attribute in dict.fromkeys(one.attribute for one in own):
-            rows.append(attribute.replace("_", " "))
-            rows += [
-                Bar(
-                    _short(one.group), one.mean, f"{one.mean:.3g}",
-                    "warn" if one.exceeds_noise else "baseline", one.low, one.high,
-                )
-                for one in own if one.attribute == attribute
-            ]  # fmt: skip
+        colours = {one: "warn" if one.exceeds_noise else "baseline" for one in own}
+        rows = [
+            (one.attribute, Bar(_short(one.group), one.mean, f"{one.mean:.3g}", colour, one.low, one.high))
+            for one, colour in colours.items()
+        ]
         ticks = round_ticks(min(one.low for one in own), max(one.high for one in own))
-        drawing = intervals(rows, title=f"{score} by group", ticks=ticks)
+        drawing = intervals(_under_headings(rows), title=f"{score} by group", ticks=ticks)
         charts.append(Chart(score[0].upper() + score[1:], "Mean and 95 % interval of each group.", drawing))
     return charts
 
@@ -182,14 +165,13 @@ def _cards(evaluation: Evaluation) -> list[Card]:
 
 def _charts(evaluation: Evaluation) -> list[Chart]:
     """Distances, share of the gap closed, spectra and the two-sample test, as far as they were measured."""
-    distances = _bars(evaluation, "frechet", "{:.3g}")
     floor = evaluation.value("frechet", "floor")
     marker = None if floor is None else (floor, "noise floor")
     charts = [
         Chart(
             "Distance to the baseline",
             "Fréchet distance; lines are 95 % intervals. Shorter is nearer.",
-            bars(distances, title="Fréchet distance", marker=marker),
+            bars(_bars(evaluation, "frechet", "{:.3g}"), title="Fréchet distance", marker=marker),
         )
     ]
     gaps = _gap_rows(evaluation)
@@ -217,20 +199,23 @@ def _bars(evaluation: Evaluation, metric: str, form: str) -> list[Bar]:
 
 
 def _gap_rows(evaluation: Evaluation) -> list[Bar | str]:
-    rows: list[Bar | str] = [*_bars(evaluation, "gap_closed", "{:.0%}")]
-    if not rows:
-        return []
-    rows.insert(0, "all subjects")
-    gaps = [] if evaluation.groups is None else [one for one in evaluation.groups.gaps if one.gap is not None]
-    for attribute in dict.fromkeys(one.attribute for one in gaps):
-        rows.append(attribute.replace("_", " "))
-        for one in gaps:
-            if one.attribute == attribute and one.gap is not None:
-                share = one.gap
-                rows.append(
-                    Bar(_short(one.group), share.value, percent(share.value), "enhanced", share.low, share.high)
-                )  # fmt: skip
-    return rows
+    own = _bars(evaluation, "gap_closed", "{:.0%}")
+    gaps = {} if evaluation.groups is None else {one: one.gap for one in evaluation.groups.gaps}
+    shares = [
+        (one.attribute, Bar(_short(one.group), gap.value, percent(gap.value), "enhanced", gap.low, gap.high))
+        for one, gap in gaps.items()
+        if gap is not None
+    ]
+    return ["all subjects", *own, *_under_headings(shares)] if own else []
+
+
+def _under_headings(rows: Sequence[tuple[str, Bar]]) -> list[Bar | str]:
+    """Bars by attribute, each attribute a heading."""
+    return [
+        row
+        for attribute in dict.fromkeys(attribute for attribute, _ in rows)
+        for row in (attribute.replace("_", " "), *(bar for other, bar in rows if other == attribute))
+    ]
 
 
 def _spectra(evaluation: Evaluation) -> list[Chart]:
@@ -238,18 +223,11 @@ def _spectra(evaluation: Evaluation) -> list[Chart]:
     if not power:
         return []
     series = [
-        (_NAMES.get(arm, "baseline"), [(math.log10(x), y) for x, y in zip(one.x, one.y, strict=True)],
-         _COLOURS.get(arm, "baseline"))
+        (_NAMES.get(arm, "baseline"), list(zip(one.x, one.y, strict=True)), _COLOURS.get(arm, "baseline"))
         for arm, one in power.items()
-    ]  # fmt: skip
-    ticks = [(math.log10(value), f"{value:g}") for value in _SPECTRUM_TICKS]
-    charts = [
-        Chart(
-            "Power spectra",
-            "Mean power of the luma by cycles per pixel, both axes logarithmic.",
-            curves(series, title="Power spectra", x_ticks=ticks, log_y=True),
-        )
     ]
+    note = "Mean power of the luma by cycles per pixel, both axes logarithmic."
+    charts = [Chart("Power spectra", note, spectra(series))]
     reference = power.pop("reference", None)
     if reference is not None:
         ratios = [
@@ -264,8 +242,7 @@ def _spectra(evaluation: Evaluation) -> list[Chart]:
             )
             for arm, one in power.items()
         ]
-        ticks = [(value, f"{value:g}") for value in (0.1, 0.2, 0.3, 0.4)]
-        drawing = curves(ratios, title="Power over the baseline's, in dB", x_ticks=ticks, level=0.0)
+        drawing = curves(ratios, title="Power over the baseline's, in dB", x_ticks=CYCLES, level=0.0)
         note = "dB by cycles per pixel; below 0 fine detail is missing."
         charts.append(Chart("Against the baseline's power", note, drawing))
     return charts

@@ -10,7 +10,7 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -50,21 +50,13 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """Columns and rows of text."""
+class Chart:
+    """A drawing with its title and a note."""
 
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    classes: Sequence[str] = ()
-    """CSS classes of the rows, one for each row, or none."""
-
-    def markdown(self) -> str:
-        """The table as Markdown; the first cell of a row with a class is bold."""
-        lines = [self.columns, ["---", *["---:"] * (len(self.columns) - 1)]]
-        for place, row in enumerate(self.rows):
-            bold = bool(self.classes) and bool(self.classes[place])
-            lines.append([f"**{row[0]}**" if bold else row[0], *row[1:]])
-        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    title: str
+    note: str
+    drawing: Markup
+    wide: bool = False
 
 
 def render(template: str, **values: Any) -> str:
@@ -80,10 +72,6 @@ def prose(text: str) -> Markup:
     return Markup(escape(text).replace(" %", Markup("&nbsp;%")))
 
 
-def _pretty_json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
-
-
 @lru_cache
 def environment() -> Environment:
     """Where templates are found, with the filters ``prose`` and ``json``."""
@@ -94,7 +82,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {"prose": prose, "json": _pretty_json}
+    templates.filters |= {"prose": prose, "json": partial(json.dumps, indent=2, ensure_ascii=False)}
     return templates
 
 

@@ -7,13 +7,15 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from markupsafe import Markup
 
 from topcoat.files import write_text
+from topcoat.metrics.evaluation import Table
 from topcoat.metrics.spectrum import ring_middles
-from topcoat.pairs.inspect import MEASURES, SIDES, Example, Inspection, evenness
-from topcoat.reports.charts import curves, histogram
-from topcoat.reports.page import Card, Subject, Table, data_uri, render
+from topcoat.pairs.inspect import SIDES, Example, Inspection, evenness
+from topcoat.reports.charts import CYCLES, curves, histogram, spectra
+from topcoat.reports.page import Card, Chart, Subject, data_uri, render
 
 _SHOWN_PX = 384
 _LISTED = 50  # rows of a table; the JSON has all
@@ -78,11 +80,8 @@ def render_pairs_page(inspection: Inspection) -> str:
         evenness=record["evenness"],
         cards=_cards(inspection),
         examples=[_example(item) for item in inspection.shown],
-        spreads={name: _spread_chart(inspection, name) for name in MEASURES},
-        spectra=_spectra(inspection),
-        ratio=_ratio(inspection),
-        similarity=_similarity(inspection),
-        neighbours=_neighbours(inspection),
+        sides=_sides(inspection),
+        similarities=_similarities(inspection),
         tables=_tables(inspection),
         values={key: value for key, value in record.items() if key not in ("cycles_per_px", "attributes")},
     )
@@ -113,53 +112,70 @@ def _example(item: Example) -> Subject:
     return Subject(images, textwrap.shorten(item.record.prompt, 140, placeholder="..."), item.record.id)
 
 
-def _spread_chart(inspection: Inspection, name: str) -> Markup:
-    """The distribution of one measure on both sides, over one axis; sharpness on a logarithmic one."""
-    if not inspection.pairs:
-        return Markup()
-    log = name == "sharpness"
-    series = [(side, inspection.sides[side].values[name], side) for side in SIDES]
-    if log:
-        series = [(label, values.clamp_min(1e-8).log10(), colour) for label, values, colour in series]
-    low, high = min(float(values.min()) for _, values, _ in series), max(float(values.max()) for _, values, _ in series)
-    margin = max(0.02 * (high - low), 1e-3)
-    span = (low - margin, high + margin)
-    positions = [span[0] + (span[1] - span[0]) * share for share in (0.05, 0.35, 0.65, 0.95)]
-    ticks = [(position, f"{10**position:.2g}" if log else f"{position:.2f}") for position in positions]
-    return histogram(series, title=f"{name} of both sides", bins=32, span=span, ticks=ticks)
+_SPREADS = {
+    "brightness": "Mean luma, 0 to 1.",
+    "contrast": "Standard deviation of the luma over an image.",
+    "colourfulness": "Colourfulness after Hasler and Süsstrunk; 0 is grey.",
+    "sharpness": "Variance of the Laplacian, on a logarithmic axis.",
+}
 
 
-def _spectra(inspection: Inspection) -> Markup:
-    centres = [math.log10(middle) for middle in ring_middles()]
-    series = [(side, list(zip(centres, inspection.sides[side].spectrum.tolist(), strict=True)), side) for side in SIDES]
-    ticks = [(math.log10(value), f"{value:g}") for value in (0.02, 0.05, 0.1, 0.25, 0.5)]
-    return curves(series, title="Radial power spectra, cycles per pixel", x_ticks=ticks, log_y=True)
+def _sides(inspection: Inspection) -> list[Chart]:
+    """The distributions of every measure on both sides, each over one axis, and the power spectra."""
+    charts: list[Chart] = []
+    for name, note in _SPREADS.items():
+        log = name == "sharpness"
+        values = {side: inspection.sides[side].values[name] for side in SIDES}
+        series = [(side, own.clamp_min(1e-8).log10() if log else own, side) for side, own in values.items()]
+        drawing = Markup()
+        if inspection.pairs:
+            both = torch.cat([own for _, own, _ in series])
+            low, high = float(both.min()), float(both.max())
+            margin = max(0.02 * (high - low), 1e-3)
+            span = (low - margin, high + margin)
+            positions = [span[0] + (span[1] - span[0]) * share for share in (0.05, 0.35, 0.65, 0.95)]
+            ticks = [(position, f"{10**position:.2g}" if log else f"{position:.2f}") for position in positions]
+            drawing = histogram(series, title=f"{name} of both sides", bins=32, span=span, ticks=ticks)
+        charts.append(Chart("Colour" if name == "colourfulness" else name.capitalize(), note, drawing))
+    middles, power = ring_middles(), {side: inspection.sides[side].spectrum for side in SIDES}
+    x, y = (power[side] for side in SIDES)
+    ratio = [("distilled / baseline", list(zip(middles, (x / y).tolist(), strict=True)), "distilled")]
+    return [
+        *charts,
+        Chart(
+            "Power spectra",
+            "Mean power of the luma by cycles per pixel, both axes logarithmic.",
+            spectra([(side, list(zip(middles, own.tolist(), strict=True)), side) for side, own in power.items()]),
+        ),
+        Chart(
+            "Ratio of the spectra",
+            "Distilled over baseline power, by cycles per pixel; 1 is no difference.",
+            curves(ratio, title="Ratio of power spectra", x_ticks=CYCLES, level=1.0),
+        ),
+    ]
 
 
-def _ratio(inspection: Inspection) -> Markup:
-    """Distilled power over baseline power by frequency; 1 is no difference."""
-    x, y = (inspection.sides[side].spectrum for side in SIDES)
-    series = [("distilled / baseline", list(zip(ring_middles(), (x / y).tolist(), strict=True)), "distilled")]
-    ticks = [(value, f"{value:g}") for value in (0.1, 0.2, 0.3, 0.4)]
-    return curves(series, title="Ratio of power spectra", x_ticks=ticks, level=1.0)
-
-
-def _similarity(inspection: Inspection) -> Markup:
-    if inspection.pairs < 2:
-        return Markup()
-    series = [("next pair", inspection.mismatched, "control"), ("same pair", inspection.matched, "baseline")]
-    return histogram(series, title="Feature similarity of both sides")
-
-
-def _neighbours(inspection: Inspection) -> Markup:
-    if inspection.pairs < 2:
-        return Markup()
+def _similarities(inspection: Inspection) -> list[Chart]:
+    """Similarities within pairs, and to earlier subjects."""
     threshold = inspection.duplicate_threshold
-    return histogram(
-        [("nearest earlier subject", inspection.neighbours, "baseline")],
-        title="Feature similarity to the nearest earlier subject",
-        marker=(threshold, f"near-duplicate {threshold:.3f}"),
-    )
+    matched = [("next pair", inspection.mismatched, "control"), ("same pair", inspection.matched, "baseline")]
+    earlier = [("nearest earlier subject", inspection.neighbours, "baseline")]
+    marker = (threshold, f"near-duplicate {threshold:.3f}")
+    some = inspection.pairs > 1
+    return [
+        Chart(
+            "Do both sides show one subject?",
+            "Feature similarity of the two images of a pair, and of a distilled image with the next pair's baseline.",
+            histogram(matched, title="Feature similarity of both sides") if some else Markup(),
+        ),
+        Chart(
+            "Is a subject there twice?",
+            "Feature similarity of each baseline image to its nearest earlier one.",
+            histogram(earlier, title="Feature similarity to the nearest earlier subject", marker=marker)
+            if some
+            else Markup(),
+        ),
+    ]
 
 
 def _tables(inspection: Inspection) -> list[tuple[str, int, Table]]:
