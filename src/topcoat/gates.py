@@ -2,14 +2,12 @@
 
 Two rules, each measured with the net for losses (never the one that evaluates):
 
-- *identity floor*: the strength is lowered until the cosine between the identity of the distilled image and that of the
-  result reaches the floor; where no strength does, the distilled image stays.
-- *never worse*: a score says how far an image lies on the way from distilled to baseline images; a result that scores
-  below its own distilled image is not used.
+- *identity floor*: the strength is lowered until the identities of distilled image and result have that cosine; where
+  no strength does, the distilled image stays.
+- *never worse*: a result that scores below its own distilled image is not used. The score is Fisher's linear
+  discriminant (1936) of the embeddings of distilled and baseline images, in units of the mean way between the two.
 
-The score is Fisher's linear discriminant ("The use of multiple measurements in taxonomic problems", 1936) of the
-embeddings of distilled and baseline images, shrunk towards the identity, in units of the mean way from the one to the
-other. Floor and score are calibrated on a dataset of pairs and stored in ``gates.json`` with the head's weights.
+Both are calibrated on a dataset of pairs and stored in ``gates.json`` with the head's weights.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ from torch import Tensor, nn
 
 from topcoat.config import StrictModel, parse_config
 from topcoat.errors import DataError, UsageError
-from topcoat.features import FeatureNet, Features, load_feature_net
+from topcoat.features import FeatureNet, load_feature_net
 from topcoat.files import write_json
 from topcoat.heads.head import GATES_NAME, Head
 
@@ -94,18 +92,19 @@ class Gates:
             raise UsageError("gates without a rule do nothing; give an identity floor, never_worse, or no gates")
         if identity_floor is not None and not -1 <= identity_floor <= 1:
             raise UsageError(f"identity floor {identity_floor:g} is no cosine; use -1 to 1, such as 0.9")
-        if never_worse and rules is None:
+        self._net, self._floor, self._direction = net, identity_floor, None
+        if not never_worse:
+            return
+        if rules is None:
             raise UsageError(
                 "never_worse needs a calibrated score; run topcoat calibrate --data PAIRS --head HEAD first"
             )
-        if never_worse and rules is not None and rules.net_digest != net.digest:
+        if rules.net_digest != net.digest:
             raise UsageError(
                 f"the gates were calibrated with the feature net {rules.net_digest}, this one is {net.digest}; "
                 "calibrate them again with topcoat calibrate"
             )
-        self._net = net
-        self._floor = identity_floor
-        self._direction = torch.tensor(rules.direction, dtype=torch.float64) if never_worse and rules else None
+        self._direction = torch.tensor(rules.direction, dtype=torch.float64)
 
     @torch.no_grad()
     def __call__(self, distilled: Tensor, enhanced: Tensor, strength: float = 1.0) -> Gated:
@@ -115,39 +114,31 @@ class Gates:
         the range [0, 1] and was cut.
         """
         before = self._net(distilled)
-        share, cosines, after = self._identity(distilled, enhanced, before)
-        images = torch.lerp(distilled, enhanced, share.view(-1, 1, 1, 1))
+        images, embeddings = distilled.clone(), before.embedding.clone()
+        share, cosines = torch.zeros(len(images)), torch.ones(len(images))
+        left = torch.arange(len(images))
+        for part in WEAKER:
+            if not len(left):
+                break
+            weaker = torch.lerp(distilled[left], enhanced[left], part)
+            after = self._net(weaker)
+            cosine = nn.functional.cosine_similarity(before.identity[left], after.identity, dim=1)
+            good = torch.ones_like(cosine, dtype=torch.bool) if self._floor is None else cosine >= self._floor
+            done = left[good]
+            share[done], cosines[done] = part, cosine[good]
+            images[done], embeddings[done] = weaker[good], after.embedding[good]
+            left = left[~good]
         gains: list[float | None] = [None] * len(images)
         if self._direction is not None:
-            gain = (after - before.embedding).double() @ self._direction
+            gain = (embeddings - before.embedding).double() @ self._direction
             gains = list(gain.tolist())
-            worse = (gain < 0) & (share > 0)
-            share = torch.where(worse, 0.0, share)
-            cosines = torch.where(worse, 1.0, cosines)
-            images = torch.where(worse.view(-1, 1, 1, 1), distilled, images)
+            worse = gain < 0
+            share[worse], cosines[worse], images[worse] = 0.0, 1.0, distilled[worse]
         decisions = [
             GateDecision(_kept(part), part * strength, cosine, gain)
             for part, cosine, gain in zip(share.tolist(), cosines.tolist(), gains, strict=True)
         ]
         return Gated(images, tuple(decisions))
-
-    def _identity(self, distilled: Tensor, enhanced: Tensor, before: Features) -> tuple[Tensor, Tensor, Tensor]:
-        """The largest share of `WEAKER` that keeps each person (0 where none does), cosine and embedding there."""
-        share = torch.zeros(len(distilled))
-        cosines = torch.ones(len(distilled))
-        embeddings = before.embedding.clone()
-        left = torch.arange(len(distilled))
-        for part in WEAKER:
-            images = torch.lerp(distilled[left], enhanced[left], part)
-            after = self._net(images)
-            cosine = nn.functional.cosine_similarity(before.identity[left], after.identity, dim=1)
-            good = torch.ones_like(cosine, dtype=torch.bool) if self._floor is None else cosine >= self._floor
-            share[left[good]], cosines[left[good]] = part, cosine[good]
-            embeddings[left[good]] = after.embedding[good]
-            left = left[~good]
-            if not len(left):
-                break
-        return share, cosines, embeddings
 
 
 def gates_for(
@@ -231,7 +222,7 @@ def rules_of(head: Head) -> GateRules | None:
 
 
 def write_gates(folder: Path, rules: GateRules) -> Path:
-    """Write the rules into a head's folder, atomically."""
+    """Write the rules into a head's folder, atomically; returns the file."""
     path = folder / GATES_NAME
     write_json(path, rules.model_dump(mode="json"))
     return path

@@ -1,14 +1,13 @@
 """The loss ``frechet``: the *set* of outputs towards the set of baseline images, as Gaussians of embeddings.
 
-A pair's losses draw each output towards one image, and where its input does not say which, towards the mean of all that
-it could be. What evaluation measures is the set. The Fréchet distance of two sets is the squared 2-Wasserstein distance
-of Gaussians (Dowson and Landau 1982), and its gradient for one of N samples is 2/N times the way to the point where the
-optimal map puts it (Peyré and Cuturi 2019, arXiv 1803.00567, remark 2.31):
+The Fréchet distance of two sets is the squared 2-Wasserstein distance of Gaussians (Dowson and Landau 1982). Its
+gradient for one of N samples is 2/N times the way to where the optimal map puts it (Peyré and Cuturi 2019, arXiv
+1803.00567, remark 2.31):
 
     T(e) = m_y + A (e - m_z),    A = C_z^(-1/2) (C_z^(1/2) C_y C_z^(1/2))^(1/2) C_z^(-1/2)
 
-So pulling the embeddings of one batch to these points descends the distance of the whole sets, whose moments are
-remembered over many batches. The embeddings are those of the net that losses may use, never the evaluation's.
+So pulling a batch to these points descends the distance of the whole sets, whose moments are remembered over many
+batches. The embeddings are those of the net that losses may use, never the evaluation's.
 """
 
 from __future__ import annotations
@@ -80,8 +79,7 @@ class SetMoments:
 
     def loss(self, z: Tensor) -> Tensor:
         """Mean squared way of embeddings ``(N, D)`` to their targets, in units of the baseline's total variance."""
-        mean_z, mean_y = self._moments["mean_z"], self._moments["mean_y"]
-        covariance_z, covariance_y = self._covariance("z"), self._covariance("y")
+        (mean_z, covariance_z), (mean_y, covariance_y) = self._gaussian("z"), self._gaussian("y")
         targets = transported(z.detach().to("cpu", torch.float64), mean_z, covariance_z, mean_y, covariance_y)
         variance = float(covariance_y.trace())
         return (z.float() - targets.to(z.device, torch.float32)).square().sum(dim=1).mean() / max(variance, 1e-12)
@@ -95,9 +93,9 @@ class SetMoments:
         self._images = float(flat["images"])
         self._moments = {name: value.clone() for name, value in flat.items() if name != "images"}
 
-    def _covariance(self, name: str) -> Tensor:
+    def _gaussian(self, name: str) -> tuple[Tensor, Tensor]:
         mean = self._moments[f"mean_{name}"]
-        return self._moments[f"second_{name}"] - torch.outer(mean, mean)
+        return mean, self._moments[f"second_{name}"] - torch.outer(mean, mean)
 
 
 def transported(

@@ -7,13 +7,12 @@ In every formula x is the distilled image, y the baseline image of the same subj
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from topcoat.errors import UsageError
 from topcoat.images import gaussian_blur
 from topcoat.metrics.spectrum import ROUNDING_POWER, cell_powers, windowed_power
 
@@ -51,8 +50,6 @@ def gradient_loss(z: Tensor, x: Tensor, kind: GradientKind = "forward") -> Tenso
     - ``multi_scale``: mean of ``forward`` at full, half and quarter size (as in MiDaS, arXiv 1907.01341, eq. 11).
     - ``low_passed``: ``forward`` after a blur of 1.5 px: keeps structure, leaves new fine detail unpunished.
     """
-    if kind not in _GRADIENTS:
-        raise UsageError(f"there is no gradient loss of kind {kind!r}; use one of: {', '.join(get_args(GradientKind))}")
     return _GRADIENTS[kind](z, x)
 
 
@@ -60,13 +57,8 @@ def perceptual_loss(features_z: HasStages, features_y: HasStages) -> Tensor:
     """Distance of two images in feature space: LPIPS (arXiv 1801.03924, eq. 1) without its learned channel weights.
 
     d = sum over stages l of mean over positions of || f_l(z)/|f_l(z)| - f_l(y)/|f_l(y)| ||^2, averaged over the batch;
-    each stage adds 0 to 4. The norm has its epsilon under the root, where LPIPS adds it outside: features of a ReLU
-    can all be zero, and there the root's own derivative is infinite.
+    each stage adds 0 to 4. Unlike LPIPS the norm has its epsilon under the root, whose derivative at 0 is infinite.
     """
-    if len(features_z.stages) != len(features_y.stages):
-        raise UsageError(
-            f"the features have {len(features_z.stages)} and {len(features_y.stages)} stages; use one net for both"
-        )
     distances = [
         (_unit(a) - _unit(b)).square().sum(1).mean() for a, b in zip(features_z.stages, features_y.stages, strict=True)
     ]
@@ -102,21 +94,18 @@ def focal_frequency_loss(z: Tensor, y: Tensor, alpha: float = 1.0) -> Tensor:
 def spectrum_loss(z: Tensor, y: Tensor, cells: int = 16) -> Tensor:
     """How far the mean power spectra of two batches ``(N, 3, H, W)`` are apart, in nepers; a scalar, 0 where equal.
 
-    The idea of spectral regularisation (arXiv 2003.01826, eq. 8): layers that enlarge an image leave too much or too
-    little power at the highest frequencies, which losses of pixels and features hardly see. Pairs do not agree pixel by
-    pixel but their powers do, so no phase is compared. In place of that paper's rings, power is averaged over the batch
-    and over ``cells`` x ``cells`` squares of the plane (|fy|, |fx|), corners and axes included, for brightness and two
-    colour differences. L1 of logarithms, so that faint fine detail counts as much as broad light; power below the
-    rounding of 8-bit files counts as none.
+    The idea of spectral regularisation (arXiv 2003.01826, eq. 8). In place of that paper's rings, power is averaged
+    over the batch and over ``cells`` x ``cells`` squares of the plane (|fy|, |fx|), for brightness and two colour
+    differences. L1 of logarithms, so that faint fine detail counts as much as broad light; power below the rounding of
+    8-bit files counts as none.
     """
     return (_mean_powers(z, cells).log() - _mean_powers(y, cells).log()).abs().mean()
 
 
 def latent_spectrum_loss(z: Tensor, y: Tensor) -> Tensor:
-    """How far the mean power spectra of two batches of latents ``(N, C, h, w)`` are apart, in nepers; 0 where equal.
+    """`spectrum_loss` of two batches of latents ``(N, C, h, w)``: frequency by frequency and channel by channel.
 
-    `spectrum_loss` for latents: L1 of logarithms, frequency by frequency and channel by channel, because there are few
-    of both. Power below a thousandth of the channel's own mean in ``y`` counts as none.
+    Power below a thousandth of the channel's own mean in ``y`` counts as none.
     """
     power_z, power_y = (windowed_power(latents.float()).mean(dim=0) for latents in (z, y))
     floor = 1e-3 * power_y.mean(dim=(-2, -1), keepdim=True) + 1e-12
@@ -127,8 +116,7 @@ def latent_contrast_loss(z: Tensor, y: Tensor) -> Tensor:
     """How far the contrasts of two batches of latents ``(N, C, h, w)`` are apart, in nepers of power; 0 where equal.
 
     The contrast of a position is the logarithm of the power of its 3x3 latents against their surroundings. Compared are
-    the sorted contrasts of all positions of each channel, a Wasserstein distance in one dimension: flat areas that are
-    not as flat as the baseline's count as much as soft ones that are not as crisp, though their latents hardly differ.
+    the sorted contrasts of all positions of each channel, a Wasserstein distance in one dimension.
     """
     spread = y.std(dim=(0, 2, 3), keepdim=True).clamp_min(1e-6)
     sorted_z, sorted_y = (_contrasts(fine_latents(latents) / spread).sort(dim=1).values for latents in (z, y))
@@ -168,13 +156,12 @@ def _sobel_l1(z: Tensor, x: Tensor) -> Tensor:
 
 
 def _magnitude_l1(z: Tensor, x: Tensor) -> Tensor:
-    return (_magnitude(z) - _magnitude(x)).abs().mean()
+    def magnitude(images: Tensor) -> Tensor:
+        down = (images[..., 2:, 1:-1] - images[..., :-2, 1:-1]) / 2
+        right = (images[..., 1:-1, 2:] - images[..., 1:-1, :-2]) / 2
+        return (down.square() + right.square() + 1e-6).sqrt()
 
-
-def _magnitude(images: Tensor) -> Tensor:
-    down = (images[..., 2:, 1:-1] - images[..., :-2, 1:-1]) / 2
-    right = (images[..., 1:-1, 2:] - images[..., 1:-1, :-2]) / 2
-    return (down.square() + right.square() + 1e-6).sqrt()
+    return (magnitude(z) - magnitude(x)).abs().mean()
 
 
 def _multi_scale_l1(z: Tensor, x: Tensor) -> Tensor:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from topcoat.config import SUFFIXES, parse_config, read_mapping
 from topcoat.errors import UsageError
 from topcoat.heads.decoder import DecoderConfig
 from topcoat.heads.latent_unet import LatentUNetConfig
+from topcoat.heads.network import HeadConfig
 from topcoat.heads.refiner import RefinerConfig
 from topcoat.heads.resnet import CycleGANConfig, ESACycleGANConfig
 from topcoat.heads.unet import UNetConfig
@@ -33,27 +33,29 @@ def paper_cyclegan() -> RunConfig:
 
     For a GPU. On a CPU take a narrower one: ``head.base_channels=16`` and ``objective.discriminator_channels=16``.
     """
-    return RunConfig.of(_cyclegan())
+    return _cyclegan("paper-cyclegan", CycleGANConfig())
 
 
 def paper_esa() -> RunConfig:
     """`paper_cyclegan` with an ESA block in every residual branch, as arXiv 2505.02255 describes its third head."""
-    return RunConfig.of(_cyclegan().model_copy(update={"name": "paper-esa", "head": ESACycleGANConfig()}))
+    return _cyclegan("paper-esa", ESACycleGANConfig())
 
 
-def _cyclegan() -> TrainConfig:
-    return TrainConfig(
-        name="paper-cyclegan",
-        head=CycleGANConfig(),
-        objective=CycleObjective(),
-        images=200_000,
-        batch_size=1,
-        learning_rate=2e-4,
-        discriminator_learning_rate=2e-4,
-        betas=(0.5, 0.999),
-        schedule="constant-linear",
-        warmup_images=0,
-        clip_norm=1e6,  # the authors do not clip
+def _cyclegan(name: str, head: HeadConfig) -> RunConfig:
+    return RunConfig.of(
+        TrainConfig(
+            name=name,
+            head=head,
+            objective=CycleObjective(),
+            images=200_000,
+            batch_size=1,
+            learning_rate=2e-4,
+            discriminator_learning_rate=2e-4,
+            betas=(0.5, 0.999),
+            schedule="constant-linear",
+            warmup_images=0,
+            clip_norm=1e6,  # the authors do not clip
+        )
     )
 
 
@@ -63,13 +65,8 @@ def unet() -> RunConfig:
     ``crops`` has the paper's two terms, and an adversary that sees pixels and features. GRAD(x, z) is low-passed: with
     all gradients of x it also punishes the new fine detail that the head is to add. Pairs do not agree pixel by pixel,
     so L1 against y would blur; the colour and light of y, its gradients over several scales and its features hold the
-    image. The adversary starts early and sees patches and, almost for free, the features of the loss net: these move
-    the set of outputs towards the set of baseline images, not only each output towards the mean of its possible ones.
-
-    ``whole`` goes on with whole images and the losses of sets. Crops teach texture fast, but a net that reads whole
-    portraits knows more of what sets them apart. The loss ``frechet`` moves the Fréchet distance; a tenth of the images
-    is enough for it. And no loss of pixels or features sees the faint texture that up-sampling leaves at the highest
-    frequencies, or the bands that a decoder leaves out: the loss ``spectrum`` compares power at every frequency.
+    image. ``whole`` goes on with whole images and the losses of sets: ``frechet`` moves the Fréchet distance, and
+    ``spectrum`` sees the faint texture that up-sampling leaves at the highest frequencies.
     """
     first = _crops()
     return RunConfig(name="unet", stages=(first, _whole(first, learning_rate=3e-4)))
@@ -150,7 +147,7 @@ def refiner() -> RunConfig:
     """After the stages of `unet`, sends that head's images through the VAE and corrects them there.
 
     Needs no latents in the pairs, but is better with the baseline's own (`PairingConfig.baseline_latents`): a
-    classifier tells an image from what a VAE makes of it, and so it would a head that learnt from the latter.
+    classifier tells an image from what a VAE makes of it.
     """
     last = _latents(RefinerConfig()).model_copy(update={"name": "refiner"})
     return RunConfig(name="refiner", stages=(*unet().stages, last))
@@ -206,16 +203,8 @@ def debug() -> RunConfig:
     )
 
 
-RUNS: Mapping[str, Callable[[], RunConfig]] = {
-    "unet": unet,
-    "decoder": decoder,
-    "refiner": refiner,
-    "latent-unet": latent_unet,
-    "paper-unet": paper_unet,
-    "paper-cyclegan": paper_cyclegan,
-    "paper-esa": paper_esa,
-    "debug": debug,
-}
+RUN_FUNCTIONS = (unet, decoder, refiner, latent_unet, paper_unet, paper_cyclegan, paper_esa, debug)
+RUNS: Mapping[str, Callable[[], RunConfig]] = {run.__name__.replace("_", "-"): run for run in RUN_FUNCTIONS}
 """Of every name in `topcoat.training.RUN_NAMES`."""
 
 
@@ -228,17 +217,18 @@ def run_config(run: str | TrainConfig | RunConfig) -> RunConfig:
         return run
     if isinstance(run, TrainConfig):
         return RunConfig.of(run)
-    if run in RUNS:
-        return RUNS[run]()
     if Path(run).suffix.lower() in SUFFIXES:
-        data: Mapping[str, Any] = read_mapping(run)
+        data = read_mapping(run)
         if "stages" in data:
             return parse_config(data, RunConfig, source=run)
         return RunConfig.of(parse_config(data, TrainConfig, source=run))
-    name, _, stage = run.partition("/")
-    if name in RUNS:
-        stages = {settings.name: settings for settings in RUNS[name]().stages}
-        if stage in stages:
-            return RunConfig(name=name, stages=(stages[stage],))
+    name, slash, stage = run.partition("/")
+    if name not in RUNS:
+        raise UsageError(f"there is no run named {run!r}; use one of {', '.join(sorted(RUNS))}, or a settings file")
+    config = RUNS[name]()
+    if not slash:
+        return config
+    stages = {settings.name: settings for settings in config.stages}
+    if stage not in stages:
         raise UsageError(f"the run {name} has no stage {stage!r}; use one of {', '.join(stages)}")
-    raise UsageError(f"there is no run named {run!r}; use one of {', '.join(sorted(RUNS))}, or a settings file")
+    return RunConfig(name=name, stages=(stages[stage],))
