@@ -8,9 +8,7 @@ from topcoat.cost.pricing import (
     GpuPrice,
     PairUsage,
     Rate,
-    assumed_disk_bytes,
     computed_prices,
-    gpu_seconds,
     plan_pairs,
     total_cost,
 )
@@ -75,7 +73,7 @@ GPU = GpuPrice.model_validate(
 
 def test_the_total_cost_pays_off_when_the_saving_has_paid_for_pairs_and_training() -> None:
     bill = total_cost(
-        flux_table(), GPU, Rate(3.6, "given"), 0.5, images_per_month=1000, pairs=100, training_images=1000
+        flux_table(), Rate(3.6, "given", GPU, 0.5), images_per_month=1000, pairs=100, training_images=1000
     )
     values = {key: figure.value or 0.0 for key, figure in bill.items()}
     usd_per_tflop = 1 / 500 / 3600 * 3.6
@@ -95,7 +93,7 @@ def test_the_total_cost_pays_off_when_the_saving_has_paid_for_pairs_and_training
 def test_what_never_pays_off_says_so() -> None:
     table = flux_table()
     expensive = CostTable("x", 8, 8, table.baseline, table.baseline, table.distilled, (table.distilled,))
-    bill = total_cost(expensive, GPU, Rate(1.0, "given"), 0.5, images_per_month=1, pairs=1, training_images=0)
+    bill = total_cost(expensive, Rate(1.0, "given", GPU), images_per_month=1, pairs=1, training_images=0)
     assert bill["payback_images"].value is None and bill["payback_images"].text == "never"
 
 
@@ -103,20 +101,21 @@ def test_what_never_pays_off_says_so() -> None:
 def test_an_impossible_total_cost(change: dict[str, int]) -> None:
     settings = {"images_per_month": 1, "pairs": 1, "training_images": 1} | change
     with pytest.raises(UsageError, match="not possible"):
-        total_cost(flux_table(), GPU, Rate(1.0, "given"), 0.5, **settings)
+        total_cost(flux_table(), Rate(1.0, "given", GPU), **settings)
 
 
 def test_prices_of_several_step_counts_list_the_baseline_once() -> None:
     table = flux_table()
-    prices = computed_prices([table.at_distilled_steps(count) for count in (1, 4)], GPU, Rate(3.6, "given"), 0.5)
-    assert [(price.name, price.steps) for price in prices] == [
+    rate = Rate(3.6, "given", GPU, 0.5)
+    prices = computed_prices([table.at_distilled_steps(count) for count in (1, 4)], rate)
+    assert [(price["name"], price["steps"]) for price in prices] == [
         ("FLUX.1-schnell", 1),
         ("FLUX.1-schnell + head", 1),
         ("FLUX.1-schnell", 4),
         ("FLUX.1-schnell + head", 4),
         ("FLUX.1-dev", 50),
     ]
-    assert prices[-1].seconds == gpu_seconds(3515, GPU, 0.5) and prices[-1].usd == pytest.approx(3515 / 500 / 1000)
+    assert prices[-1]["seconds"] == 3515 / 500 and prices[-1]["usd"] == pytest.approx(3515 / 500 / 1000)
 
 
 def test_a_plan_is_a_product() -> None:
@@ -137,7 +136,3 @@ def test_a_plan_is_a_product() -> None:
     assert (bill["gpu_hours"].kind, bill["gpu_hours"].source) == ("measured", "here")
     with pytest.raises(UsageError, match="0 pairs cannot be planned"):
         plan_pairs(0, usage, Rate(2.0, "given"), "toy GPU", 4)
-
-
-def test_assumed_disk_of_a_pair() -> None:
-    assert assumed_disk_bytes(1024, 1024) == pytest.approx(2 * 1024 * 1024 * 1.8)

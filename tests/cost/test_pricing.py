@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from topcoat.cost.pricing import GpuPrice, find_gpu, gpu_seconds, gpus_from_text, load_prices, price_of, rate_of
+from topcoat.cost.pricing import GpuPrice, Rate, find_gpu, gpus_from_text, load_prices, rate_of
 from topcoat.errors import UsageError
 
 GPU = GpuPrice(
@@ -28,10 +28,10 @@ def test_every_embedded_price_has_its_sources_and_a_day() -> None:
 
 
 def test_arithmetic() -> None:
-    seconds = gpu_seconds(200.0, GPU, 0.5)
-    assert seconds == pytest.approx(4.0)
-    price = price_of("toy", 4, seconds, "computed", rate_of(GPU, None))
-    assert price.usd == pytest.approx(4 / 3600 * 3.6) and price.as_dict()["usd_per_million"] == pytest.approx(4000)
+    seconds = rate_of(GPU, None, 0.5).seconds(200.0)
+    assert seconds == pytest.approx(4.0) == rate_of(GPU, None).seconds(160.0)
+    price = rate_of(GPU, None).image("toy", 4, seconds, "computed")
+    assert price["usd"] == pytest.approx(4 / 3600 * 3.6) and price["usd_per_million"] == pytest.approx(4000)
     assert rate_of(GPU, None).source == "cited: a list, 2026-01-02"
     assert (rate_of(GPU, 7.0).usd_per_hour, rate_of(GPU, 7.0).source) == (7.0, "given")
 
@@ -52,7 +52,9 @@ def test_refusals() -> None:
         find_gpu("h9", load_prices())
     for share in (0.0, 1.1):
         with pytest.raises(UsageError, match="utilisation"):
-            gpu_seconds(1.0, GPU, share)
+            rate_of(GPU, None, share)
+    with pytest.raises(UsageError, match="the speed is unknown"):
+        Rate(1.0, "given").seconds(1.0)
     with pytest.raises(UsageError, match="no price was given"):
         rate_of(None, None)
     with pytest.raises(UsageError, match="is not a price"):

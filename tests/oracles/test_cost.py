@@ -16,10 +16,8 @@ from topcoat.cost.pricing import (
     PairUsage,
     Rate,
     find_gpu,
-    gpu_seconds,
     load_prices,
     plan_pairs,
-    price_of,
     total_cost,
 )
 from topcoat.cost.table import CostTable, PipelineCost
@@ -65,19 +63,20 @@ def head_costs(name: str) -> list[float]:
 
 def money() -> dict[str, Any]:
     """FLUX.1 on an H100 at 2 dollars an hour: an image, a plan of pairs, total cost of ownership, alternatives."""
-    table, gpu, rate = table_of("flux1"), find_gpu("h100", load_prices()), Rate(2.0, "given")
-    seconds = gpu_seconds(table.enhanced.tflop, gpu, 0.4)
+    table, gpu = table_of("flux1"), find_gpu("h100", load_prices())
+    rate = Rate(2.0, "given", gpu, 0.4)
+    seconds = rate.seconds(table.enhanced.tflop)
     usage = PairUsage(
         table.distilled.tflop + table.baseline.tflop,
         Figure("seconds", 30.0, "seconds", "computed"),
         Figure("disk", 4e6, "bytes", "cited"),
     )
     plan = _values(plan_pairs(10_000, usage, rate, gpu.name, 8))
-    tco = _values(total_cost(table, gpu, rate, 0.4, images_per_month=100_000, pairs=10_000, training_images=200_000))
+    tco = _values(total_cost(table, rate, images_per_month=100_000, pairs=10_000, training_images=200_000))
     return {
         "tflops": gpu.bf16_tflops,
         "image_seconds": seconds,
-        "image_usd": price_of("", 4, seconds, "computed", rate).usd,
+        "image_usd": rate.image("", 4, seconds, "computed")["usd"],
         "plan": [plan[key] for key in ("tflop", "gpu_hours", "wall_hours", "usd", "disk_bytes")],
         "ownership": {
             "pairs_usd": tco["pairs_usd"],

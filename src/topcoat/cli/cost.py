@@ -91,7 +91,7 @@ def cost(
     from topcoat.cost.flops import pair_cost
     from topcoat.cost.machine import hardware
     from topcoat.cost.measure import needed_bytes
-    from topcoat.cost.pricing import UTILISATION, computed_prices, find_gpu, load_prices, price_of, rate_of, total_cost
+    from topcoat.cost.pricing import computed_prices, find_gpu, load_prices, rate_of, total_cost
     from topcoat.generators.presets import model_pair
     from topcoat.heads.head import Head
 
@@ -104,8 +104,7 @@ def cost(
             "--usd-per-hour alone does not say how fast the GPU is; add --price with a GPU of the table, or --measure"
         )
     gpu = None if price is None else find_gpu(price, load_prices(prices))
-    rate = None if gpu is None and usd_per_hour is None else rate_of(gpu, usd_per_hour)
-    share = UTILISATION if utilisation is None else utilisation
+    rate = None if gpu is None and usd_per_hour is None else rate_of(gpu, usd_per_hour, utilisation)
     models = model_pair(pair)
     loaded = None if head == NO_HEAD else Head.load(head or DEFAULT_HEAD)
     table = pair_cost(models, loaded, size, baseline_steps=baseline_steps)
@@ -120,10 +119,8 @@ def cost(
         record["alternatives"] = rows = [one.as_dict() for one in alternatives(models, table)]
         out.records("Alternatives, each against the baseline that its own row names", _ALTERNATIVES, rows)
         out.line(*(f"{row['name']}: {row['note']}" for row in rows if row["note"]))
-    if tco and gpu is not None and rate is not None:
-        bill = total_cost(
-            table, gpu, rate, share, images_per_month=images_per_month, pairs=pairs, training_images=training_images
-        )
+    if tco and rate is not None:
+        bill = total_cost(table, rate, images_per_month=images_per_month, pairs=pairs, training_images=training_images)
         record["tco"] = show_bill(out, "Total cost of ownership", bill)
     costs = []
     if measure:
@@ -145,14 +142,13 @@ def cost(
         out.line(*{f"joules {usage.joules_note}" for usage in usages if usage.joules_note})
         out.line(*(saving.sentence for saving in savings))
         if rate is not None:
-            costs = [price_of(one.name, one.steps, one.seconds.median_seconds, "measured", rate) for one in usages]
+            costs = [rate.image(one.name, one.steps, one.seconds.median_seconds, "measured") for one in usages]
     elif gpu is not None and rate is not None:
-        costs = computed_prices(tables, gpu, rate, share)
+        costs = computed_prices(tables, rate)
         peak = f"{gpu.bf16_tflops:g} TFLOP/s ({gpu.name}, cited: {gpu.bf16_source})"
-        out.line(f"Seconds computed at {share:.0%} of {peak}")
+        out.line(f"Seconds computed at {rate.utilisation:.0%} of {peak}")
     if costs and rate is not None:
-        rows = [one.as_dict() for one in costs]
-        out.records(f"Money at {rate.usd_per_hour:g} USD per hour, {rate.source}", _PRICES, rows)
-        record["money"] = {"usd_per_hour": rate.usd_per_hour, "source": rate.source, "rows": rows}
-        record["money"] |= {} if measure or gpu is None else {"gpu": gpu.name, "utilisation": share}
+        out.records(f"Money at {rate.usd_per_hour:g} USD per hour, {rate.source}", _PRICES, costs)
+        record["money"] = {"usd_per_hour": rate.usd_per_hour, "source": rate.source, "rows": costs}
+        record["money"] |= {} if measure or gpu is None else {"gpu": gpu.name, "utilisation": rate.utilisation}
     out.result(record)

@@ -105,14 +105,14 @@ def plan(
     models = model_pair(pair)
     name, gpus = ("this machine", 1) if gpu is None else gpus_from_text(gpu)
     known = None if gpu is None else find_gpu(name, load_prices(prices))
-    rate = rate_of(known, usd_per_hour)
+    rate = rate_of(known, usd_per_hour, utilisation)
     table = pair_cost(models)
     tflop = table.distilled.tflop + table.baseline.tflop
     if measure is not None:
         with out.progress("generating to measure") as progress:
             usage = measured_usage(models, tflop, measure, batch_size, progress)
     elif known is not None:
-        usage = computed_usage(models, tflop, known, utilisation)
+        usage = computed_usage(models, tflop, rate)
     else:
         raise UsageError("the speed is unknown; name a GPU (--gpu h100:8), or generate a few pairs (--measure 8)")
     bill = plan_pairs(count, usage, rate, known.name if known else name, gpus)

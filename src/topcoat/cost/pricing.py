@@ -76,63 +76,59 @@ def gpus_from_text(text: str) -> tuple[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """What an hour of one GPU costs, and who says so."""
+    """What an hour of one GPU costs, who says so, and for computed seconds which GPU that is."""
 
     usd_per_hour: float
     source: str
+    gpu: GpuPrice | None = None
+    utilisation: float = UTILISATION
+    """Share of the GPU's peak."""
 
     def __post_init__(self) -> None:
         if not self.usd_per_hour > 0:
             raise UsageError(f"{self.usd_per_hour:g} USD per hour is not a price; use more than 0")
+        if not 0 < self.utilisation <= 1:
+            raise UsageError(f"utilisation {self.utilisation:g} is not possible; use more than 0 and at most 1")
+
+    @property
+    def known_gpu(self) -> GpuPrice:
+        """The GPU; raises `UsageError` where none was named."""
+        if self.gpu is None:
+            raise UsageError("the speed is unknown; name a GPU of the price table, such as h100")
+        return self.gpu
+
+    def seconds(self, tflop: float) -> float:
+        """Seconds of the GPU for ``tflop`` at its share of the peak; raises `UsageError` without a GPU."""
+        return tflop / (self.known_gpu.bf16_tflops * self.utilisation)
 
     def usd(self, seconds: float) -> float:
         """Money for seconds of one GPU."""
         return seconds / HOUR_SECONDS * self.usd_per_hour
 
+    def image(self, name: str, steps: int, seconds: float, kind: Kind) -> dict[str, Any]:
+        """What an image of a pipeline takes and costs, ready for JSON and for a table."""
+        usd = self.usd(seconds)
+        row = {"name": name, "steps": steps, "seconds": seconds, "seconds_kind": kind}
+        return {**row, "usd": usd, "usd_per_million": usd * 1e6}
 
-def rate_of(gpu: GpuPrice | None, usd_per_hour: float | None) -> Rate:
-    """The rate that was given, or the table's for ``gpu``; raises `UsageError` where there is neither."""
+
+def rate_of(gpu: GpuPrice | None, usd_per_hour: float | None, utilisation: float | None = None) -> Rate:
+    """The price that was given, or the table's for ``gpu``; raises `UsageError` where there is neither."""
+    share = UTILISATION if utilisation is None else utilisation
     if usd_per_hour is not None:
-        return Rate(usd_per_hour, "given")
+        return Rate(usd_per_hour, "given", gpu, share)
     if gpu is None:
         raise UsageError("no price was given; name a GPU of the table (--price h100) or give --usd-per-hour")
-    return Rate(gpu.usd_per_hour, f"cited: {gpu.usd_source}, {gpu.date.isoformat()}")
+    return Rate(gpu.usd_per_hour, f"cited: {gpu.usd_source}, {gpu.date.isoformat()}", gpu, share)
 
 
-def gpu_seconds(tflop: float, gpu: GpuPrice, utilisation: float = UTILISATION) -> float:
-    """Seconds of one GPU for ``tflop`` at a share of its peak; raises `UsageError` for a share outside (0, 1]."""
-    if not 0 < utilisation <= 1:
-        raise UsageError(f"utilisation {utilisation:g} is not possible; use more than 0 and at most 1")
-    return tflop / (gpu.bf16_tflops * utilisation)
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """What one image of a pipeline takes and costs on one GPU."""
-
-    name: str
-    steps: int
-    seconds: float
-    seconds_kind: Kind
-    usd: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON and for a table."""
-        return {**dataclasses.asdict(self), "usd_per_million": self.usd * 1e6}
-
-
-def price_of(name: str, steps: int, seconds: float, kind: Kind, rate: Rate) -> Price:
-    """The price of an image that takes ``seconds`` of one GPU."""
-    return Price(name, steps, seconds, kind, rate.usd(seconds))
-
-
-def computed_prices(tables: Sequence[CostTable], gpu: GpuPrice, rate: Rate, utilisation: float) -> list[Price]:
-    """Of every pipeline in tables of one pair at several step counts of the distilled model, each once."""
+def computed_prices(tables: Sequence[CostTable], rate: Rate) -> list[dict[str, Any]]:
+    """`Rate.image` of every pipeline in tables of one pair at several step counts of the distilled model, each once."""
     costs: dict[PipelineCost, None] = {}
     for table in tables:
         costs |= dict.fromkeys([table.distilled, table.enhanced] if table.head_tflop else [table.enhanced])
     return [
-        price_of(cost.name, cost.steps, gpu_seconds(cost.tflop, gpu, utilisation), "computed", rate)
+        rate.image(cost.name, cost.steps, rate.seconds(cost.tflop), "computed")
         for cost in (*costs, *tables[0].baseline_at)
     ]
 
@@ -188,22 +184,17 @@ def pair_tflop(pair: ModelPair, distilled_steps: Sequence[int] = ()) -> float | 
     return table.distilled.tflop + table.baseline.tflop + sum(further)
 
 
-def computed_usage(pair: ModelPair, tflop: float, gpu: GpuPrice, utilisation: float | None = None) -> PairUsage:
+def computed_usage(pair: ModelPair, tflop: float, rate: Rate) -> PairUsage:
     """Usage by counting: seconds from ``tflop`` and a share of the GPU's peak, bytes from `PNG_BYTES_PER_PIXEL`."""
-    share = UTILISATION if utilisation is None else utilisation
-    how = f"{share:.0%} (assumed) of {gpu.bf16_tflops:g} TFLOP/s dense bf16, cited: {gpu.bf16_source}"
-    size = assumed_disk_bytes(pair.distilled.width_px, pair.distilled.height_px)
+    gpu, seconds = rate.known_gpu, rate.seconds(tflop)
+    how = f"{rate.utilisation:.0%} (assumed) of {gpu.bf16_tflops:g} TFLOP/s dense bf16, cited: {gpu.bf16_source}"
+    size = 2 * pair.distilled.width_px * pair.distilled.height_px * PNG_BYTES_PER_PIXEL
     disk = f"{PNG_BYTES_PER_PIXEL:g} bytes a pixel (assumed), two lossless images a pair"
     return PairUsage(
         tflop,
-        Figure("seconds", gpu_seconds(tflop, gpu, share), "seconds", "computed", how),
+        Figure("seconds", seconds, "seconds", "computed", how),
         Figure("disk", size, "bytes", "computed", disk),
     )
-
-
-def assumed_disk_bytes(width_px: int, height_px: int) -> float:
-    """Bytes of one stored pair by the assumption of `PNG_BYTES_PER_PIXEL`."""
-    return 2 * width_px * height_px * PNG_BYTES_PER_PIXEL
 
 
 def plan_pairs(pairs: int, usage: PairUsage, rate: Rate, gpu_name: str, gpus: int) -> Bill:
@@ -225,16 +216,7 @@ def plan_pairs(pairs: int, usage: PairUsage, rate: Rate, gpu_name: str, gpus: in
     }
 
 
-def total_cost(
-    table: CostTable,
-    gpu: GpuPrice,
-    rate: Rate,
-    utilisation: float = UTILISATION,
-    *,
-    images_per_month: int,
-    pairs: int,
-    training_images: int,
-) -> Bill:
+def total_cost(table: CostTable, rate: Rate, *, images_per_month: int, pairs: int, training_images: int) -> Bill:
     """Total cost of ownership of ``table``'s distilled + head, against its baseline at the table's default steps.
 
     Raises `UsageError` for counts below 1 (pairs and training images may be 0: the head exists already).
@@ -245,7 +227,7 @@ def total_cost(
         raise UsageError(f"{pairs} pairs and {training_images} training images are not possible; use 0 or more")
 
     def usd(label: str, tflop: float, source: str = "") -> Figure:
-        return Figure(label, rate.usd(gpu_seconds(tflop, gpu, utilisation)), "USD", "computed", source)
+        return Figure(label, rate.usd(rate.seconds(tflop)), "USD", "computed", source)
 
     enhanced, baseline = table.enhanced, table.baseline
     training = training_images * TRAINING_PASSES * table.head_tflop

@@ -42,10 +42,6 @@ class CostRow:
         factors += [str(self.passes)] if self.passes != 1 else []
         return f"{self.piece}, {' x '.join([*factors, format_tflop(self.tflop_each)])}" if factors else self.piece
 
-    def with_times(self, times: int) -> CostRow:
-        """The same piece at another step count; unchanged if it is not repeated."""
-        return self if self.times is None else dataclasses.replace(self, times=times)
-
 
 @dataclass(frozen=True, slots=True)
 class PipelineCost:
@@ -74,19 +70,13 @@ class PipelineCost:
         """The same pipeline at another step count; raises `UsageError` below 1."""
         if steps < 1:
             raise UsageError(f"{steps} steps are not possible; use 1 or more")
-        return PipelineCost(self.name, steps, tuple(row.with_times(steps) for row in self.rows))
+        rows = [row if row.times is None else dataclasses.replace(row, times=steps) for row in self.rows]
+        return PipelineCost(self.name, steps, tuple(rows))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON and for a table."""
-        rows = [
-            {
-                **dataclasses.asdict(row),
-                "label": row.label,
-                "tflop": row.tflop,
-                "share": row.tflop / self.tflop if self.tflop else 0.0,
-            }
-            for row in self.rows
-        ]
+        own = [(row, {"label": row.label, "tflop": row.tflop, "share": row.tflop / self.tflop}) for row in self.rows]
+        rows = [dataclasses.asdict(row) | more for row, more in own]
         return {"name": self.name, "steps": self.steps, "tflop": self.tflop, "rows": rows}
 
 
@@ -153,14 +143,12 @@ class CostTable:
         """
         against = self.baseline if baseline_steps is None else self.baseline.at_steps(baseline_steps)
         if transformer_only:
-            pipeline, counts = self.distilled, "transformer only"
-            values = pipeline.denoiser_tflop, against.denoiser_tflop
+            ours, counts = self.distilled, "transformer only"
+            value, against_value = ours.denoiser_tflop, against.denoiser_tflop
         else:
-            pipeline, counts = self.enhanced, "whole pipeline"
-            values = pipeline.tflop, against.tflop
-        return Saving(
-            pipeline.name, pipeline.steps, values[0], against.name, against.steps, values[1], counts, self.size
-        )
+            ours, counts = self.enhanced, "whole pipeline"
+            value, against_value = ours.tflop, against.tflop
+        return Saving(ours.name, ours.steps, value, against.name, against.steps, against_value, counts, self.size)
 
     @property
     def savings(self) -> list[Saving]:
@@ -181,11 +169,6 @@ class CostTable:
     def size(self) -> str:
         """Such as ``1024x1024``."""
         return f"{self.width_px}x{self.height_px}"
-
-    @property
-    def pipelines(self) -> list[PipelineCost]:
-        """Distilled (only where there is a head to add), distilled + head, then the baseline at every step count."""
-        return [*([self.distilled] if self.head_tflop else []), self.enhanced, *self.baseline_at]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON; every saving names both step counts, the size and what it counts."""
