@@ -26,12 +26,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from sections import write_section
 from torch import Tensor
 
 from topcoat.cost.machine import hardware
 from topcoat.errors import TopcoatError
 from topcoat.features import FeatureNet, Features, load_feature_net
-from topcoat.files import write_json, write_section
+from topcoat.files import write_json
 from topcoat.images import gaussian_blur
 from topcoat.metrics.evaluate import evaluate
 from topcoat.reports.evaluation import SubjectImages, write_report

@@ -24,8 +24,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sections import write_section
+
 from topcoat.errors import TopcoatError
-from topcoat.files import write_json, write_section
+from topcoat.files import write_json
 
 if TYPE_CHECKING:
     from torch import Tensor

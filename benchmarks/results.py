@@ -18,10 +18,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sections import write_section
+
 import topcoat
 from topcoat.benchmark.record import BenchmarkResult
 from topcoat.errors import TopcoatError
-from topcoat.files import read_json, write_json, write_section
+from topcoat.files import read_json, write_json
 from topcoat.prompts import Prompt, held_out_prompts
 from topcoat.reports.benchmark_tables import markdown
 from topcoat.seeds import noise_seeds

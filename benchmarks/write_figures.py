@@ -8,9 +8,10 @@ from __future__ import annotations
 import sys
 
 from results import ROOT, ended
+from sections import write_section
 
 from topcoat.benchmark.record import BenchmarkResult
-from topcoat.files import read_json, write_section
+from topcoat.files import read_json
 from topcoat.reports.benchmark_tables import summary, table
 
 BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"

@@ -13,6 +13,7 @@ import struct
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,9 +82,9 @@ def from_pil(picture: Image.Image) -> Tensor:
 
 def to_pil(image: Tensor) -> Image.Image:
     """An 8-bit RGB Pillow picture from ``(3, H, W)``; raises `UsageError` for anything else."""
-    if isinstance(image, Tensor) and image.ndim == 4:
+    if image.ndim == 4:
         raise UsageError(f"image has shape {tuple(image.shape)}, which is a batch; write one image (3, H, W) at a time")
-    check_images(image[None] if isinstance(image, Tensor) else image, "image")
+    check_images(image[None], "image")
     pixels = image.detach().float().clamp(0, 1).mul(255).round().to(device="cpu", dtype=torch.uint8)
     return Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy()))
 
@@ -140,10 +141,9 @@ def encode_png(image: Tensor | Image.Image, text: Mapping[str, str] | None = Non
 
 
 def pad_to_multiple(images: Tensor, multiple: int) -> tuple[Tensor, tuple[int, int]]:
-    """Pad ``(N, C, H, W)`` at the right and bottom so that H and W are multiples of ``multiple``.
+    """Pad ``(N, C, H, W)`` at the right and bottom to multiples of ``multiple``; returns the old ``(H, W)`` too.
 
-    Returns the padded images and the old ``(H, W)`` for `crop_to`. The border mirrors the image; a side that is
-    shorter than its pad is repeated instead, because a mirror has nothing left to show there.
+    The border mirrors the image; that of a side shorter than its pad is repeated.
     """
     if multiple < 1:
         raise UsageError(f"cannot pad to a multiple of {multiple}; use 1 or more")
@@ -236,25 +236,22 @@ _IMAGE_DESCRIPTION = 0x010E
 
 def _encode(image: Tensor | Image.Image, kind: str, text: Mapping[str, str] | None) -> bytes:
     picture = image if isinstance(image, Image.Image) else to_pil(image)
-    buffer = io.BytesIO()
-    if kind == "PNG":
-        chunks = PngImagePlugin.PngInfo()
-        for key, value in (text or {}).items():
+    chunks, exif = PngImagePlugin.PngInfo(), Image.Exif()
+    if text and kind == "PNG":
+        for key, value in text.items():
             chunks.add_itxt(key, value)
-        picture.save(buffer, "PNG", pnginfo=chunks, compress_level=6)
-        return buffer.getvalue()
-    exif = Image.Exif()
-    if text:
+    elif text:
         exif[_IMAGE_DESCRIPTION] = json.dumps(dict(text))
-    if kind == "JPEG":
-        picture.save(buffer, "JPEG", quality=95, subsampling=0, exif=exif)
-    else:
-        picture.save(buffer, "WEBP", lossless=True, exif=exif)
+    options: dict[str, dict[str, Any]] = {
+        "PNG": {"pnginfo": chunks, "compress_level": 6},
+        "JPEG": {"quality": 95, "subsampling": 0, "exif": exif},
+        "WEBP": {"lossless": True, "exif": exif},
+    }
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options[kind])
     return buffer.getvalue()
 
 
 def _scaled(picture: Image.Image, scale: float) -> Image.Image:
-    if scale == 1:
-        return picture
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     return picture.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PortraitBatch:
-    """One batch as it leaves the pipeline: images ``(N, 3, H, W)`` in [0, 1] on the CPU, times of the wall clock.
+    """One batch as it leaves the pipeline: images ``(N, 3, H, W)`` in [0, 1] on the CPU.
 
-    Both times are from the CPU to the CPU: moving images to a device and back is in them. With a head that decodes
-    latents, ``generator_seconds`` has no decoding in it.
+    Times are of the wall clock, from the CPU to the CPU: moving images to a device and back is in them. With a head
+    that takes latents, ``generator_seconds`` has no decoding in it.
     """
 
     prompts: tuple[str, ...]
@@ -32,11 +32,11 @@ class PortraitBatch:
     enhanced: Tensor
     generator_seconds: float
     head_seconds: float
+    """Of the head and the gates."""
     distilled: Tensor | None
-    """The generator's own images. With a head that decodes latents they are None unless ``with_distilled`` or gates
-    asked for them, because they need a decoding of their own."""
+    """The generator's own images; None where a head takes latents and neither ``with_distilled`` nor gates ask."""
     decisions: tuple[GateDecision, ...] = ()
-    """What the gates did with each image; empty without gates. Their time is in ``head_seconds``."""
+    """What the gates did with each image; empty without gates."""
 
 
 def move_to_generator(head: Head, generator: Generator) -> None:
@@ -49,12 +49,16 @@ def move_to_generator(head: Head, generator: Generator) -> None:
 class Pipeline:
     """Prompts and seeds in, enhanced portraits out; without a head, the generator's own images.
 
-    A head that decodes latents takes the place of the generator's decoder, which then does not run at all.
+    A head that takes latents stands in the place of the generator's decoder, which then does not run.
 
     ``identity_floor`` and ``never_worse`` are the gates of `topcoat.gates`: per image, the strength is lowered
     until the cosine of identity to the distilled image reaches the floor ("calibrated" takes the head's own), and the
     distilled image stays where the head's result is judged worse.
     """
+
+    generator: Generator
+    """The distilled model."""
+    head: Head | None
 
     def __init__(
         self,
@@ -73,30 +77,18 @@ class Pipeline:
         if isinstance(generator, GeneratorSpec):
             from topcoat.generators.diffusers import load_generator
 
-            self._generator: Generator = load_generator(generator)
-        else:
-            self._generator = generator
-        self._head = head
+            generator = load_generator(generator)
+        self.generator, self.head = generator, head
         self._latents: LatentGenerator | None = None
-        if head is not None and head.input == "latent":
-            if not isinstance(self._generator, LatentGenerator):
-                raise UsageError(
-                    f"the head decodes latents, and the generator {self._generator.spec.name} gives none; use a head "
-                    "that takes images, or a generator with generate_latents"
-                )
-            self._latents = self._generator
         if head is not None:
-            move_to_generator(head, self._generator)
-
-    @property
-    def generator(self) -> Generator:
-        """The distilled model."""
-        return self._generator
-
-    @property
-    def head(self) -> Head | None:
-        """The head behind it."""
-        return self._head
+            if head.input == "latent":
+                if not isinstance(generator, LatentGenerator):
+                    raise UsageError(
+                        f"the head decodes latents, and the generator {generator.spec.name} gives none; use a head "
+                        "that takes images, or a generator with generate_latents"
+                    )
+                self._latents = generator
+            move_to_generator(head, generator)
 
     def __call__(
         self,
@@ -129,10 +121,10 @@ class Pipeline:
         other channels than the head takes.
         """
         texts, numbers = check_request([prompt.text for prompt in as_prompts(prompts)], seeds)
-        count = check_steps(steps, self._generator.spec)
+        count = check_steps(steps, self.generator.spec)
         if batch_size < 1:
             raise UsageError(f"batch_size {batch_size} is not possible; use 1 or more")
-        if strength != 1 and self._head is not None and not self._head.has_strength:
+        if strength != 1 and self.head is not None and not self.head.has_strength:
             raise UsageError(
                 f"strength {strength:g} is not possible with a head that decodes latents, which has no distilled image "
                 "to go back to; leave strength at 1, or use a head that takes images"
@@ -144,27 +136,22 @@ class Pipeline:
     ) -> Iterator[PortraitBatch]:
         for start in range(0, len(texts), batch_size):
             prompts, own_seeds = texts[start : start + batch_size], seeds[start : start + batch_size]
-            distilled: Tensor | None = None
-            decisions: tuple[GateDecision, ...] = ()
             began = time.perf_counter()
-            if self._latents is not None and self._head is not None:
-                latents = self._latents.generate_latents(prompts, own_seeds, steps=steps)
-                generated = time.perf_counter()
-                enhanced = self._head(latents, strength=strength).cpu()
-                if self._gates is not None:
-                    distilled = self._latents.decode(latents)
+            if self._latents is None:
+                inputs = distilled = self.generator.generate(prompts, own_seeds, steps=steps)
             else:
-                latents = None
-                distilled = self._generator.generate(prompts, own_seeds, steps=steps)
-                generated = time.perf_counter()
-                # moving to the CPU waits for the device, so the head's time is all of its work
-                enhanced = distilled if self._head is None else self._head(distilled, strength=strength).cpu()
-            if self._gates is not None and distilled is not None:
+                inputs, distilled = self._latents.generate_latents(prompts, own_seeds, steps=steps), None
+            generated = time.perf_counter()
+            # moving to the CPU waits for the device, so the head's time is all of its work
+            enhanced = inputs if self.head is None else self.head(inputs, strength=strength).cpu()
+            decisions: tuple[GateDecision, ...] = ()
+            if self._gates is not None:
+                distilled = inputs if self._latents is None else self._latents.decode(inputs)
                 gated = self._gates(distilled, enhanced, strength)
                 enhanced, decisions = gated.images, gated.decisions
             done = time.perf_counter()
-            if with_distilled and distilled is None and self._latents is not None and latents is not None:
-                distilled = self._latents.decode(latents)
+            if with_distilled and distilled is None and self._latents is not None:
+                distilled = self._latents.decode(inputs)
             yield PortraitBatch(
                 tuple(prompts), tuple(own_seeds), enhanced, generated - began, done - generated, distilled, decisions
             )
