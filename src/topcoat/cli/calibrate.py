@@ -17,8 +17,8 @@ _BATCH = 32
 @command("calibrate", examples=("topcoat calibrate --data pairs/ --head runs/unet",))
 def calibrate(
     out: Output,
-    data: Annotated[Path, typer.Option("--data", help="Pairs of the models that the head stands behind.")],
-    head: Annotated[Path, typer.Option("--head", help="Head folder; gates.json is written into it.")],
+    data: Annotated[Path, typer.Option(help="Pairs of the models that the head stands behind.")],
+    head: Annotated[Path, typer.Option(help="Head folder; gates.json is written into it.")],
 ) -> None:
     """Measure when a head keeps the person and when it makes a portrait worse, for its gates.
 

@@ -55,15 +55,13 @@ def cost(
     head: Annotated[
         str | None,
         typer.Option(
-            "--head",
-            metavar="DIR",
-            help="Head folder, embedded (the default), embedded-refiner, embedded-decoder, or none.",
+            metavar="DIR", help="Head folder, embedded (the default), embedded-refiner, embedded-decoder, or none."
         ),
     ] = None,
-    size: Annotated[int | None, typer.Option("--size", min=16, help="Side in px; the pair's own by default.")] = None,
+    size: Annotated[int | None, typer.Option(min=16, help="Side in px; the pair's own by default.")] = None,
     baseline_steps: BaselineStepsOption = (28,),
     distilled_steps: DistilledStepsOption = (),
-    price: Annotated[str | None, typer.Option("--price", help="GPU of the price table, such as h100.")] = None,
+    price: Annotated[str | None, typer.Option(help="GPU of the price table, such as h100.")] = None,
     usd_per_hour: UsdOption = None,
     prices: PricesOption = None,
     utilisation: UtilisationOption = None,
@@ -72,7 +70,7 @@ def cost(
     ] = False,
     tco: Annotated[bool, typer.Option("--tco", help="Also the total cost of ownership.")] = False,
     images_per_month: Annotated[int, typer.Option(help="Images a month, for --tco.")] = 1_000_000,
-    pairs: Annotated[int, typer.Option("--pairs", help="Pairs that are built once, for --tco.")] = 10_000,
+    pairs: Annotated[int, typer.Option(help="Pairs that are built once, for --tco.")] = 10_000,
     training_images: Annotated[int, typer.Option(help="Images seen in training, for --tco.")] = 500_000,
     measure: Annotated[bool, typer.Option("--measure", help="Time the pair here instead of only counting.")] = False,
     random_weights: Annotated[

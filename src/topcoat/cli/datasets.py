@@ -33,20 +33,17 @@ def import_command(
         typer.Argument(metavar="SRC", help="Folder with A/ and B/ (or train_A/, train_B/), or with Parquet files."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="New folder of the dataset.")],
-    name: Annotated[str, typer.Option("--name", help="Name of these pairs.")],
+    name: Annotated[str, typer.Option(help="Name of these pairs.")],
     distilled: Annotated[
-        str | None, typer.Option("--distilled", help="Folder or column of the inputs of a head.", metavar="NAME")
+        str | None, typer.Option(help="Folder or column of the inputs of a head.", metavar="NAME")
     ] = None,
-    baseline: Annotated[
-        str | None, typer.Option("--baseline", help="Folder or column of its targets.", metavar="NAME")
-    ] = None,
+    baseline: Annotated[str | None, typer.Option(help="Folder or column of its targets.", metavar="NAME")] = None,
     prompt: Annotated[
-        str | None,
-        typer.Option("--prompt", help="Column of the texts; default edit_prompt where it is.", metavar="NAME"),
+        str | None, typer.Option(help="Column of the texts; default edit_prompt where it is.", metavar="NAME")
     ] = None,
-    licence: Annotated[str, typer.Option("--licence", help="Terms of the images, such as CC-BY-4.0.")] = "unknown",
-    licence_url: Annotated[str, typer.Option("--licence-url", help="Where the terms can be read.")] = "",
-    shard_size: Annotated[int, typer.Option("--shard-size", min=1, help="Pairs in one Parquet file.")] = 250,
+    licence: Annotated[str, typer.Option(help="Terms of the images, such as CC-BY-4.0.")] = "unknown",
+    licence_url: Annotated[str, typer.Option(help="Where the terms can be read.")] = "",
+    shard_size: Annotated[int, typer.Option(min=1, help="Pairs in one Parquet file.")] = 250,
 ) -> None:
     """Check paired images one by one and convert them; unusable items are listed, the rest continues."""
     from topcoat.generators.base import Licence
@@ -93,18 +90,15 @@ def inspect(
     out: Output,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that pairs build wrote.")],
     page: Annotated[Path | None, typer.Option("--html", help="Write one self-contained page to this file.")] = None,
-    duplicates: Annotated[
-        float, typer.Option("--duplicates", help="Similarity from which two subjects count as one, up to 1.")
-    ] = 0.95,
+    duplicates: Annotated[float, typer.Option(help="Similarity from which two subjects count as one, up to 1.")] = 0.95,
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Measure the thresholds of --filter same-subject instead.")
     ] = False,
     calibration: Annotated[
-        Path | None,
-        typer.Option("--calibration", help="Where --calibrate saves them; default DIR/same-subject.json."),
+        Path | None, typer.Option(help="Where --calibrate saves them; default DIR/same-subject.json.")
     ] = None,
     false_accept: Annotated[
-        float, typer.Option("--false-accept", help="With --calibrate: share of shuffled pairs that may pass.")
+        float, typer.Option(help="With --calibrate: share of shuffled pairs that may pass.")
     ] = 0.01,
 ) -> None:
     """Say what a dataset holds, after comparing every file with the digest it was built with."""
@@ -215,16 +209,11 @@ def _show_thresholds(out: Output, thresholds: Calibration, target: Path) -> None
     out.result({**thresholds.model_dump(mode="json"), "file": str(target)})
 
 
-@command(
-    "dedupe",
-    examples=("topcoat pairs dedupe pairs/ --dry-run", "topcoat pairs dedupe pairs/ --threshold 0.9"),
-)
+@command("dedupe", examples=("topcoat pairs dedupe pairs/ --dry-run", "topcoat pairs dedupe pairs/ --threshold 0.9"))
 def dedupe(
     out: Output,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that pairs build or import wrote.")],
-    threshold: Annotated[
-        float, typer.Option("--threshold", help="Similarity from which two subjects count as one, up to 1.")
-    ] = 0.95,
+    threshold: Annotated[float, typer.Option(help="Similarity from which two subjects count as one, up to 1.")] = 0.95,
     dry_run: DryRunOption = False,
 ) -> None:
     """Drop the later of two pairs whose subjects a feature net cannot distinguish."""

@@ -10,14 +10,7 @@ import typer
 
 from topcoat import __version__
 from topcoat.cli.console import Output, command
-from topcoat.cli.options import (
-    HeadOption,
-    IdentityFloorOption,
-    NeverWorseOption,
-    StrengthOption,
-    gate_line,
-    need_head,
-)
+from topcoat.cli.options import HeadOption, IdentityFloorOption, NeverWorseOption, StrengthOption, gate_line, need_head
 from topcoat.errors import DataError, UsageError
 
 if TYPE_CHECKING:

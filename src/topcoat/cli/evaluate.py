@@ -8,14 +8,7 @@ from typing import Annotated
 import typer
 
 from topcoat.cli.console import Output, command
-from topcoat.cli.options import (
-    HeadOption,
-    IdentityFloorOption,
-    NeverWorseOption,
-    StrengthOption,
-    names,
-    need_head,
-)
+from topcoat.cli.options import HeadOption, IdentityFloorOption, NeverWorseOption, StrengthOption, names, need_head
 from topcoat.errors import UsageError
 from topcoat.prompts import Split
 
@@ -62,8 +55,7 @@ def evaluate(
         ),
     ] = _ALL,
     groups: Annotated[
-        Path | None,
-        typer.Option(help="CSV with a column 'name' (picture names) and the columns to compare groups by."),
+        Path | None, typer.Option(help="CSV with a column 'name' (picture names) and the columns to compare groups by.")
     ] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Folder that keeps features, so that a second run is fast.")

@@ -36,24 +36,21 @@ def frontier(
     out: Output,
     pair: PairOption = "mini",
     data: Annotated[
-        Path | None,
-        typer.Option("--data", help="Pairs whose test split gives prompts and seeds; else held-out prompts."),
+        Path | None, typer.Option(help="Pairs whose test split gives prompts and seeds; else held-out prompts.")
     ] = None,
-    heads: Annotated[
-        list[str] | None, typer.Option("--heads", help="Head folders or hub ids; give it once for each.")
-    ] = None,
+    heads: Annotated[list[str] | None, typer.Option(help="Head folders or hub ids; give it once for each.")] = None,
     count: Annotated[int, typer.Option("--count", "-n", min=2, help="Subjects; 1,000 or more to quote it.")] = 256,
     distilled_steps: DistilledStepsOption = (1, 2, 4),
     strengths: Annotated[
         Sequence[float],
-        typer.Option("--strengths", parser=number_list, metavar="X,X", help="Strengths of heads above 0, with commas."),
+        typer.Option(parser=number_list, metavar="X,X", help="Strengths of heads above 0, with commas."),
     ] = (0.5, 0.75, 1),
     baseline_steps: BaselineStepsOption = (4, 8, 14, 28),
     target_gap: Annotated[
-        float | None, typer.Option("--target-gap", help="Choose the cheapest arm closing this share (0.9 = 90 %).")
+        float | None, typer.Option(help="Choose the cheapest arm closing this share (0.9 = 90 %).")
     ] = None,
     max_cost: Annotated[
-        float | None, typer.Option("--max-cost", help="Choose the best arm of at most this many TFLOP per image.")
+        float | None, typer.Option(help="Choose the best arm of at most this many TFLOP per image.")
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the report.")] = Path("out/frontier"),
     seed: HeldOutSeedOption = 1,

@@ -59,8 +59,7 @@ def generate(
     never_worse: NeverWorseOption = False,
     batch_size: BatchSizeOption = 8,
     config: Annotated[
-        Path | None,
-        typer.Option("--config", help="Pair, steps, head and strength from a file that `topcoat frontier` wrote."),
+        Path | None, typer.Option(help="Pair, steps, head and strength from a file that `topcoat frontier` wrote.")
     ] = None,
 ) -> None:
     """Make portraits: the distilled model, then the head.

@@ -82,12 +82,12 @@ def plan(
     out: Output,
     pair: PairOption = "mini",
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="Pairs, two images each.")] = 10_000,
-    gpu: Annotated[str | None, typer.Option("--gpu", help="GPU and how many, such as h100:8.")] = None,
+    gpu: Annotated[str | None, typer.Option(help="GPU and how many, such as h100:8.")] = None,
     utilisation: UtilisationOption = None,
     usd_per_hour: UsdOption = None,
     prices: PricesOption = None,
     measure: Annotated[
-        int | None, typer.Option("--measure", min=1, help="Generate this many pairs here instead of assuming a speed.")
+        int | None, typer.Option(min=1, help="Generate this many pairs here instead of assuming a speed.")
     ] = None,
     batch_size: BatchSizeOption = 4,
 ) -> None:
@@ -138,22 +138,17 @@ def build(
     output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the dataset; the same command resumes.")],
     pair: PairOption = "mini",
     count: Annotated[int, typer.Option("--count", "-n", help="Sampled prompts, one pair each.")] = 200,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the sampled prompts, 0 or more.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the sampled prompts, 0 or more.")] = 0,
     prompts_file: PromptsFileOption = None,
     prompt_column: PromptColumnOption = None,
     pairing: Annotated[
-        str,
-        typer.Option("--pairing", help="same-seed, or img2img: the baseline starts from the distilled image."),
+        str, typer.Option(help="same-seed, or img2img: the baseline starts from the distilled image.")
     ] = "same-seed",
     strength: Annotated[
-        float | None,
-        typer.Option("--strength", help="For img2img: share of the image that noise replaces, above 0 to 1."),
+        float | None, typer.Option(help="For img2img: share of the image that noise replaces, above 0 to 1.")
     ] = None,
     distilled_steps: Annotated[
-        Sequence[int],
-        typer.Option(
-            "--distilled-steps", parser=step_list, metavar="N,N", help="Further step counts of the distilled model."
-        ),
+        Sequence[int], typer.Option(parser=step_list, metavar="N,N", help="Further step counts of the distilled model.")
     ] = (),
     latents: Annotated[bool, typer.Option("--latents", help="Keep the distilled latents too, as float16.")] = False,
     baseline_latents: Annotated[
@@ -163,23 +158,16 @@ def build(
         list[str] | None,
         typer.Option("--filter", help="Leave pairs out: blank, same-subject or module:function; repeatable."),
     ] = None,
-    calibration: Annotated[
-        Path | None, typer.Option("--calibration", help="Thresholds that pairs inspect --calibrate wrote.")
-    ] = None,
+    calibration: Annotated[Path | None, typer.Option(help="Thresholds that pairs inspect --calibrate wrote.")] = None,
     baseline_from: Annotated[
-        Path | None,
-        typer.Option("--baseline-from", help="Pairs of the same baseline, whose baseline images are used again."),
+        Path | None, typer.Option(help="Pairs of the same baseline, whose baseline images are used again.")
     ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option("--batch-size", min=1, help="Images at a time; 16, or what the folder has.")
-    ] = None,
-    shard_size: Annotated[int, typer.Option("--shard-size", min=1, help="Pairs in one Parquet file.")] = 250,
-    engine: Annotated[str, typer.Option("--engine", help="local, or ray for many machines.")] = "local",
-    address: Annotated[str | None, typer.Option("--address", help="For ray: the cluster; auto finds one.")] = None,
-    workers: Annotated[int | None, typer.Option("--workers", help="For ray: actors; one for each GPU.")] = None,
-    devices: Annotated[
-        str | None, typer.Option("--devices", help="For local: a process on each, such as cuda:0,cuda:1.")
-    ] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images at a time; 16, or what the folder has.")] = None,
+    shard_size: Annotated[int, typer.Option(min=1, help="Pairs in one Parquet file.")] = 250,
+    engine: Annotated[str, typer.Option(help="local, or ray for many machines.")] = "local",
+    address: Annotated[str | None, typer.Option(help="For ray: the cluster; auto finds one.")] = None,
+    workers: Annotated[int | None, typer.Option(help="For ray: actors; one for each GPU.")] = None,
+    devices: Annotated[str | None, typer.Option(help="For local: a process on each, such as cuda:0,cuda:1.")] = None,
     dry_run: DryRunOption = False,
 ) -> None:
     """Generate each prompt with the distilled model and with the baseline, and keep both images."""

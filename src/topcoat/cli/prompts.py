@@ -33,9 +33,9 @@ def prompts(
     count: Annotated[
         int, typer.Option("--count", "-n", min=1, help="How many; the first ones stay the same for more.")
     ] = 10,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed gives other prompts.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed gives other prompts.")] = 0,
     style: Annotated[
-        Style, typer.Option("--style", help="photo: sentences for real models. mini: the words that --pair mini knows.")
+        Style, typer.Option(help="photo: sentences for real models. mini: the words that --pair mini knows.")
     ] = "photo",
     output: Annotated[
         Path | None,
@@ -46,17 +46,14 @@ def prompts(
     names_file: Annotated[
         Path | None,
         typer.Option(
-            "--names-file",
             metavar="FILE",
             help="Names instead of invented ones: one a line, or IMDb's name.basics.tsv(.gz), which is for "
             "non-commercial use and names real people.",
         ),
     ] = None,
-    templates: Annotated[
-        Path | None, typer.Option("--templates", metavar="FILE", help="Your sentences (TOML, YAML or JSON).")
-    ] = None,
+    templates: Annotated[Path | None, typer.Option(metavar="FILE", help="Your sentences (TOML, YAML or JSON).")] = None,
     vocabulary: Annotated[
-        Path | None, typer.Option("--vocabulary", metavar="FILE", help="Your attributes and words (TOML, YAML, JSON).")
+        Path | None, typer.Option(metavar="FILE", help="Your attributes and words (TOML, YAML, JSON).")
     ] = None,
 ) -> None:
     """Sample portrait prompts, every attribute balanced; print them, or write them to a file."""

@@ -9,14 +9,7 @@ from typing import Annotated
 import typer
 
 from topcoat.cli.console import Output, command, terminated_like_interrupted
-from topcoat.cli.options import (
-    BatchSizeOption,
-    DryRunOption,
-    PairOption,
-    held_out_subjects,
-    licence_lines,
-    names,
-)
+from topcoat.cli.options import BatchSizeOption, DryRunOption, PairOption, held_out_subjects, licence_lines, names
 from topcoat.training import STUDY_RUNS
 
 _HELD_OUT_SEED = 1
@@ -35,23 +28,20 @@ def reproduce(
     out: Output,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the study; the same command resumes.")],
     pair: PairOption = "mini",
-    runs: Annotated[str, typer.Option("--runs", help="Named runs or settings files, with commas between.")] = ",".join(
+    runs: Annotated[str, typer.Option(help="Named runs or settings files, with commas between.")] = ",".join(
         STUDY_RUNS
     ),
-    pairs: Annotated[int, typer.Option("--pairs", min=1, help="Pairs that are built.")] = 8000,
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs that are built.")] = 8000,
     train_images: Annotated[
-        int | None, typer.Option("--train-images", min=1, help="Images that each run sees; its own number by default.")
+        int | None, typer.Option(min=1, help="Images that each run sees; its own number by default.")
     ] = None,
-    held_out: Annotated[
-        int, typer.Option("--held-out", min=2, help="Held-out subjects that all heads are evaluated on.")
-    ] = 1000,
+    held_out: Annotated[int, typer.Option(min=2, help="Held-out subjects that all heads are evaluated on.")] = 1000,
     full_size: Annotated[
         bool,
         typer.Option("--full-size", help="Train the paper's CycleGAN sizes without a GPU too, however long it takes."),
     ] = False,
     baseline_from: Annotated[
-        Path | None,
-        typer.Option("--baseline-from", help="Pairs of the same baseline, whose baseline images are used again."),
+        Path | None, typer.Option(help="Pairs of the same baseline, whose baseline images are used again.")
     ] = None,
     batch_size: BatchSizeOption = 8,
     dry_run: DryRunOption = False,

@@ -33,13 +33,12 @@ if TYPE_CHECKING:
 def train(
     out: Output,
     run: Annotated[
-        str,
-        typer.Argument(metavar="RUN", help=f"{', '.join(RUN_NAMES)}, one stage (unet/whole), or a settings file."),
+        str, typer.Argument(metavar="RUN", help=f"{', '.join(RUN_NAMES)}, one stage (unet/whole), or a settings file.")
     ],
-    data: Annotated[Path, typer.Option("--data", help="A folder that pairs build wrote.")],
+    data: Annotated[Path, typer.Option(help="A folder that pairs build wrote.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder; the same command resumes.")],
     images: Annotated[
-        int | None, typer.Option("--images", min=1, help="Images to see in all stages; the run's own by default.")
+        int | None, typer.Option(min=1, help="Images to see in all stages; the run's own by default.")
     ] = None,
     changes: Annotated[
         list[str] | None,
@@ -50,30 +49,25 @@ def train(
         ),
     ] = None,
     precision: Annotated[
-        str | None, typer.Option("--precision", help="auto, float32, bfloat16 or float16; the run's own by default.")
+        str | None, typer.Option(help="auto, float32, bfloat16 or float16; the run's own by default.")
     ] = None,
     accumulate: Annotated[
-        int | None,
-        typer.Option("--accumulate", min=1, help="Micro-batches of a batch: less memory, the same step."),
+        int | None, typer.Option(min=1, help="Micro-batches of a batch: less memory, the same step.")
     ] = None,
     init_from: Annotated[
         str | None,
         typer.Option(
-            "--init-from",
             metavar="DIR",
             help="Head folder or hub id to start from; a refiner or latent-unet then skips its unet stages.",
         ),
     ] = None,
     teacher: Annotated[
         str | None,
-        typer.Option(
-            "--teacher", metavar="DIR", help="Head folder or hub id whose images are learnt in place of the baseline's."
-        ),
+        typer.Option(metavar="DIR", help="Head folder or hub id whose images are learnt in place of the baseline's."),
     ] = None,
     pair: Annotated[
         str | None,
         typer.Option(
-            "--pair",
             metavar="NAME|FILE",
             help="The pair whose VAE a latent-unet or refiner works with; by default the one that the data names.",
         ),
