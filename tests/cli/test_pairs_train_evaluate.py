@@ -99,7 +99,7 @@ def test_folders_of_images_are_evaluated(run_json: Any, pictures: Path, tiny_fea
         (("train", "unet", "--data", "empty", "-o", "run"), 1, "empty"),
         (("pairs", "inspect", "empty"), 1, "empty"),
         (("pairs", "build", "empty", "--pair", "flux9"), 2, "flux9"),
-        (("pairs", "build", "new", "--count", "0", "--pair", "flux1"), 2, "0 prompts"),
+        (("pairs", "build", "new", "--count", "0", "--pair", "flux1"), 2, "'--count' / '-n'"),
         (("evaluate",), 2, "nothing to compare"),
         (("evaluate", "--data", "PAIRS", "--enhanced", "empty"), 2, "one or the other"),
         (("evaluate", "--enhanced", "empty", "--baseline", "empty"), 1, "no pictures"),

@@ -7,13 +7,14 @@ import shutil
 from dataclasses import asdict, dataclass
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import Any
 
 import typer
 
+from topcoat import __version__
 from topcoat.cli.console import Output, command
 from topcoat.embedded import MINI
 from topcoat.errors import DataError
+from topcoat.hub import first_line
 
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "huggingface_hub", "pyarrow", "pillow")
 EXTRAS = {
@@ -39,43 +40,34 @@ class Check:
 @command("doctor", examples=("topcoat doctor", "topcoat doctor --json"))
 def doctor(out: Output) -> None:
     """Check this installation; exit code 1 if something that topcoat needs is wrong."""
+    system = f"{platform.system()} {platform.machine()}"
     needed = [
-        _python(),
-        *(_package(name) for name in PACKAGES),
+        Check("topcoat", True, f"{__version__}, Python {platform.python_version()}, {system}"),
+        *(_installed(name, (name,), name) for name in PACKAGES),
         _no_broken_torchvision(),
         _device(),
         _assets(),
         _disk(),
     ]
-    optional = [_extra(name, packages) for name, packages in EXTRAS.items()]
-    for check in needed:
-        out.line(f"{'ok     ' if check.ok else 'PROBLEM'}  {check.name:<16} {check.state}")
-        if check.advice:
-            out.line(f"{'':<26}-> {check.advice}")
-    for check in optional:
-        out.line(f"{'ok     ' if check.ok else 'missing'}  {check.name:<16} {check.state}")
-        if check.advice:
-            out.line(f"{'':<26}-> {check.advice}")
+    extras = [_installed(f"extra {name}", packages, f"'topcoat[{name}]'") for name, packages in EXTRAS.items()]
+    for checks, problem in ((needed, "PROBLEM"), (extras, "missing")):
+        for check in checks:
+            out.line(f"{'ok' if check.ok else problem:<7}  {check.name:<16} {check.state}")
+            if check.advice:
+                out.line(f"{'':<26}-> {check.advice}")
     well = all(check.ok for check in needed)
     out.line("\nEverything that topcoat needs is here." if well else "\nSome things need attention: see PROBLEM above.")
-    record: dict[str, Any] = {"ok": well, "checks": [asdict(check) for check in needed]}
-    out.result({**record, "extras": [asdict(check) for check in optional]})
+    out.result({"ok": well, "checks": [asdict(check) for check in needed], "extras": [asdict(one) for one in extras]})
     if not well:
         raise typer.Exit(1)
 
 
-def _python() -> Check:
-    from topcoat import __version__
-
-    system = f"{platform.system()} {platform.machine()}"
-    return Check("topcoat", True, f"{__version__}, Python {platform.python_version()}, {system}")
-
-
-def _package(name: str) -> Check:
-    version = _version(name)
-    if version is None:
-        return Check(name, False, "not installed", f"pip install {name}")
-    return Check(name, True, version)
+def _installed(name: str, packages: tuple[str, ...], what: str) -> Check:
+    versions = {package: _version(package) for package in packages}
+    missing = [package for package, version in versions.items() if version is None]
+    if missing:
+        return Check(name, False, f"not installed: {', '.join(missing)}", f"pip install {what}")
+    return Check(name, True, versions.get(name) or "installed")
 
 
 def _no_broken_torchvision() -> Check:
@@ -86,8 +78,7 @@ def _no_broken_torchvision() -> Check:
     try:
         import_module("torchvision")
     except Exception as error:  # a broken build fails in several ways
-        first = (str(error).splitlines() or ["no message"])[0]
-        return Check("torchvision", False, f"{version} is broken: {first}", "pip uninstall torchvision")
+        return Check("torchvision", False, f"{version} is broken: {first_line(error)}", "pip uninstall torchvision")
     return Check("torchvision", True, f"{version} (not needed)")
 
 
@@ -104,31 +95,24 @@ def _assets() -> Check:
     """The embedded files against the digests in their card."""
     from topcoat.files import read_json, sha256_of
 
-    advice = "install the topcoat package again"
+    state, wrong = "", [CARD]
     try:
         digests = read_json(MINI / CARD)["digests"]
         wrong = sorted(name for name, digest in digests.items() if sha256_of(MINI / name) != digest)
+        size = sum((MINI / name).stat().st_size for name in digests)
+        state = f"{len(digests)} files, {size / 1e6:.1f} MB, digests as in the card"
+        if wrong:
+            state = f"{len(wrong)} files are not what the card says, first {wrong[0]}"
     except (DataError, KeyError, TypeError, AttributeError) as error:
-        return Check("mini pair", False, f"its card cannot be read: {error}", advice)
-    if wrong:
-        return Check("mini pair", False, f"{len(wrong)} files are not what the card says, first {wrong[0]}", advice)
-    size = sum((MINI / name).stat().st_size for name in digests)
-    return Check("mini pair", True, f"{len(digests)} files, {size / 1e6:.1f} MB, digests as in the card")
+        state = f"its card cannot be read: {error}"
+    return Check("mini pair", not wrong, state, "install the topcoat package again" if wrong else "")
 
 
 def _disk() -> Check:
     free = shutil.disk_usage(Path.cwd()).free
     ok = free >= _LITTLE_DISK_BYTES
-    return Check(
-        "disk", ok, f"{free / 2**30:.1f} GiB free here", "" if ok else "free some space: pairs need 2 GiB or more"
-    )
-
-
-def _extra(name: str, packages: tuple[str, ...]) -> Check:
-    missing = [package for package in packages if _version(package) is None]
-    if not missing:
-        return Check(f"extra {name}", True, "installed")
-    return Check(f"extra {name}", False, f"without {', '.join(missing)}", f"pip install 'topcoat[{name}]'")
+    advice = "" if ok else "free some space: pairs need 2 GiB or more"
+    return Check("disk", ok, f"{free / 2**30:.1f} GiB free here", advice)
 
 
 def _version(name: str) -> str | None:

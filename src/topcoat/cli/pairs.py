@@ -137,8 +137,8 @@ def build(
     out: Output,
     output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the dataset; the same command resumes.")],
     pair: PairOption = "mini",
-    count: Annotated[int, typer.Option("--count", "-n", help="Sampled prompts, one pair each.")] = 200,
-    seed: Annotated[int, typer.Option(help="Seed of the sampled prompts, 0 or more.")] = 0,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Sampled prompts, one pair each.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sampled prompts.")] = 0,
     prompts_file: PromptsFileOption = None,
     prompt_column: PromptColumnOption = None,
     pairing: Annotated[
