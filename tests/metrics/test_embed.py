@@ -54,7 +54,6 @@ def test_order_and_batches_may_change(images: Tensor, net: FeatureNet, tmp_path:
     counting = CountingNet(net)
     with FeatureCache(tmp_path, "net") as cache:
         back = embed(images.flip(0), counting, 5, cache=cache)
-        assert cache.hits == 48
     assert counting.seen == 0
     assert torch.equal(back.embedding.flip(0), whole.embedding)
 

@@ -40,16 +40,11 @@ def test_matches_a_general_matrix_root() -> None:
     assert frechet_distance(GaussianStatistics.of(b), GaussianStatistics.of(a)) == pytest.approx(found, rel=1e-8)
 
 
-def test_batches_and_order_do_not_matter() -> None:
+def test_the_order_does_not_matter() -> None:
     features = torch.randn(101, 8, generator=torch.Generator().manual_seed(0)) + 1e4  # far off: cancellation shows
-    whole = GaussianStatistics.of(features)
-    pieces = GaussianStatistics(8)
-    for batch in features.flip(0).split(7):
-        pieces.update(batch)
-    pieces.update(features[:0])
-    assert pieces.n == whole.n == 101
-    torch.testing.assert_close(pieces.mean, whole.mean, rtol=1e-12, atol=0)
-    torch.testing.assert_close(pieces.covariance, whole.covariance, rtol=1e-9, atol=1e-9)
+    whole, turned = GaussianStatistics.of(features), GaussianStatistics.of(features.flip(0))
+    torch.testing.assert_close(turned.mean, whole.mean, rtol=1e-12, atol=0)
+    torch.testing.assert_close(turned.covariance, whole.covariance, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(whole.covariance, torch.cov(features.double().T), rtol=1e-9, atol=1e-9)
 
 
@@ -61,20 +56,14 @@ def test_a_set_against_itself_is_zero_even_where_it_is_degenerate() -> None:
 
 
 def test_refusals() -> None:
-    statistics = GaussianStatistics(4)
-    with pytest.raises(UsageError, match=r"\(N, 4\)"):
-        statistics.update(torch.zeros(2, 3))
     with pytest.raises(DataError, match="NaN"):
-        statistics.update(torch.full((2, 4), torch.nan))
-    statistics.update(torch.zeros(1, 4))
+        GaussianStatistics.of(torch.full((2, 4), torch.nan))
     with pytest.raises(UsageError, match="2 or more"):
-        frechet_distance(statistics, statistics)
+        GaussianStatistics.of(torch.zeros(1, 4))
     with pytest.raises(UsageError, match="one net"):
-        frechet_distance(GaussianStatistics(3), statistics)
+        frechet_distance(GaussianStatistics.of(torch.zeros(2, 3)), GaussianStatistics.of(torch.zeros(2, 4)))
     with pytest.raises(UsageError, match=r"\(N, D\)"):
         GaussianStatistics.of(torch.zeros(3))
-    with pytest.raises(UsageError, match="1 or more"):
-        GaussianStatistics(0)
 
 
 def test_infinity_takes_the_bias_of_few_images_away() -> None:
@@ -83,7 +72,7 @@ def test_infinity_takes_the_bias_of_few_images_away() -> None:
     found, plain = [], []
     for seed in range(6):
         a, b = (torch.randn(150, 8, generator=generator) for _ in range(2))
-        found.append(frechet_infinity(a, b[:149], draws=8, seed=seed).value)
+        found.append(frechet_infinity(a, b[:149], seed=seed).value)
         plain.append(frechet_distance(GaussianStatistics.of(a), GaussianStatistics.of(b)))
     assert sum(plain) / 6 > 0.1
     assert abs(sum(found) / 6) < sum(plain) / 6 / 4
@@ -91,21 +80,18 @@ def test_infinity_takes_the_bias_of_few_images_away() -> None:
 
 def test_infinity_is_the_line_through_its_own_distances() -> None:
     a, b = (torch.randn(60, 3, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
-    found = frechet_infinity(a, b, sizes=(20, 40, 60), seed=3)
-    assert found.sizes == (20, 40, 60)
+    found = frechet_infinity(a, b, seed=3)
+    assert found.sizes == (18, 24, 30, 36, 42, 48, 54, 60)
     slope, intercept = np.polyfit(1 / np.array(found.sizes), np.array(found.distances), 1)
     assert found.value == pytest.approx(intercept, rel=1e-9) and slope > 0
     whole = frechet_distance(GaussianStatistics.of(a), GaussianStatistics.of(b))
     assert found.distances[-1] == pytest.approx(whole, rel=1e-9)
-    assert found == frechet_infinity(a, b, sizes=(20, 40, 60), seed=3)
-    assert found != frechet_infinity(a, b, sizes=(20, 40, 60), seed=4)
+    assert found == frechet_infinity(a, b, seed=3) != frechet_infinity(a, b, seed=4)
     assert frechet_infinity(a, a).value == pytest.approx(0, abs=1e-9)
 
 
 def test_infinity_refusals() -> None:
     with pytest.raises(UsageError, match="10 or more"):
         frechet_infinity(torch.zeros(9, 2), torch.zeros(20, 2))
-    with pytest.raises(UsageError, match="from 2 to 20"):
-        frechet_infinity(torch.zeros(20, 2), torch.zeros(20, 2), sizes=(10, 30))
     with pytest.raises(UsageError, match=r"\(N, D\)"):
         frechet_infinity(torch.zeros(20, 2), torch.zeros(20, 3))

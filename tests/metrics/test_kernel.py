@@ -36,11 +36,12 @@ def test_matches_the_double_loop_at_any_chunk() -> None:
         assert cmmd(a, b, chunk=chunk) == pytest.approx(1000 * naive(a, b, gaussian), rel=1e-8)
 
 
-def test_the_biased_cmmd_of_equal_sets_is_zero() -> None:
+def test_cmmd_ignores_order_and_lengths() -> None:
     features = torch.randn(30, 4, generator=torch.Generator().manual_seed(2))
-    assert cmmd(features, features.flip(0), unbiased=False) == pytest.approx(0, abs=1e-10)
-    assert cmmd(features, features) < 0 < cmmd(features, features + 1, unbiased=False)
-    assert cmmd(features, 7 * features, unbiased=False) == pytest.approx(0, abs=1e-10)  # lengths are taken off
+    itself = cmmd(features, features)
+    assert itself < 0 < cmmd(features, features + 1)
+    assert cmmd(features, features.flip(0)) == pytest.approx(itself, rel=1e-9)
+    assert cmmd(features, 7 * features) == pytest.approx(itself, rel=1e-6)
 
 
 def test_is_unbiased_near_zero_for_alike_sets() -> None:
@@ -59,5 +60,3 @@ def test_refusals() -> None:
         kernel_distance(torch.zeros(1, 4), torch.zeros(5, 4))
     with pytest.raises(UsageError, match="shapes"):
         kernel_distance(torch.zeros(5, 3), torch.zeros(5, 4))
-    with pytest.raises(UsageError, match="above 0"):
-        cmmd(torch.zeros(5, 4), torch.zeros(5, 4), sigma=0)

@@ -82,5 +82,3 @@ def test_the_colour_matrix_is_the_least_squares_one(images: Tensor) -> None:
 def test_control_refusals(images: Tensor) -> None:
     with pytest.raises(UsageError, match="pairs of images"):
         fit_unsharp(images[:2], images[:3])
-    with pytest.raises(UsageError, match="radii"):
-        fit_unsharp(images, images, sigmas_px=())

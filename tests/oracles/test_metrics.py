@@ -26,9 +26,9 @@ from topcoat.metrics.frechet import GaussianStatistics, frechet_distance, freche
 from topcoat.metrics.gap import GapClosed, gap_closed
 from topcoat.metrics.groups import GroupGap, Groups, compare_groups, group_gaps, holm
 from topcoat.metrics.identity import cosine, different_subjects, identity_thresholds
-from topcoat.metrics.jpeg import jpeg_robustness, jpeg_round_trip
+from topcoat.metrics.jpeg import gain, jpeg_round_trip
 from topcoat.metrics.kernel import cmmd, kernel_distance
-from topcoat.metrics.paired import gradient_agreement, gradient_energy, ms_ssim, psnr, ssim
+from topcoat.metrics.paired import gradient_agreement, gradient_energy, psnr, structural_similarities
 from topcoat.metrics.prdc import density_coverage, precision_recall
 from topcoat.metrics.spectrum import decibels, radial_spectrum
 
@@ -161,13 +161,13 @@ def _artefacts(artefacts: Artefacts, n: int) -> dict[str, Any]:
 
 
 def _pixels(found: Evaluation) -> dict[str, Any]:
-    shift, to_baseline, gain = (found.score(name) for name in ("ita_shift", "ita_to_baseline", "gain"))
-    assert shift is not None and to_baseline is not None and gain is not None
+    shift, to_baseline, before = (found.score(name) for name in ("ita_shift", "ita_to_baseline", "gain"))
+    assert shift is not None and to_baseline is not None and before is not None
     curves = {one.arm: one.y for one in found.curves}
     power = {arm: curves[arm] for arm in ("distilled", "enhanced", "gated")} | {"baseline": curves["reference"]}
     return {
         "jpeg": {
-            "n": gain.n, "quality": 90, "gain": gain.value, "gain_after": found.value("gain_after_jpeg"),
+            "n": before.n, "quality": 90, "gain": before.value, "gain_after": found.value("gain_after_jpeg"),
         },
         "skin": {
             "n": [shift.n, to_baseline.n],
@@ -244,8 +244,8 @@ def on_images(x: Tensor, z: Tensor, y: Tensor) -> dict[str, Any]:
     mask = skin_mask(y)
     return {
         "psnr": psnr(z, y).tolist(),
-        "ssim": ssim(z, y).tolist(),
-        "ms_ssim": ms_ssim(z, y).tolist(),
+        "ssim": structural_similarities(z, y)[0].tolist(),
+        "ms_ssim": structural_similarities(z, y)[1].tolist(),
         "gradient_energy": gradient_energy(z).tolist(),
         "gradient_agreement": gradient_agreement(z, y).tolist(),
         "spectrum": radial_spectrum(z[:2]).tolist(),
@@ -270,13 +270,15 @@ def on_eval_net(images: Tensor) -> dict[str, Any]:
     """What the embedded nets see in images."""
     net = load_feature_net("eval")
     seen = embed(images, net, 8)
+    sets = (dulled(images), dulled(images, 0.4), images)
     return {
         "embedding": seen.embedding[:3].tolist(),
         "identity": seen.identity[:3].tolist(),
         "loss_net": load_feature_net("loss")(images[:2]).embedding.tolist(),
-        "jpeg": dict(
-            zip(("gain", "gain_after"), jpeg_robustness(dulled(images), dulled(images, 0.4), images, net), strict=True)
-        ),
+        "jpeg": {
+            "gain": gain([embed(part, net).embedding for part in sets]),
+            "gain_after": gain([embed(jpeg_round_trip(part), net).embedding for part in sets]),
+        },
     }
 
 

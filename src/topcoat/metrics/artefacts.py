@@ -79,18 +79,31 @@ class Artefacts:
     """Power above half the highest frequency, enhanced over baseline; well below 0 is blur."""
     high_frequency_db_distilled: float
     foreign_db: float
-    """The most that the enhanced images have over the baseline at any frequency and place, beyond what the distilled
-    ones have: foreign detail."""
+    """As `foreign_detail`."""
     foreign_period_px: float
     foreign_place: str
-    """One of `topcoat.metrics.grids.PLACES`."""
-    lab_shift: tuple[float, float, float]
-    """Mean difference of the enhanced images from the baseline in L*, a*, b*."""
-    lab_std: tuple[float, float, float]
-    """Standard deviation of that difference over images."""
+    """One of `PLACES`."""
+    lab_shift: tuple[float, ...]
+    lab_std: tuple[float, ...]
+    """Mean difference of the enhanced images from the baseline in L*, a*, b*, and its standard deviation."""
     colour_difference: float
     """Mean CIEDE2000 of patches, enhanced against baseline."""
     colour_difference_distilled: float
+
+
+_SCORES: dict[str, tuple[str, str, Better | None]] = {
+    "changed": ("mean change", "", None),
+    "checkerboard_db": ("checkerboard", "dB", "low"),
+    "checkerboard_levels": ("checkerboard", "levels", "low"),
+    "grid_db": ("power at up-sampling frequencies", "dB", "low"),
+    "seam_ratio": ("tile seams, ratio", "", "low"),
+    "blob_share": ("images with a blob", "share", "low"),
+    "halo_luma": ("overshoot at edges", "", "low"),
+    "high_frequency_db": ("high frequencies", "dB", None),
+    "foreign_db": ("foreign detail", "dB", "low"),
+    "colour_difference": ("colour difference", "CIEDE2000", "low"),
+}
+"""Label, unit and direction of the fields of `Artefacts` that are scores."""
 
 
 class ArtefactMetric(Metric):
@@ -172,41 +185,32 @@ class ArtefactMetric(Metric):
             foreign_db=foreign,
             foreign_period_px=foreign_period,
             foreign_place=place,
-            lab_shift=_three(means["shift"]),
-            lab_std=_three(rows["shift"].std(dim=0)),
+            lab_shift=tuple(means["shift"].tolist()),
+            lab_std=tuple(rows["shift"].std(dim=0).tolist()),
             colour_difference=float(means["difference"]),
             colour_difference_distilled=float(means["difference_distilled"]),
         )
 
     def compute(self) -> list[Score]:
         self._result = one = self.result()
-        seam_period = "" if one.seam_period_px is None else f"{one.seam_period_px} px"
-        foreign = f"{one.foreign_place}, {one.foreign_period_px:.1f} px"
-        rows: list[tuple[str, str, str, str, float, Better | None, str]] = [
-            ("changed", "mean change", "", "enhanced", one.changed, None, ""),
-            ("checkerboard_db", "checkerboard", "dB", "enhanced", one.checkerboard_db, "low",
-             f"{one.checkerboard_period_px} px"),
-            ("checkerboard_levels", "checkerboard", "levels", "enhanced", one.checkerboard_levels, "low", ""),
-            ("grid_db", "power at up-sampling frequencies", "dB", "enhanced", one.grid_db, "low", ""),
-            ("seam_ratio", "tile seams, ratio", "", "enhanced", one.seam_ratio, "low", seam_period),
-            ("blob_share", "images with a blob", "share", "enhanced", one.blob_share, "low", ""),
-            ("halo_luma", "overshoot at edges", "", "enhanced", one.halo_luma, "low", ""),
-            ("halo_luma", "overshoot at edges", "", "reference", one.halo_luma_baseline, "low", ""),
-            ("high_frequency_db", "high frequencies", "dB", "enhanced", one.high_frequency_db, None, ""),
-            ("high_frequency_db", "high frequencies", "dB", "distilled", one.high_frequency_db_distilled, None, ""),
-            ("foreign_db", "foreign detail", "dB", "enhanced", one.foreign_db, "low", foreign),
-            ("colour_difference", "colour difference", "CIEDE2000", "enhanced", one.colour_difference, "low", ""),
-            ("colour_difference", "colour difference", "CIEDE2000", "distilled", one.colour_difference_distilled,
-             "low", ""),
+        details = {
+            "checkerboard_db": f"{one.checkerboard_period_px} px",
+            "seam_ratio": "" if one.seam_period_px is None else f"{one.seam_period_px} px",
+            "foreign_db": f"{one.foreign_place}, {one.foreign_period_px:.1f} px",
+        }
+        scores = [
+            self.score(
+                arm, getattr(one, name + suffix), self._n, name, label,
+                unit=unit, better=better, detail=details.get(name, ""),
+            )
+            for name, (label, unit, better) in _SCORES.items()
+            for suffix, arm in (("", "enhanced"), ("_baseline", "reference"), ("_distilled", "distilled"))
+            if hasattr(one, name + suffix)
         ]  # fmt: skip
-        rows += [
-            (f"{name}_shift", f"{label} shift", "", "enhanced", shift, None, f"std {std:.2f}")
-            for name, label, shift, std in zip("lab", ("L*", "a*", "b*"), one.lab_shift, one.lab_std, strict=True)
-        ]
-        return [
-            self.score(arm, value, self._n, metric, label, unit=unit, better=better, detail=detail)
-            for metric, label, unit, arm, value, better, detail in rows
-        ]
+        for axis, shift, std in zip("Lab", one.lab_shift, one.lab_std, strict=True):
+            name, label, detail = f"{axis.lower()}_shift", f"{axis}* shift", f"std {std:.2f}"
+            scores.append(self.score("enhanced", shift, self._n, name, label, detail=detail))
+        return scores
 
     def flags(self, scores: Sequence[Score]) -> list[Flag]:
         one = self._result
@@ -299,7 +303,3 @@ def _high_power(power: Tensor) -> Tensor:
     height, width = power.shape
     radius = torch.hypot(torch.fft.fftfreq(height).unsqueeze(1), torch.fft.fftfreq(width).unsqueeze(0))
     return power[(radius > 0.25) & (radius <= 0.5)].mean()
-
-
-def _three(values: Tensor) -> tuple[float, float, float]:
-    return (float(values[0]), float(values[1]), float(values[2]))

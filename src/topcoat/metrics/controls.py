@@ -67,7 +67,7 @@ def unsharp_mask(images: Tensor, amount: float, sigma_px: float) -> Tensor:
     return (images + amount * (images - gaussian_blur(images, sigma_px))).clamp(0, 1)
 
 
-def fit_unsharp(distilled: Tensor, baseline: Tensor, *, sigmas_px: tuple[float, ...] = SIGMAS_PX) -> UnsharpMask:
+def fit_unsharp(distilled: Tensor, baseline: Tensor) -> UnsharpMask:
     """The strongest fair control for a calibration set of paired images ``(N, 3, H, W)`` in [0, 1].
 
     For each radius the amount is found (by bisection) at which the mean gradient energy equals the baseline's; of the
@@ -75,10 +75,8 @@ def fit_unsharp(distilled: Tensor, baseline: Tensor, *, sigmas_px: tuple[float, 
     """
     _check_calibration("unsharp", distilled, baseline)
     target = float(gradient_energy(baseline).mean())
-    if not sigmas_px:
-        raise UsageError("the unsharp control needs 1 or more radii to try; give sigmas_px")
     tried: list[tuple[float, float, float, float]] = []
-    for sigma_px in sigmas_px:
+    for sigma_px in SIGMAS_PX:
         amount = _matching_amount(distilled, sigma_px, target)
         control = unsharp_mask(distilled, amount, sigma_px)
         miss = abs(float(gradient_energy(control).mean()) - target)

@@ -69,8 +69,6 @@ class FeatureCache:
         self._vectors: dict[int, GrowingTensor] = {}  # by length
         self._places: dict[bytes, tuple[int, int]] = {}  # length and row
         self._new: list[bytes] = []
-        self.hits = 0
-        """Vectors that were read since the cache was opened."""
         for shard in sorted(self._folder.glob("*.safetensors")):
             self._read(shard)
 
@@ -79,7 +77,6 @@ class FeatureCache:
         place = self._places.get(key)
         if place is None:
             return None
-        self.hits += 1
         length, row = place
         return self._vectors[length].rows[row]
 

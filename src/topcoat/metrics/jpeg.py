@@ -15,7 +15,7 @@ from torch import Tensor
 from topcoat.errors import UsageError
 from topcoat.images import check_images, from_pil, to_pil
 from topcoat.metrics.base import Flag, Metric, Score, score_of
-from topcoat.metrics.embed import FeatureCache, FeatureNetLike, embed
+from topcoat.metrics.embed import embed
 from topcoat.metrics.frechet import GaussianStatistics, frechet_distance
 
 QUALITY = 90
@@ -38,33 +38,12 @@ def jpeg_round_trip(images: Tensor, quality: int = QUALITY) -> Tensor:
     return torch.stack(decoded)
 
 
-def jpeg_robustness(
-    distilled: Tensor,
-    enhanced: Tensor,
-    baseline: Tensor,
-    net: FeatureNetLike,
-    *,
-    quality: int = QUALITY,
-    embeddings: Sequence[Tensor] | None = None,
-    cache: FeatureCache | None = None,
-) -> tuple[float | None, float | None]:
-    """The share of the distance to the baseline that a head removes, before and after JPEG; None without distance.
+def gain(features: Sequence[Tensor]) -> float | None:
+    """The share of the distance to the baseline that a head removes, ``1 - d(z, y) / d(x, y)``; None without distance.
 
-    ``1 - d(z, y) / d(x, y)`` with the Fréchet distance d; not the share of the gap closed, which knows the floor. From
-    images ``(N, 3, H, W)`` of the same N >= 2 subjects, uint8 or floats in [0, 1]; all three sets are compressed.
-    ``embeddings`` are those of the three sets, each ``(N, D)``, where they are known. ``cache`` (of this net) spares
-    images that were embedded before, the compressed ones too.
+    d is the Fréchet distance; ``features`` ``(N, D)`` are those of distilled, enhanced and baseline images x, z, y. Not
+    the share of the gap closed, which knows the floor.
     """
-    if len({tuple(part.shape) for part in (distilled, enhanced, baseline)}) != 1 or len(distilled) < 2:
-        raise UsageError("JPEG robustness needs 2 or more images of the same subjects from each of the three sets")
-    sets = [part.float() / 255 if part.dtype == torch.uint8 else part for part in (distilled, enhanced, baseline)]
-    before = _gain(embeddings or [embed(part, net, cache=cache).embedding for part in sets])
-    compressed = [(jpeg_round_trip(batch, quality) for batch in part.split(32)) for part in sets]
-    after = _gain([embed(part, net, cache=cache).embedding for part in compressed])
-    return before, after
-
-
-def _gain(features: Sequence[Tensor]) -> float | None:
     x, z, y = (GaussianStatistics.of(part) for part in features)
     before = frechet_distance(x, y)
     return 1 - frechet_distance(z, y) / before if before > 1e-12 else None
@@ -80,14 +59,18 @@ class JpegMetric(Metric):
 
     def compute(self) -> list[Score]:
         context, arms = self.context, ("distilled", "enhanced", "reference")
-        x, z, y = (context.pixels(arm)[:_JPEG_IMAGES] for arm in arms)
-        known = [context.embeddings(arm).embedding[: len(x)] for arm in arms]
-        gain, gain_after = jpeg_robustness(x, z, y, context.net, embeddings=known, cache=context.cache)
-        if gain is None or gain_after is None:
+        pixels = [context.pixels(arm)[:_JPEG_IMAGES] for arm in arms]
+        n = len(pixels[0])
+        before = gain([context.embeddings(arm).embedding[:n] for arm in arms])
+        compressed = [(jpeg_round_trip(batch / 255) for batch in part.split(32)) for part in pixels]
+        after = gain([embed(part, context.net, cache=context.cache).embedding for part in compressed])
+        if before is None or after is None:
             return []
-        detail = f"quality {QUALITY}"
-        after = self.score("enhanced", gain_after, len(x), "gain_after_jpeg", "gain after JPEG", detail=detail)
-        return [self.score("enhanced", gain, len(x)), after]
+        label, detail = "gain after JPEG", f"quality {QUALITY}"
+        return [
+            self.score("enhanced", before, n),
+            self.score("enhanced", after, n, "gain_after_jpeg", label, detail=detail),
+        ]
 
     def flags(self, scores: Sequence[Score]) -> list[Flag]:
         before, after = score_of(scores, "gain"), score_of(scores, "gain_after_jpeg")

@@ -29,59 +29,38 @@ def kernel_distance(a: Tensor, b: Tensor, *, chunk: int = 1024) -> float:
     Bińkowski et al. 2018 (arXiv 1801.01401), eq. 4. Works in float64 on blocks of ``chunk`` rows, so memory is
     ``chunk * max(N, M)`` whatever N and M are.
     """
-    return _discrepancy(*_checked(a, b), _cubic, chunk, unbiased=True)
+    a, b = feature_sets(a, b)
+    return _discrepancy(a, b, lambda u, v: (u @ v.T / u.shape[1] + 1).pow(3), chunk)
 
 
-def cmmd(a: Tensor, b: Tensor, *, sigma: float = CMMD_SIGMA, unbiased: bool = True, chunk: int = 1024) -> float:
+def cmmd(a: Tensor, b: Tensor, *, chunk: int = 1024) -> float:
     """1,000 times the squared MMD of features ``(N, D)`` and ``(M, D)``, N and M >= 2, with a Gaussian kernel.
 
-    Jayasumana et al. 2024 (arXiv 2401.09603), eq. 4: features are scaled to unit length, the kernel is
+    Jayasumana et al. 2024 (arXiv 2401.09603), eq. 4, unbiased: features are scaled to unit length, the kernel is
     ``exp(-|u - v|^2 / (2 sigma^2))`` with sigma 10. It is CMMD proper where the features are CLIP's; with others it is
-    the same distance in another space. ``unbiased=False`` counts each image with itself too, as the authors' code
-    does: never negative, 0 for equal sets, and larger by about ``1000 / (sigma^2 N)`` at most. Memory as in
-    `kernel_distance`.
+    the same distance in another space. Memory as in `kernel_distance`.
     """
-    if not sigma > 0:
-        raise UsageError(f"a Gaussian kernel of sigma {sigma} is not possible; use a number above 0")
-    a, b = (functional.normalize(part, dim=1) for part in _checked(a, b))
 
     def gaussian(u: Tensor, v: Tensor) -> Tensor:
         squares = u.square().sum(dim=1, keepdim=True) + v.square().sum(dim=1) - 2 * u @ v.T
-        return torch.exp(-squares.clamp_min(0) / (2 * sigma**2))
+        return torch.exp(-squares.clamp_min(0) / (2 * CMMD_SIGMA**2))
 
-    return CMMD_SCALE * _discrepancy(a, b, gaussian, chunk, unbiased=unbiased)
+    a, b = (functional.normalize(part, dim=1) for part in feature_sets(a, b))
+    return CMMD_SCALE * _discrepancy(a, b, gaussian, chunk)
 
 
-def _checked(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    a, b = feature_sets(a, b)
+def _discrepancy(a: Tensor, b: Tensor, kernel: Kernel, chunk: int) -> float:
     if len(a) < 2 or len(b) < 2:
         raise UsageError(f"a kernel distance needs 2 or more images on each side, not {len(a)} and {len(b)}")
-    return a, b
 
+    def total(u: Tensor, v: Tensor) -> float:
+        return sum(float(kernel(rows, v).sum()) for rows in u.split(chunk))
 
-def _cubic(u: Tensor, v: Tensor) -> Tensor:
-    return (u @ v.T / u.shape[1] + 1).pow(3)
+    def within(u: Tensor) -> float:
+        with_itself = sum(float(kernel(rows, rows).diagonal().sum()) for rows in u.split(64))
+        return (total(u, u) - with_itself) / (len(u) * (len(u) - 1))
 
-
-def _discrepancy(a: Tensor, b: Tensor, kernel: Kernel, chunk: int, *, unbiased: bool) -> float:
-    return (
-        _within(a, kernel, chunk, unbiased)
-        + _within(b, kernel, chunk, unbiased)
-        - 2 * _sum(a, b, kernel, chunk) / (len(a) * len(b))
-    )
-
-
-def _within(features: Tensor, kernel: Kernel, chunk: int, unbiased: bool) -> float:
-    n = len(features)
-    total = _sum(features, features, kernel, chunk)
-    if not unbiased:
-        return total / n**2
-    with_itself = sum(float(kernel(rows, rows).diagonal().sum()) for rows in features.split(64))
-    return (total - with_itself) / (n * (n - 1))
-
-
-def _sum(a: Tensor, b: Tensor, kernel: Kernel, chunk: int) -> float:
-    return sum(float(kernel(rows, b).sum()) for rows in a.split(chunk))
+    return within(a) + within(b) - 2 * total(a, b) / (len(a) * len(b))
 
 
 class KernelMetric(SetMetric):

@@ -51,17 +51,12 @@ def ms_ssim_scales(height: int, width: int) -> int:
     return scales
 
 
-def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
-    """``(N,)`` multi-scale structural similarities of images ``(N, 3, H, W)`` in [0, 1], H and W >= 11; 1 where equal.
+def structural_similarities(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """`ssim` and, for little more, ``(N,)`` multi-scale structural similarities of the same images.
 
     Wang et al. 2003, eq. 7; terms below zero count as zero. Images under 176 px a side have no room for five scales:
     the finest that fit are taken, their weights scaled to sum to 1 (128 px: four).
     """
-    return structural_similarities(a, b)[1]
-
-
-def structural_similarities(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """`ssim` and `ms_ssim` of the same images for little more than the price of one."""
     _check_pair(a, b, "MS-SSIM")
     scales = ms_ssim_scales(*a.shape[-2:])
     single, contrast = _similarity_terms(a, b)
