@@ -58,37 +58,29 @@ __all__ = [
 ]
 
 _HOMES = {
-    "DataError": "topcoat.errors",
-    "Evaluation": "topcoat.metrics.evaluate",
-    "GeneratorSpec": "topcoat.generators.base",
-    "Head": "topcoat.heads.head",
-    "ModelError": "topcoat.errors",
-    "ModelPair": "topcoat.generators.base",
-    "PairDataset": "topcoat.pairs.dataset",
-    "Pipeline": "topcoat.pipeline",
-    "Prompt": "topcoat.prompts",
-    "TopcoatError": "topcoat.errors",
-    "UsageError": "topcoat.errors",
-    "build_pairs": "topcoat.pairs.build",
-    "evaluate": "topcoat.metrics.evaluate",
-    "load_generator": "topcoat.generators.diffusers",
-    "model_pair": "topcoat.generators.presets",
-    "read_image": "topcoat.images",
-    "run_benchmark": "topcoat.benchmark.compare",
-    "sample_prompts": "topcoat.prompts",
-    "train": "topcoat.training.loop",
-    "write_benchmark": "topcoat.reports.benchmark",
-    "write_image": "topcoat.images",
+    "benchmark.compare": ("run_benchmark",),
+    "errors": ("DataError", "ModelError", "TopcoatError", "UsageError"),
+    "generators.base": ("GeneratorSpec", "ModelPair"),
+    "generators.diffusers": ("load_generator",),
+    "generators.presets": ("model_pair",),
+    "heads.head": ("Head",),
+    "images": ("read_image", "write_image"),
+    "metrics.evaluate": ("Evaluation", "evaluate"),
+    "pairs.build": ("build_pairs",),
+    "pairs.dataset": ("PairDataset",),
+    "pipeline": ("Pipeline",),
+    "prompts": ("Prompt", "sample_prompts"),
+    "reports.benchmark": ("write_benchmark",),
+    "training.loop": ("train",),
 }
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'topcoat' has no attribute {name!r}")
-    value = getattr(importlib.import_module(home), name)
-    globals()[name] = value
-    return value
+    for home, names in _HOMES.items():
+        if name in names:
+            globals()[name] = value = getattr(importlib.import_module(f"topcoat.{home}"), name)
+            return value
+    raise AttributeError(f"module 'topcoat' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

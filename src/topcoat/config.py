@@ -26,10 +26,7 @@ class StrictModel(pydantic.BaseModel):
 
 
 def load_config(path: str | Path, cls: type[Model]) -> Model:
-    """Read a YAML, TOML or JSON file into ``cls``.
-
-    Raises `UsageError` with one sentence if the file is missing, of another type, not parsable, or not a valid ``cls``.
-    """
+    """A YAML, TOML or JSON file as ``cls``; raises `UsageError` if it cannot be read or is not a valid ``cls``."""
     return parse_config(read_mapping(path), cls, source=str(path))
 
 
@@ -61,7 +58,8 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
         detail = " ".join(str(error).split())
         raise UsageError(f"{path} is not valid {suffix[1:].upper()} ({detail}); correct that line") from None
     if not isinstance(data, dict):
-        raise UsageError(f"{path} must hold named settings (key: value), but it holds {_kind(data)}")
+        kind = "nothing" if data is None else "a list" if isinstance(data, list) else "a single value"
+        raise UsageError(f"{path} must hold named settings (key: value), but it holds {kind}")
     return data
 
 
@@ -82,12 +80,6 @@ def _parse(text: str, suffix: str) -> Any:
         raise ValueError(str(error)) from None
 
 
-def _kind(data: object) -> str:
-    if data is None:
-        return "nothing"
-    return "a list" if isinstance(data, list) else "a single value"
-
-
 def _describe(item: Any, cls: type[pydantic.BaseModel]) -> str:
     """One pydantic error as `where: what is allowed, not what was given`."""
     where = ".".join(str(part) for part in item["loc"]) or "settings"
@@ -99,14 +91,9 @@ def _describe(item: Any, cls: type[pydantic.BaseModel]) -> str:
         return f"{where}: unknown key" + (f", use one of: {', '.join(allowed)}" if allowed else "")
     if item["type"] == "missing":
         return f"{where}: is missing, add it"
-    message = str(item["msg"])
-    message = message.removeprefix("Value error, ")
-    return f"{where}: {message[:1].lower()}{message[1:]}, not {_short(item['input'])}"
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    message, given = str(item["msg"]).removeprefix("Value error, "), repr(item["input"])
+    given = given if len(given) <= 60 else f"{given[:57]}..."
+    return f"{where}: {message[:1].lower()}{message[1:]}, not {given}"
 
 
 def _field_names(cls: type[pydantic.BaseModel], loc: tuple[int | str, ...]) -> list[str]:

@@ -41,7 +41,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        _flush_to_disk(temporary)
+        handle = os.open(temporary, os.O_RDWR)
+        try:
+            os.fsync(handle)  # without it a power cut can leave a renamed but empty file
+        finally:
+            os.close(handle)
         os.replace(temporary, path)
     except OSError as error:
         reason = _REASONS.get(error.errno or 0)
@@ -56,8 +60,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 def write_json(path: Path, obj: Any) -> None:
     """Write ``obj`` as indented UTF-8 JSON, atomically; NaN and infinity are refused (`ValueError`), not written."""
-    text = json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_text(path, text)
+    write_text(path, json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -86,12 +89,10 @@ def first_difference(there: Any, here: Any, name: str = "") -> str | None:
             if difference is not None:
                 return difference
         return None
-    return None if there == here else f"{name} is {_brief(there)} there and {_brief(here)} here"
-
-
-def _brief(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    if there == here:
+        return None
+    there, here = (text if len(text) <= 80 else f"{text[:77]}..." for text in map(json.dumps, (there, here)))
+    return f"{name} is {there} there and {here} here"
 
 
 def sha256_of(path: Path) -> str:
@@ -104,12 +105,3 @@ def sha256_of(path: Path) -> str:
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); check the path") from error
     return digest.hexdigest()
-
-
-def _flush_to_disk(path: Path) -> None:
-    """Make the bytes durable before the rename: without it a power cut can leave a renamed but empty file."""
-    handle = os.open(path, os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -146,7 +146,11 @@ WRONG: list[tuple[str, bytes, str]] = [
     ("a.csv", b"prompt\n", "a.csv is empty"),
     ("a.jsonl", b"", "a.jsonl is empty"),
     ("a.txt", b"\xff\xfe\x00", "a.txt cannot be read .it is not UTF-8 text.; check the path and its type"),
-    ("a.parquet", b"PAR1 not really", "a.parquet cannot be read as Parquet; it is damaged or of another type"),
+    (
+        "a.parquet",
+        b"PAR1 not really",
+        "a.parquet cannot be read .it is damaged, or no Parquet.; check the path and its type",
+    ),
     ("a.xlsx", b"PK", "a.xlsx is of no type that holds prompts; use one of: .parquet, .csv, .jsonl, .txt"),
 ]
 

@@ -12,13 +12,7 @@ import torch
 from torch import Tensor
 
 from topcoat.cost.flops import components_of, network_source
-from topcoat.cost.machine import (
-    energy_counter,
-    free_memory_bytes,
-    hardware,
-    peak_memory_bytes,
-    reset_peak_memory,
-)
+from topcoat.cost.machine import energy_counter, free_memory_bytes, hardware, peak_memory_bytes, reset_peak_memory
 from topcoat.cost.pricing import Figure, PairUsage
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import GeneratorSpec, ModelPair, check_steps
@@ -56,26 +50,19 @@ class Spent:
     def then(self, other: Spent) -> Spent:
         """Of this run and another after it; what one of them does not know is not known."""
         joules = None if self.joules is None or other.joules is None else self.joules + other.joules
-        return Spent(
-            self.seconds + other.seconds,
-            joules,
-            max(self.peak_memory_bytes or 0, other.peak_memory_bytes or 0) or None,
-        )
+        peak = max(self.peak_memory_bytes or 0, other.peak_memory_bytes or 0) or None
+        return Spent(self.seconds + other.seconds, joules, peak)
 
 
 def timed(run: Callable[[], Result]) -> tuple[Result, float]:
     """What ``run()`` gives, and the seconds that it takes, GPU work included."""
-    _synchronise()
+    # a clock that is read before the GPU is waited for measures the queueing, not the work
+    wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
+    wait()
     start = time.perf_counter()
     result = run()
-    _synchronise()
+    wait()
     return result, time.perf_counter() - start
-
-
-def _synchronise() -> None:
-    """Wait for the GPU, where there is one: a clock read before that measures the queueing, not the work."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 def summarise(seconds: Sequence[float]) -> Timing:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from topcoat.errors import DataError, TopcoatError, UsageError
+from topcoat.errors import DataError, UsageError
 from topcoat.files import atomic_path, write_text
 from topcoat.prompts.prompt import Prompt, Split, prompt_from_text, split_of_id
 from topcoat.prompts.sampling import check_words
@@ -21,14 +21,8 @@ FORMATS = (".parquet", ".csv", ".jsonl", ".txt")
 TEXT_COLUMNS = ("prompt", "text", "caption")
 """Names by which the column of texts is known; the first that is there is read."""
 
-_SPLITS: Mapping[str, Split] = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-}
+_VALIDATION = ("val", "valid", "validation", "dev")
+_SPLITS: Mapping[str, Split] = {"train": "train", "test": "test", **dict.fromkeys(_VALIDATION, "val")}
 _Row = tuple[str, dict[str, Any]]  # where it stands ("line 3"), and its cells by column name
 
 
@@ -49,8 +43,7 @@ def check_format(path: Path) -> str:
 def write_prompts(path: str | Path, prompts: Sequence[Prompt]) -> None:
     """Write prompts to ``path`` in the format of its suffix, atomically.
 
-    ``.parquet``, ``.csv`` and ``.jsonl`` keep everything; an attribute that a prompt does not have is null, empty or
-    left out. ``.txt`` keeps the texts alone, one a line: ids follow from the texts when it is read.
+    ``.parquet``, ``.csv`` and ``.jsonl`` keep everything, ``.txt`` the texts alone, one a line.
 
     Raises `UsageError` for another suffix, `DataError` where the file cannot be written.
     """
@@ -161,12 +154,15 @@ def _rows(path: Path, suffix: str, column: str | None) -> Iterator[_Row]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise DataError(f"the prompts file {path} cannot be read ({reason}); check the path and its type") from None
+        raise _unreadable(path, str(error.strerror) if isinstance(error, OSError) else "it is not UTF-8 text") from None
     if suffix == ".csv":
         return _csv_rows(path, text, column)
     lines = ((f"line {number}", line) for number, line in enumerate(text.split("\n"), start=1) if line.strip())
-    return _jsonl_rows(path, lines) if suffix == ".jsonl" else ((where, {"prompt": line}) for where, line in lines)
+    return ((where, _json_row(path, where, line) if suffix == ".jsonl" else {"prompt": line}) for where, line in lines)
+
+
+def _unreadable(path: Path, reason: str) -> DataError:
+    return DataError(f"the prompts file {path} cannot be read ({reason}); check the path and its type")
 
 
 def _csv_rows(path: Path, text: str, column: str | None) -> Iterator[_Row]:
@@ -194,15 +190,14 @@ def _csv_rows(path: Path, text: str, column: str | None) -> Iterator[_Row]:
             yield where, dict(zip(header, cells, strict=True))
 
 
-def _jsonl_rows(path: Path, lines: Iterable[tuple[str, str]]) -> Iterator[_Row]:
-    for where, line in lines:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if not isinstance(row, dict):
-            raise UsageError(f'{path} {where}: is no JSON object; write {{"prompt": "..."}} or use a .txt file')
-        yield where, row
+def _json_row(path: Path, where: str, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        row = None
+    if not isinstance(row, dict):
+        raise UsageError(f'{path} {where}: is no JSON object; write {{"prompt": "..."}} or use a .txt file')
+    return row
 
 
 def _parquet_rows(path: Path, column: str | None) -> Iterator[_Row]:
@@ -210,7 +205,7 @@ def _parquet_rows(path: Path, column: str | None) -> Iterator[_Row]:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
+        with open(path, "rb") as raw, pq.ParquetFile(raw) as file:
             schema = file.schema_arrow
             _check_header(path, schema.names, column)
             plain = [
@@ -221,16 +216,9 @@ def _parquet_rows(path: Path, column: str | None) -> Iterator[_Row]:
             batches = file.iter_batches(batch_size=1024, columns=plain)
             for number, row in enumerate((row for batch in batches for row in batch.to_pylist()), start=1):
                 yield f"row {number}", row
-    except TopcoatError:
-        raise
-    except FileNotFoundError:
-        raise DataError(
-            f"the prompts file {path} cannot be read (No such file or directory); check the path and its type"
-        ) from None
-    except (pa.ArrowException, OSError):
-        raise DataError(
-            f"the prompts file {path} cannot be read as Parquet; it is damaged or of another type"
-        ) from None
+    except (pa.ArrowException, OSError) as error:
+        known = isinstance(error, OSError) and error.strerror
+        raise _unreadable(path, known or "it is damaged, or no Parquet") from None
 
 
 def _check_header(path: Path, names: list[str], column: str | None) -> None:

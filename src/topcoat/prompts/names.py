@@ -1,8 +1,7 @@
 """Names of subjects: invented by Faker for many locales, or sampled from a user's file as it is read.
 
-A file may hold fourteen million names (IMDb's) and a dataset needs a few thousand of them. Those with the smallest
-seeded hashes are taken, so memory grows with what is asked for and not with the file, the file's order does not matter,
-and the first names stay the same when more are asked for.
+Of a file the names with the smallest seeded hashes are taken: memory grows with what is asked for, not with the file
+(IMDb's has 14 million names), its order does not matter, and the first names stay the same when more are asked for.
 """
 
 from __future__ import annotations
@@ -50,21 +49,20 @@ _LONGEST_LETTERS = 100
 _REPORT_EVERY = 100_000
 
 
+@dataclass(frozen=True)
 class InventedNames:
     """First and family names that Faker puts together, each from a seed of its own."""
 
+    seed: int
     follows_locale = True
     """Whether a name is of the locale that is asked for."""
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
 
     def name(self, index: int, gender: Gender, locale: str) -> str:
         """A first and a family name of ``locale`` in the Latin script; no titles.
 
         Raises `UsageError` for a locale that has no names in the Latin script.
         """
-        own_seed = _seed_of(f"{self._seed}/name/{index}")
+        own_seed = _seed_of(f"{self.seed}/name/{index}")
         faker = _faker(locale)
         faker.seed_instance(own_seed)
         for _ in range(_TRIES):  # a few locales have single names in another script
@@ -158,8 +156,7 @@ class _SmallestHashes:
     """The ``count`` different names with the smallest seeded hashes, of any number that is added."""
 
     def __init__(self, count: int, seed: int) -> None:
-        self._count = count
-        self._seed = seed
+        self._count, self._seed = count, seed
         self._hashes: dict[str, bytes] = {}
         self._largest = b"\xff" * 8  # names with a larger hash are not among the smallest
 
@@ -168,14 +165,11 @@ class _SmallestHashes:
         if digest <= self._largest:
             self._hashes[name] = digest
         if len(self._hashes) > 2 * self._count + 100:
-            self._hashes = dict(self._smallest())
+            self._hashes = {name: self._hashes[name] for name in self.sorted()}
             self._largest = max(self._hashes.values())
 
     def sorted(self) -> tuple[str, ...]:
-        return tuple(name for name, _ in self._smallest())
-
-    def _smallest(self) -> list[tuple[str, bytes]]:
-        return heapq.nsmallest(self._count, self._hashes.items(), key=lambda item: item[1])
+        return tuple(heapq.nsmallest(self._count, self._hashes, key=self._hashes.__getitem__))
 
 
 def _lines(raw: IO[bytes], zipped: bool, on_progress: Callable[[int, int], None] | None) -> Iterator[str]:

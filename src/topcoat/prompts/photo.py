@@ -21,10 +21,9 @@ def sample_photo_prompts(
 ) -> list[Prompt]:
     """``count`` prompts for real models; the first ``n`` are the same for every ``count >= n``.
 
-    Attributes are balanced within one at any count, and independent of each other but for the combinations that the
-    vocabulary calls implausible. ``age`` is in years, balanced within its band, and ``locale`` within its region.
-    ``attributes`` hold what the sentence says: one that a template leaves out is not recorded. Ids carry the seed, the
-    position and a digest of the text, so a prompt of another vocabulary, template or Faker version has another id.
+    Attributes are balanced within one at any count, and independent but for the combinations that the vocabulary calls
+    implausible; ``age`` (years) is balanced within its band, ``locale`` within its region. ``attributes`` hold what the
+    sentence says. Ids carry the seed, the position and a digest of the text.
 
     Raises `UsageError` if ``count`` is below 1 or ``seed`` is negative, or where the rules leave a subject no word.
     """
@@ -78,8 +77,8 @@ class _Subjects:
 
     def age(self, band: str, index: int) -> str:
         """A year of the band."""
-        low, high = self._vocabulary.age_range(band)
-        years = tuple(str(year) for year in range(low, high + 1))
+        low, high = band.split("-")
+        years = tuple(str(year) for year in range(int(low), int(high) + 1))
         return self.sampler.sample(f"year of {band}", years, index // len(self._vocabulary.attributes["age_band"]))
 
     def locale(self, region: str, index: int) -> str:

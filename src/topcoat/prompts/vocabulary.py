@@ -35,24 +35,17 @@ class Rule(StrictModel):
 
 
 class Vocabulary(StrictModel):
-    """Attributes in the order in which they are sampled, and how their words are phrased and named.
-
-    ``phrases`` replace a word in a sentence; ``locales`` are the Faker locales of each region, ``given_names`` the kind
-    of name of each presentation. An attribute in ``only_for`` belongs only to subjects that have the given word of
-    another attribute.
-    """
+    """Attributes in the order in which they are sampled, and how their words are phrased and named."""
 
     attributes: dict[str, tuple[str, ...]]
     locales: dict[str, tuple[str, ...]]
+    """The Faker locales of each region."""
     given_names: dict[str, Gender]
+    """The kind of name of each presentation."""
     phrases: dict[str, dict[str, str]] = pydantic.Field(default_factory=dict)
     only_for: dict[str, dict[str, str]] = pydantic.Field(default_factory=dict)
+    """An attribute here belongs only to subjects that have the given word of another attribute."""
     implausible: tuple[Rule, ...] = ()
-
-    def age_range(self, band: str) -> tuple[int, int]:
-        """The first and the last year of an age band such as ``18-29``."""
-        low, high = band.split("-")
-        return int(low), int(high)
 
     def phrase(self, name: str, word: str) -> str:
         """A word as it stands in a sentence."""
