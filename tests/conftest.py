@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tests.card import Card
 from topcoat.errors import ModelError
 from topcoat.generators.base import GeneratorSpec, Licence, ModelPair, check_request, check_steps
 from topcoat.heads.head import Head
+
+if TYPE_CHECKING:
+    from tests.card import Card
 
 torch.set_num_threads(1)  # tiny tensors: a second thread costs more than it does, above all on a busy machine
 
@@ -131,6 +133,8 @@ class FakeHead(Head):
 @pytest.fixture
 def card(monkeypatch: pytest.MonkeyPatch) -> Card:
     """The graphics card that is played in this test."""
+    from tests.card import Card  # not above: the crash test loads this file by its path
+
     return Card(monkeypatch)
 
 
