@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from tests.heads.vaes import TINY_VAE
 from topcoat.features import FeatureNet
+from topcoat.generators.vae import Vae
 from topcoat.heads import UNetConfig
 from topcoat.pairs.dataset import Pair, PairDataset
 from topcoat.prompts import Split
-from topcoat.training import PairedObjective, TrainConfig, frechet_loss
+from topcoat.training import PairedObjective, TrainConfig, TrainRecord, frechet_loss
 from topcoat.training.adversarial import DiscriminatorConfig
 
 
@@ -67,6 +72,42 @@ def with_latents(pair: Pair, scale: int = 4) -> Pair:
 def state(folder: Path) -> dict[str, Tensor]:
     """All that a run would go on with."""
     return load_file(folder / "checkpoints" / "last.safetensors")
+
+
+def assert_same_state(one: Path, other: Path) -> dict[str, Tensor]:
+    """Two runs would go on alike, bit for bit; gives what with."""
+    expected, actual = state(one), state(other)
+    assert expected.keys() == actual.keys()
+    for name, value in expected.items():
+        assert torch.equal(value, actual[name]), name
+    return expected
+
+
+def timeless(records: Iterable[TrainRecord]) -> list[TrainRecord]:
+    return [replace(record, images_per_second=0.0) for record in records]
+
+
+def resumed_exactly(
+    folder: Path, run: Callable[[Path], Generator[TrainRecord, None, None]], *steps: int
+) -> list[TrainRecord]:
+    """Train at once and with stops after so many steps each: records and all state are equal. Gives the records."""
+    records = list(run(folder / "whole"))
+    parts: list[TrainRecord] = []
+    for count in steps:
+        begun = run(folder / "parts")
+        parts += islice(begun, count)
+        begun.close()
+        torch.manual_seed(999)  # what other code does in between must not matter
+    parts += run(folder / "parts")
+    assert timeless(parts) == timeless(records)
+    assert_same_state(folder / "whole", folder / "parts")
+    return records
+
+
+def tiny_vae(latent_channels: int = 4) -> Vae:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Vae.of(AutoencoderKL.from_config({**TINY_VAE, "latent_channels": latent_channels}))
 
 
 def without_validation(dataset: FakeDataset) -> FakeDataset:

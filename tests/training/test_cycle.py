@@ -1,20 +1,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
-from tests.training.conftest import FakeDataset, fake_pair, make_pair
+from tests.training.conftest import FakeDataset, fake_pair, make_pair, resumed_exactly, state
 from topcoat.features import FeatureNet
 from topcoat.heads import CycleGANConfig, ESACycleGANConfig, Head
-from topcoat.training import CycleObjective, TrainConfig, TrainRecord, train
+from topcoat.training import CycleObjective, TrainConfig, train
 from topcoat.training.data import Batches, CachedPairs
 from topcoat.training.distributed import Processes
 from topcoat.training.objectives.cycle import CycleTrainer, ImagePool
@@ -46,16 +43,12 @@ def pairs() -> FakeDataset:
     return FakeDataset([make_pair(seed, 32, 32) for seed in range(6)], [make_pair(seed, 32, 32) for seed in (90, 91)])
 
 
-def timeless(records: Sequence[TrainRecord]) -> list[TrainRecord]:
-    return [replace(record, images_per_second=0.0) for record in records]
-
-
-def state(folder: Path) -> dict[str, Tensor]:
-    return load_file(folder / "checkpoints" / "last.safetensors")
-
-
 def cycle_trainer(config: TrainConfig) -> CycleTrainer:
     return CycleTrainer(config, FeatureNet.tiny(seed=0), Processes("cpu", "float32"))
+
+
+def unpaired(pairs: FakeDataset, crop_px: int | None = None) -> Batches:
+    return Batches(CachedPairs(pairs, 10), paired=False, seed=0, crop_px=crop_px, flip=True, size_multiple=4)
 
 
 def copied(trainer: CycleTrainer) -> dict[str, Tensor]:
@@ -67,21 +60,12 @@ def test_stopped_and_resumed_is_the_uninterrupted_run(
     cycle_config: TrainConfig, pairs: FakeDataset, features: FeatureNet, tmp_path: Path
 ):
     """Bit for bit: both generators and discriminators, average, optimisers, pools, data order and records."""
-    records = list(train(cycle_config, pairs, tmp_path / "whole", features=features))
+    records = resumed_exactly(tmp_path, lambda folder: train(cycle_config, pairs, folder, features=features), 20)
     assert len(records) == 40 and all(math.isfinite(record.loss) for record in records)
-    run = train(cycle_config, pairs, tmp_path / "parts", features=features)
-    first = list(islice(run, 20))
-    run.close()
-    torch.manual_seed(999)
-    second = list(train(cycle_config, pairs, tmp_path / "parts", features=features))
-    assert timeless(first + second) == timeless(records)
-    expected, found = state(tmp_path / "whole"), state(tmp_path / "parts")
-    assert expected.keys() == found.keys()
+    found = state(tmp_path / "parts")
     names = {name.split(".")[0] for name in found}
     assert names == {"generators", "discriminators", "ema", "optimizer", "guard", "pool"}
     assert found["pool.forth"].shape == (1, 5, 3, 32, 32)  # processes, images
-    for name in expected:
-        assert torch.equal(expected[name], found[name]), name
     for name in ("model.safetensors", "README.md", "config.json", "validation.png"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes(), name
     assert Head.from_pretrained(tmp_path / "parts").facts["objective"] == {
@@ -116,7 +100,7 @@ def test_the_head_moves_towards_the_other_side(pairs: FakeDataset, features: Fea
 
 def test_losses_are_the_authors(cycle_config: TrainConfig, pairs: FakeDataset):
     """One step's losses, computed again from the trainer's own networks."""
-    batch = Batches(CachedPairs(pairs, 10), paired=False, seed=0, crop_px=None, flip=True, size_multiple=4).batch(0, 2)
+    batch = unpaired(pairs).batch(0, 2)
     trainer = cycle_trainer(cycle_config)
     weights = copied(trainer)
     other = cycle_trainer(cycle_config)
@@ -163,7 +147,7 @@ def test_esa_heads_train_too(features: FeatureNet, tmp_path: Path):
 
 
 def test_a_bad_step_leaves_pool_and_weights_alone(cycle_config: TrainConfig, pairs: FakeDataset):
-    batches = Batches(CachedPairs(pairs, 10), paired=False, seed=0, crop_px=None, flip=True, size_multiple=4)
+    batches = unpaired(pairs)
     trainer = cycle_trainer(cycle_config)
     assert not trainer.step(batches.batch(0, 2), 2).skipped
     before = copied(trainer)
@@ -175,7 +159,7 @@ def test_a_bad_step_leaves_pool_and_weights_alone(cycle_config: TrainConfig, pai
 
 def test_a_pool_of_other_processes_is_refused(cycle_config: TrainConfig, pairs: FakeDataset):
     trainer = cycle_trainer(cycle_config)
-    batch = Batches(CachedPairs(pairs, 10), paired=False, seed=0, crop_px=None, flip=True, size_multiple=4).batch(0, 2)
+    batch = unpaired(pairs).batch(0, 2)
     trainer.step(batch, 2)
     tensors = trainer.tensors()
     tensors["pool.forth"] = tensors["pool.forth"].repeat(2, 1, 1, 1, 1)
@@ -188,20 +172,20 @@ def test_sides_are_drawn_apart():
         return [torch.full((3, 8, 8), scale * index / 255) for index in range(20)]
 
     pairs = FakeDataset([fake_pair(x, y) for x, y in zip(images(1), images(2), strict=True)])
-    source = Batches(CachedPairs(pairs, 10), paired=False, seed=0, crop_px=4, flip=True, size_multiple=4)
+    source = unpaired(pairs, 4)
     batch = source.batch(0, 40)
     x = (batch.x[:, 0, 0, 0] * 255).round().int().tolist()
     y = [value // 2 for value in (batch.y[:, 0, 0, 0] * 255).round().int().tolist()]
     assert sorted(x[:20]) == sorted(x[20:]) == sorted(y[:20]) == list(range(20))
     assert sum(a == b for a, b in zip(x, y, strict=True)) < 10
-    fresh = Batches(CachedPairs(pairs, 10), paired=False, seed=0, crop_px=4, flip=True, size_multiple=4).batch(13, 5)
+    fresh = unpaired(pairs, 4).batch(13, 5)
     assert torch.equal(fresh.x, batch.x[13:18]) and torch.equal(fresh.y, batch.y[13:18])
 
 
 def test_sides_are_cut_and_mirrored_apart():
     ramp = torch.arange(64).repeat(1, 1)[None].repeat(3, 64, 1) / 255
     pairs = FakeDataset([fake_pair(ramp, ramp)])
-    batch = Batches(CachedPairs(pairs, 10), paired=False, seed=0, crop_px=16, flip=True, size_multiple=4).batch(0, 200)
+    batch = unpaired(pairs, 16).batch(0, 200)
     mirrored = [(side[:, 0, 0, 0] > side[:, 0, 0, 1]) for side in (batch.x, batch.y)]
     assert 60 < int((mirrored[0] == mirrored[1]).sum()) < 140
     assert not torch.equal(batch.x.amin((1, 2, 3)), batch.y.amin((1, 2, 3)))

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import pytest
 import torch
-from diffusers import AutoencoderKL
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from tests.heads.vaes import TINY_VAE
-from tests.training.conftest import FakeDataset, fake_pair, make_pair, state, with_latents, without_validation
+from tests.training.conftest import (
+    FakeDataset,
+    fake_pair,
+    make_pair,
+    resumed_exactly,
+    state,
+    tiny_vae,
+    with_latents,
+    without_validation,
+)
 from topcoat.errors import DataError, UsageError
 from topcoat.features import FeatureNet
 from topcoat.generators.vae import Vae, VaeDecoder
@@ -65,14 +71,7 @@ def test_a_decoder_learns_to_beat_the_distilled_image(
 def test_stopped_and_resumed_is_the_uninterrupted_run(
     latent_config: TrainConfig, pairs: FakeDataset, features: FeatureNet, tmp_path: Path
 ):
-    list(train(latent_config, pairs, tmp_path / "whole", images=100, features=features))
-    run = train(latent_config, pairs, tmp_path / "parts", images=100, features=features)
-    list(islice(run, 10))
-    run.close()
-    list(train(latent_config, pairs, tmp_path / "parts", images=100, features=features))
-    states = [load_file(tmp_path / name / "checkpoints" / "last.safetensors") for name in ("whole", "parts")]
-    assert states[0].keys() == states[1].keys()
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    resumed_exactly(tmp_path, lambda folder: train(latent_config, pairs, folder, images=100, features=features), 10)
 
 
 def test_cuts_lie_on_whole_latents(pairs: FakeDataset):
@@ -128,9 +127,7 @@ def test_pairs_that_do_not_fit_are_named(latent_config: TrainConfig, features: F
 
 @pytest.fixture(scope="module")
 def vae() -> Vae:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return Vae.of(AutoencoderKL.from_config({**TINY_VAE, "latent_channels": 6}))
+    return tiny_vae(latent_channels=6)
 
 
 def test_a_latent_head_starts_from_the_vae_and_leaves_it_alone(
@@ -156,13 +153,7 @@ def test_a_latent_head_stopped_and_resumed_is_the_uninterrupted_run(
     latent_config: TrainConfig, vae: Vae, pairs: FakeDataset, features: FeatureNet, tmp_path: Path
 ):
     config = latent_config.model_copy(update={"head": LatentUNetConfig(channels=(8, 8)), "crop_px": None, "images": 40})
-    list(train(config, pairs, tmp_path / "whole", features=features, vae=vae))
-    run = train(config, pairs, tmp_path / "parts", features=features, vae=vae)
-    list(islice(run, 4))
-    run.close()
-    list(train(config, pairs, tmp_path / "parts", features=features, vae=vae))
-    states = [load_file(tmp_path / name / "checkpoints" / "last.safetensors") for name in ("whole", "parts")]
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    resumed_exactly(tmp_path, lambda folder: train(config, pairs, folder, features=features, vae=vae), 4)
 
 
 @pytest.fixture(scope="module")
@@ -211,19 +202,11 @@ def test_latents_come_nearer_to_those_of_the_baseline(
 def test_every_loss_of_latents_and_an_exact_resume(
     compared: TrainConfig, vae: Vae, pairs: FakeDataset, features: FeatureNet, tmp_path: Path
 ):
-    torch.manual_seed(7)
-    whole = list(train(compared, pairs, tmp_path / "whole", features=features, vae=vae))
+    records = resumed_exactly(tmp_path, lambda folder: train(compared, pairs, folder, features=features, vae=vae), 5)
     drawn = torch.rand(1)
-    torch.manual_seed(7)
-    assert torch.equal(drawn, torch.rand(1))  # nothing drew from the caller's generator
-    assert set(whole[-1].parts) == {"l1", "spectrum", "contrast", "adversarial", "discriminator"}
-    run = train(compared, pairs, tmp_path / "parts", features=features, vae=vae)
-    list(islice(run, 5))
-    run.close()
-    list(train(compared, pairs, tmp_path / "parts", features=features, vae=vae))
-    states = [load_file(tmp_path / name / "checkpoints" / "last.safetensors") for name in ("whole", "parts")]
-    assert states[0].keys() == states[1].keys()
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    torch.manual_seed(999)  # as before the last of those runs
+    assert torch.equal(drawn, torch.rand(1))  # which drew nothing from the caller's generator
+    assert set(records[-1].parts) == {"l1", "spectrum", "contrast", "adversarial", "discriminator"}
 
 
 @pytest.fixture(scope="module")
@@ -261,17 +244,9 @@ def test_a_run_with_transport_between_latents_resumes_exactly(
     transported: TrainConfig, vae: Vae, pairs: FakeDataset, features: FeatureNet, tmp_path: Path
 ):
     config = transported.model_copy(update={"images": 120})
-    list(train(config, pairs, tmp_path / "whole", features=features, vae=vae))
-    run = train(config, pairs, tmp_path / "parts", features=features, vae=vae)
-    list(islice(run, 10))  # while the moments are not believed yet
-    run.close()
-    run = train(config, pairs, tmp_path / "parts", features=features, vae=vae)
-    list(islice(run, 8))  # and after
-    run.close()
-    list(train(config, pairs, tmp_path / "parts", features=features, vae=vae))
-    states = [state(tmp_path / name) for name in ("whole", "parts")]
-    assert states[0].keys() == states[1].keys() and "moments.mean_z" in states[0]
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    steps = 10, 8  # while the moments are not believed yet, and after
+    resumed_exactly(tmp_path, lambda folder: train(config, pairs, folder, features=features, vae=vae), *steps)
+    assert "moments.mean_z" in state(tmp_path / "whole")
 
 
 def test_a_skipped_step_of_latents_is_not_remembered(transported: TrainConfig, vae: Vae, features: FeatureNet):

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from pathlib import Path
 
 import pytest
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from pydantic import ValidationError
-from safetensors.torch import load_file
 
-from tests.heads.vaes import TINY_VAE
-from tests.training.conftest import FakeDataset, make_pair
+from tests.training.conftest import FakeDataset, make_pair, resumed_exactly, tiny_vae
 from topcoat.errors import UsageError
 from topcoat.features import FeatureNet
 from topcoat.generators.vae import Vae
@@ -25,9 +21,7 @@ PAINTER = UNetConfig(channels=(4, 6), unshuffle=2)
 
 @pytest.fixture(scope="module")
 def vae() -> Vae:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return Vae.of(AutoencoderKL.from_config(TINY_VAE))
+    return tiny_vae()
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +31,6 @@ def painter() -> Head:
         network = UNet(PAINTER)
         torch.nn.init.normal_(network.out.weight, std=0.02)
     return Head(network, PAINTER)
-
-
-@pytest.fixture(scope="module")
-def pairs() -> FakeDataset:
-    return FakeDataset([make_pair(seed) for seed in range(10)], [make_pair(seed) for seed in (100, 101, 102)])
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +52,12 @@ def config() -> TrainConfig:
 
 
 def test_the_change_alone_learns_and_the_rest_is_that_of_the_painter_and_the_vae(
-    config: TrainConfig, painter: Head, vae: Vae, pairs: FakeDataset, features: FeatureNet, tmp_path: Path
+    config: TrainConfig, painter: Head, vae: Vae, dataset: FakeDataset, features: FeatureNet, tmp_path: Path
 ):
     plain = config.model_copy(
         update={"objective": LatentObjective(spectrum=0.0, contrast=0.0, adversarial=0.0), "images": 300}
     )
-    records = list(train(plain, pairs, tmp_path / "run", features=features, init_from=painter, vae=vae))
+    records = list(train(plain, dataset, tmp_path / "run", features=features, init_from=painter, vae=vae))
     assert records[-1].loss < 0.85 * records[0].loss
     assert records[-1].validation is not None
     head = Head.from_pretrained(tmp_path / "run")
@@ -80,8 +69,8 @@ def test_the_change_alone_learns_and_the_rest_is_that_of_the_painter_and_the_vae
         (network.latent.decoder, vae.decoder),
     ):
         assert all(torch.equal(value, given.state_dict()[name]) for name, value in half.state_dict().items())
-    x = torch.stack([pairs[index].distilled for index in range(5)])
-    y = torch.stack([pairs[index].baseline for index in range(5)])
+    x = torch.stack([dataset[index].distilled for index in range(5)])
+    y = torch.stack([dataset[index].baseline for index in range(5)])
     with torch.no_grad():
         before, wanted = network.latents_of(x), vae.encoder(y)
         after = network.latent.changed(before)
@@ -89,18 +78,13 @@ def test_the_change_alone_learns_and_the_rest_is_that_of_the_painter_and_the_vae
 
 
 def test_stopped_and_resumed_it_is_the_uninterrupted_run_and_goes_on_as_a_head(
-    config: TrainConfig, painter: Head, vae: Vae, pairs: FakeDataset, features: FeatureNet, tmp_path: Path
+    config: TrainConfig, painter: Head, vae: Vae, dataset: FakeDataset, features: FeatureNet, tmp_path: Path
 ):
-    list(train(config, pairs, tmp_path / "whole", features=features, init_from=painter, vae=vae))
-    run = train(config, pairs, tmp_path / "parts", features=features, init_from=painter, vae=vae)
-    list(islice(run, 5))
-    run.close()
-    list(train(config, pairs, tmp_path / "parts", features=features, init_from=painter, vae=vae))
-    states = [load_file(tmp_path / name / "checkpoints" / "last.safetensors") for name in ("whole", "parts")]
-    assert states[0].keys() == states[1].keys()
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    resumed_exactly(
+        tmp_path, lambda folder: train(config, dataset, folder, features=features, init_from=painter, vae=vae), 5
+    )
     head = Head.from_pretrained(tmp_path / "whole")
-    list(train(config, pairs, tmp_path / "on", images=20, features=features, init_from=head, vae=vae))
+    list(train(config, dataset, tmp_path / "on", images=20, features=features, init_from=head, vae=vae))
     assert Head.from_pretrained(tmp_path / "on").config == head.config
 
 
@@ -120,16 +104,16 @@ def test_pairs_are_painted_whole_and_keep_the_baselines_own_latents(painter: Hea
     assert painted.baseline_latents is None
 
 
-def test_refiners_that_cannot_be_trained(config: TrainConfig, painter: Head, vae: Vae, pairs: FakeDataset):
+def test_refiners_that_cannot_be_trained(config: TrainConfig, painter: Head, vae: Vae, dataset: FakeDataset):
     with pytest.raises(UsageError, match="goes on from the head of the stage before"):
-        train(config, pairs, "nowhere", vae=vae)
+        train(config, dataset, "nowhere", vae=vae)
     with pytest.raises(UsageError, match="needs a trained head of images to start from"):
-        train(config.model_copy(update={"previous": None}), pairs, "nowhere", vae=vae)
+        train(config.model_copy(update={"previous": None}), dataset, "nowhere", vae=vae)
     with pytest.raises(UsageError, match="which the distilled model's VAE makes"):
-        train(config, pairs, "nowhere", init_from=painter)
+        train(config, dataset, "nowhere", init_from=painter)
     other = Head(UNet(UNetConfig(channels=(4, 8))), UNetConfig(channels=(4, 8)))
     with pytest.raises(UsageError, match=r"a unet of other settings than the run's head\.painter"):
-        train(config, pairs, "nowhere", init_from=other, vae=vae)
+        train(config, dataset, "nowhere", init_from=other, vae=vae)
     with pytest.raises(ValidationError, match="a refiner is trained on latents alone"):
         TrainConfig.model_validate({**config.model_dump(), "objective": {"kind": "paired", "charbonnier": 1.0}})
     with pytest.raises(ValidationError, match="latents, which do not mirror"):

@@ -8,14 +8,10 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-import torch
-from diffusers import AutoencoderKL
 
-from tests.heads.vaes import TINY_VAE
-from tests.training.conftest import FakeDataset, make_pair, state, with_latents
+from tests.training.conftest import FakeDataset, assert_same_state, make_pair, tiny_vae, with_latents
 from topcoat.errors import DataError
 from topcoat.features import FeatureNet
-from topcoat.generators.vae import Vae
 from topcoat.heads import Head, LatentUNetConfig
 from topcoat.training import LatentObjective, PairedObjective, RunConfig, TrainConfig, train
 
@@ -52,9 +48,7 @@ def test_a_stage_is_a_run_from_the_head_of_the_one_before(
     assert start.digest == Head.from_pretrained(whole / "stages" / "crops").digest
     list(train(second, dataset, tmp_path / "second", features=features, init_from=start))
     assert Head.from_pretrained(tmp_path / "second").digest == Head.from_pretrained(whole).digest
-    expected, actual = state(tmp_path / "second"), state(whole)
-    assert expected.keys() == actual.keys()
-    assert all(torch.equal(expected[name], actual[name]) for name in expected)
+    assert_same_state(tmp_path / "second", whole)
     facts = Head.from_pretrained(whole).facts
     assert (facts["run"], facts["stage"], facts["images_seen"]) == ("staged", "whole", 54)
 
@@ -98,9 +92,7 @@ def test_killed_between_the_files_of_a_checkpoint_it_goes_on_to_the_same_head(
 
 def test_a_teacher_and_a_start_come_from_the_stages_before(config: TrainConfig, features: FeatureNet, tmp_path: Path):
     pairs = FakeDataset([with_latents(make_pair(seed)) for seed in range(10)], [with_latents(make_pair(100))])
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        vae = Vae.of(AutoencoderKL.from_config({**TINY_VAE, "latent_channels": 6}))
+    vae = tiny_vae(latent_channels=6)
     short = {"images": 6, "crop_px": None, "flip": False, "objective": PairedObjective(charbonnier=1.0)}
     first = config.model_copy(update={"name": "images", **short})
     objective = LatentObjective(discriminator_channels=4)
