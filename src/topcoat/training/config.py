@@ -96,16 +96,11 @@ class TrainConfig(StrictModel):
         self.objective.check(self)
         return self
 
-    @property
-    def needs_vae(self) -> bool:
-        """Whether the distilled model's VAE is needed: its decoder in the head, or its encoder for baseline images."""
-        return self.head.latent_part is not None
-
     def identity(self) -> dict[str, Any]:
         """What decides the trained weights: two stages with equal identities and data give the same head.
 
-        Leaves out where it runs, how often it saves, and every setting at its default, so that a setting that a later
-        version adds changes no identity. The head's settings are whole, and the objective's ``kind`` is in it.
+        Settings at their default are left out, so that one that a later version adds changes no identity; not those of
+        the head, nor the objective's ``kind``.
         """
         settings = self.model_dump(mode="json", exclude=_OPERATIONAL, exclude_defaults=True)
         settings["head"] = self.head.model_dump(mode="json")
@@ -143,8 +138,8 @@ class RunConfig(StrictModel):
 
     @property
     def needs_vae(self) -> bool:
-        """Whether a stage needs the distilled model's VAE."""
-        return any(stage.needs_vae for stage in self.stages)
+        """Whether a stage needs the distilled model's VAE: its decoder in the head, its encoder for baseline images."""
+        return any(stage.head.latent_part is not None for stage in self.stages)
 
     def identity(self) -> list[dict[str, Any]]:
         """`TrainConfig.identity` of every stage."""

@@ -34,24 +34,21 @@ def train(
 ) -> Generator[TrainRecord, None, None]:
     """Train a head on the ``train`` split of ``dataset``; yields a record per step.
 
-    ``run``: a named run of `topcoat.training.RUNS`, the path of a settings file, or settings. ``output``: the run's
-    folder, by default ``runs/<name of the run>``. After the last record, and after every checkpoint before it,
-    `Head.from_pretrained(output)` loads the averaged head. ``images`` replaces the run's length, and its stages share
-    it as before. ``features``: the frozen net of the perceptual loss, called with images and giving ``.stages`` (and
-    ``.embedding``, where it has one); by default the embedded one. ``init_from``: a head to start from, instead of
-    random weights; it stands for the stages before the first that trains a head of the run's last kind, so that a
-    refiner starts from a trained head of images. ``teacher``: any head of the same model pair; the run learns what it
-    makes of the distilled image in the place of the baseline image, and is validated against the baseline all the same.
-    ``vae``: the distilled model's, for a head that changes latents.
+    ``run``: as for `run_config`. ``output``: the run's folder, by default ``runs/<name of the run>``; after every
+    checkpoint `Head.from_pretrained(output)` loads the averaged head. ``images`` replaces the run's length, and its
+    stages share it as before. ``features``: the frozen net for losses, called with images and giving ``.stages`` (and
+    ``.embedding``, where it has one); by default the embedded one. ``init_from``: a head to start from, as
+    `RunConfig.starting_from` says. ``teacher``: any head of the same model pair; the run learns what it makes of the
+    distilled image, and is validated against the baseline all the same. ``vae``: the distilled model's, for a head that
+    changes latents.
 
-    Stop by leaving the loop or closing the generator: the state is saved, and the same call goes on from there. On a
-    CPU with the same number of threads the result is, bit for bit, that of an uninterrupted run. A finished run yields
-    nothing more. Started by ``accelerate launch`` in several processes, each takes its part of every batch; then only
-    the regular checkpoints are written, not one at a stop.
+    Stop by leaving the loop or closing the generator: the state is saved, and the same call goes on from there; on a
+    CPU with the same number of threads the result is, bit for bit, that of an uninterrupted run. In several processes
+    (``accelerate launch``) each takes its part of every batch, and only the regular checkpoints are written.
 
-    Arguments are checked at the call: `UsageError` for the run or its settings, `DataError` if the dataset has too few
-    training pairs or ``output`` holds another run. While running, `DataError` for damaged pairs or a full disk,
-    `ModelError` after ``max_bad_steps`` skipped steps in a row, or when memory runs out.
+    Raises at the call `UsageError` for the run or its settings, `DataError` for too few or unfit pairs and for an
+    ``output`` that holds another run; while running `DataError` for damaged pairs or a full disk, `ModelError` after
+    ``max_bad_steps`` skipped steps in a row, or when memory runs out.
     """
     config = run_config(run).starting_from(init_from)
     if images is not None:

@@ -77,9 +77,10 @@ class RunFolder:
         self._check()
 
     def _check(self) -> None:
-        if self.path.exists() and not self.path.is_dir():
+        if self.path.is_file():
             raise DataError(f"{self.path} is a file; name a folder for the run")
-        if self._about.exists() and self._last.exists():  # a run without a checkpoint may be begun anew
+        begun = self._about.exists()
+        if begun and self._last.exists():  # a run without a checkpoint may be begun anew
             saved = read_json(self._about)
             if isinstance(saved, dict) and saved.get("format_version") != FORMAT_VERSION:
                 raise DataError(
@@ -92,11 +93,7 @@ class RunFolder:
                     f"{self.path} holds another training run ({difference}); nothing was changed: "
                     "use another output folder, or the settings and pairs of that run"
                 )
-        elif (
-            not self._about.exists()
-            and self.path.is_dir()
-            and any(not path.name.endswith(".tmp") for path in self.path.iterdir())
-        ):
+        elif not begun and self.path.is_dir() and any(path.suffix != ".tmp" for path in self.path.iterdir()):
             raise DataError(f"{self.path} holds files but no training run; nothing was changed: use an empty folder")
 
     def progress(self) -> Progress:
@@ -134,23 +131,15 @@ class RunFolder:
             "begun, or delete it to start this run from the beginning"
         )
 
-    def save(
-        self,
-        trainer: Trainer,
-        tensors: Mapping[str, Tensor],
-        progress: Progress,
-        facts: Mapping[str, Any],
-        ended: str | None = None,
-    ) -> None:
+    def save(self, head: Head, tensors: Mapping[str, Tensor], progress: Progress, ended: str | None = None) -> None:
         """Write the averaged head, then the state ``tensors``; each file is replaced as a whole.
 
         In this order, because a stop in between makes a resumed run write the head again. ``ended`` names a stage that
         is not the last and ends here: its head is written first, for the next one.
         """
-        head = trainer.head()
         if ended is not None:
-            head.save_pretrained(self._stage(ended), facts)
-        head.save_pretrained(self.path, facts)
+            head.save_pretrained(self._stage(ended))
+        head.save_pretrained(self.path)
         state = json.dumps({"format_version": FORMAT_VERSION, "progress": asdict(progress)}, allow_nan=False)
         with atomic_path(self._last) as temporary:
             save_file(dict(tensors), temporary, metadata={FORMAT: state})

@@ -142,8 +142,8 @@ class Stage:
                     rate = now if rate == 0 else 0.9 * rate + 0.1 * now
                     self._check_bad_steps()
                     validation = None
-                    due = self.finished or _crosses(before, size, config.validate_every_images)
-                    if validator is not None and due:
+                    asked = self.finished or _crosses(before, size, config.validate_every_images)
+                    if validator is not None and asked:
                         with memory_advice(_VALIDATION_ADVICE):
                             validation = self._validate(validator)
                     record = self._record(result, rate, validation)
@@ -170,7 +170,7 @@ class Stage:
         tensors = self.trainer.tensors()  # by every process: it may exchange
         if self.processes.is_first:
             ended = self.config.name if self.finished and not self.is_last else None
-            self.folder.save(self.trainer, tensors, self.progress, self.facts(), ended)
+            self.folder.save(self.trainer.head(self.facts()), tensors, self.progress, ended)
         self.processes.wait()  # so that none goes on, and perhaps resumes, before the file is there
 
     def facts(self) -> dict[str, Any]:

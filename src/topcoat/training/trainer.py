@@ -82,9 +82,9 @@ class Trainer:
             return 0.0
         return adversarial_factor(images_seen, self.config.adversarial_after_images, self.config.warmup_images)
 
-    def head(self) -> Head:
+    def head(self, facts: Mapping[str, Any] | None = None) -> Head:
         """The averaged head; it shares its weights with this trainer."""
-        return Head(self._ema.network, self.config.head)
+        return Head(self._ema.network, self.config.head, facts)
 
     def step(self, batch: Batch, images_seen: int) -> StepResult:
         """Train on this process's part of a batch, whose last image is number ``images_seen`` of the stage."""
