@@ -45,28 +45,13 @@ def test_untrained_decoder_paints_grey_and_every_weight_can_learn():
     assert [name for name, weight in network.named_parameters() if weight.grad is None] == []
 
 
-def test_an_image_does_not_depend_on_its_batch():
-    network = awake()
-    latents = torch.randn(4, 4, 3, 3)
-    with torch.no_grad():
-        torch.testing.assert_close(network(latents), torch.cat([network(one[None]) for one in latents]))
-
-
-def test_upsampling_starts_without_a_checkerboard():
-    up = torch.nn.functional.pixel_shuffle(Decoder(TINY).up[0](torch.rand(1, 8, 5, 5)), 2)
-    blocks = up.unfold(2, 2, 2).unfold(3, 2, 2).flatten(4)
-    torch.testing.assert_close(blocks, blocks[..., :1].expand_as(blocks))
-
-
 def test_head_decodes_latents(tmp_path: Path):
-    head = Head(awake(), TINY, {"run": "decoder"})
+    head = Head(awake(), TINY)
     latents = torch.randn(2, 4, 3, 5)
     images = head(latents)
     assert images.shape == (2, 3, 24, 40) and float(images.min()) >= 0 and float(images.max()) <= 1
     assert images.is_contiguous() and not images.requires_grad
     head.save_pretrained(tmp_path)
-    again = Head.from_pretrained(tmp_path)
-    assert again.digest == head.digest and torch.equal(again(latents), images)
     card = (tmp_path / "README.md").read_text()
     assert "latents of 4 channels" in card and "head(latents)" in card
 

@@ -13,6 +13,8 @@ from topcoat.heads import KINDS, Head, HeadConfig, UNetConfig
 from topcoat.heads.kinds import AnyHeadConfig, parse_head_config
 from topcoat.heads.network import ImageNetwork
 
+SMALL = {"cyclegan": {"base_channels": 4, "blocks": 1}, "esa-cyclegan": {"base_channels": 4, "blocks": 1}}
+
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_every_kind_says_what_it_is(kind: str):
@@ -28,6 +30,33 @@ def test_every_kind_says_what_it_is(kind: str):
     assert config.parameters() == head.parameters == sum(weight.numel() for weight in network.parameters())
     small, large = config.flops(128, 128), config.flops(256, 256)
     assert small > 1e7 and large == pytest.approx(4 * small, rel=0.15)  # attention in a VAE grows faster
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_an_image_does_not_depend_on_its_batch_and_a_head_comes_back_whole(kind: str, tmp_path: Path):
+    config = parse_head_config({**settings_of(kind), **SMALL.get(kind, {})}, source="test")
+    torch.manual_seed(0)
+    network = config.build()
+    for weight in network.parameters():
+        weight.data.add_(0.02 * torch.randn(weight.shape))
+    head = Head(network, config, {"run": kind})
+    inputs = torch.rand(3, *config.input_shape(64, 60))
+    enhanced = head(inputs)
+    assert float((enhanced[0] - enhanced[1]).abs().max()) > 1e-3
+    torch.testing.assert_close(enhanced, torch.cat([head(one[None]) for one in inputs]), atol=1e-5, rtol=1e-4)
+    head.save_pretrained(tmp_path)
+    again = Head.from_pretrained(tmp_path)
+    assert (again.digest, again.config, again.facts) == (head.digest, config, {"run": kind})
+    assert torch.equal(again(inputs), enhanced)
+
+
+@pytest.mark.parametrize("kind", ["decoder", "nafnet", "unet"])
+def test_upsampling_starts_without_a_checkerboard(kind: str):
+    (convolution, *_) = parse_head_config({"kind": kind}, source="test").build().get_submodule("up").children()
+    assert isinstance(convolution, nn.Conv2d)
+    up = nn.functional.pixel_shuffle(convolution(torch.rand(1, convolution.in_channels, 5, 5)), 2)
+    blocks = up.unfold(2, 2, 2).unfold(3, 2, 2).flatten(4)
+    torch.testing.assert_close(blocks, blocks[..., :1].expand_as(blocks))
 
 
 class BrighterConfig(HeadConfig):

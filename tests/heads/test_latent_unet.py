@@ -58,20 +58,10 @@ def test_latents_of_any_size(height: int, width: int):
     assert TINY.input_shape(4 * width, 4 * height) == (4, height, width)
 
 
-def test_an_image_does_not_depend_on_its_batch():
-    network, latents = awake(), torch.randn(4, 4, 3, 3)
-    with torch.no_grad():
-        torch.testing.assert_close(network(latents), torch.cat([network(one[None]) for one in latents]))
-
-
-def test_saved_and_loaded_it_is_whole(tmp_path: Path):
-    head, latents = Head(awake(), TINY, {"run": "latent-unet"}), torch.randn(2, 4, 4, 4)
-    head.save_pretrained(tmp_path)
-    again = Head.from_pretrained(tmp_path)
-    assert again.digest == head.digest and again.config == head.config
+def test_its_card_says_how_it_is_used(tmp_path: Path):
+    Head(awake(), TINY).save_pretrained(tmp_path)
     card = (tmp_path / "README.md").read_text()
     assert "with that model's own VAE" in card and "head(latents, strength=1.0)" in card
-    assert torch.equal(again(latents), head(latents))
 
 
 def test_the_real_decoder_gives_the_pipelines_images(flux_pair: ModelPair):

@@ -60,24 +60,11 @@ def test_block_follows_the_paper():
     torch.testing.assert_close(block(x), expected)
 
 
-def test_an_image_does_not_depend_on_its_batch():
-    network = awake(TINY)
-    images = torch.rand(4, 3, 16, 16)
-    with torch.no_grad():
-        torch.testing.assert_close(network(images), torch.cat([network(image[None]) for image in images]))
-
-
 def test_size_multiple_is_what_the_network_needs():
     assert TINY.size_multiple == 8
     with pytest.raises(RuntimeError):
         awake(TINY)(torch.rand(1, 3, 12, 12))
     assert Head(awake(TINY), TINY)(torch.rand(1, 3, 11, 30)).shape == (1, 3, 11, 30)
-
-
-def test_upsampling_starts_without_a_checkerboard():
-    up = F.pixel_shuffle(NAFNet(TINY).up[0](torch.rand(1, 16, 5, 5)), 2)
-    blocks = up.unfold(2, 2, 2).unfold(3, 2, 2).flatten(4)
-    torch.testing.assert_close(blocks, blocks[..., :1].expand_as(blocks))
 
 
 @pytest.mark.parametrize("change", [{"width": 0}, {"encoder": (1,)}, {"middle": -1}, {"encoder": ()}, {"blocks": 3}])
