@@ -76,7 +76,7 @@ def test_the_whole_script(
     assert "6 held-out subjects" in text and "less TFLOP than 28 steps" in text
     result = BenchmarkResult.from_dict(json.loads((tmp_path / "results.json").read_text())["tiny"])
     assert result.n == 6
-    assert "| distilled + head |" in capsys.readouterr().out
+    assert "| distilled + head " in capsys.readouterr().out
     assert script.main(["--count", "1", *arguments[2:]]) == 2
     assert "error: a benchmark needs 2 or more" in capsys.readouterr().err
 

@@ -209,7 +209,7 @@ def test_finished_runs_need_no_pairs(study: Made, runs: list[Any]) -> None:
     assert not (work.folder / "pairs").exists()
     folder = work.folder / "runs" / "paired"
     assert finished_head(folder, runs[0].config) is not None
-    assert finished_head(folder, runs[0].with_images(20).config) is None, "it has not seen all images"
+    assert finished_head(folder, runs[0].config.with_images(20)) is None, "it has not seen all images"
     assert finished_head(folder, with_settings(runs[0].config, ["seed=1"])) is None
     assert finished_head(work.folder / "runs" / "none", runs[0].config) is None
 

@@ -67,12 +67,6 @@ def test_settings_of_ones_own_stay_as_they_are(flux_pair: ModelPair) -> None:
     assert run.config == own and not run.changed
 
 
-def test_an_asked_number_of_images_is_no_change(flux_pair: ModelPair) -> None:
-    (run,) = study_runs(["paper-esa"], flux_pair, full_size=False)
-    assert run.with_images(7).config.images == 7
-    assert run.with_images(7).changed == run.changed[:2]
-
-
 def test_runs_start_from_the_head_that_their_first_stages_would_make(flux_pair: ModelPair) -> None:
     (alone,) = study_runs(["refiner"], flux_pair)
     assert alone.base is None and len(alone.config.stages) == 3

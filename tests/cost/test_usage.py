@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from topcoat.benchmark.arms import Model
 from topcoat.benchmark.usage import TimingPlan, measured_savings, time_generators, time_random_weights
 from topcoat.cost.flops import components_of, pair_cost
 from topcoat.cost.machine import energy_counter, free_memory_bytes
@@ -21,6 +22,10 @@ from topcoat.heads import Head
 from topcoat.heads.decoder import DecoderConfig
 
 CPU = torch.device("cpu")
+
+
+def both(generators: tuple[Any, Any]) -> dict[Model, Any]:
+    return {"distilled": generators[0], "baseline": generators[1]}
 
 
 def test_usage_is_per_image_after_the_warm_up(fake_pair: ModelPair, fake_generators: tuple[Any, Any]) -> None:
@@ -35,13 +40,13 @@ def test_usage_is_per_image_after_the_warm_up(fake_pair: ModelPair, fake_generat
             return torch.zeros(len(prompts), 3, 8, 8)
 
     plan = TimingPlan(distilled_steps=(1,), baseline_steps=(), batch_size=2, repeats=4)
-    (usage,) = time_generators((Slow(), fake_generators[1]), None, plan)
+    (usage,) = time_generators(both((Slow(), fake_generators[1])), None, plan)
     assert calls == [2] * 6
     assert 0.005 <= usage.seconds.low <= usage.seconds.median_seconds < 0.1 and usage.seconds.runs == 4
     assert usage.images_per_second == pytest.approx(1 / usage.seconds.median_seconds)
     assert usage.as_dict()["kind"] == "measured" and usage.as_dict()["joules"] is None
     with pytest.raises(UsageError, match="1 or more repeats"):
-        time_generators(fake_generators, None, TimingPlan((1,), (1,), repeats=0))
+        time_generators(both(fake_generators), None, TimingPlan((1,), (1,), repeats=0))
 
 
 def test_peak_memory_sees_what_is_held() -> None:
@@ -68,7 +73,7 @@ def test_joules_are_the_difference_of_the_counter(
     reading = itertools.count(0, 60)
     monkeypatch.setattr("topcoat.cost.measure.energy_counter", lambda device: (lambda: next(reading), ""))
     plan = TimingPlan((1,), (8,), batch_size=2, repeats=3)
-    joules_per_image = [usage.joules for usage in time_generators(fake_generators, fake_head, plan)]
+    joules_per_image = [usage.joules for usage in time_generators(both(fake_generators), fake_head, plan)]
     assert joules_per_image == [60 / 2, 120 / 2, 60 / 2]  # a head's are its own and its generator's
 
 
@@ -89,7 +94,7 @@ def test_loaded_models_are_timed_at_every_step_count(
     fake_pair: ModelPair, fake_generators: tuple[Any, Any], fake_head: Any
 ) -> None:
     plan = TimingPlan(distilled_steps=(1, 2), baseline_steps=(8,), batch_size=3, repeats=2)
-    usages = time_generators(fake_generators, fake_head, plan)
+    usages = time_generators(both(fake_generators), fake_head, plan)
     assert [(usage.name, usage.steps) for usage in usages] == [
         ("plastic", 1),
         ("plastic + head", 1),
@@ -158,7 +163,7 @@ def test_a_head_that_takes_latents_is_timed_without_the_vae(
     decode = plastic.decode
     monkeypatch.setattr(plastic, "decode", lambda latents: (decoded.append(len(latents)), decode(latents))[1])
     plan = TimingPlan(distilled_steps=(2,), baseline_steps=(8,), repeats=2)
-    names = [usage.name for usage in time_generators(fake_generators, head, plan)]
+    names = [usage.name for usage in time_generators(both(fake_generators), head, plan)]
     assert names == ["plastic", "plastic + head", "good"]
     assert len(decoded) == 4  # the first run of one step, a round that does not count and two of the first row alone
     assert len(time_random_weights(tiny_pair, head, None, CPU, plan)) == 3

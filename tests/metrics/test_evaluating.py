@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -172,14 +171,6 @@ def test_groups_are_compared_on_every_score(images: Tensor, other_images: Tensor
     assert {score.score for score in found.groups.scores} >= {"identity", "perceptual distance", "perceptual gain"}
     assert ("identity", "first") in {(finding.score, finding.group) for finding in found.groups.differences}
     assert "exceeds noise" in found.markdown() or "exceed noise" in found.markdown()
-
-
-def test_features_are_cached_between_runs(images: Tensor, net: FeatureNet, tmp_path: Path) -> None:
-    first = evaluate(images, reference=images, features=net, cache=tmp_path)
-    assert list(tmp_path.rglob("*.safetensors"))
-    assert evaluate(images, reference=images, features=net, cache=tmp_path).value("kernel") == pytest.approx(
-        first.value("kernel")
-    )
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,4 @@
-"""What took long, made once and kept by content, so that a stopped benchmark goes on and a new head starts fast.
-
-A batch is named by everything that decides its images (model settings and weights, prompts, seeds, steps) and by the
-machine that its seconds belong to; an evaluation likewise.
-"""
+"""What took long, kept by content: by all that decides images and scores, and by the machine of the seconds."""
 
 from __future__ import annotations
 

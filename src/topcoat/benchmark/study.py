@@ -83,12 +83,11 @@ class Study:
     ) -> None:
         """Check everything that can be checked before the work; nothing is written.
 
-        ``training_prompts`` become the pairs, ``prompts`` with ``seeds`` the held-out subjects, which must be neither
-        among the pairs nor in their training split. ``batch_size`` is of the held-out subjects and
-        ``pair_batch_size`` of the pairs (see `build_pairs`, as for ``baseline_from``, a dataset whose baseline images
-        are used again). ``heads`` are those of runs outside this study, which its runs go on or learn from.
-        ``generators`` (distilled, baseline), ``features`` (for evaluation) and ``loss_features`` replace what would be
-        loaded.
+        ``training_prompts`` become the pairs, ``prompts`` with ``seeds`` the held-out subjects, which must not be among
+        them. ``batch_size`` is of the held-out subjects, ``pair_batch_size`` and ``baseline_from`` (a dataset whose
+        baseline images are used again) are of `build_pairs`. ``heads`` are those of runs outside this study, which its
+        runs go on or learn from. ``generators`` (distilled, baseline), ``features`` and ``loss_features`` replace what
+        would be loaded.
 
         Raises `UsageError` for an impossible request, `DataError` if ``output`` holds another study or other files.
         """

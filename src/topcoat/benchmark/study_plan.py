@@ -37,11 +37,6 @@ class StudyRun(StrictModel):
     reason: str = ""
     """Why; empty where nothing differs."""
 
-    def with_images(self, images: int | Sequence[int]) -> StudyRun:
-        """The same run, which sees ``images`` in all or in each stage; an asked number is no change of the run."""
-        changed = tuple(words for words in self.changed if not words.startswith("images "))
-        return self.model_copy(update={"config": self.config.with_images(images), "changed": changed})
-
 
 def study_runs(
     runs: Sequence[str | TrainConfig | RunConfig],
@@ -55,8 +50,8 @@ def study_runs(
 
     ``train_images`` is how many images each run sees, its own number by default. Without ``full_size`` (None: where
     this machine has no GPU) a named CycleGAN run is made narrower, and sees `NARROW_IMAGES` unless a number is asked
-    for. A named run whose head decodes latents is fitted to the channels of the pair's VAE, and a head that changes
-    latents to the VAE itself. Otherwise settings that are given as a file or an object stay as they are.
+    for. A named run whose head decodes latents is fitted to the channels of the pair's VAE, and every head that changes
+    latents to the VAE itself.
 
     A named run that begins with all stages of a run before it starts from that one's head; other settings whose first
     stage goes on from a head start from the run before them. ``known`` are runs outside the study whose heads are

@@ -63,12 +63,6 @@ class TimingPlan:
     repeats: int = 3
     compile: bool = False
 
-    def arms(self, head: Head | None) -> list[Arm]:
-        """Distilled, distilled + head and baseline, each at its step counts."""
-        heads = (None,) if head is None else (None, _HEAD)
-        distilled = [Arm("distilled", steps, name) for steps in self.distilled_steps for name in heads]
-        return distilled + [Arm("baseline", steps) for steps in self.baseline_steps]
-
 
 def time_pair(
     pair: ModelPair,
@@ -92,15 +86,8 @@ def time_pair(
             f"the loaded pair makes images of {pair.distilled.width_px} px, not {size_px}; leave --size out, "
             "change it in a spec file, or use --random-weights"
         )
-    return time_generators(load_pair(pair), head, plan, on_progress)
-
-
-def time_generators(
-    generators: tuple[Generator, Generator], head: Head | None, plan: TimingPlan, on_progress: Progress | None = None
-) -> list[Usage]:
-    """Usage of loaded models: distilled, distilled + head and baseline, each at the plan's step counts, in turns."""
-    models: dict[Model, Generator] = {"distilled": generators[0], "baseline": generators[1]}
-    return _usages(models, head, plan.arms(head), plan, on_progress)
+    models = load_pair(pair)
+    return time_generators({"distilled": models[0], "baseline": models[1]}, head, plan, on_progress)
 
 
 def time_random_weights(
@@ -123,23 +110,24 @@ def time_random_weights(
         check_fits(spec, device)
     usages: list[Usage] = []
     for model, spec in models.items():
-        arms = [arm for arm in plan.arms(head) if arm.model == model]
-        own = head if model == "distilled" else None
-        usages += _usages({model: RandomWeights(spec, device, size_px)}, own, arms, plan, on_progress)
+        usages += time_generators({model: RandomWeights(spec, device, size_px)}, head, plan, on_progress)
         gc.collect()
         if device.type == "cuda":
             torch.cuda.empty_cache()
     return usages
 
 
-def _usages(
-    models: Mapping[Model, Generator],
-    head: Head | None,
-    arms: Sequence[Arm],
-    plan: TimingPlan,
-    on_progress: Progress | None,
+def time_generators(
+    models: Mapping[Model, Generator], head: Head | None, plan: TimingPlan, on_progress: Progress | None = None
 ) -> list[Usage]:
-    """Usage of arms that take turns, after rounds that do not count: one, or two where networks are compiled."""
+    """Usage of models, the distilled one without and with the head, each at the plan's step counts, in turns.
+
+    After rounds that do not count: one, or two where networks are compiled.
+    """
+    heads = {} if head is None or "distilled" not in models else {_HEAD: head}
+    arms = [Arm("distilled", steps, name) for steps in plan.distilled_steps for name in (None, *heads)]
+    arms += [Arm("baseline", steps) for steps in plan.baseline_steps]
+    arms = [arm for arm in arms if arm.model in models]
     for arm in arms:
         check_steps(arm.steps, models[arm.model].spec)
     if plan.compile:
@@ -148,7 +136,6 @@ def _usages(
     warm_ups = 2 if plan.compile else 1
     count = plan.batch_size * (plan.repeats + warm_ups)
     subjects = Subjects((_PROMPT,) * count, tuple(range(count)))
-    heads = {} if head is None else {_HEAD: head}
     work = Benchmark(models, heads, subjects, store=Store(None), batch_size=plan.batch_size)
     runs = {arm: list[Spent]() for arm in arms}
     for arm, start in work.turns(arms, on_progress=on_progress):

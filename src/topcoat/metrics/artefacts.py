@@ -1,8 +1,7 @@
-"""Artefacts: what a broken head adds that a set distance may forgive, measured on a stream of subjects.
+"""Artefacts: what a broken head adds that a set distance may forgive.
 
-Every measure compares the change, z - x, with the wanted change, y - x (x distilled, z enhanced, y baseline), because a
-portrait has edges and grids of its own. Each is calibrated so that z = y gives the neutral
-value: 0 dB, a ratio of 1, or the 1 % that any 99th percentile leaves.
+Every measure compares the change, z - x, with the wanted change, y - x (x distilled, z enhanced, y baseline); z = y
+gives the neutral value: 0 dB, a ratio of 1, or the 1 % that any 99th percentile leaves.
 """
 
 from __future__ import annotations
@@ -58,13 +57,12 @@ class Artefacts:
     changed: float
     """Mean absolute change from distilled to enhanced, of 1; 0 is the identity map."""
     checkerboard_db: float
-    """How far the strongest peak at an up-sampling frequency stands above that of the wanted change."""
+    """Strongest peak at an up-sampling frequency above that of the wanted change."""
     checkerboard_period_px: int
     checkerboard_levels: float
-    """About how strong that grid is, in 8-bit levels beyond the wanted change; under a half it is in no file."""
+    """Amplitude of that grid, in 8-bit levels beyond the wanted change; under a half it is in no file."""
     grid_db: float
-    """The most power that the change has over the wanted one at any up-sampling frequency; at 0 or less no grid of the
-    head is stronger than what was wanted there."""
+    """The most power of the change over the wanted one at any up-sampling frequency."""
     seam_ratio: float
     """Step across tile borders over the step elsewhere, relative to that of the wanted change."""
     seam_period_px: int | None
@@ -107,10 +105,7 @@ _SCORES: dict[str, tuple[str, str, Better | None]] = {
 
 
 class ArtefactMetric(Metric):
-    """Artefacts of the enhanced images; neutral values are 0 dB, a ratio of 1, 1 % of blobs.
-
-    Memory does not grow but for a few numbers an image.
-    """
+    """Artefacts of the enhanced images; memory grows by a few numbers an image."""
 
     name, family = "artefacts", "artefacts"
     needs = frozenset({"distilled", "pairs"})
@@ -285,8 +280,7 @@ def blob_peak(change: Tensor) -> Tensor:
 def overshoot(images: Tensor, guide: Tensor) -> Tensor:
     """``(N,)`` float64 mean luma by which ``images`` leave the range of ``guide`` around them, at its strongest edges.
 
-    Both ``(N, 3, H, W)``; the range is that of 5 x 5 px, the edges are the 10 % of pixels with the steepest luma. A
-    halo is light next to dark, lighter than anything near it was.
+    Both ``(N, 3, H, W)``; the range is that of 5 x 5 px, the edges are the 10 % of pixels with the steepest luma.
     """
     grey, base = luma(images).unsqueeze(1), luma(guide).unsqueeze(1)
     # Windows of 5 px across, then down: on a CPU a pooling layer takes ten times as long.

@@ -109,9 +109,8 @@ class Curve:
 class Metric:
     """A metric of sets of images that are read as a stream.
 
-    A subclass names itself, takes batches in `update` and gives its scores in `compute`. One that is listed in
-    `topcoat.metrics.evaluate.METRICS`, or is given to `evaluate`, is in every report. Either method may raise
-    `UsageError`: the metric is then left out, and the error becomes a note.
+    One that is listed in `topcoat.metrics.evaluate.METRICS`, or given to `evaluate`, is in every report. `update` and
+    `compute` may raise `UsageError`: the metric is then left out, and the error becomes a note.
     """
 
     name: ClassVar[str]

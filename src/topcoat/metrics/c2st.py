@@ -1,11 +1,9 @@
 """Classifier two-sample test: can a fresh network tell two sets of images apart? 50 % means that it cannot.
 
-C2ST (Lopez-Paz and Oquab 2017, arXiv 1610.06545) is the hardest automatic test: it finds whatever differs, on raw
-pixels, with no feature net between. A small convolutional network is trained from scratch on part of the images and
-classifies the rest, in folds, until every image was classified by a network that was not trained on it. It reads whole
-images, since a crop seldom holds what gives a set away, and their fine detail as extra channels, which is too faint for
-a fresh net to find in time. Both images of a subject lie in one fold, so that a network cannot win by knowing the
-subject. Always show it with the baseline against itself at other seeds, which has to read chance.
+C2ST (Lopez-Paz and Oquab 2017, arXiv 1610.06545) on raw pixels: a small convolutional network is trained from scratch
+on part of the images and classifies the rest, in folds. It reads whole images, and their fine detail as extra channels,
+which is too faint for a fresh net to find in time. Both images of a subject lie in one fold, so that a network cannot
+win by knowing the subject. The baseline against itself at other seeds has to read chance.
 """
 
 from __future__ import annotations

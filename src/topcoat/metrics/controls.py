@@ -1,9 +1,7 @@
 """The controls that a head must beat: what can be done to the distilled image without a network.
 
-Part of what a head does may be generic sharpening, and part one change of colour for all images. So each control gets
-every fair chance. The unsharp mask's amount is set so that its mean gradient energy equals the baseline's on a
-calibration set, and among a few radii the one whose images are nearest to the baseline's is taken. The colour matrix is
-the affine map of RGB with the smallest squared error to the baseline on that set.
+Part of what a head does may be generic sharpening, and part one change of colour for all images. Both controls are
+fitted to the baseline on a calibration set.
 """
 
 from __future__ import annotations

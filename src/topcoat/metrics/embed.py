@@ -1,7 +1,7 @@
-"""From images to features: one pass of a feature net over any stream of images, kept on disk by content.
+"""From images to features: one pass of a feature net over any stream of images.
 
-A vector on disk is named by the SHA-256 of the image's values and lies in a folder named by the digest of the net, so
-neither a renamed file nor a new net can bring up a wrong one. Vectors are appended as safetensors shards.
+On disk vectors are named by the SHA-256 of the image's values, in safetensors shards of a folder named by the digest of
+the net.
 """
 
 from __future__ import annotations

@@ -86,17 +86,15 @@ def evaluate(
 ) -> Evaluation:
     """Compare ``enhanced`` images with those of the ``reference`` (the baseline model).
 
-    Every set is a stream of images ``(3, H, W)`` or batches ``(N, 3, H, W)``, RGB in [0, 1]. ``distilled`` are the
-    head's inputs in the same order and give the identity baseline, identity and artefacts; ``gated`` are the enhanced
-    images after gates; ``floor`` is the baseline at other seeds on the same prompts, for the noise floor. With
-    distilled images and a floor, and a reference of the same subjects, the share of the gap closed is measured.
-    ``groups`` holds a mapping of attribute to value for each subject. Streams are read once, in step, so memory does
-    not grow with N beyond the features (and the first 1,000 images as bytes).
+    Every set is a stream of images ``(3, H, W)`` or batches ``(N, 3, H, W)``, RGB in [0, 1], read once and in step;
+    memory grows by the features and the first 1,000 images as bytes. ``distilled`` are the head's inputs in the same
+    order (for the identity baseline, identity and artefacts); ``gated`` are the enhanced images after gates; ``floor``
+    is the baseline at other seeds on the same prompts. With distilled images, a floor and a reference of the same
+    subjects, the share of the gap closed is measured. ``groups`` maps attribute to value for each subject.
 
-    ``features`` is a name for `topcoat.features.feature_net` or a net; ``quality`` likewise for `quality_net`, which
-    rates every image without a reference; ``metrics`` are names of `families` (all of them by default) and `Metric`
-    classes of your own; ``cache`` is a folder that keeps features by content, so that a second run needs no second
-    pass of the net. A metric that needs other or more images is left out, and a note says what it needs.
+    ``features`` is a name for `feature_net` or a net, ``quality`` likewise for `quality_net`; ``metrics`` are names of
+    `families` (by default all) and `Metric` classes of your own; ``cache`` is a folder that keeps features by content.
+    A metric that needs other or more images is left out, and a note says what it needs.
 
     Raises `UsageError` for images that are not images, mixed sizes, fewer than 2, an unknown metric or net, groups of
     another number, or distilled, enhanced and gated of different lengths; `ModelError` for a net that fails to load.

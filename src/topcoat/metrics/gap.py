@@ -4,10 +4,9 @@
 at other seeds; d is the Fréchet distance. 0 is the identity baseline (no head), 1 is as near as the baseline is to
 itself. More than 1 is possible: x, z and y share prompts *and* seeds, y' shares only the prompts.
 
-Intervals are bootstraps over subjects. A subject is drawn with all its images (x, z, y and, where there are as many,
-y'), so what these share cancels as it does in the value itself. A resample repeats subjects, which makes every Fréchet
-distance a little larger once more (its bias at this N); so the resampled distances are moved back until their mean is
-the measured distance, and the percentiles are taken of those.
+Intervals are bootstraps over subjects; a subject is drawn with all its images (x, z, y and, where there are as many,
+y'). A resample repeats subjects, which makes every Fréchet distance larger by its bias at this N; so the resampled
+distances are moved until their mean is the measured distance, and the percentiles are taken of those.
 """
 
 from __future__ import annotations
@@ -68,11 +67,10 @@ def gap_closed(
     prompt as row i of the others and drawn with it; otherwise it is drawn by itself. Raises `UsageError` for sets that
     do not fit together or are smaller than 2.
 
-    ``extrapolated`` takes the distances at endlessly many subjects, for sets too small for the plain ones. The Fréchet
-    distance at N subjects is too large by a term in 1/N (Chong and Forsyth 2020, arXiv 1911.07023), and far more so for
-    the floor, whose images share no seed with y, than for x and z, which do. One step of Richardson's extrapolation
-    takes that term away: ``2 d(N) - d(N/2)``, the last the mean of both halves (even and odd rows). Never below 0. All
-    four sets must be ``(N, D)`` with N >= 2 D, of the same prompts in the same order; draws stay within the halves.
+    ``extrapolated`` takes away the distances' bias in 1/N (Chong and Forsyth 2020, arXiv 1911.07023), which is largest
+    for the floor, by one step of Richardson's extrapolation: ``2 d(N) - d(N/2)``, the last the mean of both halves
+    (even and odd rows), never below 0. All four sets must be ``(N, D)`` with N >= 2 D, of the same prompts in the same
+    order; draws stay within the halves.
     """
     _check(distilled, enhanced, baseline, floor, resamples)
     least = 2 * baseline.shape[1]
@@ -178,17 +176,35 @@ def _range(samples: Tensor) -> tuple[float, float]:
     return float(ordered[low]), float(ordered[len(ordered) - 1 - low])
 
 
-class FrechetMetric(Metric):
+class _GapMetric(Metric):
+    family, better = "distances", "low"
+    in_features = True
+
+    def share(self, arm: str, share: Interval, n: int, how: str = "") -> Score:
+        """The score of a share of the gap closed."""
+        name, label = "gap_closed" + (f"_{how}" if how else ""), "share of the gap closed" + (f", {how}" if how else "")
+        return self.score(arm, share, n, name, label, unit="share", better="high")
+
+
+class FrechetMetric(_GapMetric):
     """The Fréchet distance of every arm and, with a noise floor, the share of the gap closed and all intervals."""
 
-    name, family, label, better = "frechet", "distances", "Fréchet distance", "low"
-    always = in_features = True
+    name, label = "frechet", "Fréchet distance"
+    always = True
 
     def compute(self) -> list[Score]:
         """Distances of all arms, then the shares."""
         context = self.context
         features = {arm: context.embeddings(arm).embedding for arm in ("reference", *context.arms)}
-        gaps = {arm: self._gap(features, arm) for arm in ("enhanced", "gated") if self._has_gap and arm in features}
+        gaps: dict[str, GapClosed] = {}
+        if context.paired and {"distilled", "floor"} <= set(context.arms):
+            x, y, floor = (features[arm] for arm in ("distilled", "reference", "floor"))
+            resamples = RESAMPLES if y.shape[1] <= _WIDE else _RESAMPLES_OF_WIDE
+            gaps = {
+                arm: gap_closed(x, features[arm], y, floor, resamples=resamples, seed=context.seed)
+                for arm in ("enhanced", "gated")
+                if arm in features
+            }
         intervals = {arm: gap.enhanced for arm, gap in gaps.items()}
         if gaps:
             intervals |= {"distilled": gaps["enhanced"].distilled, "floor": gaps["enhanced"].floor}
@@ -198,22 +214,10 @@ class FrechetMetric(Metric):
             value, ends = frechet_distance(reference, GaussianStatistics.of(features[arm])), intervals.get(arm)
             low, high = (None, None) if ends is None else (ends.low, ends.high)
             scores.append(self.score(arm, value, len(features[arm]), low=low, high=high))
-        for arm, gap in gaps.items():
-            if gap.share is None:
-                note = "no gap can be measured: the distilled images are as near to the baseline as it is to itself"
-                context.notes += [] if note in context.notes else [note]
-                continue
-            scores.append(
-                self.score(
-                    arm,
-                    gap.share,
-                    len(features[arm]),
-                    metric="gap_closed",
-                    label="share of the gap closed",
-                    unit="share",
-                    better="high",
-                )
-            )
+        scores += [self.share(arm, gap.share, len(features[arm])) for arm, gap in gaps.items() if gap.share is not None]
+        note = "no gap can be measured: the distilled images are as near to the baseline as it is to itself"
+        if any(gap.share is None for gap in gaps.values()) and note not in context.notes:
+            context.notes.append(note)
         return scores
 
     def flags(self, scores: Sequence[Score]) -> list[Flag]:
@@ -223,17 +227,8 @@ class FrechetMetric(Metric):
             return []
         return [Flag("worse than nothing", f"Fréchet {after.value:.3g}, the distilled images {before.value:.3g}")]
 
-    @property
-    def _has_gap(self) -> bool:
-        return self.context.paired and {"distilled", "floor"} <= set(self.context.arms)
 
-    def _gap(self, features: dict[str, Tensor], arm: str) -> GapClosed:
-        sets = [features[name] for name in ("distilled", arm, "reference", "floor")]
-        resamples = RESAMPLES if sets[0].shape[1] <= _WIDE else _RESAMPLES_OF_WIDE
-        return gap_closed(sets[0], sets[1], sets[2], sets[3], resamples=resamples, seed=self.context.seed)
-
-
-class ExtrapolatedGapMetric(FrechetMetric):
+class ExtrapolatedGapMetric(_GapMetric):
     """Distances and the share of the gap, extrapolated to endlessly many subjects, where there are enough."""
 
     name, label = "frechet_extrapolated", "Fréchet distance, extrapolated"
@@ -241,22 +236,13 @@ class ExtrapolatedGapMetric(FrechetMetric):
 
     def compute(self) -> list[Score]:
         """The distances of distilled, enhanced and floor, then the share; nothing for fewer subjects than 2 D."""
-        sets = [self.context.embeddings(arm).embedding for arm in ("distilled", "enhanced", "reference", "floor")]
-        n, dimensions = sets[2].shape
+        x, z, y, floor = (
+            self.context.embeddings(arm).embedding for arm in ("distilled", "enhanced", "reference", "floor")
+        )
+        n, dimensions = y.shape
         if n < 2 * dimensions:
             return []
-        gap = gap_closed(sets[0], sets[1], sets[2], sets[3], extrapolated=True, seed=self.context.seed)
+        gap = gap_closed(x, z, y, floor, extrapolated=True, seed=self.context.seed)
         arms = {"distilled": gap.distilled, "enhanced": gap.enhanced, "floor": gap.floor}
         scores = [self.score(arm, distance, n) for arm, distance in arms.items()]
-        if gap.share is not None:
-            label = "share of the gap closed, extrapolated"
-            scores.append(
-                self.score(
-                    "enhanced", gap.share, n, metric="gap_closed_extrapolated", label=label, unit="share", better="high"
-                )
-            )
-        return scores
-
-    def flags(self, scores: Sequence[Score]) -> list[Flag]:
-        """None: those of the plain distance are enough."""
-        return []
+        return scores if gap.share is None else [*scores, self.share("enhanced", gap.share, n, "extrapolated")]

@@ -1,8 +1,7 @@
 """Power where a network leaves traces: grids of up-sampling layers and latent patches, seams of tiles, and blocks.
 
-A spectrum needs a window that fades out towards the borders, and averages over the rest. What a network leaves at the
-borders of an image, or on a grid of its own up-sampling layers, is a small share of all power but no baseline has it;
-`block_powers` are by frequency *and* position.
+What a network leaves at the borders of an image, or on a grid of its up-sampling layers, is a small share of all power;
+a spectrum fades out towards the borders, so `block_powers` are by frequency *and* position.
 """
 
 from __future__ import annotations

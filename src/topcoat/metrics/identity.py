@@ -1,8 +1,7 @@
 """Identity: is the person in two images the same? Cosine of L2-normalised identity vectors, per image.
 
-What a cosine means depends on the feature net. So a value is shown with two distributions of the same net: matched
-pairs, distilled and baseline at the same seed (one subject by construction), and mismatched pairs of different
-subjects. The thresholds are calibrated on the same two; no number of another net or domain is carried over.
+What a cosine means depends on the feature net, so thresholds are calibrated on it: on matched pairs (distilled and
+baseline at the same seed) and mismatched pairs (of different subjects).
 """
 
 from __future__ import annotations

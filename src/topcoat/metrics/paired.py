@@ -1,8 +1,6 @@
 """Paired measures: functions of two images of the same subject, or of one, per image.
 
-Each says how far an image is from *one* image of the subject. The baseline could have drawn the subject in other ways,
-so always compare a paired score with that of the distilled images (the identity baseline). SSIM is that of Wang et al.
-2004, MS-SSIM that of Wang et al. 2003.
+The baseline could have drawn the subject in other ways, so compare a paired score with that of the distilled images.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Fidelity and diversity apart: is an image like some real one, and is every real one met by some image?
 
-Each set is described by balls around its points that reach to the k-th nearest neighbour. Precision falls for images
-unlike any of the reference's, recall and coverage fall where part of the reference's variety is lost (mode collapse).
+Precision falls for images unlike any of the reference's; recall and coverage fall where part of its variety is lost.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -81,33 +81,33 @@ def _inside(points: Tensor, centres: Tensor, radii: Tensor, chunk: int) -> float
     return float(torch.cat(parts).double().mean())
 
 
-class PrecisionRecallMetric(SetMetric):
+class _DiversityMetric(SetMetric):
+    """Flags mode collapse by one of its scores, ``watched``."""
+
+    family, better = "diversity", "high"
+    watched: ClassVar[str]
+
+    def flags(self, scores: Sequence[Score]) -> list[Flag]:
+        before, after = score_of(scores, self.watched, "distilled"), score_of(scores, self.watched)
+        if before is None or after is None or before.value <= 0.1 or after.value >= DIVERSITY_SHARE * before.value:
+            return []
+        sentence = f"{self.watched} of the baseline's variety falls from {before.value:.2f} to {after.value:.2f}"
+        return [Flag("mode collapse", sentence)]
+
+
+class PrecisionRecallMetric(_DiversityMetric):
     """Precision and recall of every arm."""
 
-    name, family, better = "precision_recall", "diversity", "high"
+    name, watched = "precision_recall", "recall"
 
     def measure(self, images: Tensor, reference: Tensor) -> Mapping[str, float]:
         return precision_recall(images, reference)
 
-    def flags(self, scores: Sequence[Score]) -> list[Flag]:
-        return _collapse(scores, "recall")
 
-
-class DensityCoverageMetric(SetMetric):
+class DensityCoverageMetric(_DiversityMetric):
     """Density and coverage of every arm."""
 
-    name, family, better = "density_coverage", "diversity", "high"
+    name, watched = "density_coverage", "coverage"
 
     def measure(self, images: Tensor, reference: Tensor) -> Mapping[str, float]:
         return density_coverage(images, reference)
-
-    def flags(self, scores: Sequence[Score]) -> list[Flag]:
-        return _collapse(scores, "coverage")
-
-
-def _collapse(scores: Sequence[Score], metric: str) -> list[Flag]:
-    before, after = score_of(scores, metric, "distilled"), score_of(scores, metric)
-    if before is None or after is None or before.value <= 0.1 or after.value >= DIVERSITY_SHARE * before.value:
-        return []
-    sentence = f"{metric} of the baseline's variety falls from {before.value:.2f} to {after.value:.2f}"
-    return [Flag("mode collapse", sentence)]
