@@ -119,8 +119,7 @@ def learning_rate_factor(
     """Linear rise from 0 to 1 over the warm-up, then a fall to 0 at ``total_images``.
 
     ``cosine`` is half a cosine (arXiv 1608.03983, eq. 5); ``constant-linear`` stays at 1 for half of the run and then
-    falls along a line (CycleGAN, arXiv 1703.10593). ``images_seen`` is the count at the end of the step, so that no
-    step has a rate of 0 but the last.
+    falls along a line (CycleGAN, arXiv 1703.10593). ``images_seen`` is the count at the end of the step.
     """
     if images_seen < warmup_images:
         return images_seen / warmup_images
@@ -143,8 +142,8 @@ def adversarial_factor(images_seen: int, after_images: int, warmup_images: int) 
 def ema_decay(images_seen: int, step_images: int, halflife_images: float) -> float:
     """The factor of the old average for a step of ``step_images`` that ends at ``images_seen``.
 
-    decay = 0.5^(step / halflife). Early on the half-life is at most 5 % of the images seen, so that the first weights
-    are soon forgotten (the ramp-up of EDM, arXiv 2206.00364, appendix F.2).
+    decay = 0.5^(step / halflife); the half-life is at most 5 % of the images seen, so that the first weights are soon
+    forgotten (the ramp-up of EDM, arXiv 2206.00364, appendix F.2).
     """
     halflife = min(halflife_images, images_seen * RAMP_UP)
     return 0.5 ** (step_images / max(halflife, 1e-8))

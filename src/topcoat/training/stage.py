@@ -236,9 +236,8 @@ def starting_point(config: TrainConfig, given: Head | None, vae: Vae | None) -> 
     """The settings and the head that a stage starts with; None for random weights.
 
     ``given`` is the head of the stage before. A head that changes latents starts with the weights of ``vae``, and a
-    change of nothing whose inner weights come from the seed; a refiner takes its painter from ``given``, which
-    may be a refiner to go on with too. Raises `UsageError` for a head to start from that is missing or of other
-    settings.
+    change of nothing whose inner weights come from the seed; a refiner takes its painter from ``given``, or goes on
+    with a refiner. Raises `UsageError` for a head that is missing or of other settings.
     """
     if config.previous is not None and given is None:
         raise UsageError(
@@ -253,7 +252,11 @@ def starting_point(config: TrainConfig, given: Head | None, vae: Vae | None) -> 
             config = config.model_copy(update={"head": config.head.with_vae(part.decoder)})
         elif part is None and vae is not None:
             config = config.model_copy(update={"head": config.head.with_vae(vae.decoder)})
-            start = _unchanged(config, vae, start)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(config.seed)
+                network = config.head.build()
+            network.adopt(vae, None if start is None else start.network)
+            start = Head(network, config.head)
         elif part is None:
             raise UsageError(
                 f"the head {config.head.name()} decodes with the distilled model's own VAE; give it (--pair, or vae in "
@@ -265,15 +268,6 @@ def starting_point(config: TrainConfig, given: Head | None, vae: Vae | None) -> 
             "give the run the settings in that head's config.json"
         )
     return config, start
-
-
-def _unchanged(config: TrainConfig, vae: Vae, base: Head | None) -> Head:
-    """A head that changes no latents yet."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        network = config.head.build()
-    network.adopt(vae, None if base is None else base.network)
-    return Head(network, config.head)
 
 
 @contextmanager
