@@ -198,6 +198,5 @@ class Benchmark:
 
     def _input(self, arm: Arm, start: int) -> Batch:
         """What an arm's head takes, or the arm's image where it has none."""
-        model = self._models[arm.model]
-        make = model.latents if arm.head in self._decoders else model.images
-        return make(*self.subjects.batch(start, self.batch_size, other_seeds=arm.other_seeds), arm.steps)
+        prompts, seeds = self.subjects.batch(start, self.batch_size, other_seeds=arm.other_seeds)
+        return self._models[arm.model].batch(prompts, seeds, arm.steps, latents=arm.head in self._decoders)

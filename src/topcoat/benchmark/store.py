@@ -95,38 +95,26 @@ class CachedGenerator:
         self._machine = str(hardware())
         self._warm = False
 
-    def images(self, prompts: list[str], seeds: list[int], steps: int) -> Batch:
-        """Images of one batch as 8-bit values."""
-        return self._kept("images", prompts, seeds, steps, self.generator.generate, to_bytes)
+    def batch(self, prompts: list[str], seeds: list[int], steps: int, *, latents: bool = False) -> Batch:
+        """Images of one batch as 8-bit values, or its latents as float16, whose seconds hold no decoding.
 
-    def latents(self, prompts: list[str], seeds: list[int], steps: int) -> Batch:
-        """Latents of one batch as float16; their seconds hold no decoding.
-
-        Raises `UsageError` for a generator without latents.
+        Raises `UsageError` for ``latents`` of a generator without any.
         """
-        if not isinstance(self.generator, LatentGenerator):
-            name = self.generator.spec.name
-            raise UsageError(f"the generator {name} gives no latents; leave out heads that take them")
-        return self._kept("latents", prompts, seeds, steps, self.generator.generate_latents, _to_half)
-
-    def _kept(
-        self,
-        kind: str,
-        prompts: list[str],
-        seeds: list[int],
-        steps: int,
-        make: Callable[..., Tensor],
-        pack: Callable[[Tensor], Tensor],
-    ) -> Batch:
-        key = {"kind": kind, "model": self._identity, "prompts": prompts, "seeds": seeds, "steps": steps}
-        key["machine"] = self._machine
+        make: Callable[..., Tensor] = self.generator.generate
+        if latents:
+            if not isinstance(self.generator, LatentGenerator):
+                name = self.generator.spec.name
+                raise UsageError(f"the generator {name} gives no latents; leave out heads that take them")
+            make = self.generator.generate_latents
+        key = {"kind": "latents" if latents else "images", "model": self._identity, "machine": self._machine}
+        key |= {"prompts": prompts, "seeds": seeds, "steps": steps}
         batch = self._store.batch(key)
         if batch is None:
             if not self._warm and len(prompts) == self._batch_size:
                 make(prompts, seeds, steps=1)
                 self._warm = True
             made, spent = self.meter.run(lambda: make(prompts, seeds, steps=steps))
-            batch = Batch(pack(made), spent)
+            batch = Batch(made.to("cpu", torch.float16) if latents else to_bytes(made), spent)
             self._store.keep_batch(key, batch)
         return batch
 
@@ -139,10 +127,6 @@ def to_bytes(images: Tensor) -> Tensor:
 def to_floats(images: Tensor) -> Tensor:
     """Images in [0, 1] from 8-bit values."""
     return images.to(torch.float32) / 255
-
-
-def _to_half(latents: Tensor) -> Tensor:
-    return latents.to("cpu", torch.float16)
 
 
 def _name(key: dict[str, Any]) -> str:

@@ -184,7 +184,7 @@ class Study:
         return self.folder / "runs" / name
 
     def _build(self, progress: Progress) -> str:
-        if all(self._finished(run) is not None for run in self.runs):
+        if all(map(self._finished, self.runs)):
             return "not needed any more, all runs are finished"
         self._dataset = build_pairs(
             self.folder / "pairs",
@@ -232,10 +232,10 @@ class Study:
             stage.objective.compares_latents for run in self.runs for stage in run.config.stages
         )
 
-    def _finished(self, run: StudyRun) -> Head | None:
-        """The head of a run that needs no pairs any more: it may come from another machine, without them."""
+    def _finished(self, run: StudyRun) -> bool:
+        """Whether a run needs no pairs any more: it may come from another machine, without them."""
         head = finished_head(self._run_folder(run.name), run.config)
-        return head if head is not None and "training_pairs" in head.facts else None
+        return head is not None and "training_pairs" in head.facts
 
     def _trained(self, run: StudyRun) -> Head:
         return Head.from_pretrained(self._run_folder(run.name))
@@ -259,8 +259,7 @@ class Study:
         )
         for name in (DISTILLED, BASELINE, *self._extra):
             self._seconds[name] = {"seconds": taken[(self._arms | self._extra)[name]]}
-        net = self._features or load_feature_net("eval")
-        name = "custom" if self._features is not None else "eval"
+        net, name = (self._features, "custom") if self._features else (load_feature_net("eval"), "eval")
         self._evaluator = StudyEvaluator(self.pair, self.folder / "cache", self._work, net, name)
         references = self._evaluated[DISTILLED] = self._evaluator.references(progress)
         at = {score.arm: score.value for score in references.scores if score.metric == "frechet"}

@@ -1,7 +1,7 @@
 """Groups: does a head serve every kind of person alike? Means per group with intervals, and what exceeds noise.
 
-Every value of every attribute is compared with all other images by Welch's test, and the p-values of *all* these
-comparisons are corrected together (Holm 1979), because among a hundred comparisons some look striking by chance alone.
+Every value of every attribute is compared with all others by Welch's test; all p-values are corrected together (Holm
+1979).
 """
 
 from __future__ import annotations

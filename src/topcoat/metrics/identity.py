@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from topcoat.errors import UsageError
-from topcoat.metrics.base import Flag, Metric, PerImage, Score, score_of
+from topcoat.metrics.base import Better, Flag, Metric, PerImage, Score, score_of
 from topcoat.metrics.context import Context
 from topcoat.metrics.embed import Batch
 
@@ -111,11 +111,11 @@ class IdentityMetric(Metric):
             ]
         if context.paired:
             others = different_subjects(x, context.embeddings("reference").identity)
-            for name, label, value in (
-                ("mean", "mismatched pairs, mean", others.mean()),
-                ("p95", "mismatched pairs, 95th percentile", others.quantile(0.95)),
+            for name, how, value in (
+                ("mean", "mean", others.mean()),
+                ("p95", "95th percentile", others.quantile(0.95)),
             ):
-                metric = f"identity_mismatched_{name}"
+                metric, label = f"identity_mismatched_{name}", f"mismatched pairs, {how}"
                 scores.append(self.score("reference", float(value), len(x), metric, label, better=None))
         return scores
 
@@ -135,24 +135,22 @@ class IdentityThresholdMetric(Metric):
         x, z, y = (self.context.embeddings(arm).identity for arm in ("distilled", "enhanced", "reference"))
         limits = identity_thresholds(cosine(x, y), different_subjects(x, y))
         same, unsure, different = limits.shares(cosine(x, z))
-        scores = [
-            self.score("distilled", value, limits.pairs, f"identity_{name}", label)
-            for name, label, value in (
-                ("same_threshold", "threshold of the same person", limits.same),
-                ("different_threshold", "threshold of another person", limits.different),
-                ("equal_error", "threshold of equal error", limits.equal_error),
-            )
+        on_pairs: tuple[tuple[str, str, float, str, Better | None], ...] = (
+            ("same_threshold", "threshold of the same person", limits.same, "", None),
+            ("different_threshold", "threshold of another person", limits.different, "", None),
+            ("equal_error", "threshold of equal error", limits.equal_error, "", None),
+            ("equal_error_rate", "equal error rate", limits.equal_error_rate, "share", "low"),
+        )
+        of_head: tuple[tuple[str, str, float, str, Better | None], ...] = (
+            ("same_share", "surely the same person", same, "share", "high"),
+            ("unsure_share", "unsure", unsure, "share", None),
+            ("different_share", "surely another person", different, "share", "low"),
+        )
+        return [
+            self.score(arm, value, n, f"identity_{name}", label, unit=unit, better=better)
+            for arm, n, rows in (("distilled", limits.pairs, on_pairs), ("enhanced", len(z), of_head))
+            for name, label, value, unit, better in rows
         ]
-        rate, name = limits.equal_error_rate, "identity_equal_error_rate"
-        scores.append(self.score("distilled", rate, limits.pairs, name, "equal error rate", unit="share", better="low"))
-        for name, label, value, better in (
-            ("same", "surely the same person", same, "high"),
-            ("unsure", "unsure", unsure, None),
-            ("different", "surely another person", different, "low"),
-        ):
-            metric = f"identity_{name}_share"
-            scores.append(self.score("enhanced", value, len(z), metric, label, unit="share", better=better))
-        return scores
 
     def flags(self, scores: Sequence[Score]) -> list[Flag]:
         same = score_of(scores, "identity_same_share")

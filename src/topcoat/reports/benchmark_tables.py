@@ -180,9 +180,12 @@ def summary(result: BenchmarkResult) -> str:
                 f"{fast} + head against {steps}, whole pipeline at {size}: {saving_text(tflop)} TFLOP (computed), "
                 f"{saving_text(seconds)} time (measured)."
             )
-    if result.n < ENOUGH_IMAGES:
-        parts.append(f"Set distances of {result.n} images are rough: use {ENOUGH_IMAGES:,} or more to quote one.")
-    return " ".join(parts)
+    return " ".join([*parts, *_rough(result)])
+
+
+def _rough(result: BenchmarkResult) -> list[str]:
+    few = result.n < ENOUGH_IMAGES
+    return [f"Set distances of {result.n} images are rough: use {ENOUGH_IMAGES:,} or more to quote one."] * few
 
 
 def notes(result: BenchmarkResult) -> list[str]:
@@ -215,8 +218,7 @@ def notes(result: BenchmarkResult) -> list[str]:
             "Grid: the most power that a head's change has over the change to the baseline at any frequency of "
             "up-sampling (periods of 2, 4 and 8 px)."
         )
-    if result.n < ENOUGH_IMAGES:
-        sentences.append(f"Set distances of {result.n} images are rough: use {ENOUGH_IMAGES:,} or more to quote one.")
+    sentences += _rough(result)
     for name, facts in result.heads.items():
         if facts.get("changed"):
             sentences.append(f"{name} is not the run of that name: {', '.join(facts['changed'])} ({facts['reason']}).")
