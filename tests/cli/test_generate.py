@@ -91,12 +91,7 @@ def test_reads_prompts_from_files(run: Any, run_json: Any, pair_file: Path, tmp_
     ],
 )
 def test_wrong_use_is_one_sentence(
-    run: Any,
-    arguments: tuple[object, ...],
-    says: str,
-    pair_file: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    run: Any, arguments: tuple[object, ...], says: str, pair_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     code = 1 if "nowhere.txt" in arguments else 2

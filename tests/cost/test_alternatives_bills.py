@@ -3,15 +3,7 @@ from __future__ import annotations
 import pytest
 
 from topcoat.cost.alternatives import alternatives
-from topcoat.cost.pricing import (
-    Figure,
-    GpuPrice,
-    PairUsage,
-    Rate,
-    computed_prices,
-    plan_pairs,
-    total_cost,
-)
+from topcoat.cost.pricing import Figure, GpuPrice, PairUsage, Rate, computed_prices, plan_pairs, total_cost
 from topcoat.cost.table import CostRow, CostTable, PipelineCost
 from topcoat.errors import UsageError
 from topcoat.generators.presets import model_pair

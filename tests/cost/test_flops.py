@@ -182,10 +182,7 @@ def test_guidance_is_two_passes_on_the_baseline_and_one_on_the_distilled(name: s
 @pytest.mark.parametrize(("name", "step", "decode"), [("sdxl", 6.761, 10.47), ("z-image", 62.51, 10.47)])
 def test_full_size_counts_stay_what_docs_say(name: str, step: float, decode: float) -> None:
     rows = pair_cost(model_pair(name)).baseline.rows
-    assert (rows[1].tflop_each, rows[2].tflop_each) == (
-        pytest.approx(step, rel=1e-3),
-        pytest.approx(decode, rel=1e-3),
-    )
+    assert (rows[1].tflop_each, rows[2].tflop_each) == (pytest.approx(step, rel=1e-3), pytest.approx(decode, rel=1e-3))
 
 
 def test_one_flux2_pass_by_hand() -> None:

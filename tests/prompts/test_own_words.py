@@ -88,10 +88,7 @@ def test_the_packaged_sentences_need_the_packaged_attributes(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("template", "says"),
     [
-        (
-            "{{ age }} {{ presentation }} {{ shoes }}",
-            r"the field \{\{ shoes \}\} is unknown; use one of: name, age",
-        ),
+        ("{{ age }} {{ presentation }} {{ shoes }}", r"the field \{\{ shoes \}\} is unknown; use one of: name, age"),
         ("{{ age }} {{ presentation }} {{ }}", "it is no jinja2 template .*; write a field as {{ name }}"),
         ("{{ age }} {{ presentation }} {{ eyes.real }}", "it cannot be rendered .*no attribute 'real'"),
         ("{{ age }}", r"it does not say \{\{ presentation \}\} of every subject; add it"),

@@ -8,14 +8,7 @@ import json
 import pytest
 
 from topcoat.errors import UsageError
-from topcoat.prompts import (
-    VOCABULARY,
-    Prompt,
-    held_out_prompts,
-    sample_prompts,
-    sample_style,
-    style_of_pair,
-)
+from topcoat.prompts import VOCABULARY, Prompt, held_out_prompts, sample_prompts, sample_style, style_of_pair
 from topcoat.prompts.sampling import check_words
 
 GOLDEN_FIRST = (

@@ -16,7 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from typer.core import TyperGroup
@@ -28,19 +28,13 @@ INTERRUPTED = 130
 _PLAIN_EVERY_SECONDS = 5.0
 
 Item = TypeVar("Item")
+Progress = Callable[..., None]
+"""Called with how many pieces of work are done, of how many, and optionally a note that is shown after them."""
 Register = Callable[[typer.Typer], None]
 """Adds a command to an app."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of text.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-
-
-class Progress(Protocol):
-    """Called with how far a piece of work is."""
-
-    def __call__(self, done: int, total: int, note: str = "") -> None:
-        """``done`` of ``total`` pieces; ``note`` is shown after them."""
-        ...
 
 
 class _Cells(string.Formatter):

@@ -55,9 +55,8 @@ def enhance(
     for source, target in out.track("enhancing", jobs, len(jobs)):
         try:
             decision = _enhance_file(opened, gates, source, target, strength)
-            record = None if decision is None else asdict(decision)
-            done.append({"input": str(source), "output": str(target), "decision": record})
-            decisions += [] if decision is None else [decision]
+            done.append({"input": str(source), "output": str(target), "decision": decision and asdict(decision)})
+            decisions += [decision] if decision else []
         except DataError as error:
             failed.append({"input": str(source), "error": str(error)})
     for item in failed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,6 +22,9 @@ from topcoat.cli.options import (
 )
 from topcoat.embedded import DEFAULT_HEAD
 from topcoat.errors import UsageError
+
+if TYPE_CHECKING:
+    from topcoat.prompts import Prompt
 
 
 @command(
@@ -65,6 +68,7 @@ def frontier(
     from topcoat.benchmark.compare import sweep
     from topcoat.benchmark.frontier import Target, points_of, save_choice
     from topcoat.generators.presets import model_pair
+    from topcoat.pairs.dataset import PairDataset
 
     target = Target(target_gap, max_cost)
     chosen_pair = model_pair(pair)
@@ -76,7 +80,15 @@ def frontier(
     decoders = [name for name, head in opened.items() if head.input == "latent"]
     image_heads = [name for name in opened if name not in decoders]
     arms = grid(distilled_steps, image_heads, strengths, baseline_steps, decoders)
-    prompts, seeds = _subjects(data, count, seed, chosen_pair.name)
+    prompts: Sequence[str | Prompt]
+    seeds: Sequence[int]
+    if data is None:
+        prompts, seeds = held_out_subjects(chosen_pair.name, count, seed)
+    else:
+        records = PairDataset.open(data).split("test").records[:count]
+        if len(records) < 2:
+            raise UsageError(f"the test split of {data} holds {len(records)} pairs; build more, or leave --data out")
+        prompts, seeds = [record.prompt for record in records], [record.seed for record in records]
     out.line(f"{len(arms)} arms on {len(prompts)} subjects of the pair {chosen_pair.name}")
     if dry_run:
         out.line(*(f"  {arm.label}" for arm in arms), "Nothing was generated; leave --dry-run out to start")
@@ -106,18 +118,6 @@ def frontier(
     out.result(result.as_dict() | {"target": str(target), "chosen": chosen})
     if target and chosen is None:
         raise typer.Exit(1)
-
-
-def _subjects(data: Path | None, count: int, seed: int, pair_name: str) -> tuple[list[str], Sequence[int]]:
-    if data is None:
-        sampled, seeds = held_out_subjects(pair_name, count, seed)
-        return [prompt.text for prompt in sampled], seeds
-    from topcoat.pairs.dataset import PairDataset
-
-    records = PairDataset.open(data).split("test").records[:count]
-    if len(records) < 2:
-        raise UsageError(f"the test split of {data} holds {len(records)} pairs; build more, or leave --data out")
-    return [record.prompt for record in records], [record.seed for record in records]
 
 
 def _names(folders: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from topcoat.config import read_mapping
-from topcoat.cost.flops import generator_rows
+from topcoat.cost.flops import pair_cost
 from topcoat.cost.table import CostTable, PipelineCost, Saving
 from topcoat.generators.base import ModelPair
 from topcoat.generators.presets import model_pair
@@ -55,10 +55,7 @@ def alternatives(pair: ModelPair, table: CostTable, fewer_steps: Sequence[int] =
             )
         )  # fmt: skip
     if pair.name in SMALLER_PAIRS:
-        smaller = model_pair(SMALLER_PAIRS[pair.name])
-        sides = [
-            PipelineCost(spec.name, spec.steps, tuple(generator_rows(spec, table.width_px, table.height_px)))
-            for spec in (smaller.distilled, smaller.baseline)
-        ]
-        rows += [computed(side.name, side, sides[1], "another model family") for side in sides]
+        smaller = pair_cost(model_pair(SMALLER_PAIRS[pair.name]), size_px=(table.width_px, table.height_px))
+        sides = (smaller.distilled, smaller.baseline)
+        rows += [computed(side.name, side, smaller.baseline, "another model family") for side in sides]
     return rows

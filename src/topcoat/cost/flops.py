@@ -58,7 +58,7 @@ def generator_rows(spec: GeneratorSpec, width_px: int, height_px: int) -> list[C
 
     With classifier-free guidance a step is two passes of the network, and a negative text is encoded too.
     """
-    configs = configs_of(network_source(spec), spec.transformer)
+    configs = network_configs(spec)
     family = family_of(configs)
     text, step, decode = _tflop(_as_key(configs), width_px, height_px, spec.max_sequence_length)
     return [
@@ -128,24 +128,22 @@ def components_of(spec: GeneratorSpec) -> Networks:
 
     Raises `ModelError` if the model is neither.
     """
-    return _networks(_as_key(configs_of(network_source(spec), spec.transformer)))
+    return _networks(_as_key(network_configs(spec)))
 
 
-def network_source(spec: GeneratorSpec) -> Path | Configs:
-    """Where the networks of ``spec`` are described: its folder, or the embedded facts; raises like `components_of`."""
-    if Path(spec.model).is_dir():
-        return Path(spec.model)
-    known = published_models()
-    if spec.model not in known:
+def network_configs(spec: GeneratorSpec) -> Configs:
+    """The configs of a generator's networks, from its folder or the embedded facts; raises like `components_of`."""
+    known, source = published_models(), Path(spec.model)
+    if not source.is_dir() and spec.model not in known:
         raise ModelError(
             f"the sizes of {spec.model} are not known here; give a local folder of it or one of: " + ", ".join(known)
         )
-    return known[spec.model]
+    return configs_of(source if source.is_dir() else known[spec.model], spec.transformer)
 
 
 def _check_latents(head: Head, spec: GeneratorSpec) -> None:
     """Raise `UsageError` where a head's latents are not those of the VAE that it would replace."""
-    given, wanted = configs_of(network_source(spec), spec.transformer)["vae"]["latent_channels"], head.latent_channels
+    given, wanted = network_configs(spec)["vae"]["latent_channels"], head.latent_channels
     if given != wanted:
         raise UsageError(
             f"the head decodes latents of {wanted} channels, but the VAE of {spec.name} has {given}; use a head "

@@ -11,12 +11,12 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from topcoat.cost.flops import components_of, network_source
+from topcoat.cost.flops import components_of, network_configs
 from topcoat.cost.machine import energy_counter, free_memory_bytes, hardware, peak_memory_bytes, reset_peak_memory
 from topcoat.cost.pricing import Figure, PairUsage
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import GeneratorSpec, ModelPair, check_steps
-from topcoat.generators.meta import build_networks, configs_of
+from topcoat.generators.meta import build_networks
 from topcoat.generators.vae import scale_of
 from topcoat.images import encode_png
 from topcoat.prompts import sample_prompts
@@ -102,7 +102,7 @@ class RandomWeights:
         self.spec, self.device = spec, device
         self._width_px, self._height_px = size_px or (spec.width_px, spec.height_px)
         dtype = getattr(torch, spec.dtype)
-        self.networks = build_networks(configs_of(network_source(spec), spec.transformer), device, dtype)
+        self.networks = build_networks(network_configs(spec), device, dtype)
         self._text = self.networks.text_encode(spec.max_sequence_length)
         self._step = self.networks.step(self._width_px, self._height_px, spec.max_sequence_length)
         self._decode = self.networks.vae_decode(self._width_px, self._height_px)

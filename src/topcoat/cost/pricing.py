@@ -191,9 +191,7 @@ def computed_usage(pair: ModelPair, tflop: float, rate: Rate) -> PairUsage:
     size = 2 * pair.distilled.width_px * pair.distilled.height_px * PNG_BYTES_PER_PIXEL
     disk = f"{PNG_BYTES_PER_PIXEL:g} bytes a pixel (assumed), two lossless images a pair"
     return PairUsage(
-        tflop,
-        Figure("seconds", seconds, "seconds", "computed", how),
-        Figure("disk", size, "bytes", "computed", disk),
+        tflop, Figure("seconds", seconds, "seconds", "computed", how), Figure("disk", size, "bytes", "computed", disk)
     )
 
 
