@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from topcoat.heads import Head, NAFNet, NAFNetConfig
 from topcoat.heads.nafnet import NAFBlock
+from topcoat.heads.window import Window
 
 TINY = NAFNetConfig(width=4, encoder=(1, 0), middle=1, decoder=(0, 1))
 
@@ -38,7 +39,7 @@ def test_untrained_network_changes_nothing_and_every_weight_can_learn():
 
 def test_block_follows_the_paper():
     torch.manual_seed(1)
-    block = NAFBlock(6)
+    block = NAFBlock(6, Window(cell=1, reach=4))
     nn.init.normal_(block.scale)
     nn.init.normal_(block.second_scale)
     x = torch.randn(2, 6, 5, 7)

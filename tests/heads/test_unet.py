@@ -7,6 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from topcoat.heads import UNet, UNetConfig
 from topcoat.heads.layers import CBAM, ChannelAttention, SpatialAttention
+from topcoat.heads.window import Window
 
 
 def awake(config: UNetConfig, seed: int = 0) -> UNet:
@@ -105,7 +106,7 @@ def test_bad_settings_are_refused(change: dict[str, object]):
 
 def test_cbam_follows_the_paper():
     torch.manual_seed(1)
-    module = CBAM(32)
+    module = CBAM(32, Window(cell=1, reach=64))
     hidden = torch.randn(2, 32, 5, 7)
     mlp = torch.nn.Sequential(module.channel.squeeze, torch.nn.ReLU(), module.channel.excite)
     average = torch.nn.functional.adaptive_avg_pool2d(hidden, 1).flatten(1)
@@ -118,8 +119,8 @@ def test_cbam_follows_the_paper():
 
 
 def test_cbam_with_few_channels_and_in_other_layouts():
-    assert ChannelAttention(4).squeeze.out_features == 1
-    module = CBAM(4)
+    assert ChannelAttention(4, Window(cell=1, reach=64)).squeeze.out_features == 1
+    module = CBAM(4, Window(cell=1, reach=64))
     hidden = torch.randn(2, 4, 6, 6)
     torch.testing.assert_close(module(hidden.contiguous(memory_format=torch.channels_last)), module(hidden))
     assert SpatialAttention()(hidden).shape == (2, 1, 6, 6)

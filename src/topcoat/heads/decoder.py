@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from topcoat.heads.layers import icnr, initialise, stage
 from topcoat.heads.network import LatentHeadConfig, Network
+from topcoat.heads.window import Window, window_field
 
 
 class DecoderConfig(LatentHeadConfig):
@@ -40,6 +41,8 @@ class DecoderConfig(LatentHeadConfig):
     )
     blocks: tuple[Annotated[int, Field(ge=0, le=32)], ...] = (2, 1, 1)
     cbam: bool = True
+    attention_window_px: int = window_field()
+    """CBAM's pooling looks so far, half of it to each side, see `topcoat.heads.window`."""
 
     @model_validator(mode="after")
     def _blocks_for_every_scale(self) -> DecoderConfig:
@@ -68,8 +71,12 @@ class Decoder(Network):
         widths = config.channels
         self.colour = nn.Conv2d(config.latent_channels, 3, 1)
         self.stem = nn.Conv2d(config.latent_channels, widths[0], 3, padding=1)
+        windows: list[Window | None] = [None] * len(widths)
+        if config.cbam:  # a position of the finest stage has 2 px
+            scales, side = range(len(widths) - 1, -1, -1), config.attention_window_px / 2
+            windows = [Window.at(scale, len(widths), side) for scale in scales]
         self.stages = nn.ModuleList(
-            stage(width, blocks, config.cbam) for width, blocks in zip(widths, config.blocks, strict=True)
+            stage(width, blocks, window) for width, blocks, window in zip(widths, config.blocks, windows, strict=True)
         )
         self.up = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for coarse, fine in pairwise(widths))
         self.out = nn.Conv2d(widths[-1], 12, 3, padding=1)

@@ -20,6 +20,7 @@ from topcoat.errors import UsageError
 from topcoat.generators.vae import Vae, VaeDecoder
 from topcoat.heads.layers import ResidualUNet
 from topcoat.heads.network import LatentHeadConfig, Network, count_flops
+from topcoat.heads.window import window_field
 
 
 class LatentUNetConfig(LatentHeadConfig):
@@ -35,6 +36,8 @@ class LatentUNetConfig(LatentHeadConfig):
     channels: Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(min_length=1, max_length=6)] = (64, 128)
     blocks_per_stage: int = Field(default=2, ge=1, le=16)
     cbam: bool = True
+    attention_window_px: int = window_field()
+    """CBAM's pooling looks so far, half of it to each side, see `topcoat.heads.window`."""
     vae: Mapping[str, Any] | None = None
     """The settings of the VAE that decodes, as `VaeDecoder.config` has them; training puts in the distilled model's."""
     vae_scale: int = Field(default=8, ge=1, le=64)
@@ -112,9 +115,8 @@ class _Change(ResidualUNet):
 
     def __init__(self, config: LatentUNetConfig) -> None:
         channels = config.latent_channels
-        super().__init__(
-            channels, 2 * channels, config.channels, config.blocks_per_stage, cbam=config.cbam, later="later"
-        )
+        window = config.attention_window_px / config.vae_scale if config.cbam else None
+        super().__init__(channels, 2 * channels, config.channels, config.blocks_per_stage, cbam=window, later="later")
 
     def forward(self, latents: Tensor) -> Tensor:
         """What to add to ``latents`` ``(N, C, h, w)`` of any size, of the same shape."""

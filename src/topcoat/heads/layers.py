@@ -14,21 +14,31 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from topcoat.heads.window import Window
+
 ESA_SMALLEST_SIDE = 15
 """Below this the strided convolution of `ESA` leaves less than one window of the 7x7 pooling."""
 
 
 class ChannelAttention(nn.Module):
-    """M_c(F) = sigmoid(MLP(AvgPool(F)) + MLP(MaxPool(F))), eq. 2 of CBAM; the MLP has at least one hidden unit."""
+    """M_c(F) = sigmoid(MLP(AvgPool(F)) + MLP(MaxPool(F))), eq. 2 of CBAM; the MLP has at least one hidden unit.
 
-    def __init__(self, channels: int, reduction: int = 16) -> None:
+    The pools are over a window around each position, see `topcoat.heads.window`.
+    """
+
+    def __init__(self, channels: int, window: Window, reduction: int = 16) -> None:
         super().__init__()
+        self.window = window
         hidden = max(1, channels // reduction)
         self.squeeze = nn.Linear(channels, hidden)
         self.excite = nn.Linear(hidden, channels)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Weights ``(N, C, 1, 1)`` in (0, 1) for ``hidden`` ``(N, C, H, W)``."""
+        """Weights in (0, 1) for ``hidden`` ``(N, C, H, W)``, of its shape, or ``(N, C, 1, 1)`` if it is one window."""
+        if not self.window.covers(hidden):
+            pooled = (self.window.mean(hidden), self.window.largest(hidden))
+            average, largest = (self.excite(F.relu(self.squeeze(each.movedim(1, 3)))) for each in pooled)
+            return self.window.spread(torch.sigmoid(average + largest).movedim(3, 1))
         flat = hidden.flatten(2)  # amax over one axis: four times as fast on a CPU as over two axes at once
         average, largest = (self.excite(F.relu(self.squeeze(pooled))) for pooled in (flat.mean(2), flat.amax(2)))
         return torch.sigmoid(average + largest)[:, :, None, None]
@@ -50,9 +60,9 @@ class SpatialAttention(nn.Module):
 class CBAM(nn.Module):
     """Channel attention, then spatial attention; the shape ``(N, C, H, W)`` stays."""
 
-    def __init__(self, channels: int, reduction: int = 16) -> None:
+    def __init__(self, channels: int, window: Window, reduction: int = 16) -> None:
         super().__init__()
-        self.channel = ChannelAttention(channels, reduction)
+        self.channel = ChannelAttention(channels, window, reduction)
         self.spatial = SpatialAttention()
 
     def forward(self, hidden: Tensor) -> Tensor:
@@ -89,20 +99,23 @@ class ESA(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """``x + CBAM(conv(relu(conv(x))))`` at a fixed width; the attention sits on the branch, before the sum."""
+    """``x + CBAM(conv(relu(conv(x))))`` at a fixed width; the attention sits on the branch, before the sum.
 
-    def __init__(self, channels: int, cbam: bool) -> None:
+    ``cbam`` is the window that it pools over, None for none.
+    """
+
+    def __init__(self, channels: int, cbam: Window | None) -> None:
         super().__init__()
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        self.attention = CBAM(channels) if cbam else nn.Identity()
+        self.attention = nn.Identity() if cbam is None else CBAM(channels, cbam)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """``hidden`` ``(N, C, H, W)`` plus its branch."""
         return hidden + self.attention(self.second(F.relu(self.first(hidden))))
 
 
-def stage(channels: int, blocks: int, cbam: bool) -> nn.Sequential:
+def stage(channels: int, blocks: int, cbam: Window | None) -> nn.Sequential:
     """``blocks`` residual blocks of one width."""
     return nn.Sequential(*(ResidualBlock(channels, cbam) for _ in range(blocks)))
 
@@ -142,7 +155,8 @@ class ResidualUNet(nn.Module):
 
     ``widths`` are the channels of each scale, finest first; each has half the side of the one before, and so H and W
     are multiples of ``2 ** (len(widths) - 1)``. Enlarging is a pixel shuffle that starts without a checkerboard, or
-    bilinear (``shuffle`` False). ``later`` names the blocks of the way back in saved weights.
+    bilinear (``shuffle`` False). ``cbam`` is the side of its window in positions of the finest scale, None for none.
+    ``later`` names the blocks of the way back in saved weights.
     """
 
     def __init__(
@@ -152,19 +166,21 @@ class ResidualUNet(nn.Module):
         widths: Sequence[int],
         blocks: int,
         *,
-        cbam: bool,
+        cbam: float | None,
         shuffle: bool = True,
         later: str = "decoder",
     ) -> None:
         super().__init__()
         self._later, self._enlarge = later, pixel_shuffle if shuffle else _resize
+        windows = [None if cbam is None else Window.at(scale, len(widths), cbam) for scale in range(len(widths))]
+        finer = list(zip(widths[:-1], windows, strict=False))
         self.stem = nn.Conv2d(inputs, widths[0], 3, padding=1)
-        self.encoder = nn.ModuleList(stage(width, blocks, cbam) for width in widths[:-1])
+        self.encoder = nn.ModuleList(stage(width, blocks, window) for width, window in finer)
         self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairwise(widths))
-        self.middle = stage(widths[-1], blocks, cbam)
+        self.middle = stage(widths[-1], blocks, windows[-1])
         wider = 4 if shuffle else 1
         self.up = nn.ModuleList(nn.Conv2d(coarse, wider * fine, 1) for fine, coarse in pairwise(widths))
-        self.add_module(later, nn.ModuleList(stage(width, blocks, cbam) for width in widths[:-1]))
+        self.add_module(later, nn.ModuleList(stage(width, blocks, window) for width, window in finer))
         self.out = nn.Conv2d(widths[0], outputs, 3, padding=1)
         initialise(self)
         if shuffle:

@@ -1,6 +1,7 @@
 """NAFNet, the restoration network without activation functions (Chen et al., ECCV 2022, arXiv 2204.04676).
 
-Layer normalisation is over the channels of one position, so an image depends neither on its batch nor on its own size.
+Layer normalisation is over the channels of one position, so an image depends neither on its batch nor on its own size;
+the attention pools over a window (`topcoat.heads.window`).
 Unlike the authors' it has a pixel-unshuffle stem and a last convolution that starts at zero, as `topcoat.heads.unet`.
 """
 
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 
 from topcoat.heads.layers import icnr, through_scales
 from topcoat.heads.network import HeadConfig, ImageNetwork
+from topcoat.heads.window import Window, halo_px, window_field
 
 Blocks = Annotated[int, Field(ge=0, le=32)]
 
@@ -32,6 +34,8 @@ class NAFNetConfig(HeadConfig):
     middle: Blocks = 3
     decoder: Annotated[tuple[Blocks, ...], Field(min_length=1, max_length=6)] = (1, 1, 1)
     unshuffle: Literal[1, 2, 4] = 2
+    attention_window_px: int = window_field()
+    """SCA's pooling looks so far, half of it to each side, see `topcoat.heads.window`."""
 
     @model_validator(mode="after")
     def _as_many_up_as_down(self) -> NAFNetConfig:
@@ -46,6 +50,11 @@ class NAFNetConfig(HeadConfig):
         """Every scale halves the side, after the unshuffle."""
         return self.unshuffle * 2 ** len(self.encoder)
 
+    @property
+    def halo_px(self) -> int:
+        """See `HeadConfig.halo_px`."""
+        return halo_px(self.size_multiple, self.attention_window_px)
+
     def build(self) -> NAFNet:
         """See `HeadConfig.build`."""
         return NAFNet(self)
@@ -57,20 +66,22 @@ class NAFNet(ImageNetwork):
     def __init__(self, config: NAFNetConfig) -> None:
         super().__init__()
         self.config = config
+        side, scales = config.attention_window_px / config.unshuffle, len(config.encoder) + 1
+        windows = [Window.at(scale, scales, side) for scale in range(scales)]
         pixels, width = 3 * config.unshuffle**2, config.width
         self.stem = nn.Conv2d(pixels, width, 3, padding=1)
         self.out = nn.Conv2d(width, pixels, 3, padding=1)
         self.encoder, self.down = nn.ModuleList(), nn.ModuleList()
-        for blocks in config.encoder:
-            self.encoder.append(_stage(width, blocks))
+        for blocks, window in zip(config.encoder, windows, strict=False):
+            self.encoder.append(_stage(width, blocks, window))
             self.down.append(nn.Conv2d(width, 2 * width, 2, stride=2))
             width *= 2
-        self.middle = _stage(width, config.middle)
+        self.middle = _stage(width, config.middle, windows[-1])
         self.up, self.decoder = nn.ModuleList(), nn.ModuleList()
-        for blocks in config.decoder:
+        for blocks, window in zip(config.decoder, windows[-2::-1], strict=True):
             self.up.append(nn.Conv2d(width, 2 * width, 1, bias=False))
             width //= 2
-            self.decoder.append(_stage(width, blocks))
+            self.decoder.append(_stage(width, blocks, window))
         icnr(self.up)
         nn.init.zeros_(self.out.weight)
         assert self.out.bias is not None
@@ -87,8 +98,9 @@ class NAFNet(ImageNetwork):
 class NAFBlock(nn.Module):
     """The block of figure 3c: depthwise convolution, SimpleGate and SCA, then a gated 1x1 pair; both residual."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, window: Window) -> None:
         super().__init__()
+        self.window = window
         self.norm = ChannelNorm(channels)
         self.widen = nn.Conv2d(channels, 2 * channels, 1)
         self.depthwise = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels)
@@ -103,7 +115,10 @@ class NAFBlock(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """``hidden`` ``(N, C, H, W)`` plus its two branches."""
         branch = _gate(self.depthwise(self.widen(self.norm(hidden))))
-        branch = branch * self.attention(branch.mean((2, 3), keepdim=True))  # SCA, eq. 8
+        if self.window.covers(branch):
+            branch = branch * self.attention(branch.mean((2, 3), keepdim=True))  # SCA, eq. 8
+        else:
+            branch = branch * self.window.spread(self.attention(self.window.mean(branch)))
         hidden = hidden + self.narrow(branch) * self.scale
         branch = _gate(self.second_widen(self.second_norm(hidden)))
         return hidden + self.second_narrow(branch) * self.second_scale
@@ -129,5 +144,5 @@ def _gate(hidden: Tensor) -> Tensor:
     return first * second
 
 
-def _stage(channels: int, blocks: int) -> nn.Sequential:
-    return nn.Sequential(*(NAFBlock(channels) for _ in range(blocks)))
+def _stage(channels: int, blocks: int, window: Window) -> nn.Sequential:
+    return nn.Sequential(*(NAFBlock(channels, window) for _ in range(blocks)))

@@ -110,6 +110,11 @@ class HeadConfig(StrictModel):
         """The network needs images with at least this height and width; a multiple of ``size_multiple``."""
         return self.size_multiple
 
+    @property
+    def halo_px(self) -> int | None:
+        """What a tile needs around it so that its result is the whole picture's; None where only the whole will do."""
+        return None
+
     def build(self) -> Network:
         """A fresh network; its weights come from torch's global generator."""
         raise NotImplementedError

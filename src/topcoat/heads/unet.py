@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from topcoat.heads.layers import ResidualUNet
 from topcoat.heads.network import HeadConfig, ImageNetwork
+from topcoat.heads.window import halo_px, window_field
 
 
 class UNetConfig(HeadConfig):
@@ -44,6 +45,8 @@ class UNetConfig(HeadConfig):
     blocks_per_stage: int = Field(default=1, ge=1, le=16)
     unshuffle: Literal[1, 2, 4] = 2
     cbam: bool = True
+    attention_window_px: int = window_field()
+    """CBAM's pooling looks so far, half of it to each side, see `topcoat.heads.window`."""
     upsampling: Literal["pixel-shuffle", "resize"] = "pixel-shuffle"
 
     @property
@@ -55,6 +58,11 @@ class UNetConfig(HeadConfig):
     def size_multiple(self) -> int:
         """Every scale halves the side, after the unshuffle."""
         return self.unshuffle * 2 ** (self.depth - 1)
+
+    @property
+    def halo_px(self) -> int:
+        """See `HeadConfig.halo_px`."""
+        return halo_px(self.size_multiple, self.attention_window_px if self.cbam else 0)
 
     def build(self) -> UNet:
         """See `HeadConfig.build`."""
@@ -71,7 +79,8 @@ class UNet(ResidualUNet, ImageNetwork):
 
     def __init__(self, config: UNetConfig) -> None:
         pixels, shuffle = 3 * config.unshuffle**2, config.upsampling == "pixel-shuffle"
-        super().__init__(pixels, pixels, config.channels, config.blocks_per_stage, cbam=config.cbam, shuffle=shuffle)
+        window = config.attention_window_px / config.unshuffle if config.cbam else None
+        super().__init__(pixels, pixels, config.channels, config.blocks_per_stage, cbam=window, shuffle=shuffle)
         self.config = config
 
     def forward(self, images: Tensor) -> Tensor:
