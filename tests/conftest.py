@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tests.tiny_pipelines import family_specs  # noqa: F401  a fixture for every folder
 from topcoat.errors import ModelError
 from topcoat.generators.base import GeneratorSpec, Licence, ModelPair, check_request, check_steps
 from topcoat.heads.head import Head

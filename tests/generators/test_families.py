@@ -17,8 +17,23 @@ pytestmark = pytest.mark.filterwarnings(  # diffusers' Euler schedulers hand a t
 )
 PROMPTS = ["studio portrait of a young woman", "old man", "red hair"]
 SEEDS = [3, 1, 2**40]
-NAMES = ("flux1", "flux2-klein", "sdxl", "z-image")
-CHANNELS = {"flux1": 16, "flux2-klein": 4, "sdxl": 4, "z-image": 16}
+LATENTS = {
+    "flux1": (16, 4, 6),
+    "flux2-klein": (4, 4, 6),
+    "flux2": (4, 4, 6),
+    "sdxl": (4, 4, 6),
+    "sd15": (4, 4, 6),
+    "sd3": (16, 4, 6),
+    "qwen-image": (4, 4, 6),
+    "z-image": (16, 4, 6),
+    "sana": (4, 8, 16),
+    "sana-sprint": (4, 8, 16),
+    "pixart": (4, 4, 6),
+}
+NAMES = tuple(LATENTS)
+NO_IMG2IMG = ("sana", "sana-sprint", "pixart")
+IMG2IMG = tuple(name for name in NAMES if name not in NO_IMG2IMG)
+FLOW = ("flux1", "flux2-klein", "flux2", "sd3", "qwen-image", "z-image")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +52,7 @@ def test_images_are_those_of_the_pipeline(loaded: dict[str, DiffusersGenerator],
     assert isinstance(generator, LatentGenerator) and isinstance(generator, Img2ImgGenerator)
     images = generator.generate(PROMPTS, SEEDS)
     latents = generator.generate_latents(PROMPTS, SEEDS)
-    assert latents.shape == (3, CHANNELS[name], 4, 6) and latents.dtype == torch.float32
+    assert latents.shape == (3, *LATENTS[name]) and latents.dtype == torch.float32
     assert torch.equal(generator.decode(latents), images)
     spec = generator.spec
     family = FAMILIES[type(generator.pipeline).__name__]
@@ -64,7 +79,7 @@ def test_an_image_depends_on_prompt_seed_and_steps_alone(loaded: dict[str, Diffu
     assert (generator.generate(PROMPTS, [9, 9, 9]) - together).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", IMG2IMG)
 def test_img2img_keeps_the_more_the_lower_the_strength(loaded: dict[str, DiffusersGenerator], name: str) -> None:
     generator = loaded[name]
     images = torch.rand(3, 3, 32, 48, generator=torch.Generator().manual_seed(0))
@@ -86,7 +101,7 @@ def test_img2img_keeps_the_more_the_lower_the_strength(loaded: dict[str, Diffuse
     assert (generator.img2img(images, PROMPTS, [9, 9, 9], strength=0.34) - decoded).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("name", ["flux1", "flux2-klein", "z-image"])
+@pytest.mark.parametrize("name", FLOW)
 def test_img2img_of_a_flow_model_at_full_strength_is_generation_from_noise(
     loaded: dict[str, DiffusersGenerator], name: str
 ) -> None:
@@ -96,7 +111,15 @@ def test_img2img_of_a_flow_model_at_full_strength_is_generation_from_noise(
     torch.testing.assert_close(over, generator.generate(PROMPTS, SEEDS), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("flux1", "FluxImg2ImgPipeline"), ("z-image", "ZImageImg2ImgPipeline")])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("flux1", "FluxImg2ImgPipeline"),
+        ("z-image", "ZImageImg2ImgPipeline"),
+        ("sd3", "StableDiffusion3Img2ImgPipeline"),
+        ("qwen-image", "QwenImageImg2ImgPipeline"),
+    ],
+)
 def test_img2img_is_that_of_diffusers(
     loaded: dict[str, DiffusersGenerator], name: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,6 +206,11 @@ def test_settings_that_a_family_lacks_are_refused(specs: dict[str, GeneratorSpec
         load_generator(specs["sdxl"].model_copy(update={"transformer": specs["z-image"].model}))
     with pytest.raises(UsageError, match="has no negative prompt"):
         load_generator(specs["flux2-klein"].model_copy(update={"negative_prompt": "x"}))
+    with pytest.raises(UsageError, match="passes over guidance_scale; set it to 1, and true_cfg_scale"):
+        load_generator(specs["qwen-image"].model_copy(update={"guidance_scale": 4.0}))
+    images = torch.rand(1, 3, 32, 64)
+    with pytest.raises(UsageError, match="SanaPipeline has no image-to-image; use the pairing same-seed"):
+        load_generator(specs["sana"]).img2img(images, PROMPTS[:1], SEEDS[:1], strength=0.5)
     with pytest.raises(UsageError, match="has no true_cfg_scale; set guidance_scale"):
         load_generator(specs["sdxl"].model_copy(update={"negative_prompt": "x", "true_cfg_scale": 2.0}))
 
@@ -199,6 +227,15 @@ def test_settings_that_a_family_lacks_are_refused(specs: dict[str, GeneratorSpec
         ("StableDiffusionXLPipeline", {"guidance_scale": 5.0, "negative_prompt": "x"}, 2, 2),
         ("ZImagePipeline", {"guidance_scale": 0.0}, 1, 1),
         ("ZImagePipeline", {"guidance_scale": 0.5}, 2, 2),
+        ("Flux2Pipeline", {"guidance_scale": 4.0}, 1, 1),
+        ("StableDiffusionPipeline", {"guidance_scale": 7.5}, 2, 2),
+        ("StableDiffusion3Pipeline", {"guidance_scale": 1.0}, 1, 1),
+        ("StableDiffusion3Pipeline", {"guidance_scale": 4.5}, 2, 2),
+        ("QwenImagePipeline", {"true_cfg_scale": 4.0, "negative_prompt": " "}, 2, 2),
+        ("QwenImagePipeline", {"negative_prompt": " "}, 1, 1),
+        ("SanaPipeline", {"guidance_scale": 4.5}, 2, 2),
+        ("SanaSprintPipeline", {"guidance_scale": 4.5}, 1, 1),
+        ("PixArtSigmaPipeline", {"guidance_scale": 1.0}, 1, 1),
     ],
 )
 def test_passes_in_a_step(flux_pair: ModelPair, pipeline: str, change: dict[str, Any], passes: int, texts: int) -> None:
@@ -209,7 +246,8 @@ def test_passes_in_a_step(flux_pair: ModelPair, pipeline: str, change: dict[str,
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("guidance", [0.0, 4.0])
 def test_passes_are_what_the_pipeline_runs(specs: dict[str, GeneratorSpec], name: str, guidance: float) -> None:
-    generator = load_generator(specs[name].model_copy(update={"guidance_scale": guidance}))
+    change = {"true_cfg_scale": max(1.0, guidance)} if name == "qwen-image" else {"guidance_scale": guidance}
+    generator = load_generator(specs[name].model_copy(update=change))
     family = FAMILIES[type(generator.pipeline).__name__]
     rows: list[int] = []
 

@@ -68,4 +68,5 @@ def test_flux2_normalises_each_channel_of_its_patches() -> None:
     ],
 )
 def test_every_kind_of_encoder_gives_its_latents(output: Any) -> None:
-    assert torch.equal(encode(SimpleNamespace(encode=lambda images: output), torch.zeros(1)), torch.ones(1))
+    vae = SimpleNamespace(encode=lambda images: output, config=SimpleNamespace())
+    assert torch.equal(encode(vae, torch.zeros(1)), torch.ones(1))

@@ -15,6 +15,7 @@ from topcoat.cost.pricing import TRAINING_PASSES
 from topcoat.cost.table import DECODE_ROW
 from topcoat.errors import UsageError
 from topcoat.generators.base import ModelPair
+from topcoat.generators.vae import channels_of
 from topcoat.heads.latent_unet import change_flops
 from topcoat.training import RUNS, STUDY_RUNS, RunConfig, TrainConfig, run_config, with_settings
 
@@ -75,7 +76,7 @@ def study_runs(
         if config.needs_vae:
             config = config.fitted(components_of(pair.distilled).configs["vae"])
         elif named and last.head.input == "latent":
-            channels = int(components_of(pair.distilled).configs["vae"]["latent_channels"])
+            channels = channels_of(components_of(pair.distilled).configs["vae"])
             if channels != last.head.training_latents:
                 changes["head.latent_channels"] = channels
                 reasons.append(f"the latents of {pair.distilled.name} have {channels} channels")

@@ -21,6 +21,7 @@ from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import GeneratorSpec, ModelPair
 from topcoat.generators.families import Configs, family_of, published_models
 from topcoat.generators.meta import Networks, build_networks, configs_of
+from topcoat.generators.vae import channels_of
 from topcoat.heads.head import Head
 
 TERA = 1e12
@@ -143,7 +144,7 @@ def network_configs(spec: GeneratorSpec) -> Configs:
 
 def _check_latents(head: Head, spec: GeneratorSpec) -> None:
     """Raise `UsageError` where a head's latents are not those of the VAE that it would replace."""
-    given, wanted = network_configs(spec)["vae"]["latent_channels"], head.latent_channels
+    given, wanted = channels_of(network_configs(spec)["vae"]), head.latent_channels
     if given != wanted:
         raise UsageError(
             f"the head decodes latents of {wanted} channels, but the VAE of {spec.name} has {given}; use a head "

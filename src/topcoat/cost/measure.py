@@ -17,7 +17,7 @@ from topcoat.cost.pricing import Figure, PairUsage
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import GeneratorSpec, ModelPair, check_steps
 from topcoat.generators.meta import build_networks
-from topcoat.generators.vae import scale_of
+from topcoat.generators.vae import channels_of, scale_of
 from topcoat.images import encode_png
 from topcoat.prompts import sample_prompts
 
@@ -116,7 +116,7 @@ class RandomWeights:
         for _ in range(check_steps(steps, self.spec) * family.passes(self.spec)):
             self._step()
         scale = scale_of(vae)
-        return torch.zeros(len(prompts), vae["latent_channels"], self._height_px // scale, self._width_px // scale)
+        return torch.zeros(len(prompts), channels_of(vae), self._height_px // scale, self._width_px // scale)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:

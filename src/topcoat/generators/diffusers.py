@@ -13,7 +13,7 @@ from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import OFFLOADS, GeneratorSpec, ModelPair, check_request, check_steps, check_strength
 from topcoat.generators.families import Family, family_named
 from topcoat.generators.families.base import Img2ImgRequest
-from topcoat.generators.latents import encode, from_vae, to_vae
+from topcoat.generators.latents import decode, encode, from_vae, to_vae
 from topcoat.generators.loading import ComponentCache, load_pipeline, place, quiet_libraries
 from topcoat.images import check_images
 from topcoat.memory import memory_advice
@@ -58,8 +58,9 @@ class DiffusersGenerator:
     def generate_latents(self, prompts: Sequence[str], seeds: Sequence[int], *, steps: int | None = None) -> Tensor:
         """``(N, C, H/8, W/8)`` float32 on the CPU, as the denoiser leaves them; raises like `generate`."""
         texts, seeds = check_request(prompts, seeds)
-        arguments = self._family.arguments(self._spec, len(texts))
-        arguments |= {"num_inference_steps": check_steps(steps, self._spec), "generator": _noise(seeds)}
+        spec = self._spec.model_copy(update={"steps": check_steps(steps, self._spec)})
+        arguments = self._family.arguments(spec, len(texts))
+        arguments |= {"num_inference_steps": spec.steps, "generator": _noise(seeds)}
         with self._running(len(texts)):
             return self._run(self._pipeline, texts, arguments)
 
@@ -111,7 +112,7 @@ class DiffusersGenerator:
         with self._running(len(latents)), torch.no_grad():
             for part in latents.split(self._vae_batch):
                 values = to_vae(part, vae).to(device=self.device, dtype=vae.dtype)
-                images.append(vae.decode(values, return_dict=False)[0].float().cpu())
+                images.append(decode(vae, values).float().cpu())
             self._pipeline.maybe_free_model_hooks()
         return self._finite(torch.cat(images)).div(2).add(0.5).clamp(0, 1)
 

@@ -48,11 +48,22 @@ def from_vae(values: Tensor, vae: Any) -> Tensor:
 
 def encode(vae: Any, images: Tensor) -> Tensor:
     """``(N, C, h, w)`` in the VAE's own scale from images ``(N, 3, H, W)`` in [-1, 1]: the distribution's mode."""
-    encoded = vae.encode(images)
-    for name in ("latents", "latent"):
-        if hasattr(encoded, name):
-            return getattr(encoded, name)
-    return encoded.latent_dist.mode()
+    encoded = vae.encode(images.unsqueeze(2) if _of_video(vae) else images)
+    latents = next((getattr(encoded, name) for name in ("latents", "latent") if hasattr(encoded, name)), None)
+    latents = encoded.latent_dist.mode() if latents is None else latents
+    return latents.squeeze(2) if _of_video(vae) else latents
+
+
+def decode(vae: Any, latents: Tensor) -> Tensor:
+    """Images ``(N, 3, H, W)`` about [-1, 1] from ``(N, C, h, w)`` in the VAE's own scale."""
+    if _of_video(vae):
+        return vae.decode(latents.unsqueeze(2), return_dict=False)[0].squeeze(2)
+    return vae.decode(latents, return_dict=False)[0]
+
+
+def _of_video(vae: Any) -> bool:
+    """Whether the VAE reads and gives frames, of which an image is one (Qwen-Image)."""
+    return hasattr(vae.config, "temperal_downsample")
 
 
 def _two_numbers(vae: Any) -> tuple[float, float]:

@@ -95,6 +95,7 @@ def load_pipeline(spec: GeneratorSpec, cache: ComponentCache | None) -> tuple[An
             variant=spec.variant,
             dtype=dtype,
             use_safetensors=True,
+            **family.load_arguments,
             **quantised,
             **parts,
         )

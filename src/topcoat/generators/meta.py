@@ -19,10 +19,11 @@ from torch import nn
 from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.generators.families import FAMILIES, Configs, Family, family_of
 from topcoat.generators.families.base import CLIP_TOKENS, OneImage
+from topcoat.generators.latents import decode
 from topcoat.generators.loading import quiet_libraries
-from topcoat.generators.vae import scale_of, vae_classes
+from topcoat.generators.vae import channels_of, scale_of, vae_classes
 
-_ENCODERS = ("text_encoder", "text_encoder_2")
+_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def _t5_inputs(config: Mapping[str, Any], text_tokens: int, device: torch.device
     return {"input_ids": _tokens(text_tokens, device)}
 
 
-def _qwen3_inputs(config: Mapping[str, Any], text_tokens: int, device: torch.device) -> dict[str, Any]:
+def _language_model_inputs(config: Mapping[str, Any], text_tokens: int, device: torch.device) -> dict[str, Any]:
     # The mask is given because one derived from the tokens is read back, which meta tensors cannot be.
     mask = torch.ones(1, 1, text_tokens, text_tokens, dtype=torch.bool, device=device).tril()
     tokens = _tokens(text_tokens, device)
@@ -56,8 +57,11 @@ TEXT_ENCODERS: Mapping[str, TextEncoder] = {
     "CLIPTextModel": TextEncoder("CLIPTextConfig", _clip_inputs),
     "CLIPTextModelWithProjection": TextEncoder("CLIPTextConfig", _clip_inputs),
     "T5EncoderModel": TextEncoder("T5Config", _t5_inputs),
-    "Qwen3Model": TextEncoder("Qwen3Config", _qwen3_inputs),
-    "Qwen3ForCausalLM": TextEncoder("Qwen3Config", _qwen3_inputs),
+    "Qwen3Model": TextEncoder("Qwen3Config", _language_model_inputs),
+    "Qwen3ForCausalLM": TextEncoder("Qwen3Config", _language_model_inputs),
+    "Qwen2_5_VLForConditionalGeneration": TextEncoder("Qwen2_5_VLConfig", _language_model_inputs),
+    "Mistral3ForConditionalGeneration": TextEncoder("Mistral3Config", _language_model_inputs),
+    "Gemma2Model": TextEncoder("Gemma2Config", _language_model_inputs),
 }
 """Name of the class in transformers -> how it is built and called."""
 
@@ -91,7 +95,7 @@ class Networks:
         return sum(parameter.numel() for module in self.modules.values() for parameter in module.parameters())
 
     def step(self, width_px: int, height_px: int, text_tokens: int) -> Callable[[], object]:
-        """One pass of the denoiser over one image.
+        """One pass of the denoiser over one image, with its text padded to ``text_tokens`` where it is padded.
 
         Raises `UsageError` for a size that is not a multiple of `size_multiple_px` or no text tokens.
         """
@@ -101,14 +105,15 @@ class Networks:
         if text_tokens < 1:
             raise UsageError(f"{text_tokens} text tokens are not possible; use 1 or more")
         height, width = self._latent_size(width_px, height_px)
-        inputs = self.family.denoiser_inputs(OneImage(self.configs, height, width, text_tokens, self._ones))
+        read = self.family.denoiser_tokens(text_tokens)
+        inputs = self.family.denoiser_inputs(OneImage(self.configs, height, width, read, self._ones))
         return lambda: self.denoiser(**inputs, return_dict=False)
 
     def vae_decode(self, width_px: int, height_px: int) -> Callable[[], object]:
         """The decoding of one image's latents."""
-        latents = self._ones(1, self.configs["vae"]["latent_channels"], *self._latent_size(width_px, height_px))
-        vae: Any = self.modules["vae"]
-        return lambda: vae.decode(latents, return_dict=False)
+        latents = self._ones(1, channels_of(self.configs["vae"]), *self._latent_size(width_px, height_px))
+        vae = self.modules["vae"]
+        return lambda: decode(vae, latents)
 
     def text_encode(self, text_tokens: int) -> Callable[[], object]:
         """Every text encoder on one prompt padded to ``text_tokens``; CLIP always reads its full length."""
@@ -117,7 +122,8 @@ class Networks:
             module = self.modules.get(name)
             if module is not None:
                 encoder = TEXT_ENCODERS[type(module).__name__]
-                calls.append((module, encoder.inputs(self.configs[name], text_tokens, self.device)))
+                tokens = self.family.encoder_tokens(text_tokens)
+                calls.append((module, encoder.inputs(self.configs[name], tokens, self.device)))
         return lambda: [module(**inputs) for module, inputs in calls]
 
     def _latent_size(self, width_px: int, height_px: int) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from topcoat import hub
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import GeneratorSpec
 from topcoat.generators.families import FAMILIES
-from topcoat.generators.latents import encode, from_vae, to_vae
+from topcoat.generators.latents import decode, encode, from_vae, to_vae
 from topcoat.generators.loading import quiet_libraries
 
 _ENCODING = ("encoder", "quant_conv")
@@ -41,7 +41,7 @@ class VaeDecoder(nn.Module):
     @property
     def latent_channels(self) -> int:
         """C."""
-        return int(self.vae.config.latent_channels)
+        return channels_of(self.vae.config)
 
     @property
     def scale(self) -> int:
@@ -50,7 +50,7 @@ class VaeDecoder(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         """The images of ``latents``, without bounds."""
-        return self.vae.decode(to_vae(latents, self.vae), return_dict=False)[0] / 2 + 0.5
+        return decode(self.vae, to_vae(latents, self.vae)) / 2 + 0.5
 
 
 class VaeEncoder(nn.Module):
@@ -111,8 +111,15 @@ def vae_classes() -> tuple[str, ...]:
     return tuple(sorted({"AutoencoderDC", "AutoencoderTiny", *(family.vae_class for family in FAMILIES.values())}))
 
 
+def channels_of(config: Mapping[str, Any]) -> int:
+    """Channels of the latents of the VAE with that config."""
+    return int(config["latent_channels"] if "latent_channels" in config else config["z_dim"])
+
+
 def scale_of(config: Mapping[str, Any]) -> int:
     """Pixels per latent along a side of the VAE with that config: every stage but the first doubles it."""
+    if "temperal_downsample" in config:
+        return 2 ** len(config["temperal_downsample"])
     stages = config.get("block_out_channels") or config["decoder_block_out_channels"]
     return 2 ** (len(stages) - 1)
 
@@ -135,7 +142,7 @@ def _built(config: Mapping[str, Any]) -> nn.Module:
 def _without(vae: nn.Module, parts: tuple[str, ...]) -> nn.Module:
     for part in parts:
         if hasattr(vae, part):
-            setattr(vae, part, None)
+            setattr(vae, part, nn.Identity())  # not None: Qwen-Image's VAE counts the layers of both halves
     return vae.requires_grad_(False)
 
 

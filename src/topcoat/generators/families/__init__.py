@@ -7,14 +7,32 @@ from collections.abc import Mapping
 from topcoat.errors import ModelError
 from topcoat.generators.families.base import Configs, Family, FlowFamily
 from topcoat.generators.families.flux import Flux
-from topcoat.generators.families.flux2 import Flux2Klein
+from topcoat.generators.families.flux2 import Flux2, Flux2Klein
+from topcoat.generators.families.pixart import PixArtSigma
+from topcoat.generators.families.qwen_image import QwenImage
+from topcoat.generators.families.sana import Sana, SanaSprint
+from topcoat.generators.families.sd3 import StableDiffusion3
+from topcoat.generators.families.sd15 import StableDiffusion
 from topcoat.generators.families.sdxl import StableDiffusionXL
 from topcoat.generators.families.z_image import ZImage
 
 __all__ = ["FAMILIES", "Configs", "Family", "FlowFamily", "family_named", "family_of", "published_models"]
 
 FAMILIES: dict[str, Family] = {
-    family.pipeline: family for family in (Flux(), Flux2Klein(), StableDiffusionXL(), ZImage())
+    family.pipeline: family
+    for family in (
+        Flux(),
+        Flux2Klein(),
+        Flux2(),
+        StableDiffusionXL(),
+        StableDiffusion(),
+        StableDiffusion3(),
+        QwenImage(),
+        ZImage(),
+        Sana(),
+        SanaSprint(),
+        PixArtSigma(),
+    )
 }
 """Name of the pipeline class in diffusers -> its family."""
 

@@ -19,6 +19,10 @@ from topcoat.generators.base import GeneratorSpec
 CLIP_TOKENS = 77
 """The length to which CLIP pads every text."""
 
+TYPICAL_TOKENS = 64
+"""Text tokens of a typical prompt, counted where a denoiser reads no padding: a portrait's 44 words, as the photo style
+writes them."""
+
 Configs = Mapping[str, Mapping[str, Any]]
 """The parts of a pipeline by folder name (transformer or unet, vae, text_encoder, ...), each with its config.json.
 
@@ -78,6 +82,10 @@ class Family:
     has_true_cfg: ClassVar[bool] = False
     has_sequence_length: ClassVar[bool] = True
     """Whether the number of text tokens is a setting."""
+    call_arguments: ClassVar[tuple[str, ...]] = ()
+    """Further arguments of the pipeline's call that a spec may set."""
+    load_arguments: ClassVar[Mapping[str, Any]] = {}
+    """Further arguments of the pipeline's `from_pretrained`."""
 
     @property
     def published(self) -> Mapping[str, Configs]:
@@ -89,7 +97,8 @@ class Family:
         path = Path(inspect.getfile(type(self))).with_suffix(".json")
         entries = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
         index = {"model_index": {"_class_name": self.pipeline}}
-        return {name: index | entry["components"] for entry in entries for name in entry["models"]}
+        own = [entry for entry in entries if entry.get("pipeline", self.pipeline) == self.pipeline]
+        return {name: index | entry["components"] for entry in own for name in entry["models"]}
 
     def guided(self, spec: GeneratorSpec) -> bool:
         """Whether classifier-free guidance runs."""
@@ -133,9 +142,17 @@ class Family:
         """``(N, C, h, w)`` as the denoiser left them, from what the pipeline returned for ``output_type="latent"``."""
         return output
 
+    def encoder_tokens(self, padded: int) -> int:
+        """Tokens that the text encoder reads of one text at a `max_sequence_length` of ``padded``."""
+        return padded
+
+    def denoiser_tokens(self, padded: int) -> int:
+        """Text tokens that the denoiser reads at a `max_sequence_length` of ``padded``."""
+        return padded
+
     def img2img(self, request: Img2ImgRequest) -> tuple[Any, dict[str, Any]]:
-        """The pipeline that runs image-to-image and all its arguments besides the prompts."""
-        raise NotImplementedError
+        """The pipeline that runs image-to-image and all its arguments besides the prompts; `UsageError` without one."""
+        raise UsageError(f"{request.spec.name}: {self.pipeline} has no image-to-image; use the pairing same-seed")
 
     def denoiser_inputs(self, image: OneImage) -> dict[str, Any]:
         """What one pass of the denoiser reads for ``image``."""
@@ -157,7 +174,7 @@ class FlowFamily(Family):
         from diffusers.utils.torch_utils import randn_tensor
 
         steps, scheduler = request.steps, request.pipeline.scheduler
-        sigmas = np.linspace(1.0, 1 / steps, steps)[int(max(steps - steps * request.strength, 0)) :]
+        sigmas = self.sigmas(scheduler, steps)[int(max(steps - steps * request.strength, 0)) :]
         tokens = request.latents.shape[2] * request.latents.shape[3] // self.packing**2
         scheduler.set_timesteps(sigmas=list(sigmas), mu=self.shift(scheduler, tokens, steps))
         sigma = float(scheduler.sigmas[0])  # after the scheduler's own shift
@@ -167,6 +184,10 @@ class FlowFamily(Family):
         start = self.token_layout((1 - sigma) * latents + sigma * drawn.float()).to(dtype)
         own = {"num_inference_steps": steps, "sigmas": sigmas.tolist(), "latents": start}
         return request.pipeline, self.arguments(request.spec, len(latents)) | own
+
+    def sigmas(self, scheduler: Any, steps: int) -> np.ndarray[Any, Any]:
+        """The noise levels of a whole schedule, before the scheduler shifts them."""
+        return np.linspace(1.0, 1 / steps, steps)
 
     def shift(self, scheduler: Any, tokens: int, steps: int) -> float:
         """``mu``, by which the scheduler shifts its noise levels for an image of ``tokens`` tokens."""
@@ -191,6 +212,7 @@ class UNetFamily(Family):
     denoiser_class = "UNet2DConditionModel"
     packing = 1
     has_sequence_length = False
+    call_arguments = ("clip_skip", "eta", "guidance_rescale")
 
     def img2img(self, request: Img2ImgRequest) -> tuple[Any, dict[str, Any]]:
         """The family's own image-to-image pipeline, made of the same parts."""

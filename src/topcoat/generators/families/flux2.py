@@ -1,4 +1,4 @@
-"""FLUX.2 klein: latents are normalised and noise is drawn in patches of 2x2."""
+"""FLUX.2: latents are normalised and noise is drawn in patches of 2x2."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Flux2Klein(FlowFamily):
         return functional.pixel_unshuffle(latents, 2)
 
     def denoiser_inputs(self, image: OneImage) -> dict[str, Any]:
-        """Image tokens and the text of Qwen3."""
+        """Image tokens and the text of the language model."""
         config, tokens, ones = image.config, (image.width // 2) * (image.height // 2), image.ones
         return {
             "hidden_states": ones(1, tokens, config["in_channels"]),
@@ -45,3 +45,19 @@ class Flux2Klein(FlowFamily):
             "txt_ids": ones(1, image.text_tokens, 4),
             "guidance": ones(1) if config.get("guidance_embeds", True) else None,
         }
+
+
+class Flux2(Flux2Klein):
+    """FLUX.2 dev: guidance is an input of the transformer, and the pipeline gives latents as tokens."""
+
+    pipeline = "Flux2Pipeline"
+    call_arguments = ("text_encoder_out_layers",)
+
+    def guided(self, spec: GeneratorSpec) -> bool:
+        """Never: one pass a step."""
+        return False
+
+    def normalised(self, output: Tensor, pipeline: Any, spec: GeneratorSpec) -> Tensor:
+        """The tokens laid out as latents; the VAE's batch norm is not undone yet."""
+        rows = spec.height_px // (pipeline.vae_scale_factor * 2)
+        return functional.pixel_shuffle(output.transpose(1, 2).unflatten(2, (rows, -1)), 2)

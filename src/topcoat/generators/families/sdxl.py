@@ -12,6 +12,7 @@ class StableDiffusionXL(UNetFamily):
     """SDXL and what is distilled from it, such as SDXL-Lightning."""
 
     pipeline = "StableDiffusionXLPipeline"
+    call_arguments = ("clip_skip", "crops_coords_top_left", "eta", "guidance_rescale", "original_size", "target_size")
 
     def text_passes(self, spec: GeneratorSpec) -> int:
         """Texts encoded for one image; guidance without a negative prompt takes zeros, not an encoded empty text."""

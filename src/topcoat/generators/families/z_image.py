@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from topcoat.generators.families.base import FlowFamily, OneImage
+from topcoat.generators.families.base import TYPICAL_TOKENS, FlowFamily, OneImage
 
 
 class ZImage(FlowFamily):
@@ -16,6 +16,11 @@ class ZImage(FlowFamily):
     denoiser_class = "ZImageTransformer2DModel"
     guidance_above = 0.0
     noise_dtype = torch.float32
+    call_arguments = ("cfg_normalization", "cfg_truncation")
+
+    def denoiser_tokens(self, padded: int) -> int:
+        """The text encoder's padding is dropped and the transformer pads to 32, so a typical text is counted."""
+        return min(padded, TYPICAL_TOKENS)
 
     def denoiser_inputs(self, image: OneImage) -> dict[str, Any]:
         """Lists of latents ``(C, frames, h, w)`` and of texts, one entry for each image."""
