@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,11 @@ from topcoat.images import (
     contact_sheet,
     crop_to,
     decode_image,
+    decode_pixels,
     encode_png,
+    encode_webp,
     from_pil,
+    image_size,
     list_images,
     pad_to_multiple,
     read_image,
@@ -146,6 +150,57 @@ def test_unreadable_files_are_one_sentence(tmp_path: Path) -> None:
         assert f"{name}.png" in str(caught.value)
     with pytest.raises(DataError, match="does not exist"):
         read_image(tmp_path / "absent.png")
+
+
+def _file(picture: Image.Image, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def _turned() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # show it a quarter turn clockwise
+    return exif
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        encode_png(eight_bit(3, 20, 12)),
+        encode_webp(eight_bit(3, 20, 12)),
+        _file(to_pil(eight_bit(3, 20, 12)), "PNG", exif=_turned()),
+        _file(to_pil(eight_bit(3, 20, 12)), "JPEG", exif=_turned()),
+        _file(to_pil(eight_bit(3, 20, 12)), "WEBP", lossless=True, exif=_turned()),
+        _file(to_pil(eight_bit(3, 20, 12)).convert("L"), "PNG"),
+        _file(to_pil(eight_bit(3, 20, 12)).quantize(8), "PNG"),
+        _file(to_pil(eight_bit(3, 20, 12)).convert("RGBA"), "PNG"),
+        _file(Image.fromarray(np.arange(240, dtype=np.uint16).reshape(20, 12) * 273), "PNG"),
+    ],
+    ids=["png", "webp", "turned png", "turned jpeg", "turned webp", "grey", "palette", "alpha", "16 bits"],
+)
+def test_pixels_are_those_of_the_decoded_image(data: bytes) -> None:
+    expected = np.asarray(to_pil(decode_image(data)))
+    assert np.array_equal(decode_pixels(data), expected)
+    assert image_size(data) == expected.shape[:2]
+    for rows in (1, 7, 20, 99):
+        top = decode_pixels(data, rows=rows)
+        assert len(top) >= min(rows, len(expected)) and np.array_equal(top, expected[: len(top)])
+
+
+def test_a_plain_png_is_decoded_no_further_than_asked() -> None:
+    data = encode_png(eight_bit(3, 400, 300))
+    assert decode_pixels(data, rows=33).shape == (33, 300, 3)
+    half = data[: len(data) // 2]
+    for read in (image_size, decode_pixels, lambda data: decode_pixels(data, "it", 5)):
+        with pytest.raises(DataError, match="not a readable picture"):
+            read(half)
+
+
+def test_webp_files_are_lossless_and_repeat() -> None:
+    image = eight_bit(3, 40, 24)
+    assert torch.equal(decode_image(encode_webp(image)), image)
+    assert encode_webp(image) == encode_webp(to_pil(image))
 
 
 def test_huge_pictures_are_refused_before_they_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:

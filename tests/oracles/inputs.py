@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from topcoat.pairs.dataset import Pair, PairDataset
+from topcoat.images import encode_png
+from topcoat.pairs.dataset import Pair, PairDataset, Side
 from topcoat.prompts import Split
 
 
@@ -63,6 +64,15 @@ class InputPairs(PairDataset):
 
     def __getitem__(self, index: Any) -> Any:
         return self._training[index]
+
+    def encoded(self, index: int, side: Side) -> tuple[bytes, str]:
+        return encode_png(getattr(self[index], side)), f"{side} image {index}"
+
+    def latents(self, index: int) -> Tensor | None:
+        return self[index].latents
+
+    def baseline_latents(self, index: int) -> Tensor | None:
+        return self[index].baseline_latents
 
     def split(self, name: Split) -> InputPairs:
         return InputPairs({"train": self._training, "val": self._validation}.get(name, []))

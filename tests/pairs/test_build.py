@@ -13,7 +13,7 @@ from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.generators.base import ModelPair
 from topcoat.images import decode_image
 from topcoat.pairs import PairDataset, build_pairs
-from topcoat.pairs.schema import default_seed
+from topcoat.pairs.schema import PairingConfig, default_seed
 from topcoat.prompts import sample_prompts
 
 PROMPTS = sample_prompts(11)
@@ -54,6 +54,22 @@ def test_shards_have_the_layout_of_hugging_face_datasets(
     assert row["split"] == PROMPTS[1].split and row["seed"] == default_seed(1)
     assert row["baseline"]["bytes"].startswith(b"\x89PNG") and row["baseline"]["path"].endswith("-baseline.png")
     assert decode_image(row["baseline"]["bytes"]).shape == (3, 32, 32)
+
+
+def test_webp_files_hold_the_same_pixels(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:
+    png = build(tmp_path / "png", fake_pair, fake_generators)
+    settings: dict[str, Any] = {"pairing": PairingConfig(image_format="webp")}
+    webp = build(tmp_path / "webp", fake_pair, fake_generators, **settings)
+    assert all(torch.equal(webp[index].baseline, png[index].baseline) for index in range(len(png)))
+    assert all(torch.equal(webp[index].distilled, png[index].distilled) for index in range(len(png)))
+    cell = pq.read_table(tmp_path / "webp" / "data" / "train-00000.parquet")["baseline"][0].as_py()
+    assert cell["bytes"][8:12] == b"WEBP" and cell["path"].endswith("-baseline.webp")
+    assert "lossless WebP images" in (tmp_path / "webp" / "README.md").read_text()
+    again = all_bytes(tmp_path / "webp")
+    build(tmp_path / "webp", fake_pair, fake_generators, **settings)
+    assert all_bytes(tmp_path / "webp") == again
+    with pytest.raises(DataError, match="image_format"):
+        build(tmp_path / "webp", fake_pair, fake_generators)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 100])

@@ -43,6 +43,12 @@ def folders(tmp_path: Path) -> Path:
     return root
 
 
+def test_imported_pairs_can_be_webp(folders: Path, tmp_path: Path) -> None:
+    dataset = import_pairs(open_source(folders), tmp_path / "out", name="mine", image_format="webp")
+    assert torch.equal(dataset.distilled[0], picture(0)) and dataset.encoded(0, "baseline")[0][8:12] == b"WEBP"
+    assert PairDataset.open(tmp_path / "out").pairing.image_format == "webp"
+
+
 def test_two_folders_become_a_dataset(folders: Path, tmp_path: Path) -> None:
     source = open_source(folders)
     assert source.count == 12

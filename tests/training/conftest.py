@@ -19,7 +19,8 @@ from tests.heads.vaes import TINY_VAE
 from topcoat.features import FeatureNet
 from topcoat.generators.vae import Vae
 from topcoat.heads import UNetConfig
-from topcoat.pairs.dataset import Pair, PairDataset
+from topcoat.images import encode_png
+from topcoat.pairs.dataset import Pair, PairDataset, Side
 from topcoat.prompts import Split
 from topcoat.training import PairedObjective, TrainConfig, TrainRecord, frechet_loss
 from topcoat.training.adversarial import DiscriminatorConfig
@@ -47,6 +48,15 @@ class FakeDataset(PairDataset):
 
     def __getitem__(self, index: Any) -> Any:
         return self._pairs[index]
+
+    def encoded(self, index: int, side: Side) -> tuple[bytes, str]:
+        return encode_png(getattr(self[index], side)), f"{side} image {index}"
+
+    def latents(self, index: int) -> Tensor | None:
+        return self[index].latents
+
+    def baseline_latents(self, index: int) -> Tensor | None:
+        return self[index].baseline_latents
 
     def split(self, name: Split) -> FakeDataset:
         assert name in ("train", "val", "test")

@@ -12,7 +12,8 @@ from tests.training.conftest import FakeDataset, fake_pair, make_pair, resumed_e
 from topcoat.features import FeatureNet
 from topcoat.heads import CycleGANConfig, ESACycleGANConfig, Head
 from topcoat.training import CycleObjective, TrainConfig, train
-from topcoat.training.data import Batches, CachedPairs
+from topcoat.training.data import Batches
+from topcoat.training.decoded import CachedPairs
 from topcoat.training.distributed import Processes
 from topcoat.training.objectives.cycle import CycleTrainer, ImagePool
 

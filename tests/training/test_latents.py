@@ -26,7 +26,8 @@ from topcoat.generators.vae import Vae, VaeDecoder
 from topcoat.heads import DecoderConfig, Head, LatentUNet, LatentUNetConfig
 from topcoat.metrics.frechet import GaussianStatistics, frechet_distance
 from topcoat.training import LatentObjective, PairedObjective, TrainConfig, train
-from topcoat.training.data import Batch, Batches, CachedPairs
+from topcoat.training.data import Batch, Batches
+from topcoat.training.decoded import CachedPairs
 from topcoat.training.distributed import Processes
 from topcoat.training.stage import starting_point
 

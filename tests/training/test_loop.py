@@ -25,7 +25,7 @@ from topcoat.features import FeatureNet
 from topcoat.heads import Decoder, DecoderConfig, Head, UNet, UNetConfig
 from topcoat.metrics.frechet import GaussianStatistics, frechet_distance
 from topcoat.training import PairedObjective, TrainConfig, TrainRecord, train
-from topcoat.training.data import taught_by
+from topcoat.training.decoded import taught_by
 
 STEPS = 40
 
@@ -104,6 +104,37 @@ def test_stopped_and_resumed_is_the_uninterrupted_run(
         assert (reference / name).read_bytes() == (folder / name).read_bytes(), name
     best = "checkpoints/best/model.safetensors"
     assert (reference / best).read_bytes() == (folder / best).read_bytes()
+
+
+@pytest.mark.parametrize("changes", [{"crops_per_decode": 4}, {"cached_crops": 2}], ids=str)
+def test_crops_of_a_decoded_pair_resume_exactly(
+    changes: dict[str, int], config: TrainConfig, dataset: FakeDataset, features: FeatureNet, tmp_path: Path
+):
+    config = config.model_copy(update={"images": 60, **changes})
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    alone, together = (config.model_copy(update={"workers": count, "cache_mebibytes": 0}) for count in (0, 3))
+    records = list(train(alone, dataset, whole, features=features))
+    assert len(records) == 20
+    stopped = train(together, dataset, parts, features=features)
+    first = list(islice(stopped, 7))
+    stopped.close()
+    assert bool(list(parts.glob("checkpoints/crops-*.u8"))) == ("cached_crops" in changes)
+    rest = list(train(config.model_copy(update={"workers": 1}), dataset, parts, features=features))
+    assert timeless([*first, *rest]) == timeless(records)
+    one, other = state(whole), state(parts)
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    assert not list(tmp_path.glob("*/checkpoints/crops-*.u8"))
+
+
+def test_settings_of_crops_that_exclude_each_other(config: TrainConfig):
+    for changes, sentence in (
+        ({"crops_per_decode": 2, "crop_px": None}, "set crop_px"),
+        ({"crops_per_decode": 2, "cached_crops": 2}, "exclude each other"),
+    ):
+        with pytest.raises(ValidationError, match=sentence):
+            TrainConfig.model_validate({**config.model_dump(), **changes})
+    assert config.model_copy(update={"workers": 7}).identity() == config.identity()
+    assert config.model_copy(update={"crops_per_decode": 2}).identity() != config.identity()
 
 
 def test_resume_after_a_crash_repeats_what_was_lost(

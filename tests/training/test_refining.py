@@ -14,7 +14,7 @@ from topcoat.features import FeatureNet
 from topcoat.generators.vae import Vae
 from topcoat.heads import Head, LatentUNetConfig, Refiner, RefinerConfig, UNet, UNetConfig
 from topcoat.training import LatentObjective, TrainConfig, run_config, train
-from topcoat.training.data import with_latents_of
+from topcoat.training.decoded import with_latents_of
 
 PAINTER = UNetConfig(channels=(4, 6), unshuffle=2)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from topcoat.cli.console import Output, command
-from topcoat.cli.options import DryRunOption
+from topcoat.cli.options import DryRunOption, ImageFormatOption
 from topcoat.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,18 +44,30 @@ def import_command(
     licence: Annotated[str, typer.Option(help="Terms of the images, such as CC-BY-4.0.")] = "unknown",
     licence_url: Annotated[str, typer.Option(help="Where the terms can be read.")] = "",
     shard_size: Annotated[int, typer.Option(min=1, help="Pairs in one Parquet file.")] = 250,
+    image_format: ImageFormatOption = "png",
 ) -> None:
     """Check paired images one by one and convert them; unusable items are listed, the rest continues."""
+    from topcoat.config import parse_config
     from topcoat.generators.base import Licence
     from topcoat.pairs.importing import UNKNOWN_LICENCE, import_pairs, open_source
+    from topcoat.pairs.schema import PairingConfig
 
+    pairing = parse_config({"image_format": image_format}, PairingConfig, source="the options")
     terms = UNKNOWN_LICENCE if licence == "unknown" else Licence(name=licence, url=licence_url)
     if terms is UNKNOWN_LICENCE:
         out.warn("the licence of these images is unknown; name it with --licence before you train on or share them")
     items = open_source(source, distilled=distilled, baseline=baseline, prompt=prompt)
     out.line(f"{items.count} items in {items.description} of {source}")
     with out.progress("checking pairs") as progress:
-        dataset = import_pairs(items, output, name=name, licence=terms, shard_size=shard_size, on_progress=progress)
+        dataset = import_pairs(
+            items,
+            output,
+            name=name,
+            licence=terms,
+            shard_size=shard_size,
+            image_format=pairing.image_format,
+            on_progress=progress,
+        )
     failures = dataset.manifest.failures
     for failure in failures[:_SHOWN]:
         out.warn(f"{failure.id} was left out: {failure.error}")

@@ -117,6 +117,9 @@ UtilisationOption = Annotated[
     float | None,
     typer.Option(help="Share of the GPU's dense bf16 peak, for computed seconds; 0.4 by default, an assumption."),
 ]
+ImageFormatOption = Annotated[
+    str, typer.Option("--image-format", metavar="png|webp", help="Kind of image files; both are lossless.")
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and what it costs, then stop.")]
 
 

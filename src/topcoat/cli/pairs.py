@@ -13,6 +13,7 @@ from topcoat.cli.console import Output, command, terminated_like_interrupted
 from topcoat.cli.options import (
     BatchSizeOption,
     DryRunOption,
+    ImageFormatOption,
     PairOption,
     PricesOption,
     PromptColumnOption,
@@ -164,6 +165,7 @@ def build(
     ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images at a time; 16, or what the folder has.")] = None,
     shard_size: Annotated[int, typer.Option(min=1, help="Pairs in one Parquet file.")] = 250,
+    image_format: ImageFormatOption = "png",
     engine: Annotated[str, typer.Option(help="local, or ray for many machines.")] = "local",
     address: Annotated[str | None, typer.Option(help="For ray: the cluster; auto finds one.")] = None,
     workers: Annotated[int | None, typer.Option(help="For ray: actors; one for each GPU.")] = None,
@@ -184,6 +186,7 @@ def build(
         "distilled_steps": tuple(distilled_steps),
         "latents": latents,
         "baseline_latents": baseline_latents,
+        "image_format": image_format,
     }
     config = parse_config(settings, PairingConfig, source="the options")
     licences = licence_lines(chosen)

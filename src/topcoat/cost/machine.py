@@ -42,7 +42,7 @@ def hardware() -> Hardware:
     """The machine this runs on."""
     return Hardware(
         cpu=_cpu_name(),
-        cores=_usable_cores(),
+        cores=usable_cores(),
         torch_threads=torch.get_num_threads(),
         ram_gib=round(_ram_bytes() / 2**30, 1),
         gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
@@ -59,7 +59,7 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine() or "unknown CPU"
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
     """Cores this process may use, which a container can make fewer than the machine has."""
     try:
         return len(os.sched_getaffinity(0))

@@ -175,12 +175,16 @@ class PairDataset(Sequence[Pair]):
 
     def image(self, index: int, side: Side) -> Tensor:
         """One image ``(3, H, W)`` of one side; raises `IndexError` outside the dataset."""
-        cell = self._cell(index, distilled_column(self._steps) if side == "distilled" else side)
-        if cell is None or cell["bytes"] is None:
+        return decode_image(*self.encoded(index, side))
+
+    def encoded(self, index: int, side: Side) -> tuple[bytes, str]:
+        """The bytes of an image's file, and what to call it; raises `IndexError` outside the dataset."""
+        data = self._cell(index, distilled_column(self._steps) if side == "distilled" else side)["bytes"].as_py()
+        if data is None:
             raise DataError(
                 f"pair {self.records[index].id} has no {side} image; build or import the pairs again, or take it out"
             )
-        return decode_image(cell["bytes"], f"{side} image of pair {self.records[index].id}")
+        return data, f"{side} image of pair {self.records[index].id}"
 
     def latents(self, index: int) -> Tensor | None:
         """The distilled latents ``(C, h, w)`` float32, or None where none were kept; raises `IndexError` outside."""

@@ -1,7 +1,7 @@
 """Paired images from elsewhere as a dataset: two folders of pictures, or Parquet files with two image columns.
 
-Every item is checked and converted to PNG. The `datasets` library could read both layouts, but not name what is wrong
-with one item and continue; and it would be a heavy dependency.
+Every item is checked and converted to PNG or lossless WebP. The `datasets` library could read both layouts, but not
+name what is wrong with one item and continue; and it would be a heavy dependency.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from topcoat.images import decode_image, list_images
 from topcoat.pairs.build import shard_name
 from topcoat.pairs.dataset import PairDataset
 from topcoat.pairs.manifest import FORMAT_VERSION, Failure, Manifest, ShardEntry, versions, write_card, write_manifest
-from topcoat.pairs.schema import PairRecord, as_row, shard_schema
+from topcoat.pairs.schema import ImageFormat, PairingConfig, PairRecord, as_row, shard_schema
 from topcoat.pairs.shards import write_shard
 from topcoat.prompts import prompt_from_text, split_of_id
 
@@ -96,6 +96,7 @@ def import_pairs(
     name: str,
     licence: Licence = UNKNOWN_LICENCE,
     shard_size: int = 250,
+    image_format: ImageFormat = "png",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> PairDataset:
     """Convert ``source`` to a dataset in ``folder``, which must be new or empty.
@@ -119,7 +120,7 @@ def import_pairs(
         failures: list[Failure] = []
         sizes: list[tuple[int, int]] = []
         shards: list[ShardEntry] = []
-        rows = _rows(source, failures, sizes, on_progress)
+        rows = _rows(source, image_format, failures, sizes, on_progress)
         for first in rows:
             path = workplace / "data" / shard_name(len(shards))
             shard = itertools.chain([first], itertools.islice(rows, shard_size - 1))
@@ -134,6 +135,7 @@ def import_pairs(
             pair=name,
             distilled={"name": f"{name}-distilled", **side},
             baseline={"name": f"{name}-baseline", **side},
+            pairing=PairingConfig(image_format=image_format),
             imported=source.description,
             shard_size=shard_size,
             versions=versions(),
@@ -151,6 +153,7 @@ def import_pairs(
 
 def _rows(
     source: Source,
+    image_format: ImageFormat,
     failures: list[Failure],
     sizes: list[tuple[int, int]],
     on_progress: Callable[[int, int], None] | None,
@@ -158,7 +161,7 @@ def _rows(
     """The rows of all usable items; the others go to ``failures``. ``sizes`` gets the size of the first one."""
     for position, item in enumerate(source.read()):
         try:
-            row, size_px = _row(item, position)
+            row, size_px = _row(item, position, image_format)
             if sizes and size_px != sizes[0]:
                 raise DataError(f"is {_px(size_px)}, the first pair is {_px(sizes[0])}; resize it")
         except TopcoatError as error:
@@ -171,7 +174,7 @@ def _rows(
             on_progress(position + 1, source.count)
 
 
-def _row(item: Item, position: int) -> tuple[dict[str, Any], tuple[int, int]]:
+def _row(item: Item, position: int, image_format: ImageFormat) -> tuple[dict[str, Any], tuple[int, int]]:
     """The item as a row, and its size in px; raises `DataError` with the reason why it cannot be used."""
     files = {"distilled": item.distilled, "baseline": item.baseline}
     for side, data in files.items():
@@ -184,7 +187,7 @@ def _row(item: Item, position: int) -> tuple[dict[str, Any], tuple[int, int]]:
     split = prompt_from_text(item.prompt).split if item.prompt else split_of_id(item.name)
     digest = hashlib.sha256(item.name.encode()).hexdigest()[:16]
     record = PairRecord(f"{digest}-{position}", item.prompt, position, {}, split)
-    return as_row(record, images), size
+    return as_row(record, images, image_format=image_format), size
 
 
 def _px(size: tuple[int, int]) -> str:

@@ -167,6 +167,7 @@ def _batches(generator: PairGenerator, job: ShardJob, batch_size: int) -> Iterat
     """The batches of a shard, counted from its first pair; each is encoded while the next is generated."""
     pool = ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1), thread_name_prefix="encode")
     previous: _Batch = []
+    image_format = generator.pairing.image_format
     done = job.existing | job.dropped
     try:
         for start in range(0, len(job), batch_size):
@@ -176,7 +177,7 @@ def _batches(generator: PairGenerator, job: ShardJob, batch_size: int) -> Iterat
             for record in records:
                 outcome = outcomes.get(record.id)
                 if isinstance(outcome, GeneratedPair):
-                    batch.append((record, pool.submit(as_row, record, outcome.images, outcome.latents)))
+                    batch.append((record, pool.submit(as_row, record, outcome.images, outcome.latents, image_format)))
                 else:
                     batch.append((record, outcome))
             if previous:

@@ -17,7 +17,7 @@ from topcoat.heads.unet import UNetConfig
 from topcoat.training.objectives import AnyObjective
 from topcoat.training.optim import ScheduleKind
 
-_OPERATIONAL = {"device", "checkpoint_every_seconds", "cache_mebibytes", "tensorboard", "wandb"}
+_OPERATIONAL = {"device", "checkpoint_every_seconds", "cache_mebibytes", "workers", "tensorboard", "wandb"}
 """Settings that decide no weights: where a stage runs and how often it saves."""
 
 
@@ -71,6 +71,15 @@ class TrainConfig(StrictModel):
     validation_images: int = Field(default=64, ge=1)
     cache_mebibytes: int = Field(default=2_048, ge=0)
     """Decoded pairs are kept in memory if all of them fit in this."""
+    workers: int | None = Field(default=None, ge=0, le=256)
+    """Threads that decode pairs for the batches to come; 0 reads a batch when it is needed. By default half of the
+    processors, 8 at most. Batches do not depend on it."""
+    crops_per_decode: int = Field(default=1, ge=1, le=64)
+    """So many crops are cut of a pair when it is decoded, one for each of so many batches in a row. Above 1 for large
+    images, which take longer to decode than a step takes."""
+    cached_crops: int = Field(default=0, ge=0, le=1024)
+    """So many crops of every pair are written to a file in the run's folder when the pair is first decoded, and passes
+    take them in turn, mirrored anew; 0 cuts anew in every pass. The file goes when the stage ends."""
     tensorboard: bool = True
     """Write TensorBoard's files into the run's folder, where TensorBoard is installed."""
     wandb: Literal["off", "offline", "online"] = "offline"
@@ -93,8 +102,18 @@ class TrainConfig(StrictModel):
             )
         if head.training_latents is not None and self.flip:
             raise ValueError(f"the head {head.name()} works on latents, which do not mirror; set flip to false")
+        if self.crops_per_decode > 1 or self.cached_crops:
+            self._check_crops()
         self.objective.check(self)
         return self
+
+    def _check_crops(self) -> None:
+        if self.crop_px is None:
+            raise ValueError("crops_per_decode and cached_crops are of crops; set crop_px, or leave them out")
+        if self.crops_per_decode > 1 and self.cached_crops:
+            raise ValueError("crops_per_decode and cached_crops exclude each other; leave out one of the two")
+        if self.cached_crops and self.head.training_latents is not None:
+            raise ValueError(f"the head {self.head.name()} works on latents; set cached_crops, for images, to 0")
 
     def identity(self) -> dict[str, Any]:
         """What decides the trained weights: two stages with equal identities and data give the same head.

@@ -3,6 +3,7 @@
 ``train.json``                  settings of every stage and digests of the data and the feature net; written once
 ``stats.jsonl``                 one record a line
 ``checkpoints/last.safetensors``  all state; the counters are in its header, so that both change in one rename
+``checkpoints/crops-*.u8``      cached crops of the stage under way, where ``cached_crops`` asks for them
 ``checkpoints/best/``           the head with the best validation of the stage so far
 ``stages/<name>/``              the heads of stages that have ended; the last stage's is that of the run
 ``validation.png``              distilled, enhanced and baseline images of the first validation pairs
@@ -12,6 +13,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import textwrap
 from collections.abc import Mapping
@@ -95,6 +97,11 @@ class RunFolder:
                 )
         elif not begun and self.path.is_dir() and any(path.suffix != ".tmp" for path in self.path.iterdir()):
             raise DataError(f"{self.path} holds files but no training run; nothing was changed: use an empty folder")
+
+    def crops(self, stage: str) -> Path:
+        """The file of a stage's cached crops; another one for other settings or pairs."""
+        digest = hashlib.sha256(json.dumps(self._identity, sort_keys=True).encode()).hexdigest()
+        return self._last.with_name(f"crops-{stage}-{digest[:12]}.u8")
 
     def progress(self) -> Progress:
         """The counters of the last checkpoint; those of a run that begins where there is none."""

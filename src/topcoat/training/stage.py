@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from topcoat.cost.machine import usable_cores
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.vae import Vae
 from topcoat.heads.head import Head
 from topcoat.heads.network import channels_last
 from topcoat.memory import memory_advice
 from topcoat.training.config import TrainConfig
-from topcoat.training.data import Batches, CachedPairs, Change, taught_by, with_latents_of
+from topcoat.training.crop_cache import CropCache
+from topcoat.training.data import Batches
+from topcoat.training.decoded import CachedPairs, Change, taught_by, with_latents_of
 from topcoat.training.distributed import Processes
 from topcoat.training.objectives.latent import target_encoder
 from topcoat.training.records import TrainRecord, ValidationRecord
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
 LOG_EVERY_IMAGES = 1_000
 _VALIDATION_ADVICE = "validation needs more memory than there is; take a smaller head, or pairs of smaller images"
+_MOST_WORKERS = 8
 _HELD_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -86,13 +90,22 @@ class Stage:
         encode = None
         if config.objective.compares_latents and inputs.vae is not None:
             encode = target_encoder(inputs.vae.encoder.to(device))
+        pairs = CachedPairs(inputs.training, config.cache_mebibytes, head.training_latents, encode, changes)
+        self.crop_cache = None
+        if config.cached_crops and config.crop_px is not None:
+            path = self.folder.crops(config.name)
+            self.crop_cache = CropCache(path, len(pairs), config.cached_crops, config.crop_px)
         self.batches = Batches(
-            CachedPairs(inputs.training, config.cache_mebibytes, head.training_latents, encode, changes),
+            pairs,
             paired=config.objective.paired,
             seed=config.seed,
             crop_px=config.crop_px,
             flip=config.flip,
             size_multiple=head.size_multiple,
+            batch_size=config.batch_size,
+            crops_per_decode=config.crops_per_decode,
+            cache=self.crop_cache,
+            workers=_default_workers() if config.workers is None else config.workers,
         )
         self.trainer = config.objective.trainer(self.config, self.features, self.processes, start)
         if progress.step > 0:
@@ -120,7 +133,10 @@ class Stage:
                     self.features,
                     processes.device,
                     self.trainer.head().latent_channels,
+                    config.cache_mebibytes,
                 )
+        if self.crop_cache is not None and not self.finished:
+            self.crop_cache.open()
         rate = 0.0
         whole = True  # False while a step is under way, when the state is neither before nor after it
         saved_at = time.monotonic()
@@ -156,12 +172,15 @@ class Stage:
                     if self.finished or processes.decided(due):
                         self.save()
                         saved_at = time.monotonic()
+                    if self.finished and self.crop_cache is not None:
+                        self.crop_cache.remove()
                     yield record
             except (GeneratorExit, KeyboardInterrupt):
                 if whole and progress.step > 0 and processes.count == 1:
                     self.save()
                 raise
             finally:
+                self.batches.close()
                 if trackers is not None:
                     trackers.close()
 
@@ -297,6 +316,11 @@ def held_back() -> Iterator[None]:
             signal.signal(number, handler)
     if caught:
         handlers[signal.Signals(caught[0])](caught[0], None)
+
+
+def _default_workers() -> int:
+    """Half of the processors, because the rest of training has work too."""
+    return max(1, min(_MOST_WORKERS, usable_cores() // 2))
 
 
 def _crosses(before: int, size: int, every: int) -> bool:

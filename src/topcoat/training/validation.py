@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,8 @@ from topcoat.images import contact_sheet
 from topcoat.metrics.frechet import GaussianStatistics, frechet_distance
 from topcoat.metrics.kernel import kernel_distance
 from topcoat.metrics.paired import MOST_DECIBELS, psnr
-from topcoat.training.data import Batch, latents_of
+from topcoat.training.data import Batch, batch_of
+from topcoat.training.decoded import CachedPairs
 from topcoat.training.losses import HasStages, perceptual_loss
 from topcoat.training.records import ValidationRecord
 
@@ -40,21 +41,17 @@ class Validator:
         features: Callable[[Tensor], HasStages],
         device: torch.device,
         latent_channels: int | None,
+        cache_mebibytes: int = 2_048,
     ) -> None:
-        """``latent_channels`` are those of `Head.latent_channels`: such a head is given the pairs' latents."""
-        chosen = [(index, pairs[index]) for index in range(min(limit, len(pairs)))]
-        self._images = len(chosen)
+        """``latent_channels`` are those of `Head.latent_channels`: such a head is given the pairs' latents.
+
+        The pairs are kept as 8-bit pixels if they fit in ``cache_mebibytes``, else read each time; only one batch is
+        held as floats.
+        """
+        self._pairs = CachedPairs(pairs, cache_mebibytes, latent_channels, limit=limit)
+        self._images = len(self._pairs)
         self._features = features
         self._device = device
-        self._batches: list[Batch] = []
-        for shape, neighbours in groupby(chosen, key=lambda item: item[1].distilled.shape):
-            while group := list(islice(neighbours, _batch_size(shape))):
-                x = torch.stack([pair.distilled for _, pair in group])
-                y = torch.stack([pair.baseline for _, pair in group])
-                latents = None
-                if latent_channels is not None:
-                    latents = torch.stack([latents_of(pair, index, latent_channels) for index, pair in group])
-                self._batches.append(Batch(x, y, latents))
         *_, self._baseline = self._score(lambda batch: batch.y)
         self._no_head = self._scores(lambda batch: batch.x)
 
@@ -66,11 +63,18 @@ class Validator:
 
     def picture(self, head: Head, path: Path) -> None:
         """Write the first pairs as rows of distilled, enhanced and baseline images, as PNG."""
-        batch = self._batches[0]
+        batch = next(self._batches())
         x, z, y = (images[:PICTURED] for images in (batch.x, _enhanced(head, batch).cpu(), batch.y))
         sheet = contact_sheet([("distilled", x), ("enhanced", z), ("baseline", y)])
         with atomic_path(path) as temporary:
             sheet.save(temporary, "PNG")
+
+    def _batches(self) -> Iterator[Batch]:
+        """All pairs in their order; a batch has neighbours of one size."""
+        everything = map(self._pairs.__getitem__, range(self._images))
+        for shape, neighbours in groupby(everything, key=lambda pair: pair.pixels.shape):
+            while group := list(islice(neighbours, _batch_size(shape))):
+                yield batch_of(group)
 
     def _scores(self, enhance: Callable[[Batch], Tensor]) -> dict[str, Any]:
         """By their names in `ValidationRecord`."""
@@ -87,7 +91,7 @@ class Validator:
         """PSNR and perceptual distance to the baseline, and the embeddings of a net that has them."""
         psnr_db = perceptual = 0.0
         embeddings: list[Tensor] = []
-        for batch in self._batches:
+        for batch in self._batches():
             y = batch.y.to(self._device)
             z = enhance(batch).to(self._device)
             psnr_db += float(psnr(z, y).clamp_max(MOST_DECIBELS).sum())
@@ -99,7 +103,7 @@ class Validator:
         return psnr_db / self._images, perceptual / self._images, torch.cat(embeddings) if embeddings else None
 
 
-def _batch_size(shape: torch.Size) -> int:
+def _batch_size(shape: tuple[int, ...]) -> int:
     return max(1, min(BATCH_SIZE, BATCH_PIXELS // (shape[-2] * shape[-1])))
 
 
