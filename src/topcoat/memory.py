@@ -5,8 +5,12 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from topcoat.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
 
 _PHRASES = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory", "alloc_failed")
 """What torch's allocators and the libraries of CUDA write into a plain RuntimeError."""
@@ -44,3 +48,10 @@ def free_cached_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Free memory of a CUDA device; None for others, which have no memory of their own or do not tell."""
+    import torch
+
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None

@@ -13,7 +13,7 @@ from tests.card import Card
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import Generator, ModelPair
 from topcoat.generators.diffusers import DiffusersGenerator, load_generator
-from topcoat.generators.loading import ComponentCache
+from topcoat.generators.placement import ComponentCache
 
 PROMPTS = ["studio portrait of a young woman", "old man", "red hair", "studio portrait of an old man, brown eyes"]
 SEEDS = [3, 1, 4, 2**40]
@@ -174,9 +174,11 @@ def test_running_out_of_memory_says_what_to_lower(flux_pair: ModelPair, monkeypa
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
     monkeypatch.setattr(generator.pipeline.transformer, "forward", burst)
-    with pytest.raises(ModelError, match="use a batch size below 4, offload: model or sequential, or a smaller size"):
+    with pytest.raises(
+        ModelError, match="use a batch size below 4, offload: model or group or sequential, or a smaller size"
+    ):
         generator.generate(PROMPTS, SEEDS)
-    with pytest.raises(ModelError, match="use offload: model or sequential, or a smaller size"):
+    with pytest.raises(ModelError, match="use offload: model or group or sequential, or a smaller size"):
         generator.generate(PROMPTS[:1], SEEDS[:1])
 
 
@@ -196,7 +198,7 @@ def test_a_failed_run_leaves_nothing_on_the_device(
     monkeypatch.setattr(diffusers.FluxTransformer2DModel, "forward", forward)
     generator = load_generator(flux_pair.baseline.model_copy(update={"offload": "model"}))
     card.room = 3.5  # the transformer and two images
-    with pytest.raises(ModelError, match="batch size below 4, offload: sequential, or a smaller size"):
+    with pytest.raises(ModelError, match="batch size below 4, offload: group or sequential, or a smaller size"):
         generator.generate(PROMPTS, SEEDS)
     assert sizes == [4] and card.here() == []
     assert torch.equal(generator.generate(PROMPTS[:2], SEEDS[:2]), expected)

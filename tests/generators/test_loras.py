@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from topcoat.errors import ModelError
 from topcoat.generators.base import GeneratorSpec, LoraSpec
 from topcoat.generators.diffusers import load_generator
-from topcoat.generators.loading import ComponentCache
+from topcoat.generators.placement import ComponentCache
 
 pytest.importorskip("peft")
 pytestmark = pytest.mark.filterwarnings(

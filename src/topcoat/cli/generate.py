@@ -68,7 +68,7 @@ def generate(
     """
     from topcoat.config import load_config
     from topcoat.generators.diffusers import load_generator
-    from topcoat.generators.loading import ComponentCache
+    from topcoat.generators.placement import ComponentCache
     from topcoat.generators.presets import model_pair
     from topcoat.images import side_by_side, write_image
     from topcoat.pipeline import Pipeline

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
 
 import pydantic
@@ -21,7 +22,7 @@ MAX_SEED = 2**63 - 1
 MAX_STEPS = 1000
 """Most denoising steps: the models have 1000 noise levels, so more would only repeat some."""
 Dtype = Literal["float32", "bfloat16", "float16"]
-Offload = Literal["none", "model", "sequential"]
+Offload = Literal["none", "model", "group", "sequential"]
 OFFLOADS: tuple[Offload, ...] = get_args(Offload)
 """From the most memory and the fastest to the least memory and the slowest."""
 Quantisation = Literal["none", "bitsandbytes-8bit", "bitsandbytes-4bit", "torchao-int8"]
@@ -61,7 +62,9 @@ class GeneratorSpec(StrictModel):
 
     `transformer` is a folder or hub id whose ``transformer/`` (and ``scheduler/``, where it has one) replace those of
     `model`, so that two models can share text encoders and VAE. `variant` picks the weight files of that name (such as
-    ``fp16``) in a hub repository. `device` and `offload` say where to run; they do not change the images.
+    ``fp16``) in a hub repository. `device` and `offload` say where to run, `decode_batch` how many images the VAE takes
+    at a time (by default what 4 megapixels are); they do not change the images. `vae_tiling` decodes a large image in
+    tiles that overlap, which needs less memory and changes pixels a little.
 
     `guidance_scale` is whatever the model's own pipeline calls so: an input of FLUX.1, classifier-free guidance of the
     others. `true_cfg_scale` above 1 together with a negative prompt gives FLUX.1 that too, at twice the cost.
@@ -85,6 +88,8 @@ class GeneratorSpec(StrictModel):
     quantisation: Quantisation = "none"
     device: str = "auto"
     offload: Offload = "none"
+    decode_batch: int | None = pydantic.Field(default=None, ge=1)
+    vae_tiling: bool = False
     licence: Licence
 
     @pydantic.model_validator(mode="after")
@@ -102,7 +107,7 @@ class GeneratorSpec(StrictModel):
         A setting at its default is left out, so that a setting added by a later version changes nothing in what an
         older version recorded.
         """
-        return self.model_dump(mode="json", exclude={"device", "offload"}, exclude_defaults=True)
+        return self.model_dump(mode="json", exclude={"device", "offload", "decode_batch"}, exclude_defaults=True)
 
 
 class ModelPair(StrictModel):
@@ -111,6 +116,18 @@ class ModelPair(StrictModel):
     name: str = pydantic.Field(min_length=1)
     distilled: GeneratorSpec
     baseline: GeneratorSpec
+
+    def on(self, device: str) -> ModelPair:
+        """The same pair with both models on ``device``."""
+        return self._with({"device": device})
+
+    def offloaded(self, offload: Offload | None) -> ModelPair:
+        """The same pair with both models offloaded so; None leaves each as its spec says."""
+        return self if offload is None else self._with({"offload": offload})
+
+    def _with(self, change: dict[str, str]) -> ModelPair:
+        sides = {"distilled": self.distilled, "baseline": self.baseline}
+        return self.model_copy(update={name: spec.model_copy(update=change) for name, spec in sides.items()})
 
     @pydantic.model_validator(mode="after")
     def _same_size(self) -> ModelPair:
@@ -150,6 +167,23 @@ class LatentGenerator(Generator, Protocol):
 
     def decode(self, latents: Tensor) -> Tensor:
         """``(N, 3, H, W)`` float32 in [0, 1] on the CPU, from what `generate_latents` gave."""
+        ...
+
+
+@runtime_checkable
+class StagedGenerator(LatentGenerator, Protocol):
+    """A generator whose networks can take turns on a device, so that many batches pass through one at a time."""
+
+    def encode_texts(self, prompts: Sequence[str]) -> None:
+        """Encode the texts of a batch now and remember them, until `forget_texts`, for all that generates from them."""
+        ...
+
+    def forget_texts(self) -> None:
+        """Drop what `encode_texts` remembered."""
+        ...
+
+    def resident(self) -> AbstractContextManager[None]:
+        """Within it the network that ran last stays on the device for the next call; at its end it leaves."""
         ...
 
 

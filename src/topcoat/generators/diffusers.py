@@ -14,7 +14,9 @@ from topcoat.generators.base import OFFLOADS, GeneratorSpec, ModelPair, check_re
 from topcoat.generators.families import Family, family_named
 from topcoat.generators.families.base import Img2ImgRequest
 from topcoat.generators.latents import decode, encode, from_vae, to_vae
-from topcoat.generators.loading import ComponentCache, load_pipeline, place, quiet_libraries
+from topcoat.generators.loading import load_pipeline, quiet_libraries
+from topcoat.generators.placement import ComponentCache, place, share_device
+from topcoat.generators.texts import EncodedTexts
 from topcoat.images import check_images
 from topcoat.memory import memory_advice
 
@@ -22,15 +24,19 @@ _VAE_PIXELS = 4 * 1024 * 1024  # the VAE needs far more memory per pixel than th
 
 
 class DiffusersGenerator:
-    """A `LatentGenerator` and `Img2ImgGenerator` around one loaded diffusers pipeline; made by `load_generator`.
+    """A `StagedGenerator` and `Img2ImgGenerator` around one loaded diffusers pipeline; made by `load_generator`.
 
     The noise of image ``i`` comes from a CPU generator seeded with ``seeds[i]``. Batches of another size change an
     image by no more than the rounding of the network's own arithmetic (about 1e-6 in float32).
     """
 
-    def __init__(self, spec: GeneratorSpec, pipeline: Any, family: Family | None = None) -> None:
+    def __init__(
+        self, spec: GeneratorSpec, pipeline: Any, family: Family | None = None, texts: EncodedTexts | None = None
+    ) -> None:
+        """``texts`` are shared by the generators of a pair, which may have text encoders in common."""
         self._spec = spec
         self._pipeline = pipeline
+        self._texts = texts or EncodedTexts()
         self._family = family or family_named(type(pipeline).__name__, spec.model)
 
     @property
@@ -58,11 +64,30 @@ class DiffusersGenerator:
     def generate_latents(self, prompts: Sequence[str], seeds: Sequence[int], *, steps: int | None = None) -> Tensor:
         """``(N, C, H/8, W/8)`` float32 on the CPU, as the denoiser leaves them; raises like `generate`."""
         texts, seeds = check_request(prompts, seeds)
-        spec = self._spec.model_copy(update={"steps": check_steps(steps, self._spec)})
-        arguments = self._family.arguments(spec, len(texts))
-        arguments |= {"num_inference_steps": spec.steps, "generator": _noise(seeds)}
+        arguments = self._arguments(len(texts), steps) | {"generator": _noise(seeds)}
         with self._running(len(texts)):
             return self._run(self._pipeline, texts, arguments)
+
+    def encode_texts(self, prompts: Sequence[str]) -> None:
+        """See `StagedGenerator`; raises like `generate`."""
+        texts, _ = check_request(prompts, [0] * len(prompts))
+        with self._running(len(texts)):
+            arguments = self._arguments(len(texts), None)
+            self._texts.encode(self._pipeline, lambda: self._pipeline(prompt=texts, output_type="latent", **arguments))
+
+    def forget_texts(self) -> None:
+        """See `StagedGenerator`."""
+        self._texts.forget()
+
+    @contextmanager
+    def resident(self) -> Iterator[None]:
+        """See `StagedGenerator`. Without it, a pipeline that offloads takes its networks away after every batch."""
+        self._pipeline.maybe_free_model_hooks = lambda: None  # shadows the method
+        try:
+            yield
+        finally:
+            del self._pipeline.maybe_free_model_hooks
+            self._leave_device()
 
     def img2img(
         self,
@@ -129,7 +154,8 @@ class DiffusersGenerator:
     def _run(self, pipeline: Any, texts: list[str], arguments: dict[str, Any]) -> Tensor:
         """One call of a pipeline of this family, as normalised latents ``(N, C, h, w)`` float32 on the CPU."""
         prompt = list(texts)  # Z-Image's pipeline writes into the list that it is given
-        output = pipeline(prompt=prompt, output_type="latent", **arguments).images
+        with self._texts.read_by(pipeline, before=self._leave_device):
+            output = pipeline(prompt=prompt, output_type="latent", **arguments).images
         return self._finite(self._family.normalised(output.float().cpu(), pipeline, self._spec))
 
     @contextmanager
@@ -143,8 +169,17 @@ class DiffusersGenerator:
             with memory_advice(_what_to_lower(self._spec, count)), quiet_libraries():
                 yield
         except BaseException:
-            self._pipeline.maybe_free_model_hooks()
+            self._leave_device()
             raise
+
+    def _leave_device(self) -> None:
+        """Take the networks off the device, where they are offloaded; even where `resident` keeps them."""
+        type(self._pipeline).maybe_free_model_hooks(self._pipeline)
+
+    def _arguments(self, count: int, steps: int | None) -> dict[str, Any]:
+        """What the pipeline is called with for ``count`` images, besides prompts and noise."""
+        spec = self._spec.model_copy(update={"steps": check_steps(steps, self._spec)})
+        return self._family.arguments(spec, count) | {"num_inference_steps": spec.steps}
 
     def _ready_vae(self) -> Any:
         """The VAE, in float32 where its config says that float16 is too narrow for it (SDXL)."""
@@ -155,7 +190,7 @@ class DiffusersGenerator:
 
     @property
     def _vae_batch(self) -> int:
-        return max(1, _VAE_PIXELS // (self._spec.width_px * self._spec.height_px))
+        return self._spec.decode_batch or max(1, _VAE_PIXELS // (self._spec.width_px * self._spec.height_px))
 
     def _finite(self, values: Tensor) -> Tensor:
         if not torch.isfinite(values).all():
@@ -167,19 +202,35 @@ class DiffusersGenerator:
 
 
 def load_generator(spec: GeneratorSpec, cache: ComponentCache | None = None) -> DiffusersGenerator:
-    """Load the models that ``spec`` names; parts that ``cache`` holds for the same `model` are used again.
+    """Load the models that ``spec`` names; parts that ``cache`` holds are used again.
 
     Raises `UsageError` for a size, device or setting that is not possible, and `ModelError` for a model that is
     unknown, gated, out of reach, of a kind that is not supported, too large, or in need of a package that is missing.
     """
     with quiet_libraries(), memory_advice(_what_to_lower(spec, 1)):
-        return DiffusersGenerator(spec, *load_pipeline(spec, cache))
+        pipeline, family = load_pipeline(spec, cache)
+        place(pipeline, spec)
+    return DiffusersGenerator(spec, pipeline, family)
 
 
 def load_pair(pair: ModelPair) -> tuple[DiffusersGenerator, DiffusersGenerator]:
-    """The distilled model and the baseline with the parts that both have loaded once; raises like `load_generator`."""
-    cache = ComponentCache()
-    return load_generator(pair.distilled, cache), load_generator(pair.baseline, cache)
+    """The distilled model and the baseline with the parts that both have loaded once; raises like `load_generator`.
+
+    Where both do not fit onto the device together, their networks take turns on it (`share_device`).
+    """
+    cache, texts = ComponentCache(), EncodedTexts()
+    specs = (pair.distilled, pair.baseline)
+    loaded: list[tuple[Any, Family]] = []
+    with quiet_libraries():
+        for spec in specs:
+            with memory_advice(_what_to_lower(spec, 1)):
+                loaded.append(load_pipeline(spec, cache))
+        specs = share_device(specs, [pipeline for pipeline, _ in loaded])
+        for spec, (pipeline, _) in zip(specs, loaded, strict=True):
+            with memory_advice(_what_to_lower(spec, 1)):
+                place(pipeline, spec)
+    distilled, baseline = (DiffusersGenerator(spec, *parts, texts) for spec, parts in zip(specs, loaded, strict=True))
+    return distilled, baseline
 
 
 def _noise(seeds: Sequence[int]) -> list[torch.Generator]:

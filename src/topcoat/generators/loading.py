@@ -1,4 +1,4 @@
-"""Loading one pipeline: shared parts, another scheduler, LoRAs, quantised weights, and its place on a device."""
+"""Loading one pipeline: another scheduler, LoRAs, quantised weights, and parts that are loaded already."""
 
 from __future__ import annotations
 
@@ -15,37 +15,7 @@ from topcoat import hub
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import GeneratorSpec, LoraSpec, SchedulerSpec
 from topcoat.generators.families import Family, family_named
-
-_OWN_PARTS = ("transformer", "unet", "scheduler")
-
-
-class ComponentCache:
-    """Loaded text encoders, tokenizers and VAEs, so that two specs of one `model` load them once.
-
-    Specs that offload share nothing, because each offloading pipeline moves its parts by itself; nor do specs with
-    LoRAs, which may change the text encoders too.
-    """
-
-    def __init__(self) -> None:
-        self._parts: dict[tuple[str | None, ...], dict[str, Any]] = {}
-
-    def get(self, spec: GeneratorSpec) -> dict[str, Any]:
-        """The parts that are loaded for this spec already."""
-        return dict(self._parts.get(self._key(spec), {})) if self._shares(spec) else {}
-
-    def add(self, spec: GeneratorSpec, components: dict[str, Any]) -> None:
-        """Remember every part but the denoiser and the scheduler, which each model has for itself."""
-        if self._shares(spec):
-            shared = {name: part for name, part in components.items() if name not in _OWN_PARTS and part is not None}
-            self._parts[self._key(spec)] = shared
-
-    @staticmethod
-    def _key(spec: GeneratorSpec) -> tuple[str | None, ...]:
-        return (spec.model, spec.revision, spec.variant, spec.dtype, spec.device)
-
-    @staticmethod
-    def _shares(spec: GeneratorSpec) -> bool:
-        return spec.offload == "none" and not spec.loras
+from topcoat.generators.placement import ComponentCache, device_of
 
 
 @contextlib.contextmanager
@@ -73,7 +43,7 @@ def quiet_libraries() -> Iterator[None]:
 
 
 def load_pipeline(spec: GeneratorSpec, cache: ComponentCache | None) -> tuple[Any, Family]:
-    """The diffusers pipeline of ``spec`` on its device, and its family; raises as `load_generator` says."""
+    """The diffusers pipeline of ``spec``, not yet in its place, and its family; raises as `load_generator` says."""
     import diffusers
 
     device_of(spec)
@@ -84,14 +54,14 @@ def load_pipeline(spec: GeneratorSpec, cache: ComponentCache | None) -> tuple[An
     family = _family(spec)
     family.check(spec)
     dtype = getattr(torch, spec.dtype)
-    parts = {} if cache is None else cache.get(spec)
     quantised = {} if spec.quantisation == "none" else {"quantization_config": _quantisation(spec)}
     try:
-        if spec.transformer is not None:
-            parts |= _own_parts(spec, dtype)
+        parts = {} if spec.transformer is None else _own_parts(spec, dtype)
+        folder = _folder(spec, parts)
+        if cache is not None:
+            parts = cache.get(spec, folder) | parts
         pipeline: Any = diffusers.DiffusionPipeline.from_pretrained(
-            spec.model,
-            revision=spec.revision,
+            folder,
             variant=spec.variant,
             dtype=dtype,
             use_safetensors=True,
@@ -110,10 +80,11 @@ def load_pipeline(spec: GeneratorSpec, cache: ComponentCache | None) -> tuple[An
         pipeline.scheduler = _scheduler(spec.scheduler, pipeline.scheduler)
     if spec.loras:
         _add_loras(spec, pipeline)
+    if spec.vae_tiling:
+        _tile(spec, pipeline.vae)
     pipeline.set_progress_bar_config(disable=True)
-    place(pipeline, spec)
     if cache is not None:
-        cache.add(spec, pipeline.components)
+        cache.add(spec, folder, pipeline.components)
     return pipeline, family
 
 
@@ -128,30 +99,22 @@ def _family(spec: GeneratorSpec) -> Family:
     return family_named(str(index.get("_class_name")), spec.model)
 
 
-def place(pipeline: Any, spec: GeneratorSpec) -> None:
-    """Move a pipeline to the spec's device, or have each part moved there when it runs."""
-    device = device_of(spec)
-    if spec.offload == "model":
-        pipeline.enable_model_cpu_offload(device=device)
-    elif spec.offload == "sequential":
-        pipeline.enable_sequential_cpu_offload(device=device)
-    else:
-        pipeline.to(device)
+def _folder(spec: GeneratorSpec, parts: dict[str, Any]) -> Path:
+    """The folder of a pipeline; from the hub it is fetched first, without the networks that ``parts`` replaces."""
+    import diffusers
+
+    if Path(spec.model).is_dir():
+        return Path(spec.model)
+    download: Any = diffusers.DiffusionPipeline.download
+    return Path(download(spec.model, revision=spec.revision, variant=spec.variant, use_safetensors=True, **parts))
 
 
-def device_of(spec: GeneratorSpec) -> torch.device:
-    """The device that ``spec`` names; raises `UsageError` for one that is unknown or not here."""
-    if spec.device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+def _tile(spec: GeneratorSpec, vae: Any) -> None:
+    """Have a VAE work in tiles; `UsageError` for one that cannot."""
     try:
-        device = torch.device(spec.device)
-    except RuntimeError:
-        raise UsageError(f"device {spec.device!r} is unknown; use auto, cpu, cuda, cuda:1 or mps") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"device {spec.device!r} is not here; {torch.cuda.device_count()} CUDA devices are, use auto")
-    return device
+        vae.enable_tiling()
+    except (AttributeError, NotImplementedError):
+        raise UsageError(f"{spec.name}: its VAE, a {type(vae).__name__}, has no tiles; remove vae_tiling") from None
 
 
 def _own_parts(spec: GeneratorSpec, dtype: torch.dtype) -> dict[str, Any]:

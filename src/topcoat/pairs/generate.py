@@ -1,13 +1,14 @@
-"""Generate a batch of pairs: every column, a retry of what fails, smaller batches where memory ends, and filters."""
+"""Generate the pairs of a shard, stage by stage: every column, a retry of what fails, smaller batches, and filters."""
 
 from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from topcoat.errors import ModelError, UsageError
-from topcoat.generators.base import Generator, Img2ImgGenerator, LatentGenerator, check_strength
+from topcoat.generators.base import Generator, Img2ImgGenerator, LatentGenerator, StagedGenerator, check_strength
 from topcoat.images import check_images, to_pil
 from topcoat.memory import free_cached_memory, is_out_of_memory
 from topcoat.pairs.manifest import Dropped, Failure
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 Columns = dict[str, Tensor]
 """What was generated of one record, by column: an image ``(3, H, W)`` in [0, 1], or latents ``(C, h, w)``."""
-_Task = Callable[[Sequence[PairRecord]], list[Columns]]
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,21 @@ class _Failed:
     out_of_memory: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One generation of every pair from its noise, and the columns that it fills."""
+
+    generator: Generator
+    steps: int | None
+    image: str
+    latents: str | None
+
+    @property
+    def cost(self) -> int:
+        """Steps for each pair: what a run takes, next to the others."""
+        return self.steps or self.generator.spec.steps
+
+
 class PairGenerator:
     """Both loaded models and how they are paired; remembers how many images fit into memory."""
 
@@ -61,7 +77,7 @@ class PairGenerator:
         self._distilled, self._baseline = generators
         self.pairing = pairing
         self._filters = tuple(filters)
-        self._limit: int | None = None
+        self._limits: dict[str, int] = {}
         for wanted, generator in ((pairing.latents, self._distilled), (pairing.baseline_latents, self._baseline)):
             if wanted and not isinstance(generator, LatentGenerator):
                 raise UsageError(f"{generator.spec.name} gives no latents; build without keeping its latents")
@@ -69,38 +85,101 @@ class PairGenerator:
             if not isinstance(self._baseline, Img2ImgGenerator):
                 raise UsageError(f"{self._baseline.spec.name} cannot do image-to-image; use the pairing same-seed")
             check_strength(pairing.strength or 0.0, self._baseline.spec.steps)
+        self._runs = [
+            _Run(self._distilled, steps, distilled_column(steps), latents_column(steps) if pairing.latents else None)
+            for steps in (None, *pairing.distilled_steps)
+        ]
+        if pairing.method == "same-seed":
+            latents = BASELINE_LATENTS if pairing.baseline_latents else None
+            self._runs.append(_Run(self._baseline, None, "baseline", latents))
 
-    def generate(self, batch: Sequence[PairRecord], missing: Collection[str]) -> dict[str, Outcome]:
-        """What becomes of each ``missing`` id of ``batch``; nothing is generated if none is missing.
+    def generate(
+        self,
+        batches: Sequence[Sequence[PairRecord]],
+        missing: Collection[str],
+        progress: Callable[[float], None] = lambda share: None,
+    ) -> Iterator[dict[str, Outcome]]:
+        """For each batch what becomes of its ``missing`` ids; nothing is generated for a batch that misses none.
 
-        The batch is generated whole even where some of it exists: a network's rounding depends on the shape of the
+        All batches pass through one stage before the next begins, so that the networks can take turns on the device:
+        the texts are encoded, the distilled model denoises, then the baseline, and the images are decoded batch by
+        batch as they are asked for. ``progress`` is told the share of the work that is done.
+
+        A batch is generated whole even where some of it exists: a network's rounding depends on the shape of the
         batch, so only in this way an image does not depend on what existed before. A batch that fails is generated one
         by one, each image once more; one that is too large for the memory is halved, and so are all after it.
 
         Raises `ModelError` if a filter fails.
         """
-        if not missing:
-            return {}
+        work = [batch for batch in batches if any(record.id in missing for record in batch)]
+        staged = [run for run in self._runs if isinstance(run.generator, StagedGenerator)]
+        done, total = 0, sum(run.cost + 1 for run in self._runs) * len(work)
+        made: dict[str, dict[str, Tensor | _Failed]] = {}
+        try:
+            self._encode_texts(work)
+            for run in staged:
+                made[run.image] = {}
+                with _resident(run.generator):
+                    for batch in work:
+                        made[run.image] |= self._run("denoise", partial(_denoised, run), batch, missing)
+                        done += run.cost
+                        progress(done / total)
+            left = (total - done) / max(1, len(work))
+            for batch in batches:
+                if not any(record.id in missing for record in batch):
+                    yield {}
+                    continue
+                yield self._finished(batch, missing, made)
+                done += left
+                progress(min(1.0, done / total))
+        finally:
+            for generator in (self._distilled, self._baseline):
+                if isinstance(generator, StagedGenerator):
+                    generator.forget_texts()
+
+    def _encode_texts(self, work: Sequence[Sequence[PairRecord]]) -> None:
+        """Encode the texts of all batches once; where that fails, the denoiser's stage does it for smaller ones.
+
+        The baseline comes first because it is the one with guidance: what it encodes serves both.
+        """
+        for generator in (self._baseline, self._distilled):
+            if isinstance(generator, StagedGenerator):
+                with _resident(generator):
+                    for batch in work:
+                        for part in _parts(batch, self._limits.get("denoise")):
+                            if _attempt(partial(_encoded, generator), part) is not None:
+                                free_cached_memory()
+
+    def _finished(
+        self, batch: Sequence[PairRecord], missing: Collection[str], made: Mapping[str, Mapping[str, Tensor | _Failed]]
+    ) -> dict[str, Outcome]:
+        """What becomes of the missing ids of one batch, whose latents are ``made`` by image column."""
         pairing = self.pairing
         columns: dict[str, Columns] = {record.id: {} for record in batch}
         reasons: dict[str, str] = {}
 
-        def run(task: _Task, records: Sequence[PairRecord]) -> None:
-            for name, result in self._run(task, records, missing).items():
+        def enter(results: Mapping[str, Columns | _Failed]) -> None:
+            for name, result in results.items():
                 if isinstance(result, _Failed):
                     reasons.setdefault(name, result.reason)
                 else:
                     columns[name] |= result
 
-        for steps in (None, *pairing.distilled_steps):
-            latents = latents_column(steps) if pairing.latents else None
-            run(partial(_from_noise, self._distilled, steps, distilled_column(steps), latents), batch)
-        if pairing.method == "same-seed":
-            latents = BASELINE_LATENTS if pairing.baseline_latents else None
-            run(partial(_from_noise, self._baseline, None, "baseline", latents), batch)
-        else:
+        for run in self._runs:
+            latents = made.get(run.image)
+            if latents is None:
+                enter(self._run("denoise", partial(_from_noise, run), batch, missing))
+                continue
+            for record in batch:
+                failure = latents.get(record.id)
+                if isinstance(failure, _Failed):
+                    reasons.setdefault(record.id, failure.reason)
+            ready = [record for record in batch if isinstance(latents.get(record.id), Tensor)]
+            enter(self._run("decode", partial(_decoded, run, latents), ready, missing))
+        if pairing.method == "img2img":
             ready = [record for record in batch if "distilled" in columns[record.id]]
-            run(partial(_from_image, self._baseline, pairing.strength or 0.0, columns), ready)
+            task = partial(_from_image, self._baseline, pairing.strength or 0.0, columns)
+            enter(self._run("denoise", task, ready, missing))
         wanted = [record for record in batch if record.id in missing]
         failed: dict[str, Outcome] = {
             record.id: Failure(id=record.id, prompt=record.prompt, seed=record.seed, error=reasons[record.id])
@@ -118,15 +197,21 @@ class PairGenerator:
             for record in complete
         }
 
-    def _run(self, task: _Task, batch: Sequence[PairRecord], missing: Collection[str]) -> dict[str, Columns | _Failed]:
-        """The columns of one task for each record of a batch, or why a missing one failed for good."""
-        results: dict[str, Columns | _Failed] = {}
+    def _run(
+        self,
+        stage: Literal["denoise", "decode"],
+        task: Callable[[Sequence[PairRecord]], Sequence[Made]],
+        batch: Sequence[PairRecord],
+        missing: Collection[str],
+    ) -> dict[str, Made | _Failed]:
+        """What one task makes of each record of a batch, or why a missing one failed for good."""
+        results: dict[str, Made | _Failed] = {}
         start = 0
         while start < len(batch):
-            part = batch[start : start + (self._limit or len(batch))]
+            part = batch[start : start + self._limits.get(stage, len(batch))]
             rows = _attempt(task, part)
             if isinstance(rows, _Failed) and rows.out_of_memory and len(part) > 1:
-                self._limit = len(part) // 2
+                self._limits[stage] = len(part) // 2
                 free_cached_memory()
                 continue
             start += len(part)
@@ -175,20 +260,49 @@ def dropped_entry(record: PairRecord, filter_name: str, reason: str, score: floa
     )
 
 
-def _from_noise(
-    generator: Generator, steps: int | None, image: str, latents: str | None, records: Sequence[PairRecord]
-) -> list[Columns]:
-    """The columns ``image`` and, if wanted, ``latents`` of one generation."""
-    if latents is None:
-        images = generator.generate(*_request(records), steps=steps)
-        return [{image: one} for one in _as_stored(images, generator, records)]
-    assert isinstance(generator, LatentGenerator)
-    made = generator.generate_latents(*_request(records), steps=steps)
+def _parts(batch: Sequence[PairRecord], limit: int | None) -> Iterator[Sequence[PairRecord]]:
+    """A batch in parts of at most ``limit`` records."""
+    for start in range(0, len(batch), limit or len(batch)):
+        yield batch[start : start + (limit or len(batch))]
+
+
+@contextmanager
+def _resident(generator: Generator) -> Iterator[None]:
+    with generator.resident() if isinstance(generator, StagedGenerator) else nullcontext():
+        yield
+
+
+def _encoded(generator: StagedGenerator, records: Sequence[PairRecord]) -> None:
+    generator.encode_texts([record.prompt for record in records])
+
+
+def _denoised(run: _Run, records: Sequence[PairRecord]) -> list[Tensor]:
+    assert isinstance(run.generator, LatentGenerator)
+    return list(run.generator.generate_latents(*_request(records), steps=run.steps))
+
+
+def _decoded(run: _Run, made: Mapping[str, Tensor | _Failed], records: Sequence[PairRecord]) -> list[Columns]:
+    return _columns(run, torch.stack([made[record.id] for record in records]), records)  # type: ignore[misc]
+
+
+def _from_noise(run: _Run, records: Sequence[PairRecord]) -> list[Columns]:
+    """The columns of a run whose generator has no stages."""
+    if run.latents is not None:
+        return _columns(run, torch.stack(_denoised(run, records)), records)
+    images = run.generator.generate(*_request(records), steps=run.steps)
+    return [{run.image: one} for one in _as_stored(images, run.generator, records)]
+
+
+def _columns(run: _Run, made: Tensor, records: Sequence[PairRecord]) -> list[Columns]:
+    """The image column of latents and, if wanted, theirs."""
+    assert isinstance(run.generator, LatentGenerator)
+    images = _as_stored(run.generator.decode(made), run.generator, records)
+    if run.latents is None:
+        return [{run.image: one} for one in images]
     halves = made.half()
     if not torch.isfinite(halves).all():
-        raise ModelError(f"latents of {generator.spec.name} are not finite in float16; build without latents")
-    images = _as_stored(generator.decode(made), generator, records)
-    return [{image: one, latents: half} for one, half in zip(images, halves, strict=True)]
+        raise ModelError(f"latents of {run.generator.spec.name} are not finite in float16; build without latents")
+    return [{run.image: one, run.latents: half} for one, half in zip(images, halves, strict=True)]
 
 
 def _from_image(
@@ -209,7 +323,7 @@ def _as_stored(images: Tensor, generator: Generator, records: Sequence[PairRecor
     return images.detach().float().cpu().clamp(0, 1).mul(255).round().div(255)
 
 
-def _attempt(task: _Task, records: Sequence[PairRecord]) -> list[Columns] | _Failed:
+def _attempt(task: Callable[[Sequence[PairRecord]], Made], records: Sequence[PairRecord]) -> Made | _Failed:
     """What a task makes of all records together, or why it made nothing."""
     try:
         return task(records)

@@ -60,21 +60,20 @@ class BuildSpec:
 
     def _models(self, device: str | None) -> tuple[Generator, Generator]:
         """The distilled model and the baseline; they share what they have in common."""
-        from topcoat.generators.diffusers import load_generator
-        from topcoat.generators.loading import ComponentCache
+        from topcoat.generators.diffusers import load_generator, load_pair
 
-        cache = ComponentCache()
-
-        def load(side: int) -> Generator:
-            if self.generators is not None:
-                return self.generators[side]
-            spec = (self.pair.distilled, self.pair.baseline)[side]
-            return load_generator(spec if device is None else spec.model_copy(update={"device": device}), cache)
-
+        if self.generators is not None and self.baseline_from is None:
+            return self.generators
+        pair = self.pair if device is None else self.pair.on(device)
         if self.baseline_from is None:
-            return load(0), load(1)
-        source = PairDataset.open(self.baseline_from)
-        return load(0), ReusedBaseline(source, self.pair.baseline, lambda: load(1))
+            return load_pair(pair)
+        made = self.generators
+        distilled = load_generator(pair.distilled) if made is None else made[0]
+
+        def baseline() -> Generator:
+            return load_generator(pair.baseline) if made is None else made[1]
+
+        return distilled, ReusedBaseline(PairDataset.open(self.baseline_from), pair.baseline, baseline)
 
 
 @dataclass(frozen=True)
@@ -110,9 +109,9 @@ def make_shard(spec: BuildSpec, generator: PairGenerator, job: ShardJob, progres
 
     def rows() -> Iterator[dict[str, Any]]:
         """The rows in their order; what fails or is dropped goes to the lists."""
-        count = done = 0
+        count = 0
         with closing(read_rows(path)) if job.existing else nullcontext(iter(())) as existing:
-            for batch in _batches(generator, job, spec.batch_size):
+            for batch in _batches(generator, job, spec.batch_size, lambda share: progress(int(share * len(job)))):
                 for record, outcome in batch:
                     if isinstance(outcome, Failure):
                         failures.append(outcome)
@@ -125,8 +124,6 @@ def make_shard(spec: BuildSpec, generator: PairGenerator, job: ShardJob, progres
                             if outcome is None
                             else outcome.result()
                         )
-                done += len(batch)
-                progress(done)
         if not count and failures and not dropped:
             raise ModelError(f"none of {len(job)} pairs could be made; the last reason was: {failures[-1].error}")
 
@@ -163,16 +160,17 @@ def row_groups(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]
         yield group
 
 
-def _batches(generator: PairGenerator, job: ShardJob, batch_size: int) -> Iterator[_Batch]:
-    """The batches of a shard, counted from its first pair; each is encoded while the next is generated."""
+def _batches(
+    generator: PairGenerator, job: ShardJob, batch_size: int, progress: Callable[[float], None]
+) -> Iterator[_Batch]:
+    """The batches of a shard, counted from its first pair; each is encoded while the next is decoded."""
     pool = ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1), thread_name_prefix="encode")
     previous: _Batch = []
     image_format = generator.pairing.image_format
-    done = job.existing | job.dropped
+    batches = [job.records[start : start + batch_size] for start in range(0, len(job), batch_size)]
+    missing = {record.id for record in job.records} - job.existing - job.dropped
     try:
-        for start in range(0, len(job), batch_size):
-            records = job.records[start : start + batch_size]
-            outcomes = generator.generate(records, {record.id for record in records} - done)
+        for records, outcomes in zip(batches, generator.generate(batches, missing, progress), strict=True):
             batch: _Batch = []
             for record in records:
                 outcome = outcomes.get(record.id)
