@@ -64,7 +64,7 @@ def test_wrong_use(run: Any, build: tuple[object, ...], arguments: tuple[str, ..
 def test_stopping_drops_the_shard_and_says_how_to_continue(
     run: Any, run_json: Any, build: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
-    original, calls = DiffusersGenerator.generate, [0]
+    original, calls = DiffusersGenerator.generate_latents, [0]
 
     def stopping(*arguments: Any, **named: Any) -> Any:
         calls[0] += 1
@@ -76,7 +76,7 @@ def test_stopping_drops_the_shard_and_says_how_to_continue(
 
     before = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patch:
-        patch.setattr(DiffusersGenerator, "generate", stopping)
+        patch.setattr(DiffusersGenerator, "generate_latents", stopping)
         result = run(*build, code=130)
     assert "stopped; to go on, run the same command again: finished shards are kept" in result.stderr
     assert signal.getsignal(signal.SIGTERM) == before
@@ -88,7 +88,7 @@ def test_stopping_drops_the_shard_and_says_how_to_continue(
 def test_what_could_not_be_made_is_said_and_exits_1(
     run: Any, build: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = DiffusersGenerator.generate
+    original = DiffusersGenerator.generate_latents
 
     def failing(self: Any, prompts: Any, seeds: Any, **named: Any) -> Any:
         if 1_000_002 in seeds:
@@ -96,7 +96,7 @@ def test_what_could_not_be_made_is_said_and_exits_1(
         return original(self, prompts, seeds, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(DiffusersGenerator, "generate", failing)
+        patch.setattr(DiffusersGenerator, "generate_latents", failing)
         result = run(*build, code=1)
     assert "was not made: no such luck" in result.stderr
     assert "1 of 6 pairs could not be made" in result.stderr

@@ -12,8 +12,7 @@ import torch
 from tests.card import Card
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import Generator, ModelPair
-from topcoat.generators.diffusers import DiffusersGenerator, load_generator
-from topcoat.generators.placement import ComponentCache
+from topcoat.generators.diffusers import DiffusersGenerator, load_generator, load_pair
 
 PROMPTS = ["studio portrait of a young woman", "old man", "red hair", "studio portrait of an old man, brown eyes"]
 SEEDS = [3, 1, 4, 2**40]
@@ -21,8 +20,7 @@ SEEDS = [3, 1, 4, 2**40]
 
 @pytest.fixture(scope="module")
 def loaded(flux_pair: ModelPair) -> tuple[DiffusersGenerator, DiffusersGenerator]:
-    cache = ComponentCache()
-    return load_generator(flux_pair.distilled, cache), load_generator(flux_pair.baseline, cache)
+    return load_pair(flux_pair)
 
 
 def test_images_follow_the_convention(loaded: tuple[DiffusersGenerator, DiffusersGenerator]) -> None:

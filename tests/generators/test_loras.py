@@ -9,9 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from topcoat.errors import ModelError
-from topcoat.generators.base import GeneratorSpec, LoraSpec
-from topcoat.generators.diffusers import load_generator
-from topcoat.generators.placement import ComponentCache
+from topcoat.generators.base import GeneratorSpec, LoraSpec, ModelPair
+from topcoat.generators.diffusers import load_generator, load_pair
 
 pytest.importorskip("peft")
 pytestmark = pytest.mark.filterwarnings(
@@ -57,10 +56,22 @@ def test_a_folder_and_a_file_name_are_the_same_lora(family_specs: dict[str, Gene
 
 
 def test_a_lora_never_reaches_the_other_model(family_specs: dict[str, GeneratorSpec], lora_file: Path) -> None:
-    spec, cache = family_specs["sdxl"], ComponentCache()
-    before = load_generator(spec, cache).generate(PROMPTS, SEEDS)
-    load_generator(spec.model_copy(update={"loras": (LoraSpec(model=str(lora_file)),)}), cache)
-    assert torch.equal(load_generator(spec, cache).generate(PROMPTS, SEEDS), before)
+    plain = family_specs["sdxl"]
+    changed = plain.model_copy(update={"loras": (LoraSpec(model=str(lora_file)),)})
+    expected = [load_generator(spec).generate(PROMPTS, SEEDS) for spec in (plain, changed)]
+    for specs in ((plain, changed), (changed, plain)):
+        pair = load_pair(ModelPair(name="lora", distilled=specs[0], baseline=specs[1]))
+        for generator in pair:
+            wanted = expected[bool(generator.spec.loras)]
+            assert torch.equal(generator.generate(PROMPTS, SEEDS), wanted)
+
+
+def test_what_a_lora_leaves_as_it_is_is_shared(family_specs: dict[str, GeneratorSpec], lora_file: Path) -> None:
+    plain = family_specs["sdxl"]
+    changed = plain.model_copy(update={"loras": (LoraSpec(model=str(lora_file)),)})
+    distilled, baseline = load_pair(ModelPair(name="lora", distilled=changed, baseline=plain))
+    assert distilled.pipeline.text_encoder_2 is baseline.pipeline.text_encoder_2
+    assert distilled.pipeline.unet is not baseline.pipeline.unet
 
 
 def test_a_lora_of_another_model_is_one_sentence(tmp_path: Path, family_specs: dict[str, GeneratorSpec]) -> None:

@@ -23,14 +23,16 @@ pytestmark = pytest.mark.filterwarnings(  # diffusers' Euler schedulers hand a t
 
 PROMPTS = ["studio portrait of a young woman", "old man", "red hair", "an old man of brown hair", "brown eyes"]
 BATCH = 2
-FAMILIES = ("flux2-klein", "sdxl", "z-image")
+FAMILIES = ("flux1", "flux2-klein", "sdxl", "z-image")
 
 
 @pytest.fixture(scope="module")
-def pairs(family_specs: dict[str, GeneratorSpec], tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelPair]:
+def pairs(
+    family_specs: dict[str, GeneratorSpec], flux_pair: ModelPair, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, ModelPair]:
     """Family -> a pair of two folders of one content, offloaded, with guidance on one side."""
     made = {}
-    for name, baseline in family_specs.items():
+    for name, baseline in {"flux1": flux_pair.baseline, **family_specs}.items():
         copy = tmp_path_factory.mktemp("copies") / name
         shutil.copytree(baseline.model, copy)
         update = {"name": f"fast-{name}", "model": str(copy), "steps": 2, "guidance_scale": 0.0}

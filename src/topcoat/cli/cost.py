@@ -12,6 +12,7 @@ from topcoat.cli.options import (
     BaselineStepsOption,
     BatchSizeOption,
     DistilledStepsOption,
+    OffloadOption,
     PairOption,
     PricesOption,
     UsdOption,
@@ -79,6 +80,7 @@ def cost(
     compile_: Annotated[bool, typer.Option("--compile", help="With --measure: through torch.compile.")] = False,
     repeats: Annotated[int, typer.Option(min=1, help="With --measure: timed runs of each row.")] = 3,
     batch_size: BatchSizeOption = 1,
+    offload: OffloadOption = None,
     device: Annotated[str, typer.Option(help="With --random-weights: where; the GPU if there is one.")] = "auto",
 ) -> None:
     """Count TFLOP per image: text encoders, steps, decode and head. Computed from the configs, no weights needed.
@@ -103,7 +105,7 @@ def cost(
         )
     gpu = None if price is None else find_gpu(price, load_prices(prices))
     rate = None if gpu is None and usd_per_hour is None else rate_of(gpu, usd_per_hour, utilisation)
-    models = model_pair(pair)
+    models = model_pair(pair).offloaded(offload)
     loaded = None if head == NO_HEAD else Head.load(head or DEFAULT_HEAD)
     table = pair_cost(models, loaded, size, baseline_steps=baseline_steps)
     tables = [table.at_distilled_steps(count) for count in distilled_steps or [table.distilled.steps]]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from topcoat.cli.console import Output, command
-from topcoat.cli.options import HeadOption, HeldOutSeedOption, PairOption, held_out_subjects, need_head
+from topcoat.cli.options import HeadOption, HeldOutSeedOption, OffloadOption, PairOption, held_out_subjects, need_head
 
 
 @command("demo", examples=("topcoat demo", "topcoat demo --count 256 -o out/large", "make demo"))
@@ -24,6 +24,7 @@ def demo(
     seed: HeldOutSeedOption = 1,
     pair: PairOption = "mini",
     head: HeadOption = None,
+    offload: OffloadOption = None,
 ) -> None:
     """Run held-out prompts through distilled, distilled + head and baseline; measure; write a report."""
     from topcoat.benchmark.compare import run_benchmark
@@ -31,7 +32,7 @@ def demo(
     from topcoat.reports.benchmark import write_benchmark
     from topcoat.reports.benchmark_tables import summary
 
-    chosen = model_pair(pair)
+    chosen = model_pair(pair).offloaded(offload)
     opened = need_head(head, chosen.name)
     with out.progress("demo") as progress:
         result = run_benchmark(chosen, opened, *held_out_subjects(chosen.name, count, seed), on_progress=progress)

@@ -15,6 +15,7 @@ from topcoat.cli.options import (
     DistilledStepsOption,
     DryRunOption,
     HeldOutSeedOption,
+    OffloadOption,
     PairOption,
     held_out_subjects,
     need_head,
@@ -58,6 +59,7 @@ def frontier(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the report.")] = Path("out/frontier"),
     seed: HeldOutSeedOption = 1,
     batch_size: BatchSizeOption = 8,
+    offload: OffloadOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
     """Try steps x head x strength on held-out subjects, draw quality against cost, and choose.
@@ -71,7 +73,7 @@ def frontier(
     from topcoat.pairs.dataset import PairDataset
 
     target = Target(target_gap, max_cost)
-    chosen_pair = model_pair(pair)
+    chosen_pair = model_pair(pair).offloaded(offload)
     folders = heads or ([DEFAULT_HEAD] if chosen_pair.name == "mini" else [])
     if not folders:
         raise UsageError(f"no head is shipped for the pair {chosen_pair.name}; give --heads DIR")

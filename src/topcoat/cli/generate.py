@@ -16,6 +16,7 @@ from topcoat.cli.options import (
     HeadOption,
     IdentityFloorOption,
     NeverWorseOption,
+    OffloadOption,
     PairOption,
     PromptColumnOption,
     PromptsFileOption,
@@ -58,6 +59,7 @@ def generate(
     identity_floor: IdentityFloorOption = None,
     never_worse: NeverWorseOption = False,
     batch_size: BatchSizeOption = 8,
+    offload: OffloadOption = None,
     config: Annotated[
         Path | None, typer.Option(help="Pair, steps, head and strength from a file that `topcoat frontier` wrote.")
     ] = None,
@@ -67,8 +69,7 @@ def generate(
     Prompt number i (from 0) gets the seed SEED + i. The PNG says in its text chunks how it was made.
     """
     from topcoat.config import load_config
-    from topcoat.generators.diffusers import load_generator
-    from topcoat.generators.placement import ComponentCache
+    from topcoat.generators.diffusers import load_generator, load_pair
     from topcoat.generators.presets import model_pair
     from topcoat.images import side_by_side, write_image
     from topcoat.pipeline import Pipeline
@@ -87,12 +88,10 @@ def generate(
     if not prompts:
         raise UsageError("no prompt was given; write one in quotes, or name a file with --prompts")
     paths = _output_paths(output, len(prompts))
-    chosen = model_pair(pair)
+    chosen = model_pair(pair).offloaded(offload)
     opened = open_head(head, chosen.name)
-    cache = ComponentCache()
-    distilled = load_generator(chosen.distilled, cache)
+    distilled, baseline = load_pair(chosen) if compare_baseline else (load_generator(chosen.distilled), None)
     pipe = Pipeline(distilled, opened, identity_floor=identity_floor, never_worse=never_worse)
-    baseline = load_generator(chosen.baseline, cache) if compare_baseline else None
     compare = compare or compare_baseline
     facts = {
         "pair": chosen.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -55,6 +55,13 @@ def identity_floor(text: str) -> float | str:
 NO_HEAD = "none"
 PairOption = Annotated[
     str, typer.Option("--pair", help="Model pair: mini, flux1, flux2-klein, sdxl, z-image, or a spec file (YAML).")
+]
+OffloadOption = Annotated[
+    Literal["none", "model", "group", "sequential"] | None,  # `Offload`, whose module takes long to import
+    typer.Option(
+        help="Networks wait in main memory: model (one at a time on the device), group (its layers in turn, "
+        "read ahead), sequential (one layer at a time) or none; by default what the spec says."
+    ),
 ]
 HeadOption = Annotated[
     str | None,

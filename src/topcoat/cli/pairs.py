@@ -14,6 +14,7 @@ from topcoat.cli.options import (
     BatchSizeOption,
     DryRunOption,
     ImageFormatOption,
+    OffloadOption,
     PairOption,
     PricesOption,
     PromptColumnOption,
@@ -164,6 +165,7 @@ def build(
         Path | None, typer.Option(help="Pairs of the same baseline, whose baseline images are used again.")
     ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images at a time; 16, or what the folder has.")] = None,
+    offload: OffloadOption = None,
     shard_size: Annotated[int, typer.Option(min=1, help="Pairs in one Parquet file.")] = 250,
     image_format: ImageFormatOption = "png",
     engine: Annotated[str, typer.Option(help="local, or ray for many machines.")] = "local",
@@ -178,7 +180,7 @@ def build(
     from topcoat.generators.presets import model_pair
     from topcoat.pairs.schema import PairingConfig
 
-    chosen = model_pair(pair)
+    chosen = model_pair(pair).offloaded(offload)
     prompts = choose_prompts(out, chosen.name, prompts_file, prompt_column, count, seed)
     settings = {
         "method": pairing,

@@ -9,7 +9,15 @@ from typing import Annotated
 import typer
 
 from topcoat.cli.console import Output, command, terminated_like_interrupted
-from topcoat.cli.options import BatchSizeOption, DryRunOption, PairOption, held_out_subjects, licence_lines, names
+from topcoat.cli.options import (
+    BatchSizeOption,
+    DryRunOption,
+    OffloadOption,
+    PairOption,
+    held_out_subjects,
+    licence_lines,
+    names,
+)
 from topcoat.training import STUDY_RUNS
 
 _HELD_OUT_SEED = 1
@@ -44,6 +52,7 @@ def reproduce(
         Path | None, typer.Option(help="Pairs of the same baseline, whose baseline images are used again.")
     ] = None,
     batch_size: BatchSizeOption = 8,
+    offload: OffloadOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
     """Build pairs, train the paper's heads and ours, evaluate all on the same held-out subjects, write one table.
@@ -56,7 +65,7 @@ def reproduce(
     from topcoat.generators.presets import model_pair
     from topcoat.prompts import sample_style, style_of_pair
 
-    chosen = model_pair(pair)
+    chosen = model_pair(pair).offloaded(offload)
     planned = study_runs(names(runs), chosen, train_images=train_images, full_size=True if full_size else None)
     work = Study(
         chosen,

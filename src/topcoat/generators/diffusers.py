@@ -201,14 +201,14 @@ class DiffusersGenerator:
         return values
 
 
-def load_generator(spec: GeneratorSpec, cache: ComponentCache | None = None) -> DiffusersGenerator:
-    """Load the models that ``spec`` names; parts that ``cache`` holds are used again.
+def load_generator(spec: GeneratorSpec) -> DiffusersGenerator:
+    """Load the models that ``spec`` names.
 
     Raises `UsageError` for a size, device or setting that is not possible, and `ModelError` for a model that is
     unknown, gated, out of reach, of a kind that is not supported, too large, or in need of a package that is missing.
     """
     with quiet_libraries(), memory_advice(_what_to_lower(spec, 1)):
-        pipeline, family = load_pipeline(spec, cache)
+        pipeline, family = load_pipeline(spec, ComponentCache())
         place(pipeline, spec)
     return DiffusersGenerator(spec, pipeline, family)
 

@@ -42,7 +42,7 @@ def quiet_libraries() -> Iterator[None]:
                 library.enable_progress_bar()
 
 
-def load_pipeline(spec: GeneratorSpec, cache: ComponentCache | None) -> tuple[Any, Family]:
+def load_pipeline(spec: GeneratorSpec, cache: ComponentCache) -> tuple[Any, Family]:
     """The diffusers pipeline of ``spec``, not yet in its place, and its family; raises as `load_generator` says."""
     import diffusers
 
@@ -58,8 +58,7 @@ def load_pipeline(spec: GeneratorSpec, cache: ComponentCache | None) -> tuple[An
     try:
         parts = {} if spec.transformer is None else _own_parts(spec, dtype)
         folder = _folder(spec, parts)
-        if cache is not None:
-            parts = cache.get(spec, folder) | parts
+        parts = cache.get(spec, folder) | parts
         pipeline: Any = diffusers.DiffusionPipeline.from_pretrained(
             folder,
             variant=spec.variant,
@@ -83,8 +82,7 @@ def load_pipeline(spec: GeneratorSpec, cache: ComponentCache | None) -> tuple[An
     if spec.vae_tiling:
         _tile(spec, pipeline.vae)
     pipeline.set_progress_bar_config(disable=True)
-    if cache is not None:
-        cache.add(spec, folder, pipeline.components)
+    cache.add(spec, folder, pipeline.components)
     return pipeline, family
 
 
