@@ -57,7 +57,7 @@ def load_pipeline(spec: GeneratorSpec, cache: ComponentCache) -> tuple[Any, Fami
     quantised = {} if spec.quantisation == "none" else {"quantization_config": _quantisation(spec)}
     try:
         parts = {} if spec.transformer is None else _own_parts(spec, dtype)
-        folder = _folder(spec, parts)
+        folder = _folder(spec, parts | dict(family.load_arguments))
         parts = cache.get(spec, folder) | parts
         pipeline: Any = diffusers.DiffusionPipeline.from_pretrained(
             folder,

@@ -57,8 +57,8 @@ class ComponentCache:
         """Remember every part but the denoiser and the scheduler, which each model has for itself."""
         known = {id(part.loaded) for part in self._parts}
         for name, loaded in components.items():
-            changed = getattr(loaded, "peft_config", None)
-            if name not in _OWN_PARTS and (folder / name).is_dir() and id(loaded) not in known and not changed:
+            own = loaded is None or name in _OWN_PARTS or getattr(loaded, "peft_config", None)
+            if not own and id(loaded) not in known and (folder / name).is_dir():
                 self._parts.append(_Part(name, _settings(spec), folder / name, loaded))
 
 
