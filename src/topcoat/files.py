@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -56,6 +57,34 @@ def atomic_path(path: Path) -> Iterator[Path]:
         # where the folder is not there or not ours nothing was left behind, and the first error is the story
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def check_folder(folder: Path, *, make: bool) -> None:
+    """Whether files can be written into ``folder``, before the work that makes them.
+
+    ``make`` makes the folder and writes a byte into it; without that only what is there is looked at. Raises
+    `DataError` where a part of the path is a file, or the folder is read-only or full.
+    """
+    try:
+        if make:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(b"\0")
+            return
+        nearest = next(part for part in (folder.absolute(), *folder.absolute().parents) if part.exists())
+        if not nearest.is_dir():
+            raise OSError(errno.ENOTDIR, "")
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise OSError(errno.EACCES, "")
+    except OSError as error:
+        reason = _REASONS.get(error.errno or 0, f"{error.strerror}; choose another folder")
+        raise DataError(f"cannot write into {folder}: {reason}") from error
+
+
+def is_about_the_disk(error: BaseException) -> bool:
+    """Whether a writing error will meet every other file as well: a disk that is full or read-only."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def write_json(path: Path, obj: Any) -> None:
