@@ -11,7 +11,6 @@ import torch
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
-from topcoat import images as module
 from topcoat.errors import DataError, UsageError
 from topcoat.images import (
     check_images,
@@ -29,6 +28,7 @@ from topcoat.images import (
     to_pil,
     write_image,
 )
+from topcoat.pictures import reading
 
 
 def kept_text(path: Path) -> dict[str, str]:
@@ -98,7 +98,7 @@ def test_png_bytes_are_stable_and_rounded() -> None:
 
 def test_writing_refuses_what_it_cannot_write(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"use one of: \.png"):
-        write_image(tmp_path / "a.tiff", eight_bit(3, 4, 4))
+        write_image(tmp_path / "a.gif", eight_bit(3, 4, 4))
     with pytest.raises(UsageError, match="which is a batch"):
         write_image(tmp_path / "a.png", eight_bit(1, 3, 4, 4))
     with pytest.raises(UsageError, match="range from"):
@@ -205,10 +205,10 @@ def test_webp_files_are_lossless_and_repeat() -> None:
 
 def test_huge_pictures_are_refused_before_they_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     data = encode_png(eight_bit(3, 2, 8))
-    monkeypatch.setattr(module, "MAX_MEGAPIXELS", 0.000_015)
+    monkeypatch.setattr(reading, "MAX_MEGAPIXELS", 0.000_015)
     with pytest.raises(DataError, match="megapixels"):
         decode_image(data)
-    monkeypatch.setattr(module, "MAX_MEGAPIXELS", 100)
+    monkeypatch.setattr(reading, "MAX_MEGAPIXELS", 100)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # Pillow's own warning must not come through
     assert decode_image(data).shape == (3, 2, 8)
 

@@ -9,36 +9,30 @@ from __future__ import annotations
 import io
 import json
 import math
-import struct
-import threading
-import warnings
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional
 
 from topcoat.errors import DataError, UsageError
 from topcoat.files import atomic_path
-
-MAX_MEGAPIXELS = 100
-"""Largest image that is read: more is a mistake or an attack, and as floats it would need over 1 GB."""
-
-FORMATS: Mapping[str, str] = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-"""File suffixes that are read and written, with Pillow's names for them."""
+from topcoat.pictures import FORMATS, Picture, decode_picture, encode_picture, format_of, seen_by_head
+from topcoat.pictures import exif as exif_blocks
+from topcoat.pictures import png as png_files
+from topcoat.pictures.formats import Format, suffixes
+from topcoat.pictures.metadata import Metadata
+from topcoat.pictures.provenance import Record, marked
+from topcoat.pictures.reading import MAX_MEGAPIXELS, read_bytes, upright_size
+from topcoat.pictures.signing import Signer
 
 _GAP_PX = 6  # of a contact sheet
 _INK = (32, 32, 32)
 _PAPER = (255, 255, 255)
 _TOLERANCE = 1e-3  # rounding of half-precision models; anything further out is another convention
-_PNG_START = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4s", 13, b"IHDR")
-_PLAIN = b"\x08\x02\x00\x00\x00"  # a PNG header's end: 8 bits of red, green and blue, not interlaced
-_UNREADABLE = (OSError, SyntaxError, ValueError, struct.error, EOFError, UnidentifiedImageError)
 
 
 def check_images(images: Tensor, name: str = "images") -> Tensor:
@@ -99,102 +93,84 @@ def to_pil(image: Tensor) -> Image.Image:
 
 
 def read_image(path: str | Path) -> Tensor:
-    """``(3, H, W)`` from a picture file, turned upright by its EXIF orientation.
+    """``(3, H, W)`` from a picture file of any format in `topcoat.pictures`, upright and in sRGB, laid on white.
 
-    Raises `DataError` if the file is missing, not a picture, damaged or larger than `MAX_MEGAPIXELS`.
+    Raises `DataError` if the file is missing, or as `decode_picture` does.
     """
-    path = Path(path)
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist; check the path") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); check the path") from error
-    return decode_image(data, name=str(path))
+    return decode_image(read_bytes(path), name=str(path))
 
 
 def decode_image(data: bytes, name: str = "image") -> Tensor:
     """``(3, H, W)`` from the bytes of a picture file; raises `DataError` like `read_image`, naming ``name``."""
-    return _decoded(data, name, lambda picture: from_pil(ImageOps.exif_transpose(picture)))
+    seen = torch.from_numpy(_on_white(decode_picture(data, name))).permute(2, 0, 1)
+    return (seen.float().div(255) if seen.dtype == torch.uint8 else seen).contiguous()
 
 
 def decode_pixels(data: bytes, name: str = "image", rows: int | None = None) -> np.ndarray:
-    """uint8 ``(H, W, 3)`` of the same picture, without the way over floats; computes nothing with torch but for rare
-    kinds of file. With ``rows`` at least so many rows from the top: a plain PNG is decoded no further.
+    """uint8 ``(H, W, 3)`` of the same picture, without the way over floats for one of 8 bits; nothing is computed with
+    torch. With ``rows`` at least so many rows from the top: a plain PNG is decoded no further.
 
     Raises `DataError` as `decode_image`; damage below ``rows`` may pass unseen.
     """
-    return _decoded(_top_of_png(data, rows), name, lambda picture: _pixels(ImageOps.exif_transpose(picture)))
+    seen = _on_white(decode_picture(data if rows is None else png_files.top_rows(data, rows), name))
+    return seen if seen.dtype == np.uint8 else np.rint(seen.clip(0, 1) * np.float32(255)).astype(np.uint8)
 
 
 def image_size(data: bytes, name: str = "image") -> tuple[int, int]:
     """``(H, W)`` of the same picture; not decoded if it is a plain PNG, a JPEG or a WebP. Raises as `decode_image`."""
-    size = _plain_png_size(data)
-    if size is not None:
+    size = png_files.plain_size(data)
+    if size is not None and size[0] * size[1] <= MAX_MEGAPIXELS * 1_000_000:
         return size
-    upright = _decoded(data, name, lambda picture: ImageOps.exif_transpose(picture).size)
-    return upright[1], upright[0]
+    width, height = upright_size(data, name)
+    return height, width
 
 
-_Decoded = TypeVar("_Decoded")
-_OPENING = threading.Lock()  # the filters of warnings belong to the process, and a picture is opened in a moment
+def _on_white(picture: Picture) -> np.ndarray:
+    """``(H, W, 3)``, uint8 or float32 in [0, 1], in sRGB; transparency is laid on white."""
+    seen = seen_by_head(picture)
+    if picture.alpha is None:
+        return seen
+    share = picture.alpha[..., None].astype(np.float32) / (255 if picture.bits == 8 else 65535)
+    floats = seen.astype(np.float32) / 255 if seen.dtype == np.uint8 else seen
+    return floats * share + (1 - share)
 
 
-def _decoded(data: bytes, name: str, convert: Callable[[Image.Image], _Decoded]) -> _Decoded:
-    try:
-        with _OPENING, warnings.catch_warnings():
-            # Pillow warns of large pictures before the size can be asked; the limit below says the same as an error.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(io.BytesIO(data))
-        if picture.width * picture.height > MAX_MEGAPIXELS * 1_000_000:
-            raise Image.DecompressionBombError
-        return convert(picture)
-    except Image.DecompressionBombError:
-        raise DataError(f"{name} has more than {MAX_MEGAPIXELS} megapixels; make it smaller") from None
-    except _UNREADABLE as error:
-        raise DataError(f"{name} is not a readable picture: it is damaged or of an unknown type") from error
+def write_image(
+    path: str | Path,
+    image: Tensor,
+    text: Mapping[str, str] | None = None,
+    record: Record | None = None,
+    signer: Signer | None = None,
+) -> None:
+    """Write ``(3, H, W)`` in the format that the suffix of ``path`` says, atomically; only JPEG and AVIF lose anything.
 
-
-def _plain_png_size(data: bytes) -> tuple[int, int] | None:
-    """``(H, W)`` of a whole 8-bit RGB PNG that holds nothing but pixels and is not interlaced."""
-    if not data.startswith(_PNG_START) or data[24:29] != _PLAIN:
-        return None
-    place = 33
-    while data[place + 4 : place + 8] == b"IDAT":
-        place += 12 + int.from_bytes(data[place : place + 4], "big")
-    if data[place + 4 : place + 8] != b"IEND":
-        return None
-    width, height = struct.unpack_from(">II", data, 16)
-    return (height, width) if 0 < width * height <= MAX_MEGAPIXELS * 1_000_000 else None
-
-
-def _top_of_png(data: bytes, rows: int | None) -> bytes:
-    """A plain PNG with a header that says ``rows`` rows: rows are stored from the top, so it is one of these alone."""
-    size = None if rows is None else _plain_png_size(data)
-    if rows is None or size is None or rows >= size[0]:
-        return data
-    header = data[12:20] + struct.pack(">I", rows) + data[24:29]
-    return data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
-
-
-def write_image(path: str | Path, image: Tensor, text: Mapping[str, str] | None = None) -> None:
-    """Write ``(3, H, W)`` as PNG, JPEG or WebP by the suffix of ``path``, atomically; PNG and WebP are lossless.
-
-    ``text`` is kept in the file: as PNG text chunks, or as one JSON object in the EXIF image description.
+    ``text`` is kept in the file: as PNG text chunks, or as one JSON object in the EXIF image description. ``record``
+    marks it as made or changed by a model (`topcoat.pictures.provenance`); ``signer`` signs that.
     Raises `UsageError` for another suffix or a bad image, `DataError` if the file cannot be written.
     """
     path = Path(path)
-    kind = FORMATS.get(path.suffix.lower())
+    kind = format_of(path)
     if kind is None:
-        raise UsageError(f"{path} has no picture type that is written here; use one of: {', '.join(FORMATS)}")
-    data = _encode(image, kind, text)
+        raise UsageError(f"{path} has no picture type that is written here; use one of: {written_suffixes()}")
+    metadata = _metadata(text or {}, kind)
+    if record is not None:
+        metadata = marked(metadata, record) or metadata
+    data, _ = encode_picture(Picture(np.asarray(to_pil(image)), None, kind, metadata), kind)
+    if signer is not None and record is not None:
+        data = signer.sign(data, kind, record)
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
 
+def written_suffixes() -> str:
+    """The suffixes that `write_image` takes, for a message."""
+    return ", ".join(each.suffixes[0] for each in FORMATS.values() if each.suffixes[0] in suffixes())
+
+
 def encode_png(image: Tensor | Image.Image, text: Mapping[str, str] | None = None) -> bytes:
     """The PNG file bytes of ``(3, H, W)``, or of a picture that `to_pil` made of it; equal images give equal bytes."""
-    return _encode(image, "PNG", text)
+    picture = image if isinstance(image, Image.Image) else to_pil(image)
+    return png_files.encode(np.asarray(picture), [png_files.text_chunk(*each) for each in (text or {}).items()])
 
 
 def encode_webp(image: Tensor | Image.Image) -> bytes:
@@ -289,32 +265,17 @@ def list_images(folder: str | Path) -> list[Path]:
     paths = sorted(
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in FORMATS and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in suffixes() and not path.name.startswith(".") and path.is_file()
     )
     if not paths:
-        raise DataError(f"{folder} holds no pictures; these are read: {', '.join(FORMATS)}")
+        raise DataError(f"{folder} holds no pictures; these are read: {written_suffixes()}")
     return paths
 
 
-_IMAGE_DESCRIPTION = 0x010E
-
-
-def _encode(image: Tensor | Image.Image, kind: str, text: Mapping[str, str] | None) -> bytes:
-    picture = image if isinstance(image, Image.Image) else to_pil(image)
-    chunks, exif = PngImagePlugin.PngInfo(), Image.Exif()
-    if text and kind == "PNG":
-        for key, value in text.items():
-            chunks.add_itxt(key, value)
-    elif text:
-        exif[_IMAGE_DESCRIPTION] = json.dumps(dict(text))
-    options: dict[str, dict[str, Any]] = {
-        "PNG": {"pnginfo": chunks, "compress_level": 6},
-        "JPEG": {"quality": 95, "subsampling": 0, "exif": exif},
-        "WEBP": {"lossless": True, "exif": exif},
-    }
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, **options[kind])
-    return buffer.getvalue()
+def _metadata(text: Mapping[str, str], kind: Format) -> Metadata:
+    if kind.name == "png" or not text:
+        return Metadata(texts=text)
+    return Metadata(exif=exif_blocks.with_tags(None, {exif_blocks.IMAGE_DESCRIPTION: json.dumps(dict(text))}))
 
 
 def _scaled(picture: Image.Image, scale: float) -> Image.Image:

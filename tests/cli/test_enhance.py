@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 
 from topcoat.heads import Head
 from topcoat.images import read_image
+from topcoat.pictures import read_picture
+from topcoat.pictures.provenance import records_of
 
 
 def test_enhances_one_file(run: Any, pictures: Path, head_folder: Path, tmp_path: Path) -> None:
@@ -33,7 +34,7 @@ def test_a_bad_file_is_listed_and_the_rest_goes_on(
     assert "missing.png" in result.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{n}.png" for n in (0, 1, 2, 4, 5)]
     record = run_json(*arguments, code=1)
-    assert len(record["enhanced"]) == 5
+    assert (len(record["enhanced"]), len(record["done"])) == (0, 5)
     assert [Path(item["input"]).name for item in record["failed"]] == ["3.png", "missing.png"]
 
 
@@ -45,12 +46,12 @@ def test_gates_hold_back_what_would_lose_the_person(
     assert {item["decision"]["kept"] for item in closed} == {"distilled"}
     for path in pictures.iterdir():
         torch.testing.assert_close(read_image(tmp_path / "out" / path.name), read_image(path))
-    with Image.open(tmp_path / "out" / "0.png") as picture:
-        assert (picture.info["gate"], picture.info["strength"]) == ("distilled", "0")
-    opened = run_json(*given, "--identity-floor", "-1")["enhanced"]
+    (record,) = records_of(read_picture(tmp_path / "out" / "0.png").metadata.xmp)
+    assert (record.gate, record.strength) == ("distilled", "0")
+    opened = run_json(*given, "--identity-floor", "-1", "--overwrite")["enhanced"]
     assert {item["decision"]["kept"] for item in opened} == {"enhanced"}
-    assert run_json(*given)["enhanced"][0]["decision"] is None
-    assert "gates: 0 enhanced" in run(*given, "--identity-floor", "1").stdout
+    assert run_json(*given, "--overwrite")["enhanced"][0]["decision"] is None
+    assert "gates: 0 enhanced" in run(*given, "--identity-floor", "1", "--overwrite").stdout
 
 
 def test_gates_that_were_not_calibrated_are_refused(

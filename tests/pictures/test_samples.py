@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from tests.pictures.conftest import samples
 from topcoat.errors import DataError
 from topcoat.pictures import FORMATS, decode_picture, encode_picture, read_picture, seen_by_head, with_result
 from topcoat.pictures import write_picture as write
+from topcoat.pictures.metadata import Metadata
 
 imagecodecs = pytest.importorskip("imagecodecs")
 tifffile = pytest.importorskip("tifffile")
@@ -104,6 +106,12 @@ def test_jpeg_of_grey_has_one_channel(tmp_path: Path) -> None:
 def test_bmp(tmp_path: Path) -> None:
     Image.fromarray(samples(3)).save(tmp_path / "a.bmp", dpi=(300, 300))
     unchanged(tmp_path / "a.bmp", tmp_path / "b.bmp")
+    marked_picture = replace(
+        read_picture(tmp_path / "a.bmp"), metadata=Metadata(xmp=b"<?xpacket begin=''?>x", dpi=(300, 300))
+    )
+    write(tmp_path / "b.bmp", marked_picture)
+    assert read_picture(tmp_path / "b.bmp").metadata.xmp == b"<?xpacket begin=''?>x"
+    np.testing.assert_array_equal(imagecodecs.bmp_decode((tmp_path / "b.bmp").read_bytes()), samples(3))
     with Image.open(tmp_path / "b.bmp") as picture:
         np.testing.assert_array_equal(np.asarray(picture), samples(3))
         assert round(picture.info["dpi"][0]) == 300

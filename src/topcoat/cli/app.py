@@ -19,6 +19,7 @@ from topcoat.cli.enhance import enhance
 from topcoat.cli.evaluate import evaluate
 from topcoat.cli.frontier import frontier
 from topcoat.cli.generate import generate
+from topcoat.cli.inspect import inspect_picture
 from topcoat.cli.pairs import build, plan, specs
 from topcoat.cli.prompts import prompts
 from topcoat.cli.reproduce import reproduce
@@ -36,7 +37,7 @@ app = typer.Typer(
 pairs = typer.Typer(name="pairs", help="Build and look at datasets of pairs.", no_args_is_help=True)
 _others = typer.Typer()
 for _group, _commands in (
-    (app, (demo, generate, enhance)),
+    (app, (demo, generate, enhance, inspect_picture)),
     (pairs, (specs, plan, build, import_command, inspect, dedupe, push)),
     (_others, (train, calibrate, evaluate, cost, frontier, reproduce, prompts, doctor)),
 ):

@@ -2,46 +2,107 @@
 
 from __future__ import annotations
 
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from topcoat import __version__
 from topcoat.cli.console import Output, command
-from topcoat.cli.options import HeadOption, IdentityFloorOption, NeverWorseOption, StrengthOption, gate_line, need_head
-from topcoat.errors import DataError, UsageError
+from topcoat.cli.options import (
+    C2paCertOption,
+    C2paKeyOption,
+    C2paTsaOption,
+    HeadOption,
+    IdentityFloorOption,
+    NeverWorseOption,
+    NoMarkOption,
+    StrengthOption,
+    gate_line,
+    head_name,
+    need_head,
+    open_signer,
+)
+from topcoat.errors import UsageError
 
 if TYPE_CHECKING:
-    from topcoat.gates import GateDecision, Gates
+    from topcoat.enhance.jobs import Found, Job
+    from topcoat.enhance.work import Outcome, Run, Settings
+    from topcoat.gates import Gates
     from topcoat.heads.head import Head
+
+_NAMES_SHOWN = 3
+
+
+class WrittenFormat(str, Enum):
+    """What ``--format`` takes."""
+
+    KEEP, PNG, WEBP, JPEG, TIFF, AVIF = "keep", "png", "webp", "jpeg", "tiff", "avif"
 
 
 @command(
     "enhance",
     examples=(
         "topcoat enhance portrait.png -o better.png",
-        "topcoat enhance distilled/ -o enhanced/ --head runs/unet --strength 0.8",
+        "topcoat enhance distilled/ -o enhanced/ --recursive --head runs/unet --strength 0.8",
+        "topcoat enhance 'shoot/*.tif' -o web/ --format jpeg --quality 90",
         "topcoat enhance distilled/ -o enhanced/ --identity-floor 0.9 --never-worse",
     ),
 )
 def enhance(
     out: Output,
-    inputs: Annotated[list[Path], typer.Argument(help="Pictures or folders of pictures, of any size.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="A picture file for one picture, else a folder.")],
+    inputs: Annotated[list[str], typer.Argument(help="Pictures, folders or patterns; - is standard input.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="A picture file for one picture, else a folder; - is standard output."),
+    ],
     head: HeadOption = None,
     strength: StrengthOption = 1.0,
+    written: Annotated[
+        WrittenFormat, typer.Option("--format", help="Format of the results; keep is that of each picture.")
+    ] = WrittenFormat.KEEP,
+    quality: Annotated[
+        int | None,
+        typer.Option(min=1, max=100, help="Of JPEG and AVIF (95 by default) and WebP (lossless by default)."),
+    ] = None,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Enter subfolders too.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again, and replace, what is there.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would become of each picture, then stop.")
+    ] = False,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Threads that decode, and as many that encode; 1 to 4 by default.")
+    ] = None,
     identity_floor: IdentityFloorOption = None,
     never_worse: NeverWorseOption = False,
+    no_mark: NoMarkOption = False,
+    c2pa_cert: C2paCertOption = None,
+    c2pa_key: C2paKeyOption = None,
+    c2pa_tsa: C2paTsaOption = None,
 ) -> None:
-    """Enhance pictures with a head; a bad file is listed and the others are done (exit code 1).
+    """Enhance pictures with a head, and keep all else that is in their files.
 
-    With gates a picture that would lose its person, or get worse, gets less of the head or stays as it is.
+    What is done is not done again. A bad file is named and the others are done (exit code 1). With gates a picture that
+    would lose its person, or get worse, gets less of the head or stays as it is.
     """
+    from topcoat.enhance.jobs import PIPE, check_output, find, plan
+    from topcoat.enhance.work import Settings, enhance_files, state_of
     from topcoat.gates import gates_for
 
-    jobs = _jobs(inputs, output)
+    if output == PIPE and (out.as_json or dry_run):
+        raise UsageError(
+            "-o - writes the picture to standard output, so --json and --dry-run have no place; give a file"
+        )
+    found = find(inputs, recursive=recursive, output=output.expanduser())
+    one_file = len(inputs) == 1 and len(found.pictures) == 1 and not Path(inputs[0]).expanduser().is_dir()
+    planned = plan(found, output, one_file=one_file, format_name=written.value)
+    check_output(planned, make=False)
+    signer = open_signer(c2pa_cert, c2pa_key, c2pa_tsa)
     opened = need_head(head, "mini")
     if opened.input == "latent":
         raise UsageError(
@@ -49,58 +110,118 @@ def enhance(
             "generate this head, or enhance with one that takes images"
         )
     gates = gates_for(opened, identity_floor, never_worse)
-    done: list[dict[str, Any]] = []
-    decisions: list[GateDecision] = []
-    failed: list[dict[str, str]] = []
-    for source, target in out.track("enhancing", jobs, len(jobs)):
-        try:
-            decision = _enhance_file(opened, gates, source, target, strength)
-            done.append({"input": str(source), "output": str(target), "decision": decision and asdict(decision)})
-            decisions += [decision] if decision else []
-        except DataError as error:
-            failed.append({"input": str(source), "error": str(error)})
-    for item in failed:
-        out.warn(item["error"])
+    settings = Settings(
+        head=head_name(head),
+        head_digest=opened.digest,
+        strength=strength,
+        gates="" if gates is None else f"{identity_floor} {never_worse}",
+        quality=quality,
+        mark=not no_mark,
+        overwrite=overwrite,
+        signer=signer,
+    )
+    if dry_run:
+        outcomes = [state_of(job, settings) for job in planned]
+    else:
+        check_output(planned, make=True)
+        workers = jobs or max(1, min(4, os.cpu_count() or 1))
+        outcomes = list(
+            _tracked(out, enhance_files(planned, _runner(opened, gates, strength), settings, workers), planned)
+        )
+    _summary(out, found, outcomes, settings, output, dry_run=dry_run)
+
+
+def _runner(head: Head, gates: Gates | None, strength: float) -> Run:
+    """The head on images ``(N, H, W, 3)``, uint8 or float32 in [0, 1], as `topcoat.enhance.work` calls it."""
+    import numpy as np
+    import torch
+
+    def run(images: np.ndarray) -> tuple[np.ndarray, Sequence[Any]]:
+        given = torch.from_numpy(images).permute(0, 3, 1, 2)
+        given = given.float().div(255) if images.dtype == np.uint8 else given
+        enhanced, decisions = head(given, strength), ()
+        if gates is not None:
+            gated = gates(given, enhanced, strength)
+            enhanced, decisions = gated.images, gated.decisions
+        result = enhanced.permute(0, 2, 3, 1).contiguous()
+        result = result.mul(255).round().to(torch.uint8) if images.dtype == np.uint8 else result
+        return result.numpy(), decisions
+
+    return run
+
+
+def _tracked(out: Output, outcomes: Iterable[Outcome], jobs: Sequence[Job]) -> Iterable[Outcome]:
+    """The outcomes as they come, with progress in images per second."""
+    started, enhanced = time.monotonic(), 0
+    with out.progress("enhancing") as report:
+        for done, outcome in enumerate(outcomes, start=1):
+            enhanced += outcome.status == "enhanced"
+            yield outcome
+            rate = enhanced / max(time.monotonic() - started, 1e-9)
+            report(done, len(jobs), f"{rate:.1f} images/s" if enhanced else "")
+
+
+def _summary(
+    out: Output, found: Found, outcomes: Sequence[Outcome], settings: Settings, output: Path, *, dry_run: bool
+) -> None:
+    """Say what was done and name all that was not; ends with exit code 1 if anything was left out."""
+    from topcoat.enhance.jobs import PIPE
+
+    by_status: dict[str, list[Outcome]] = defaultdict(list)
+    for outcome in outcomes:
+        by_status[outcome.status].append(outcome)
+    failed = [*by_status["failed"], *by_status["there already"]]
+    for outcome in failed:
+        out.warn(outcome.reason)
+    for item in found.left_out:
+        out.warn(f"left out: {item}")
+    if by_status["not begun"]:
+        names = _names(outcome.job.source for outcome in by_status["not begun"])
+        out.warn(f"not begun, because results could not be written any more: {names}")
+    notes: dict[str, list[Path]] = defaultdict(list)
+    for outcome in by_status["enhanced"]:
+        for note in outcome.notes:
+            notes[note].append(outcome.job.source)
+    for note, paths in notes.items():
+        out.warn(f"in the result of {_names(paths)}: {note}")
+    if found.folders:
+        out.warn(f"subfolders that were not entered: {_names(found.folders)}; add --recursive to enter them")
+    say: Callable[[str], None] = (lambda text: None) if output == PIPE else out.line
+    if found.other_files:
+        say(f"no pictures by their names: {_names(found.other_files)}")
+    decisions = [outcome.decision for outcome in outcomes if outcome.decision is not None]
     if decisions:
-        out.line(gate_line(decisions))
-    out.line(f"{len(done)} of {len(jobs)} pictures enhanced, in {output}")
-    out.result({"head": opened.digest, "strength": strength, "enhanced": done, "failed": failed})
-    if failed:
+        say(gate_line(decisions))
+    count, before = len(by_status["enhanced"]) + len(by_status["to do"]), len(by_status["done before"])
+    verb = "would be enhanced" if dry_run else "enhanced"
+    done_before = f", {before} were done before" if before else ""
+    say(f"{count} of {len(outcomes)} pictures {verb}, in {output}{done_before}")
+    out.result(
+        {
+            "head": settings.head_digest,
+            "strength": settings.strength,
+            **{key: [_entry(each) for each in by_status[status]] for key, status in _KEYS.items()},
+            "failed": [{**_entry(each), "error": each.reason} for each in [*failed, *by_status["not begun"]]],
+            "left_out": [{"path": str(item.path), "reason": item.reason} for item in found.left_out],
+            "folders": [str(path) for path in found.folders],
+            "other_files": [str(path) for path in found.other_files],
+        }
+    )
+    if failed or found.left_out or by_status["not begun"] or not outcomes:
         raise typer.Exit(1)
 
 
-def _enhance_file(head: Head, gates: Gates | None, source: Path, target: Path, strength: float) -> GateDecision | None:
-    from topcoat.images import read_image, write_image
-
-    images = read_image(source)[None]
-    enhanced, decision = head(images, strength), None
-    text = {"head": head.digest, "strength": f"{strength:g}", "software": f"topcoat {__version__}"}
-    if gates is not None:
-        gated = gates(images, enhanced, strength)
-        enhanced, decision = gated.images, gated.decisions[0]
-        text |= {"strength": f"{decision.strength:g}", "gate": decision.kept}
-    write_image(target, enhanced[0], text)
-    return decision
+_KEYS = {"enhanced": "enhanced", "done": "done before", "to_do": "to do"}
 
 
-def _jobs(inputs: list[Path], output: Path) -> list[tuple[Path, Path]]:
-    """Each picture with the file that its result goes to, checked before any work."""
-    from topcoat.images import FORMATS, list_images
+def _entry(outcome: Outcome) -> dict[str, Any]:
+    decision = None if outcome.decision is None else asdict(outcome.decision)
+    job = outcome.job
+    return {"input": str(job.source), "output": str(job.target), "decision": decision, "notes": list(outcome.notes)}
 
-    if len(inputs) == 1 and not inputs[0].is_dir() and output.suffix.lower() in FORMATS:
-        jobs = [(inputs[0], output)]
-    else:
-        if output.suffix.lower() in FORMATS and not output.is_dir():
-            raise UsageError(f"{output} is one file, but several pictures were given; give a folder to -o")
-        sources = [path for item in inputs for path in (list_images(item) if item.is_dir() else [item])]
-        # a type that is read but not written becomes PNG
-        names = [each.name if each.suffix.lower() in FORMATS else f"{each.stem}.png" for each in sources]
-        jobs = [(source, output / name) for source, name in zip(sources, names, strict=True)]
-    taken: dict[Path, Path] = {}
-    for source, target in jobs:
-        if target.resolve() == source.resolve():
-            raise UsageError(f"{target} would be written over itself; give another folder or name to -o")
-        other = taken.setdefault(target, source)
-        if other is not source:
-            raise UsageError(f"{other} and {source} would both become {target}; enhance them into different folders")
-    return jobs
+
+def _names(paths: Iterable[Path]) -> str:
+    """The first few, and how many more."""
+    names = [str(path) for path in paths]
+    more = len(names) - _NAMES_SHOWN
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -13,9 +13,13 @@ from topcoat.cli.console import Output, command
 from topcoat.cli.options import (
     NO_HEAD,
     BatchSizeOption,
+    C2paCertOption,
+    C2paKeyOption,
+    C2paTsaOption,
     HeadOption,
     IdentityFloorOption,
     NeverWorseOption,
+    NoMarkOption,
     OffloadOption,
     PairOption,
     PromptColumnOption,
@@ -23,7 +27,9 @@ from topcoat.cli.options import (
     SeedOption,
     StrengthOption,
     gate_line,
+    head_name,
     open_head,
+    open_signer,
 )
 from topcoat.errors import UsageError
 
@@ -60,18 +66,23 @@ def generate(
     never_worse: NeverWorseOption = False,
     batch_size: BatchSizeOption = 8,
     offload: OffloadOption = None,
+    no_mark: NoMarkOption = False,
+    c2pa_cert: C2paCertOption = None,
+    c2pa_key: C2paKeyOption = None,
+    c2pa_tsa: C2paTsaOption = None,
     config: Annotated[
         Path | None, typer.Option(help="Pair, steps, head and strength from a file that `topcoat frontier` wrote.")
     ] = None,
 ) -> None:
     """Make portraits: the distilled model, then the head.
 
-    Prompt number i (from 0) gets the seed SEED + i. The PNG says in its text chunks how it was made.
+    Prompt number i (from 0) gets the seed SEED + i. The picture says in its text chunks and its XMP how it was made.
     """
     from topcoat.config import load_config
     from topcoat.generators.diffusers import load_generator, load_pair
     from topcoat.generators.presets import model_pair
     from topcoat.images import side_by_side, write_image
+    from topcoat.pictures.provenance import Record
     from topcoat.pipeline import Pipeline
     from topcoat.prompts import as_prompts, read_prompts
 
@@ -89,6 +100,7 @@ def generate(
         raise UsageError("no prompt was given; write one in quotes, or name a file with --prompts")
     paths = _output_paths(output, len(prompts))
     chosen = model_pair(pair).offloaded(offload)
+    signer = open_signer(c2pa_cert, c2pa_key, c2pa_tsa)
     opened = open_head(head, chosen.name)
     distilled, baseline = load_pair(chosen) if compare_baseline else (load_generator(chosen.distilled), None)
     pipe = Pipeline(distilled, opened, identity_floor=identity_floor, never_worse=never_worse)
@@ -119,11 +131,20 @@ def generate(
                 decision = batch.decisions[index] if batch.decisions else None
                 if decision is not None:
                     text |= {"strength": f"{decision.strength:g}", "gate": decision.kept}
-                write_image(path, image, text)
+                record = Record(
+                    "generate",
+                    generator=facts["model"],
+                    head=head_name(head) if opened else None,
+                    head_digest=opened.digest if opened else None,
+                    strength=text["strength"] if opened else None,
+                    gate=text.get("gate"),
+                )
+                mark = None if no_mark else record
+                write_image(path, image, text, mark, signer)
                 if compare:
                     comparison = path.with_name(f"{path.stem}-compare{path.suffix}")
                     row = side_by_side([images[index] for images in panels.values() if images is not None])
-                    write_image(comparison, row, {**text, "panels": " | ".join(panels)})
+                    write_image(comparison, row, {**text, "panels": " | ".join(panels)}, mark, signer)
                 records.append(
                     {
                         "path": str(path),
@@ -144,15 +165,16 @@ def generate(
 
 def _output_paths(output: Path, count: int) -> list[Path]:
     """One file per prompt; fails before the costly work if a file could not be written there."""
-    from topcoat.images import FORMATS
+    from topcoat.images import written_suffixes
+    from topcoat.pictures import format_of
 
-    is_file = output.suffix.lower() in FORMATS
+    is_file = format_of(output) is not None
     if count == 1 and is_file:
         return [output]
     if is_file:
         raise UsageError(f"{output} is one file, but there are {count} prompts; give a folder to -o")
     if output.suffix and not output.is_dir():
-        raise UsageError(f"{output} has no picture type that is written here; use one of: {', '.join(FORMATS)}")
+        raise UsageError(f"{output} has no picture type that is written here; use one of: {written_suffixes()}")
     return [output / f"{index:05d}.png" for index in range(count)]
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from topcoat.gates import GateDecision
     from topcoat.generators.base import ModelPair
     from topcoat.heads.head import Head
+    from topcoat.pictures.signing import Signer
     from topcoat.prompts import Prompt
 
 
@@ -127,6 +128,18 @@ UtilisationOption = Annotated[
 ImageFormatOption = Annotated[
     str, typer.Option("--image-format", metavar="png|webp", help="Kind of image files; both are lossless.")
 ]
+NoMarkOption = Annotated[
+    bool,
+    typer.Option("--no-mark", help="Write no marks of AI into the picture; those that it has are kept all the same."),
+]
+C2paCertOption = Annotated[
+    Path | None,
+    typer.Option("--c2pa-cert", help="Sign a C2PA manifest with this certificate chain (PEM); needs topcoat[c2pa]."),
+]
+C2paKeyOption = Annotated[Path | None, typer.Option("--c2pa-key", help="Private key (PEM) of --c2pa-cert.")]
+C2paTsaOption = Annotated[
+    str | None, typer.Option("--c2pa-tsa", metavar="URL", help="Time stamp authority to ask for each signature.")
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and what it costs, then stop.")]
 
 
@@ -154,6 +167,23 @@ def need_head(head: str | None, pair_name: str) -> Head:
     if opened is None:
         raise UsageError(f"--head {NO_HEAD} leaves nothing to do here; give a head folder, or leave --head out")
     return opened
+
+
+def head_name(head: str | None) -> str:
+    """What to call a head in a file: a hub id as it is, a folder by its name, which tells nothing of where it lies."""
+    name = DEFAULT_HEAD if head is None else head
+    return Path(name).resolve().name if Path(name).is_dir() else name
+
+
+def open_signer(certificates: Path | None, key: Path | None, time_authority: str | None) -> Signer | None:
+    """What signs C2PA manifests, None where no certificate is given; raises `UsageError` for half of what it needs."""
+    if certificates is None and key is None and time_authority is None:
+        return None
+    if certificates is None or key is None:
+        raise UsageError("a C2PA manifest needs --c2pa-cert and --c2pa-key; give both, or neither")
+    from topcoat.pictures.signing import Signer
+
+    return Signer(certificates, key, time_authority)
 
 
 def gate_line(decisions: Sequence[GateDecision]) -> str:

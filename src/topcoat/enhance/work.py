@@ -29,7 +29,7 @@ Decision = Any
 Run = Callable[[np.ndarray], tuple[np.ndarray, Sequence[Decision]]]
 """A head at a strength: images ``(N, H, W, 3)``, sRGB, uint8 or float32 in [0, 1], to such images of the same type, and
 one gate decision for each, or none without gates."""
-Status = Literal["enhanced", "done before", "there already", "failed", "not begun"]
+Status = Literal["enhanced", "to do", "done before", "there already", "failed", "not begun"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +114,10 @@ def enhance_files(jobs: Sequence[Job], run: Run, settings: Settings, workers: in
         encoders.shutdown(cancel_futures=True)
 
 
-def state_of(job: Job, settings: Settings) -> Outcome | None:
-    """What a run would find without work: a result that is there; None where there is something to do."""
-    found = _looked_up(job, settings, DoneFiles())
-    return found if isinstance(found, Outcome) else None
+def state_of(job: Job, settings: Settings) -> Outcome:
+    """What `enhance_files` would make of a job, without the work: an input that cannot be read is found too."""
+    found = _decoded(job, settings, DoneFiles())
+    return found if isinstance(found, Outcome) else Outcome(job, "to do", notes=found.picture.notes)
 
 
 def _looked_up(job: Job, settings: Settings, done: DoneFiles) -> Outcome | tuple[bytes, str]:
@@ -179,7 +179,7 @@ def _encoded(
         kind = job.format or source.format
         notes = list(source.notes)
         record = _record(decoded, decision, settings)
-        if settings.mark and kind.metadata:
+        if settings.mark:
             metadata = marked(picture.metadata, record)
             if metadata is None:
                 notes.append("its XMP is damaged, so it was kept as it is and no mark was added")
@@ -190,7 +190,7 @@ def _encoded(
             content = settings.signer.sign(content, kind, record, (decoded.data, source.format))
             notes = [note for note in notes if "C2PA" not in note]
         _write(job.target, content)
-        if not (settings.mark and kind.metadata):
+        if not settings.mark:
             done.add(job.target, decoded.digest)
         return Outcome(job, "enhanced", notes=(*notes, *lost), decision=decision)
     except TopcoatError as error:

@@ -23,7 +23,7 @@ class Format:
     sixteen_bit: bool = False
     alpha: bool = True
     metadata: bool = True
-    """Whether EXIF, XMP and a colour profile have a place in it."""
+    """Whether EXIF and a colour profile have a place in it."""
 
 
 FORMATS: Mapping[str, Format] = {

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from PIL import Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
+from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
 from topcoat.pictures import exif, iptc, png, xmp
 
@@ -66,6 +66,9 @@ def metadata_of(picture: Image.Image, data: bytes) -> Metadata:
         has_density = exif.X_RESOLUTION in picture.tag_v2  # Pillow takes a missing one for 1
         dpi = found.dpi if has_density else None
         found = replace(found, exif=exif.from_tiff(picture), photoshop=_photoshop_of_tiff(picture), dpi=dpi)
+    elif isinstance(picture, BmpImagePlugin.BmpImageFile) and data[:2] == b"BM":
+        packet = data[14 : struct.unpack_from("<I", data, 10)[0]].partition(b"<?xpacket")  # where `writing` puts it
+        found = replace(found, xmp=_bytes((packet[1] + packet[2]).rstrip(b" ")) if packet[1] else None)
     if found.photoshop is None and found.exif is not None and not isinstance(picture, PngImagePlugin.PngImageFile):
         found = replace(found, photoshop=_records_in_exif(found.exif))
     turned = picture.getexif().get(exif.ORIENTATION, 1) in (5, 6, 7, 8)

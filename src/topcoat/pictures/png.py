@@ -14,6 +14,8 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 XMP_KEYWORD = b"XML:com.adobe.xmp"
 TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
 _COMPRESSION = 6
+_START = SIGNATURE + struct.pack(">I4s", 13, b"IHDR")
+_PLAIN = b"\x08\x02\x00\x00\x00"  # a header's end: 8 bits of red, green and blue, not interlaced
 _KINDS = {1: 0, 2: 4, 3: 2, 4: 6}  # colour types by channels
 
 Chunk = tuple[bytes, bytes]
@@ -70,6 +72,31 @@ def grey_alpha_as_rgba(data: bytes) -> bytes:
     header = bytearray(data[16:29])
     header[8:10] = 8, 6
     return data[:16] + bytes(header) + struct.pack(">I", zlib.crc32(b"IHDR" + header)) + data[first:]
+
+
+def plain_size(data: bytes) -> tuple[int, int] | None:
+    """``(H, W)`` of a whole 8-bit RGB PNG that holds nothing but pixels and is not interlaced; None for all others."""
+    if not data.startswith(_START) or data[24:29] != _PLAIN:
+        return None
+    place = 33
+    while data[place + 4 : place + 8] == b"IDAT":
+        place += 12 + int.from_bytes(data[place : place + 4], "big")
+    if data[place + 4 : place + 8] != b"IEND":
+        return None
+    width, height = struct.unpack_from(">II", data, 16)
+    return (height, width) if width * height > 0 else None
+
+
+def top_rows(data: bytes, rows: int) -> bytes:
+    """A plain PNG with a header that says ``rows`` rows: rows are stored from the top, so it is one of these alone.
+
+    Any other file comes back as it is.
+    """
+    size = plain_size(data)
+    if size is None or rows >= size[0]:
+        return data
+    header = data[12:20] + struct.pack(">I", rows) + data[24:29]
+    return data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:

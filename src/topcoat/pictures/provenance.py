@@ -7,7 +7,6 @@ keeps the type that it came with, and else becomes ``compositeWithTrainedAlgorit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
@@ -66,19 +65,6 @@ def job_of(packet: bytes | None) -> str | None:
     """The job of the last record."""
     records = records_of(packet)
     return records[-1].job if records else None
-
-
-def marks_of(metadata: Metadata) -> Mapping[str, Any]:
-    """All marks of a picture, as JSON values."""
-    kind = xmp.source_type(metadata.xmp)
-    return {
-        "digital_source_type": kind,
-        "topcoat": [
-            {key: value for key, value in asdict(record).items() if value is not None}
-            for record in records_of(metadata.xmp)
-        ],
-        "c2pa": metadata.has_manifest,
-    }
 
 
 def _field(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ _DAMAGED = (
     EOFError, AssertionError, RuntimeError, NotImplementedError, struct.error, zlib.error,
 )  # fmt: skip
 """What Pillow's readers raise on damaged files of one format or another."""
+_OPENING = threading.Lock()
+"""The filters of warnings belong to the process, and a picture is opened in a moment."""
 _OTHER_HALF = {"L": "B", "B": "L", "N": "B"}
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -81,6 +84,16 @@ def decode_picture(data: bytes, name: str = "the picture") -> Picture:
         return Picture(samples, alpha, kind, metadata, tuple(notes))
 
 
+def upright_size(data: bytes, name: str) -> tuple[int, int]:
+    """Width and height of the picture in a file's bytes; its pixels are decoded only where its format needs it.
+
+    Raises `DataError` as `decode_picture` does.
+    """
+    with open_picture(data, name) as picture:
+        turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        return picture.size[::-1] if turned else picture.size
+
+
 def named_otherwise(path: Path, picture: Picture) -> str | None:
     """What is wrong with a file's suffix, as a note; None where it fits."""
     says = format_of(path)
@@ -93,13 +106,14 @@ def named_otherwise(path: Path, picture: Picture) -> str | None:
 def open_picture(data: bytes, name: str) -> Iterator[Image.Image]:
     """Pillow's picture, its pixels not yet decoded; what goes wrong in the body is a `DataError` too."""
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of large pictures and odd tags; the limit below is an error, odd tags are left out
+        with _OPENING, warnings.catch_warnings():
+            # Pillow warns of large pictures, for which the limit below is an error, and of odd tags
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=readable()) as picture:
-                if picture.width * picture.height > MAX_MEGAPIXELS * 1_000_000:
-                    raise Image.DecompressionBombError
-                yield picture
+            opened = Image.open(io.BytesIO(data), formats=readable())
+        with opened as picture:
+            if picture.width * picture.height > MAX_MEGAPIXELS * 1_000_000:
+                raise Image.DecompressionBombError
+            yield picture
     except Image.DecompressionBombError:
         raise DataError(f"{name} has more than {MAX_MEGAPIXELS} megapixels; make it smaller") from None
     except UnidentifiedImageError:
@@ -130,7 +144,7 @@ def _shallow_samples(picture: Image.Image) -> tuple[np.ndarray, np.ndarray | Non
         picture = (
             picture.convert("RGBA").convert(mode) if picture.mode in ("La", "RGBa", "PA") else picture.convert(mode)
         )
-    samples = np.asarray(picture)
+    samples = np.array(picture)
     return _split(samples[..., None] if samples.ndim == 2 else samples)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -74,8 +75,8 @@ def _fitted(picture: Picture, kind: Format, notes: list[str]) -> Picture:
         samples = np.rint(samples * share + 255 * (1 - share)).astype(np.uint8)
         alpha = None
         notes.append(f"its transparency is laid on white, because {kind.title} has none (alpha)")
-    if not kind.metadata and any((picture.metadata.icc, picture.metadata.exif, picture.metadata.xmp)):
-        notes.append(f"its profile, EXIF and XMP are not there, because {kind.title} has no place for them")
+    if not kind.metadata and (picture.metadata.icc or picture.metadata.exif):
+        notes.append(f"its colour profile and EXIF are not there, because {kind.title} has no place for them")
     return replace(picture, samples=samples, alpha=alpha)
 
 
@@ -145,7 +146,13 @@ def _boxed(name: str, **options: Any) -> Callable[[Picture, int | None, list[str
 
 
 def _bmp(picture: Picture, quality: int | None, notes: list[str]) -> bytes:
-    return _saved(picture, "BMP", {"dpi": picture.metadata.dpi})
+    """The XMP packet goes between header and pixels, where the format leaves room and no reader looks."""
+    data = _saved(picture, "BMP", {"dpi": picture.metadata.dpi})
+    packet = metadata.with_texts_in_xmp(picture.metadata).xmp or b""
+    packet += b" " * (-len(packet) % 4)
+    size, _, start = struct.unpack_from("<III", data, 2)
+    header = struct.pack("<III", size + len(packet), 0, start + len(packet))
+    return data[:2] + header + data[14:start] + packet + data[start:]
 
 
 _ENCODERS: Mapping[str, Callable[[Picture, int | None, list[str]], bytes]] = {
