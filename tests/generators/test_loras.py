@@ -47,6 +47,15 @@ def test_a_scale_decides_how_much(family_specs: dict[str, GeneratorSpec], lora_f
     assert none < 1e-6 < some < all_of_it
 
 
+def test_fused_loras_are_in_the_weights_at_their_scale(family_specs: dict[str, GeneratorSpec], lora_file: Path) -> None:
+    loras = (LoraSpec(model=str(lora_file), scale=0.3),)
+    beside = family_specs["sdxl"].model_copy(update={"loras": loras})
+    generator = load_generator(beside.model_copy(update={"fuse_loras": True}))
+    assert not any("lora" in name for name, _ in generator.pipeline.unet.named_parameters())
+    made, expected = (each.generate(PROMPTS, SEEDS) for each in (generator, load_generator(beside)))
+    torch.testing.assert_close(made, expected, atol=1e-4, rtol=0)
+
+
 def test_a_folder_and_a_file_name_are_the_same_lora(family_specs: dict[str, GeneratorSpec], lora_file: Path) -> None:
     spec = family_specs["sdxl"]
     by_file = spec.model_copy(update={"loras": (LoraSpec(model=str(lora_file)),)})

@@ -20,7 +20,7 @@ from topcoat.cost.table import DECODE_ROW, DENOISER_ROW, HEAD_ROW, CostRow, Cost
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import GeneratorSpec, ModelPair
 from topcoat.generators.families import Configs, family_of, published_models
-from topcoat.generators.meta import Networks, build_networks, configs_of
+from topcoat.generators.meta import Networks, build_networks, config_of, configs_of
 from topcoat.generators.vae import channels_of
 from topcoat.heads.head import Head
 
@@ -139,7 +139,9 @@ def network_configs(spec: GeneratorSpec) -> Configs:
         raise ModelError(
             f"the sizes of {spec.model} are not known here; give a local folder of it or one of: " + ", ".join(known)
         )
-    return configs_of(source if source.is_dir() else known[spec.model], spec.transformer)
+    own = {name: config_of(name, weights) for name, weights in spec.replaced.items()}
+    configs = configs_of(source) if source.is_dir() else known[spec.model]
+    return {**configs, **{name: config for name, config in own.items() if config is not None}}
 
 
 def _check_latents(head: Head, spec: GeneratorSpec) -> None:

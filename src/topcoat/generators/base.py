@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
 
 import pydantic
@@ -25,8 +26,17 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 Offload = Literal["none", "model", "group", "sequential"]
 OFFLOADS: tuple[Offload, ...] = get_args(Offload)
 """From the most memory and the fastest to the least memory and the slowest."""
-Quantisation = Literal["none", "bitsandbytes-8bit", "bitsandbytes-4bit", "torchao-int8"]
-"""How the denoiser's weights are held: as `dtype`, in 8 or 4 bit by bitsandbytes, or in 8 bit by torchao."""
+TextQuantisation = Literal["none", "bitsandbytes-8bit", "bitsandbytes-4bit", "torchao-int8"]
+Quantisation = Literal[TextQuantisation, "layerwise-float8"]
+"""How weights are held: as `dtype`, in 8 or 4 bit by bitsandbytes, in 8 bit by torchao, or in float8 (e4m3) from which
+each layer is cast when it runs."""
+StepCache = Literal[
+    "FirstBlockCacheConfig", "TaylorSeerCacheConfig", "FasterCacheConfig", "PyramidAttentionBroadcastConfig"
+]
+CallValue = bool | int | float | str | None
+SOURCES = ("model", "transformer", "unet", "vae")
+"""The settings that may name a folder, a file or a hub id."""
+WEIGHT_FILES = (".safetensors", ".gguf")
 
 
 class Licence(StrictModel):
@@ -47,6 +57,39 @@ class SchedulerSpec(StrictModel):
     config: dict[str, bool | int | float | str | None] = pydantic.Field(default_factory=dict)
 
 
+class WeightsSpec(StrictModel):
+    """Other weights for one network: those of a folder or hub id, or one file of them.
+
+    In a folder or repository they are those in `subfolder`, by default the one named for the network. `weight_name` is
+    a file there, ``.safetensors`` or ``.gguf``; `model` may be such a file too. A file has no settings: the network has
+    those of the one that it replaces.
+    """
+
+    model: str = pydantic.Field(min_length=1)
+    weight_name: str | None = None
+    subfolder: str | None = None
+    revision: str | None = None
+
+    @property
+    def file(self) -> str | None:
+        """Name of the one file of weights, if it is one."""
+        return self.weight_name or (Path(self.model).name if Path(self.model).suffix in WEIGHT_FILES else None)
+
+    @pydantic.model_validator(mode="after")
+    def _is_no_pickle(self) -> WeightsSpec:
+        name = self.weight_name or (Path(self.model).name if Path(self.model).is_file() else None)
+        if name is not None and Path(name).suffix not in WEIGHT_FILES:
+            raise ValueError(f"{name} is no file of weights; use one that ends with {' or '.join(WEIGHT_FILES)}")
+        return self
+
+
+class StepCacheSpec(StrictModel):
+    """Networks' outputs that are used again in later steps: a cache of diffusers, by its class, and its settings."""
+
+    name: StepCache
+    config: dict[str, CallValue | tuple[CallValue, ...]] = pydantic.Field(default_factory=dict)
+
+
 class LoraSpec(StrictModel):
     """Low-rank weights added to the model: a folder, a ``.safetensors`` file or a hub id, and their scale."""
 
@@ -60,11 +103,17 @@ class LoraSpec(StrictModel):
 class GeneratorSpec(StrictModel):
     """Everything that decides a generator's images, apart from prompt and seed.
 
-    `transformer` is a folder or hub id whose ``transformer/`` (and ``scheduler/``, where it has one) replace those of
-    `model`, so that two models can share text encoders and VAE. `variant` picks the weight files of that name (such as
-    ``fp16``) in a hub repository. `device` and `offload` say where to run, `decode_batch` how many images the VAE takes
-    at a time (by default what 4 megapixels are); they do not change the images. `vae_tiling` decodes a large image in
-    tiles that overlap, which needs less memory and changes pixels a little.
+    `transformer` or `unet` is a folder or hub id whose network of that name (and ``scheduler/``, where it has one)
+    replaces that of `model`, so that two models can share text encoders and VAE; `vae` replaces the VAE. Each may be a
+    `WeightsSpec` instead. `sigmas` or `timesteps` are the noise levels of the steps, one for each. `fuse_loras` adds
+    LoRAs to the weights themselves. `call` sets further arguments of the pipeline's call, those that its family allows.
+    `quantisation` is the denoiser's, `text_quantisation` the text encoders'. `attention_backend`, `compile` and
+    `step_cache` are those of diffusers; they are faster and change images a little.
+
+    `variant` picks the weight files of that name (such as ``fp16``) in a hub repository. `device` and `offload` say
+    where to run, `decode_batch` how many images the VAE takes at a time (by default what 4 megapixels are); they do not
+    change the images. `vae_tiling` decodes a large image in tiles that overlap, which needs less memory and changes
+    pixels a little.
 
     `guidance_scale` is whatever the model's own pipeline calls so: an input of FLUX.1, classifier-free guidance of the
     others. `true_cfg_scale` above 1 together with a negative prompt gives FLUX.1 that too, at twice the cost.
@@ -74,9 +123,14 @@ class GeneratorSpec(StrictModel):
     model: str = pydantic.Field(min_length=1)
     revision: str | None = None
     variant: str | None = None
-    transformer: str | None = None
+    transformer: str | WeightsSpec | None = None
+    unet: str | WeightsSpec | None = None
+    vae: str | WeightsSpec | None = None
     scheduler: SchedulerSpec | None = None
+    sigmas: tuple[float, ...] | None = None
+    timesteps: tuple[float, ...] | None = None
     loras: tuple[LoraSpec, ...] = ()
+    fuse_loras: bool = False
     steps: int = pydantic.Field(ge=1, le=MAX_STEPS)
     guidance_scale: float = pydantic.Field(ge=0)
     negative_prompt: str | None = None
@@ -86,11 +140,35 @@ class GeneratorSpec(StrictModel):
     height_px: int = pydantic.Field(ge=16, le=8192)
     dtype: Dtype
     quantisation: Quantisation = "none"
+    text_quantisation: TextQuantisation = "none"
+    attention_backend: str | None = None
+    compile: bool = False
+    step_cache: StepCacheSpec | None = None
+    call: dict[str, CallValue | tuple[CallValue, ...]] = pydantic.Field(default_factory=dict)
     device: str = "auto"
     offload: Offload = "none"
     decode_batch: int | None = pydantic.Field(default=None, ge=1)
     vae_tiling: bool = False
     licence: Licence
+
+    @property
+    def replaced(self) -> dict[str, WeightsSpec]:
+        """Name of each network that other weights replace -> those."""
+        given = {"transformer": self.transformer, "unet": self.unet, "vae": self.vae}
+        return {
+            name: WeightsSpec(model=weights) if isinstance(weights, str) else weights
+            for name, weights in given.items()
+            if weights is not None
+        }
+
+    @pydantic.model_validator(mode="after")
+    def _noise_levels_are_one_for_each_step(self) -> GeneratorSpec:
+        if self.sigmas is not None and self.timesteps is not None:
+            raise ValueError("sigmas and timesteps are two ways to say one thing; give one of them")
+        levels = self.sigmas or self.timesteps
+        if levels is not None and len(levels) != self.steps:
+            raise ValueError(f"{len(levels)} noise levels came with {self.steps} steps; give one for each step")
+        return self
 
     @pydantic.model_validator(mode="after")
     def _guidance_has_its_prompt(self) -> GeneratorSpec:
@@ -238,6 +316,8 @@ def check_steps(steps: int | None, spec: GeneratorSpec) -> int:
         return spec.steps
     if not 1 <= steps <= MAX_STEPS:
         raise UsageError(f"{steps} steps are not possible; use 1 to {MAX_STEPS} ({spec.name} uses {spec.steps})")
+    if steps != spec.steps and (spec.sigmas or spec.timesteps):
+        raise UsageError(f"{spec.name} has noise levels of its own for {spec.steps} steps, so {steps} are not possible")
     return steps
 
 

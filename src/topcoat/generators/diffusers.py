@@ -16,6 +16,7 @@ from topcoat.generators.families.base import Img2ImgRequest
 from topcoat.generators.latents import decode, encode, from_vae, to_vae
 from topcoat.generators.loading import load_pipeline, quiet_libraries
 from topcoat.generators.placement import ComponentCache, place, share_device
+from topcoat.generators.speed import ALONE
 from topcoat.generators.texts import EncodedTexts
 from topcoat.images import check_images
 from topcoat.memory import memory_advice
@@ -64,6 +65,9 @@ class DiffusersGenerator:
     def generate_latents(self, prompts: Sequence[str], seeds: Sequence[int], *, steps: int | None = None) -> Tensor:
         """``(N, C, H/8, W/8)`` float32 on the CPU, as the denoiser leaves them; raises like `generate`."""
         texts, seeds = check_request(prompts, seeds)
+        if self._alone and len(texts) > 1:
+            each = [self.generate_latents([text], [seed], steps=steps) for text, seed in zip(texts, seeds, strict=True)]
+            return torch.cat(each)
         arguments = self._arguments(len(texts), steps) | {"generator": _noise(seeds)}
         with self._running(len(texts)):
             return self._run(self._pipeline, texts, arguments)
@@ -72,8 +76,12 @@ class DiffusersGenerator:
         """See `StagedGenerator`; raises like `generate`."""
         texts, _ = check_request(prompts, [0] * len(prompts))
         with self._running(len(texts)):
-            arguments = self._arguments(len(texts), None)
-            self._texts.encode(self._pipeline, lambda: self._pipeline(prompt=texts, output_type="latent", **arguments))
+            for batch in [[text] for text in texts] if self._alone else [texts]:
+                self._encode_batch(batch)
+
+    def _encode_batch(self, texts: list[str]) -> None:
+        arguments = self._arguments(len(texts), None)
+        self._texts.encode(self._pipeline, lambda: self._pipeline(prompt=texts, output_type="latent", **arguments))
 
     def forget_texts(self) -> None:
         """See `StagedGenerator`."""
@@ -112,6 +120,12 @@ class DiffusersGenerator:
                 f"images of shape {tuple(images.shape)} came with {len(texts)} prompts for {spec.name}; give "
                 f"({len(texts)}, 3, {spec.height_px}, {spec.width_px})"
             )
+        if self._alone and len(texts) > 1:
+            each = [
+                self.img2img(image[None], [text], [seed], strength=strength, steps=steps)
+                for image, text, seed in zip(images, texts, seeds, strict=True)
+            ]
+            return torch.cat(each)
         with self._running(len(texts)):
             start = self._encode(images)
             request = Img2ImgRequest(self._pipeline, spec, start, _noise(seeds), strength, count)
@@ -180,6 +194,11 @@ class DiffusersGenerator:
         """What the pipeline is called with for ``count`` images, besides prompts and noise."""
         spec = self._spec.model_copy(update={"steps": check_steps(steps, self._spec)})
         return self._family.arguments(spec, count) | {"num_inference_steps": spec.steps}
+
+    @property
+    def _alone(self) -> bool:
+        """Whether images are made one at a time."""
+        return self._spec.step_cache is not None and self._spec.step_cache.name in ALONE
 
     def _ready_vae(self) -> Any:
         """The VAE, in float32 where its config says that float16 is too narrow for it (SDXL)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,8 @@ from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import GeneratorSpec, LoraSpec, SchedulerSpec
 from topcoat.generators.families import Family, family_named
 from topcoat.generators.placement import ComponentCache, device_of
+from topcoat.generators.speed import tune
+from topcoat.generators.weights import check_packages, check_sources, quantisation_of, replacements
 
 
 @contextlib.contextmanager
@@ -47,16 +48,16 @@ def load_pipeline(spec: GeneratorSpec, cache: ComponentCache) -> tuple[Any, Fami
     import diffusers
 
     device_of(spec)
-    sources = [source for source in (spec.model, spec.transformer) if source is not None]
-    for source in sources:
-        hub.check_source(source, spec.name)
-    _check_packages(spec)
-    family = _family(spec)
+    sources = check_sources(spec)
+    check_packages(spec)
+    index = _model_index(spec)
+    family = family_named(str(index.get("_class_name")), spec.model)
     family.check(spec)
     dtype = getattr(torch, spec.dtype)
-    quantised = {} if spec.quantisation == "none" else {"quantization_config": _quantisation(spec)}
+    quantisation = quantisation_of(spec, index)
+    quantised = {} if quantisation is None else {"quantization_config": quantisation}
     try:
-        parts = {} if spec.transformer is None else _own_parts(spec, dtype)
+        parts = replacements(spec, family)
         folder = _folder(spec, parts | dict(family.load_arguments))
         parts = cache.get(spec, folder) | parts
         pipeline: Any = diffusers.DiffusionPipeline.from_pretrained(
@@ -81,20 +82,22 @@ def load_pipeline(spec: GeneratorSpec, cache: ComponentCache) -> tuple[Any, Fami
         _add_loras(spec, pipeline)
     if spec.vae_tiling:
         _tile(spec, pipeline.vae)
+    _check_noise_levels(spec, pipeline)
+    tune(getattr(pipeline, family.denoiser), pipeline, spec)
     pipeline.set_progress_bar_config(disable=True)
     cache.add(spec, folder, pipeline.components)
     return pipeline, family
 
 
-def _family(spec: GeneratorSpec) -> Family:
-    """The family of ``spec.model`` by its model_index.json, before anything large is fetched or loaded."""
+def _model_index(spec: GeneratorSpec) -> dict[str, Any]:
+    """The model_index.json of ``spec.model``, before anything large is fetched or loaded."""
     import diffusers
 
     try:
         index: Any = diffusers.DiffusionPipeline.load_config(spec.model, revision=spec.revision)
     except Exception as error:  # as in load_pipeline
         raise ModelError(hub.load_error(error, spec.name, spec.model, licence=spec.licence.name)) from error
-    return family_named(str(index.get("_class_name")), spec.model)
+    return index
 
 
 def _folder(spec: GeneratorSpec, parts: dict[str, Any]) -> Path:
@@ -115,23 +118,6 @@ def _tile(spec: GeneratorSpec, vae: Any) -> None:
         raise UsageError(f"{spec.name}: its VAE, a {type(vae).__name__}, has no tiles; remove vae_tiling") from None
 
 
-def _own_parts(spec: GeneratorSpec, dtype: torch.dtype) -> dict[str, Any]:
-    """The transformer of ``spec.transformer`` and, where it has one, its scheduler."""
-    import diffusers
-
-    source = str(spec.transformer)
-    quantised = {} if spec.quantisation == "none" else {"quantization_config": _weights_config(spec)}
-    parts: dict[str, Any] = {
-        "transformer": diffusers.AutoModel.from_pretrained(
-            source, subfolder="transformer", dtype=dtype, use_safetensors=True, **quantised
-        )
-    }
-    if not Path(source).is_dir() or (Path(source) / "scheduler").is_dir():
-        config: Any = diffusers.FlowMatchEulerDiscreteScheduler.load_config(source, subfolder="scheduler")
-        parts["scheduler"] = getattr(diffusers, config["_class_name"]).from_config(config)
-    return parts
-
-
 def _scheduler(wanted: SchedulerSpec, current: Any) -> Any:
     """The scheduler that ``wanted`` names, with the settings of ``current`` and its own; raises `UsageError`."""
     import diffusers
@@ -149,6 +135,19 @@ def _scheduler(wanted: SchedulerSpec, current: Any) -> Any:
     return getattr(diffusers, wanted.name).from_config(current.config, **wanted.config)
 
 
+def _check_noise_levels(spec: GeneratorSpec, pipeline: Any) -> None:
+    """Raise `UsageError` for noise levels that the pipeline or its scheduler does not take."""
+    for name, levels in (("sigmas", spec.sigmas), ("timesteps", spec.timesteps)):
+        if levels is None:
+            continue
+        for taker, call in (
+            (pipeline, type(pipeline).__call__),
+            (pipeline.scheduler, pipeline.scheduler.set_timesteps),
+        ):
+            if name not in inspect.signature(call).parameters:
+                raise UsageError(f"{spec.name}: {type(taker).__name__} takes no {name}; remove them or use another one")
+
+
 def _add_loras(spec: GeneratorSpec, pipeline: Any) -> None:
     names = [f"lora_{number}" for number in range(len(spec.loras))]
     try:
@@ -158,6 +157,9 @@ def _add_loras(spec: GeneratorSpec, pipeline: Any) -> None:
                 folder, weight_name=file, revision=lora.revision, adapter_name=name, use_safetensors=True
             )
         pipeline.set_adapters(names, adapter_weights=[lora.scale for lora in spec.loras])
+        if spec.fuse_loras:
+            pipeline.fuse_lora(adapter_names=names)
+            pipeline.unload_lora_weights()
     except Exception as error:  # errors of the hub, and whatever a LoRA of another model raises
         raise ModelError(_lora_sentence(spec, error)) from error
 
@@ -174,37 +176,3 @@ def _lora_sentence(spec: GeneratorSpec, error: BaseException) -> str:
         reason = hub.first_line(error)
         return f"{spec.name}: the LoRA {sources} does not fit this model ({reason}); use one made for {spec.model}"
     return hub.load_error(error, f"the LoRA of {spec.name}", spec.loras[0].model, licence=spec.licence.name)
-
-
-def _check_packages(spec: GeneratorSpec) -> None:
-    """Raise `ModelError` for a setting whose package is missing, before anything large is loaded."""
-    package = spec.quantisation.partition("-")[0]
-    if spec.quantisation != "none" and importlib.util.find_spec(package) is None:
-        raise ModelError(
-            f"{spec.name}: quantisation {spec.quantisation} needs the package {package}; install it with: "
-            f"pip install {package}, or set quantisation: none"
-        )
-    if spec.loras and importlib.util.find_spec("peft") is None:
-        raise ModelError(f"{spec.name}: LoRAs need the package peft; install it with: pip install 'topcoat[lora]'")
-
-
-def _quantisation(spec: GeneratorSpec) -> Any:
-    """The pipeline's setting by which its denoiser is loaded quantised, and nothing else is."""
-    import diffusers
-
-    weights = _weights_config(spec)
-    return diffusers.PipelineQuantizationConfig(quant_mapping={"transformer": weights, "unet": weights})
-
-
-def _weights_config(spec: GeneratorSpec) -> Any:
-    import diffusers
-
-    if spec.quantisation == "bitsandbytes-8bit":
-        return diffusers.BitsAndBytesConfig(load_in_8bit=True)
-    if spec.quantisation == "bitsandbytes-4bit":
-        return diffusers.BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=getattr(torch, spec.dtype)
-        )
-    from torchao.quantization import Int8WeightOnlyConfig  # pyright: ignore[reportMissingImports]
-
-    return diffusers.TorchAoConfig(Int8WeightOnlyConfig())

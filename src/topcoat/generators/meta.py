@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from topcoat.errors import DataError, ModelError, UsageError
+from topcoat.generators.base import WeightsSpec
 from topcoat.generators.families import FAMILIES, Configs, Family, family_of
 from topcoat.generators.families.base import CLIP_TOKENS, OneImage
 from topcoat.generators.latents import decode
@@ -149,32 +150,37 @@ def build_networks(
     return Networks(family, modules, configs, device, dtype)
 
 
-def configs_of(source: str | Path | Configs, transformer: str | Path | None = None) -> Configs:
-    """The configs of a pipeline folder (diffusers layout), or given ones.
-
-    ``transformer`` is a folder whose ``transformer/`` replaces theirs. Raises `DataError` if a folder holds no pipeline
-    that can be counted.
-    """
-    other = {} if transformer is None else {"transformer": _read_json(Path(transformer), "transformer")}
-    if not isinstance(source, str | Path):
-        return {**source, **other}
+def configs_of(source: str | Path) -> Configs:
+    """The configs of a pipeline folder (diffusers layout); raises `DataError` if it holds none that can be counted."""
     folder = Path(source)
     names = [name for name in ("transformer", "unet", "vae", *_ENCODERS) if (folder / name).is_dir()]
-    if "vae" not in names or not {"transformer", "unet"} & {*names, *other}:
+    if "vae" not in names or not {"transformer", "unet"} & {*names}:
         raise DataError(
             f"{folder} holds no diffusers pipeline (transformer or unet, vae, text_encoder); check the path"
         )
-    index = _read_json(folder, "", "model_index.json")
+    index = _read_json(folder, "model_index.json")
     configs: dict[str, Mapping[str, Any]] = {"model_index": index}
     for name in names:
-        configs[name] = other[name] if name in other else _read_json(folder, name)
+        configs[name] = _read_json(folder / name)
         if name in index and name in _ENCODERS:  # the class that the pipeline loads, not the one that was saved
             configs[name] = {**configs[name], "architectures": [index[name][1]]}
     return configs
 
 
-def _read_json(folder: Path, part: str, file: str = "config.json") -> dict[str, Any]:
-    path = folder / part / file
+def config_of(name: str, weights: WeightsSpec) -> Mapping[str, Any] | None:
+    """The config of a local folder of weights for the network ``name``; None where it is that of what is replaced.
+
+    A file of weights has no settings, and weights on the hub are taken to be of the same shape: they are made for it.
+    """
+    folder = Path(weights.model)
+    if weights.file is not None or not folder.is_dir():
+        return None
+    within = weights.subfolder if weights.subfolder is not None else name
+    return _read_json(folder / within if (folder / within).is_dir() else folder)
+
+
+def _read_json(folder: Path, file: str = "config.json") -> dict[str, Any]:
+    path = folder / file
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -55,16 +55,18 @@ class ComponentCache:
 
     def add(self, spec: GeneratorSpec, folder: Path, components: dict[str, Any]) -> None:
         """Remember every part but the denoiser and the scheduler, which each model has for itself."""
+        if spec.fuse_loras:  # they may be in the text encoders, and leave no trace there
+            return
         known = {id(part.loaded) for part in self._parts}
         for name, loaded in components.items():
-            own = loaded is None or name in _OWN_PARTS or getattr(loaded, "peft_config", None)
+            own = loaded is None or name in (*_OWN_PARTS, *spec.replaced) or getattr(loaded, "peft_config", None)
             if not own and id(loaded) not in known and (folder / name).is_dir():
                 self._parts.append(_Part(name, _settings(spec), folder / name, loaded))
 
 
 def _settings(spec: GeneratorSpec) -> tuple[str | None, ...]:
     """What decides how a part is loaded, besides its files."""
-    return (spec.variant, spec.dtype, spec.device, spec.offload)
+    return (spec.variant, spec.dtype, spec.device, spec.offload, spec.text_quantisation)
 
 
 def _same_content(one: Path, other: Path) -> bool:

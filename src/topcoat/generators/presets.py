@@ -8,7 +8,7 @@ from typing import Any
 from topcoat.config import SUFFIXES, parse_config, read_mapping
 from topcoat.embedded import MINI
 from topcoat.errors import ModelError, UsageError
-from topcoat.generators.base import ModelPair
+from topcoat.generators.base import SOURCES, ModelPair
 
 PRESETS = ("mini", "flux1", "flux2-klein", "sdxl", "z-image")
 """The pairs that are known by name; all but the embedded mini pair are files in ``pairs/``, like those of users."""
@@ -46,19 +46,20 @@ def _from_file(path: Path) -> ModelPair:
         spec = data.get(side)
         if isinstance(spec, dict):
             data[side] = _with_paths(spec, folder)
-            if isinstance(spec.get("loras"), list):
-                data[side]["loras"] = [
-                    _with_paths(lora, folder) if isinstance(lora, dict) else lora for lora in spec["loras"]
-                ]
     return parse_config(data, ModelPair, source=str(path))
 
 
 def _with_paths(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Settings in which a model beside the file is an absolute path; a hub id stays as it is."""
-    resolved = dict(settings)
-    for key in ("model", "transformer"):
-        value = settings.get(key)
-        if isinstance(value, str) and value:
+    """Settings in which a model beside the file is an absolute path, at any depth; a hub id stays as it is."""
+    resolved: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            resolved[key] = _with_paths(value, folder)
+        elif isinstance(value, list):
+            resolved[key] = [_with_paths(item, folder) if isinstance(item, dict) else item for item in value]
+        elif key in SOURCES and isinstance(value, str) and value:
             source = folder / Path(value).expanduser()
             resolved[key] = str(source.resolve()) if source.exists() or value.startswith((".", "~")) else value
+        else:
+            resolved[key] = value
     return resolved

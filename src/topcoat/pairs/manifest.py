@@ -16,7 +16,7 @@ from topcoat import __version__
 from topcoat.config import StrictModel, parse_config
 from topcoat.errors import DataError, UsageError
 from topcoat.files import read_json, sha256_of, write_json, write_text
-from topcoat.generators.base import GeneratorSpec, ModelPair
+from topcoat.generators.base import SOURCES, GeneratorSpec, ModelPair
 from topcoat.pairs.schema import PairingConfig
 
 FORMAT_VERSION = 2
@@ -146,10 +146,11 @@ def pair_identity(pair: ModelPair) -> dict[str, Any]:
 def spec_identity(spec: GeneratorSpec) -> dict[str, Any]:
     """The settings that decide the images; a local folder counts by its name and content, not by where it lies."""
     identity = spec.image_settings()
-    for settings in (identity, *identity.get("loras", ())):
-        for key in ("model", "transformer"):
+    parts = [part for part in identity.values() if isinstance(part, dict)]
+    for settings in (identity, *parts, *identity.get("loras", ())):
+        for key in SOURCES:
             source = settings.get(key)
-            if source is not None and Path(source).exists():
+            if isinstance(source, str) and Path(source).exists():
                 settings[key] = Path(source).name
                 settings[f"{key}_digest"] = _digest(Path(source))
     return identity

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from topcoat.errors import UsageError
-from topcoat.generators.base import GeneratorSpec
+from topcoat.generators.base import GeneratorSpec, StepCache
 
 CLIP_TOKENS = 77
 """The length to which CLIP pads every text."""
@@ -82,6 +82,8 @@ class Family:
     has_true_cfg: ClassVar[bool] = False
     has_sequence_length: ClassVar[bool] = True
     """Whether the number of text tokens is a setting."""
+    step_caches: ClassVar[tuple[StepCache, ...]] = ()
+    """Step caches of diffusers that run with this pipeline: it has to tell the denoiser which of its passes runs."""
     call_arguments: ClassVar[tuple[str, ...]] = ()
     """Further arguments of the pipeline's call that a spec may set."""
     load_arguments: ClassVar[Mapping[str, Any]] = {}
@@ -114,8 +116,16 @@ class Family:
 
     def check(self, spec: GeneratorSpec) -> None:
         """Raise `UsageError` for a setting that this kind of pipeline does not have."""
-        if spec.transformer is not None and self.denoiser == "unet":
-            raise UsageError(f"{spec.name}: {self.pipeline} has a unet and no transformer; remove transformer")
+        other = "unet" if self.denoiser == "transformer" else "transformer"
+        if other in spec.replaced:
+            raise UsageError(f"{spec.name}: {self.pipeline} has a {self.denoiser} and no {other}; remove {other}")
+        if spec.step_cache is not None and spec.step_cache.name not in self.step_caches:
+            allowed = f"use {', '.join(self.step_caches)}" if self.step_caches else "it has none, remove step_cache"
+            raise UsageError(f"{spec.name}: {self.pipeline} has no step cache {spec.step_cache.name}; {allowed}")
+        for name in spec.call:
+            if name not in self.call_arguments:
+                allowed = f"use {', '.join(self.call_arguments)}" if self.call_arguments else "it has none, remove call"
+                raise UsageError(f"{spec.name}: {self.pipeline} takes no call argument {name!r} from a spec; {allowed}")
         if spec.negative_prompt is not None and not self.has_negative_prompt:
             raise UsageError(
                 f"{spec.name}: {self.pipeline} has no negative prompt (it takes an empty text); remove negative_prompt"
@@ -136,7 +146,10 @@ class Family:
             arguments["negative_prompt"] = [spec.negative_prompt] * count
         if self.has_true_cfg:
             arguments["true_cfg_scale"] = spec.true_cfg_scale
-        return arguments
+        for name, levels in (("sigmas", spec.sigmas), ("timesteps", spec.timesteps)):
+            if levels is not None:
+                arguments[name] = list(levels)
+        return arguments | spec.call
 
     def normalised(self, output: Tensor, pipeline: Any, spec: GeneratorSpec) -> Tensor:
         """``(N, C, h, w)`` as the denoiser left them, from what the pipeline returned for ``output_type="latent"``."""
@@ -174,7 +187,9 @@ class FlowFamily(Family):
         from diffusers.utils.torch_utils import randn_tensor
 
         steps, scheduler = request.steps, request.pipeline.scheduler
-        sigmas = self.sigmas(scheduler, steps)[int(max(steps - steps * request.strength, 0)) :]
+        own_levels = request.spec.sigmas
+        levels = self.sigmas(scheduler, steps) if own_levels is None else np.array(own_levels)
+        sigmas = levels[int(max(steps - steps * request.strength, 0)) :]
         tokens = request.latents.shape[2] * request.latents.shape[3] // self.packing**2
         scheduler.set_timesteps(sigmas=list(sigmas), mu=self.shift(scheduler, tokens, steps))
         sigma = float(scheduler.sigmas[0])  # after the scheduler's own shift

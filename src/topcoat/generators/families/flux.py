@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from torch import Tensor
 
-from topcoat.generators.base import GeneratorSpec
+from topcoat.generators.base import GeneratorSpec, StepCache
 from topcoat.generators.families.base import FlowFamily, OneImage
 from topcoat.generators.latents import pack, unpack
 
@@ -17,6 +17,7 @@ class Flux(FlowFamily):
     pipeline = "FluxPipeline"
     denoiser_class = "FluxTransformer2DModel"
     has_true_cfg = True
+    step_caches = get_args(StepCache)
 
     def guided(self, spec: GeneratorSpec) -> bool:
         """Whether classifier-free guidance runs; `guidance_scale` is an input of the network."""

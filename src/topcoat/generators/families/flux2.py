@@ -18,6 +18,7 @@ class Flux2Klein(FlowFamily):
     pipeline = "Flux2KleinPipeline"
     denoiser_class = "Flux2Transformer2DModel"
     vae_class = "AutoencoderKLFlux2"
+    step_caches = ("TaylorSeerCacheConfig", "FasterCacheConfig", "PyramidAttentionBroadcastConfig")
     has_negative_prompt = False
 
     def normalised(self, output: Tensor, pipeline: Any, spec: GeneratorSpec) -> Tensor:
@@ -51,6 +52,7 @@ class Flux2(Flux2Klein):
     """FLUX.2 dev: guidance is an input of the transformer, and the pipeline gives latents as tokens."""
 
     pipeline = "Flux2Pipeline"
+    step_caches = ()
     call_arguments = ("text_encoder_out_layers",)
 
     def guided(self, spec: GeneratorSpec) -> bool:
