@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 
+import diffusers
 import pydantic
 import pytest
 
+from topcoat.cost.flops import network_configs
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators import presets
 from topcoat.generators.base import GeneratorSpec, LoraSpec, ModelPair, SchedulerSpec
+from topcoat.generators.families import family_of
 from topcoat.generators.presets import PRESETS, model_pair, pair_as_yaml
 
 
@@ -95,17 +99,31 @@ def test_a_lora_next_to_the_file_is_resolved(tmp_path: Path, fake_pair: ModelPai
     assert [lora.model for lora in loras] == [str((tmp_path / "style.safetensors").resolve()), "owner/name"]
 
 
-@pytest.mark.parametrize("name", ["flux1", "flux2-klein", "sdxl", "z-image"])
+@pytest.mark.parametrize("name", [name for name in PRESETS if name != "mini"])
 def test_hub_presets_are_checked_pairs(name: str) -> None:
     pair = model_pair(name)
+    assert pair.name == name
+    for spec in (pair.distilled, pair.baseline):
+        family = family_of(network_configs(spec))
+        family.check(spec)
+        pipeline, wanted = getattr(diffusers, family.pipeline), spec.scheduler
+        assert set(family.arguments(spec, 1)) <= set(inspect.signature(pipeline.__call__).parameters)
+        if wanted is not None:
+            scheduler = getattr(diffusers, wanted.name)
+            assert set(wanted.config) <= set(inspect.signature(scheduler.__init__).parameters)
+            assert spec.timesteps is None or "timesteps" in inspect.signature(scheduler.set_timesteps).parameters
+        assert spec.licence.url.startswith("https://")
+    text = (Path(presets.__file__).parent / "pairs" / f"{name}.yaml").read_text()
+    assert text.startswith("# ")  # where its settings come from
     assert ModelPair.model_validate(pair.model_dump()) == pair
     assert pair.distilled.dtype == pair.baseline.dtype in ("bfloat16", "float16")
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(UsageError, match=r"'flux9'; use one of: mini, .*, z-image, or a \.yaml file"):
+    with pytest.raises(UsageError, match=r"'flux9'; use one of: mini, .*, z-image, .* or a \.yaml file"):
         model_pair("flux9")
-    assert PRESETS == ("mini", "flux1", "flux2-klein", "sdxl", "z-image")
+    files = {path.stem for path in (Path(presets.__file__).parent / "pairs").iterdir()}
+    assert files | {"mini"} == set(PRESETS)
 
 
 def test_a_file_of_ones_own_has_folders_beside_it(tmp_path: Path, fake_pair: ModelPair) -> None:

@@ -55,7 +55,8 @@ def identity_floor(text: str) -> float | str:
 
 NO_HEAD = "none"
 PairOption = Annotated[
-    str, typer.Option("--pair", help="Model pair: mini, flux1, flux2-klein, sdxl, z-image, or a spec file (YAML).")
+    str,
+    typer.Option("--pair", help="Model pair: mini, flux1, another of topcoat pairs specs, or a spec file (YAML)."),
 ]
 OffloadOption = Annotated[
     Literal["none", "model", "group", "sequential"] | None,  # `Offload`, whose module takes long to import

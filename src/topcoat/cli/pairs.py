@@ -67,9 +67,10 @@ def specs(
 
 
 def _model(spec: GeneratorSpec) -> str:
-    """Hub id, or what a local model is called; the LoRAs behind a plus."""
+    """Hub id, or what a local model is called; other weights and LoRAs behind a plus."""
     local = spec.model.startswith(("/", "."))
-    return " + ".join([spec.name if local else spec.model, *(lora.model for lora in spec.loras)])
+    others = (*spec.replaced.values(), *spec.loras)
+    return " + ".join([spec.name if local else spec.model, *(other.model for other in others)])
 
 
 @command(

@@ -10,7 +10,28 @@ from topcoat.embedded import MINI
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import SOURCES, ModelPair
 
-PRESETS = ("mini", "flux1", "flux2-klein", "sdxl", "z-image")
+PRESETS = (
+    "mini",
+    "flux1",
+    "flux1-hyper",
+    "flux2-klein",
+    "flux2-dev",
+    "sdxl",
+    "sdxl-lightning",
+    "sdxl-lightning-2",
+    "sdxl-lightning-8",
+    "sdxl-turbo",
+    "sdxl-hyper",
+    "sdxl-dmd2",
+    "sdxl-lcm",
+    "sd35-large",
+    "sd35-medium",
+    "sd15",
+    "qwen-image",
+    "z-image",
+    "sana",
+    "pixart",
+)
 """The pairs that are known by name; all but the embedded mini pair are files in ``pairs/``, like those of users."""
 
 
