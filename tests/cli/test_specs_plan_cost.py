@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from topcoat.generators.presets import PRESETS
+
 PRICES = """
 [gpus.toy]
 name = "Toy GPU"
@@ -29,13 +31,7 @@ def test_specs_lists_every_pair(run: Any, run_json: Any) -> None:
     text = run("pairs", "specs").stdout
     for word in ("flux1", "flux2-klein", "sdxl", "z-image", "ByteDance/SDXL-Lightning", "Apache-2.0"):
         assert word in text
-    assert [pair["name"] for pair in run_json("pairs", "specs")["pairs"]] == [
-        "mini",
-        "flux1",
-        "flux2-klein",
-        "sdxl",
-        "z-image",
-    ]
+    assert [pair["name"] for pair in run_json("pairs", "specs")["pairs"]] == list(PRESETS)
 
 
 def test_a_printed_spec_is_a_pair(run: Any, run_json: Any, tmp_path: Path) -> None:
