@@ -9,10 +9,12 @@ import pytest
 import torch
 from diffusers import FluxPipeline, FluxTransformer2DModel
 from torch import Tensor
+from torch.nn import functional
 
 from topcoat.embedded import MINI
-from topcoat.features import load_feature_net
+from topcoat.features import load_feature_net, whole
 from topcoat.files import sha256_of
+from topcoat.gates import Gates, rules_of
 from topcoat.generators.diffusers import load_pair
 from topcoat.generators.presets import model_pair
 from topcoat.heads import Head
@@ -94,3 +96,16 @@ def test_words_it_never_saw_break_nothing() -> None:
     images = distilled.generate(["Ünïcödé 🦊 " * 60, "x"], [1, 2])
     assert images.shape == (2, 3, 128, 128)
     assert float(images.std()) > 0.05
+
+
+def test_gates_at_1024_px_stop_whom_they_stop_at_128(painted: dict[str, Tensor]) -> None:
+    small, rules, net = painted["x"][:16], rules_of(Head.default()), load_feature_net("loss")
+    large = functional.interpolate(small, size=(1024, 1024), mode="bicubic", antialias=True).clamp(0, 1)
+    assert rules is not None
+    gates = Gates(net, identity_floor=rules.identity_floor)
+    passed = [
+        {row for row, one in enumerate(gates(x, x.roll(1, 0)).decisions) if one.kept == "enhanced"}
+        for x in (small, large)
+    ]  # each portrait "enhanced" into that of another person
+    assert passed[1] <= passed[0] and len(passed[0]) <= 3
+    assert float(cosine(whole(net, large).identity, net(small).identity).min()) > 0.95

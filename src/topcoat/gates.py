@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from topcoat.config import StrictModel, parse_config
 from topcoat.errors import DataError, UsageError
-from topcoat.features import FeatureNet, load_feature_net
+from topcoat.features import FeatureNet, load_feature_net, whole
 from topcoat.files import write_json
 from topcoat.heads.head import GATES_NAME, Head
 
@@ -113,7 +113,7 @@ class Gates:
         A weaker head is the straight way between the two, which differs from running it weaker only where the head left
         the range [0, 1] and was cut.
         """
-        before = self._net(distilled)
+        before = whole(self._net, distilled)
         images, embeddings = distilled.clone(), before.embedding.clone()
         share, cosines = torch.zeros(len(images)), torch.ones(len(images))
         left = torch.arange(len(images))
@@ -121,7 +121,7 @@ class Gates:
             if not len(left):
                 break
             weaker = torch.lerp(distilled[left], enhanced[left], part)
-            after = self._net(weaker)
+            after = whole(self._net, weaker)
             cosine = nn.functional.cosine_similarity(before.identity[left], after.identity, dim=1)
             good = torch.ones_like(cosine, dtype=torch.bool) if self._floor is None else cosine >= self._floor
             done = left[good]
@@ -176,7 +176,7 @@ def calibrate_gates(batches: Iterable[tuple[Tensor, Tensor]], net: FeatureNet, *
     """
     rows: list[tuple[Tensor, Tensor, Tensor]] = []
     for distilled, baseline in batches:
-        x, y = net(distilled), net(baseline)
+        x, y = whole(net, distilled), whole(net, baseline)
         cosines = nn.functional.cosine_similarity(x.identity, y.identity, dim=1)
         rows.append((x.embedding.double(), y.embedding.double(), cosines.double()))
     count = sum(len(x) for x, _, _ in rows)

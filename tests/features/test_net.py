@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from topcoat.embedded import MINI
-from topcoat.features import FeatureNet, load_feature_net
+from topcoat.features import WORKING_PX, FeatureNet, at_working_size, load_feature_net, whole
 
 
 @pytest.mark.parametrize("name", ["loss", "eval"])
@@ -33,3 +33,30 @@ def test_what_is_saved_is_read_again(tmp_path: Path) -> None:
     net = FeatureNet.load(MINI / "features" / "eval")
     net.save(tmp_path)
     assert FeatureNet.load(tmp_path).digest == net.digest
+
+
+def test_the_working_size_shrinks_and_never_enlarges() -> None:
+    assert at_working_size(torch.rand(1, 3, 256, 512)).shape == (1, 3, WORKING_PX, 2 * WORKING_PX)
+    small = torch.rand(1, 3, 40, 300)
+    assert at_working_size(small) is small
+    plain = at_working_size(torch.full((1, 3, 300, 256), 0.25))
+    torch.testing.assert_close(plain, torch.full_like(plain, 0.25))
+
+
+def test_whole_images_are_judged_at_the_nets_own_size_and_maps_at_theirs() -> None:
+    net = FeatureNet.tiny(0)
+    image = torch.rand(2, 3, 96, 128, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(net(image).embedding, whole(net, image).embedding)  # nothing moves up to that size
+    large = torch.rand(2, 3, 192, 256, generator=torch.Generator().manual_seed(1))
+    small, seen = at_working_size(large), net(large)
+    assert torch.equal(seen.embedding, net(small).embedding) and torch.equal(seen.identity, net(small).identity)
+    assert [tuple(stage.shape[-2:]) for stage in seen.stages] == [(192, 256), (96, 128)]
+    assert [tuple(stage.shape[-2:]) for stage in whole(net, large).stages] == [(128, 171), (64, 85)]
+    assert whole(lambda images: net(images + 0), large).stages[0].shape == seen.stages[0].shape
+
+
+def test_a_crop_of_training_has_a_gradient_from_both() -> None:
+    crop = torch.rand(1, 3, 160, 160, generator=torch.Generator().manual_seed(2)).requires_grad_(True)
+    seen = FeatureNet.tiny(0)(crop)
+    for part in (seen.stages[0], seen.embedding):
+        assert torch.autograd.grad(part.square().sum(), crop, retain_graph=True)[0].abs().sum() > 0

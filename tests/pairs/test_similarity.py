@@ -5,26 +5,13 @@ import torch
 from topcoat.features import FeatureNet
 from topcoat.images import gaussian_blur
 from topcoat.metrics.paired import ssim
-from topcoat.pairs.similarity import (
-    WORKING_PX,
-    at_working_size,
-    feature_vectors,
-    pair_similarity,
-)
+from topcoat.pairs.similarity import feature_vectors, pair_similarity
 
 
 def test_structure_falls_with_blur_and_noise() -> None:
     image = torch.rand(1, 3, 48, 48, generator=torch.Generator().manual_seed(1))
     soft = [float(ssim(image, gaussian_blur(image, sigma))) for sigma in (0.4, 0.8, 1.6)]
     assert soft == sorted(soft, reverse=True) and soft[0] < 1
-
-
-def test_the_working_size_shrinks_and_never_enlarges() -> None:
-    assert at_working_size(torch.rand(1, 3, 256, 512)).shape == (1, 3, WORKING_PX, 2 * WORKING_PX)
-    small = torch.rand(1, 3, 40, 300)
-    assert at_working_size(small) is small
-    plain = at_working_size(torch.full((1, 3, 300, 256), 0.25))
-    torch.testing.assert_close(plain, torch.full_like(plain, 0.25))
 
 
 def test_a_vector_depends_on_its_image_alone() -> None:

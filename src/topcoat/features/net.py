@@ -4,12 +4,17 @@ A feature net reads an image three ways: feature maps (perceptual losses), a 64-
 features) and an identity vector (is it the same person?). The package embeds two, trained on rendered portraits by
 `recipes/mini` with different architectures and seeds. The net named ``loss`` is used by training alone and the net
 named ``eval`` by evaluation alone, so that no head is ever evaluated by the net it was trained against.
+
+Larger images are judged at the size that the nets were trained at: seen at 1024 px, different people have a cosine of
+identity near that of one person. Only feature maps are those of the pixels as they are: they compare texture place by
+place, and detail that exists at 1024 px alone must count.
 """
 
 from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -27,6 +32,9 @@ from topcoat.errors import DataError
 from topcoat.files import atomic_path, sha256_of, write_json
 
 Kind = Literal["plain", "residual"]
+
+WORKING_PX = 128
+"""Shorter side at which the embedded nets judge a whole image: that of the portraits they were trained on."""
 
 
 class FeatureNetConfig(StrictModel):
@@ -52,13 +60,35 @@ class Features:
     stages: tuple[Tensor, ...]
     """Feature maps, finest first: ``(N, C_i, H_i, W_i)``."""
     embedding: Tensor
-    """``(N, embedding_dims)``, the Fréchet features."""
+    """``(N, D)`` of the whole image, the Fréchet features."""
     identity: Tensor
-    """``(N, identity_dims)``, unit length: predicted attributes of the person, blind to pose, light and clothing."""
+    """``(N, K)``, unit length; of the embedded nets predicted attributes of the person, blind to pose, light and
+    clothing."""
+
+
+def at_working_size(images: Tensor) -> Tensor:
+    """``(N, 3, H, W)`` shrunk (never enlarged) so that the shorter side has `WORKING_PX` pixels; differentiable."""
+    height, width = images.shape[-2:]
+    scale = WORKING_PX / min(height, width)
+    if scale >= 1:
+        return images
+    size = (max(WORKING_PX, round(height * scale)), max(WORKING_PX, round(width * scale)))
+    return F.interpolate(images, size=size, mode="bilinear", antialias=True, align_corners=False)
+
+
+def whole(net: Callable[[Tensor], Features], images: Tensor) -> Features:
+    """What any net says of ``images`` ``(N, 3, H, W)`` for callers that read no feature maps: these may be smaller."""
+    return getattr(net, "whole", net)(images)
 
 
 class FeatureNet(nn.Module):
-    """A feature net; call it with images ``(N, 3, H, W)`` in [0, 1] (at least 32 px a side) for `Features`."""
+    """A feature net; call it with images ``(N, 3, H, W)`` in [0, 1] (at least 32 px a side) for `Features`.
+
+    Feature maps are of the images as they are, embedding and identity of the images `at_working_size`.
+    """
+
+    made_for = ""
+    """What the net was trained on, where it should judge nothing else."""
 
     def __init__(self, config: FeatureNetConfig) -> None:
         super().__init__()
@@ -77,16 +107,26 @@ class FeatureNet(nn.Module):
 
     def forward(self, images: Tensor) -> Features:
         """Features of ``images`` ``(N, 3, H, W)``, RGB in [0, 1]."""
-        maps: list[Tensor] = []
-        hidden = images * 2 - 1
-        for stage in self.stages:
-            hidden = stage(hidden)
-            maps.append(hidden)
+        maps = self._maps(images)
+        small = at_working_size(images)
+        hidden = maps[-1] if small is images else self._maps(small)[-1]
         # Mean says what is there on average, maximum says whether it is there at all (glasses, a catchlight).
         pooled = torch.cat([hidden.mean(dim=(2, 3)), hidden.amax(dim=(2, 3))], dim=1)
         embedding = self.embed(pooled)
         identity = F.normalize(self.identity_head(embedding), dim=1)
         return Features(tuple(maps), embedding, identity)
+
+    def whole(self, images: Tensor) -> Features:
+        """Features of ``images`` `at_working_size`, maps included: one pass, however large they are."""
+        return self(at_working_size(images))
+
+    def _maps(self, images: Tensor) -> list[Tensor]:
+        maps: list[Tensor] = []
+        hidden = images * 2 - 1
+        for stage in self.stages:
+            hidden = stage(hidden)
+            maps.append(hidden)
+        return maps
 
     def predictions(self, images: Tensor) -> Tensor:
         """All predicted targets ``(N, identity_dims + scene_dims + quality_dims)``: what training regresses."""
@@ -155,7 +195,9 @@ def load_feature_net(name: Literal["loss", "eval"]) -> FeatureNet:
 
     Raises `DataError` if the embedded weights are missing or damaged.
     """
-    return FeatureNet.load(MINI / "features" / name).fused()
+    net = FeatureNet.load(MINI / "features" / name).fused()
+    net.made_for = "mini"
+    return net
 
 
 def _as_float(value: Tensor) -> Tensor:

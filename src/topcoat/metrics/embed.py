@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Protocol
 
@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from topcoat.errors import UsageError
-from topcoat.features import Features
+from topcoat.features import Features, whole
 from topcoat.files import atomic_path
 from topcoat.images import check_images
 
@@ -199,7 +199,7 @@ class ImageBatch:
     The net runs at most once, and not at all where the cache holds what is asked for.
     """
 
-    def __init__(self, images: Tensor, net: FeatureNetLike, cache: FeatureCache | None = None) -> None:
+    def __init__(self, images: Tensor, net: Callable[[Tensor], Features], cache: FeatureCache | None = None) -> None:
         self.images = images
         self._net = net
         self._cache = cache
@@ -211,7 +211,7 @@ class ImageBatch:
 
     @cached_property
     def features(self) -> Features:
-        """What the net says, feature maps included."""
+        """What the net says of the images, feature maps included."""
         with torch.inference_mode():
             return self._net(self.images.to(torch.float32))
 
@@ -219,8 +219,8 @@ class ImageBatch:
     def embeddings(self) -> Embeddings:
         """Embedding and identity."""
         return Embeddings(
-            self.cached("embedding", lambda: self.features.embedding),
-            self.cached("identity", lambda: self.features.identity),
+            self.cached("embedding of the whole", lambda: self.features.embedding),
+            self.cached("identity of the whole", lambda: self.features.identity),
         )
 
     def once(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
@@ -264,7 +264,7 @@ def embed(
     ``name`` is what errors call the images; ``cache`` (of this net) spares images that were embedded before. Raises
     `UsageError` if there are none, or as `batches` does.
     """
-    parts = [ImageBatch(batch, net, cache).embeddings for batch in batches(images, batch_size, name)]
+    parts = [ImageBatch(batch, partial(whole, net), cache).embeddings for batch in batches(images, batch_size, name)]
     if not parts:
         raise UsageError(f"{name} hold no images; give 2 or more")
     return Embeddings.join(parts)

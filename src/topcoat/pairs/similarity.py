@@ -19,14 +19,12 @@ from torch.nn import functional
 from topcoat.config import StrictModel, parse_config
 from topcoat.embedded import MINI
 from topcoat.errors import DataError, UsageError
-from topcoat.features import FeatureNet
+from topcoat.features import FeatureNet, at_working_size
 from topcoat.files import read_json, write_json
 from topcoat.metrics.paired import ssim
 from topcoat.pairs.dataset import PairDataset
 
 FORMAT_VERSION = 2
-WORKING_PX = 128
-"""Shorter side at which images are compared: the size that the embedded feature nets know."""
 MOST_PAIRS = 1000
 """Pairs that are compared, spread evenly over a larger dataset; they are held small (about 100 kB each)."""
 PARTNERS = 4
@@ -93,16 +91,6 @@ class Calibration(StrictModel):
             )
 
 
-def at_working_size(images: Tensor) -> Tensor:
-    """``(N, 3, H, W)`` shrunk (never enlarged) so that the shorter side has `WORKING_PX` pixels."""
-    height, width = images.shape[-2:]
-    scale = WORKING_PX / min(height, width)
-    if scale >= 1:
-        return images
-    size = (max(WORKING_PX, round(height * scale)), max(WORKING_PX, round(width * scale)))
-    return functional.interpolate(images, size=size, mode="bilinear", antialias=True, align_corners=False)
-
-
 def feature_vectors(net: FeatureNet, images: Tensor) -> Tensor:
     """``(N, D)`` float32 unit vectors on the CPU: the net's embedding of ``images`` ``(N, 3, H, W)`` in [0, 1].
 
@@ -111,7 +99,7 @@ def feature_vectors(net: FeatureNet, images: Tensor) -> Tensor:
     alone, so that a vector never depends on its batch.
     """
     with torch.no_grad():
-        rows = [net(at_working_size(image[None])).embedding for image in images]
+        rows = [net.whole(image[None]).embedding for image in images]
     return functional.normalize(torch.cat(rows).float().cpu(), dim=1)
 
 
