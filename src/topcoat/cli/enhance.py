@@ -188,7 +188,7 @@ def _summary(
         out.warn(f"subfolders that were not entered: {_names(found.folders)}; add --recursive to enter them")
     say: Callable[[str], None] = (lambda text: None) if output == PIPE else out.line
     if found.other_files:
-        say(f"no pictures by their names: {_names(found.other_files)}")
+        say(f"no picture files, by their names: {_names(found.other_files)}")
     decisions = [outcome.decision for outcome in outcomes if outcome.decision is not None]
     if decisions:
         say(gate_line(decisions))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -75,11 +76,7 @@ def find(inputs: Sequence[str], *, recursive: bool, output: Path) -> Found:
                 hint = f"add --recursive for its {inside} subfolders" if inside else f"these are read: {_readable()}"
                 found.left_out.append(LeftOut(path, f"holds no pictures; {hint}"))
         elif matches := sorted(glob.glob(str(path), recursive=True)):
-            for each in map(Path, matches):
-                if each.is_dir():
-                    found.folders.append(each)
-                else:
-                    _sort_in(each, Path(each.name), found)
+            _match(path, matches, found, recursive=recursive, output=output.resolve())
         elif glob.has_magic(str(path)):
             found.left_out.append(LeftOut(path, "matches no file; check the pattern"))
         else:
@@ -129,6 +126,24 @@ def check_output(jobs: Iterable[Job], *, make: bool) -> None:
     for target in targets:
         if target.is_dir():
             raise DataError(f"cannot write {target}: it is a folder; choose another folder or name")
+
+
+def _match(pattern: Path, matches: Sequence[str], found: Found, *, recursive: bool, output: Path) -> None:
+    """Sort in what matches a pattern; names keep their folders from where the pattern's first wildcard stands."""
+    fixed = list(itertools.takewhile(lambda part: not glob.has_magic(part), pattern.parts))
+    base = Path(*fixed)
+    known: set[Path] = set()
+    for path in map(Path, matches):
+        if path.resolve() in known or output in (path.resolve(), *path.resolve().parents):
+            continue  # links lead to the same file again
+        known.add(path.resolve())
+        name = path.relative_to(base)
+        if not path.is_dir():
+            _sort_in(path, name, found)
+        elif recursive:
+            _search(path, name, found, recursive=True, output=output)
+        elif "**" not in pattern.parts:
+            found.folders.append(path)
 
 
 def _search(folder: Path, inside: Path, found: Found, *, recursive: bool, output: Path) -> None:

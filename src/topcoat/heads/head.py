@@ -149,6 +149,10 @@ class Head:
         repository cannot be loaded.
         """
         folder = Path(folder_or_id)
+        if folder.is_file():
+            pickled = " is a pickled checkpoint, which can run code when loaded" if folder.suffix in PICKLES else ""
+            wanted = f"a folder with {CONFIG_NAME} and {WEIGHTS_NAME}, such as topcoat train writes"
+            raise DataError(f"{folder}{pickled or ' is a file'}; give {wanted}")
         if not folder.is_dir():
             files = (CONFIG_NAME, WEIGHTS_NAME, CARD_NAME, GATES_NAME)
             folder = hub.download(str(folder_or_id), files, what="the head", revision=revision)

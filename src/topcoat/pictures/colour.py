@@ -8,26 +8,33 @@ from __future__ import annotations
 
 import functools
 import io
-from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageCms
 
-Kind = Literal["GRAY", "RGB ", "CMYK", "LAB "]
 _NODES = 33
 _SAME = 2
 """Of 255: a profile whose colours differ less from sRGB's is taken for sRGB."""
-_MODES = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK", "LAB ": "LAB"}
+_MODES = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK"}
 
 
+@functools.lru_cache(maxsize=8)
 def kind_of(icc: bytes | None) -> str | None:
-    """The colour space of a profile (``RGB ``, ``GRAY``, ``CMYK``, ...), None for no profile or a damaged one."""
+    """The colour space of a profile (``RGB ``, ``GRAY``, ``CMYK``, ...).
+
+    None for no profile, and for one that cannot be used: damaged, or without a way back from sRGB.
+    """
     if icc is None:
         return None
     try:
-        return ImageCms.core.profile_frombytes(icc).xcolor_space
+        kind = ImageCms.core.profile_frombytes(icc).xcolor_space
+        if kind in _MODES:
+            _transform(icc, _MODES[kind], back=False)
+        if kind == "RGB ":
+            _transform(icc, "RGB", back=True)
     except (OSError, ImageCms.PyCMSError, ValueError):
         return None
+    return kind
 
 
 def name_of(icc: bytes) -> str:

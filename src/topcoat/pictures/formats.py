@@ -97,10 +97,10 @@ def what_it_is(data: bytes) -> str:
     for signature, what in _SIGNATURES:
         if data.startswith(signature):
             return f"it is {what}, which is not read here; convert it to PNG or TIFF"
-    if data[4:8] == b"ftyp" and any(brand in data[8:40] for brand in (b"heic", b"heix", b"mif1", b"hevc")):
+    if data[4:8] == b"ftyp" and data[8:11] in (b"hei", b"hev") and "HEIF" not in readable():
         return "it is HEIC, which needs the package pillow-heif; install topcoat[heic]"
     if data[:4] in (b"II*\0", b"MM\0*"):
-        return "its TIFF layout is not read here; save it as interleaved RGB or grey of 8 or 16 bits"
+        return "it is a TIFF that is cut off or has another layout than interleaved RGB or grey of 8 or 16 bits"
     start = data[:512]
     if start.lstrip()[:5] in (b"<?xml", b"<svg ", b"<html", b"<!DOC"):
         return "it is a text file (XML, SVG or HTML)"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import io
 import struct
 import threading
@@ -77,7 +79,7 @@ def decode_picture(data: bytes, name: str = "the picture") -> Picture:
         if picture.mode in ("CMYK", "LAB"):
             metadata = replace(metadata, icc=colour.srgb_profile())
         elif metadata.icc is not None and colour.kind_of(metadata.icc) is None:
-            notes.append("its colour profile is damaged, so its colours were taken for sRGB")
+            notes.append("its colour profile is damaged or one-way, so its colours were taken for sRGB")
         bits = _bits_of_boxes(data) if kind.name in ("avif", "heic") else 8
         if bits > 8:
             notes.append(f"it has 8 bits instead of {bits}, because no more are read from {kind.title}")
@@ -109,6 +111,7 @@ def open_picture(data: bytes, name: str) -> Iterator[Image.Image]:
         with _OPENING, warnings.catch_warnings():
             # Pillow warns of large pictures, for which the limit below is an error, and of odd tags
             warnings.simplefilter("ignore")
+            _silence_libtiff()
             opened = Image.open(io.BytesIO(data), formats=readable())
         with opened as picture:
             if picture.width * picture.height > MAX_MEGAPIXELS * 1_000_000:
@@ -122,6 +125,22 @@ def open_picture(data: bytes, name: str) -> Iterator[Image.Image]:
         cut = "truncated" in str(error) or "cut" in str(error) or isinstance(error, EOFError)
         reason = "the file is cut off" if cut else "it is damaged or of an unknown type"
         raise DataError(f"{name} is not a readable picture: {reason}") from error
+
+
+@functools.cache
+def _silence_libtiff() -> None:
+    """Let libtiff keep its messages to itself: it writes them to stderr, with names that mean nothing to a user.
+
+    Pillow gives no way to say so. The library is found by what the process has loaded, where the system tells (Linux).
+    """
+    try:
+        loaded = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "libtiff" in line}
+        for path in loaded:
+            library = ctypes.CDLL(path)
+            library.TIFFSetErrorHandler(None)
+            library.TIFFSetWarningHandler(None)
+    except (OSError, AttributeError):
+        pass
 
 
 def _samples(picture: Image.Image, data: bytes, name: str) -> tuple[np.ndarray, np.ndarray | None]:
