@@ -212,7 +212,7 @@ def test_a_signature_that_cannot_be_made_is_a_sentence(jobs: list[Job]) -> None:
         def sign(self, *given: Any) -> bytes:
             raise DataError("the picture could not be signed (expired); check the certificate")
 
-    settings = replace(SETTINGS, signer=Signer())  # type: ignore[arg-type]
+    settings = replace(SETTINGS, signer=Signer())
     (outcome,) = run(jobs[:1], settings)
     assert outcome.status == "failed" and "0.png" in outcome.reason and "expired" in outcome.reason
     assert not jobs[0].target.exists()

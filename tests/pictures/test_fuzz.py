@@ -23,6 +23,7 @@ from topcoat.pictures.provenance import Record, marked
 imagecodecs = pytest.importorskip("imagecodecs")
 tifffile = pytest.importorskip("tifffile")
 NAME = "shoot/a file.png"
+SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
 
 
 @functools.cache
@@ -116,14 +117,14 @@ def survive(data: bytes) -> None:
 
 
 @given(number=st.integers(0, 12), edits=changes)
-@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=SLOW)
 def test_some_damaged_files(number: int, edits: list[Change]) -> None:
     survive(mutated(files()[number], edits))
 
 
 @pytest.mark.slow
 @given(number=st.integers(0, 12), edits=changes)
-@settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2000, deadline=None, suppress_health_check=SLOW)
 def test_many_damaged_files(number: int, edits: list[Change]) -> None:
     survive(mutated(files()[number], edits))
 

@@ -120,7 +120,9 @@ def test_bmp(tmp_path: Path) -> None:
 @pytest.mark.parametrize("transparency", [None, 3])
 def test_a_palette_becomes_its_colours(transparency: int | None, tmp_path: Path) -> None:
     indexed = Image.fromarray(samples(3)).quantize(16)
-    indexed.save(tmp_path / "a.png", **({} if transparency is None else {"transparency": transparency}))
+    if transparency is not None:
+        indexed.info["transparency"] = transparency
+    indexed.save(tmp_path / "a.png")
     unchanged(tmp_path / "a.png", tmp_path / "b.png")
     with Image.open(tmp_path / "a.png") as before, Image.open(tmp_path / "b.png") as after:
         assert after.mode == ("RGB" if transparency is None else "RGBA")

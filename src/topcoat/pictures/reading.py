@@ -93,7 +93,7 @@ def upright_size(data: bytes, name: str) -> tuple[int, int]:
     """
     with open_picture(data, name) as picture:
         turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-        return picture.size[::-1] if turned else picture.size
+        return (picture.height, picture.width) if turned else (picture.width, picture.height)
 
 
 def named_otherwise(path: Path, picture: Picture) -> str | None:
