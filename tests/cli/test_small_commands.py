@@ -116,6 +116,25 @@ def test_doctor_names_the_line_that_installs_what_is_missing(run: Any, monkeypat
     assert "pip install 'topcoat[dev]'" in run("doctor").stdout
 
 
+def test_doctor_says_what_fits_a_gpu(run: Any, run_json: Any, pair_file: Path) -> None:
+    record = run_json("doctor", "--pair", pair_file, "--vram", 12)
+    assert record["ok"] and record["offload"] == "none"
+    assert [row["offload"] for row in record["rows"]] == ["none", "model", "group", "sequential"]
+    assert [row["gib"] for row in record["rows"]] == sorted((row["gib"] for row in record["rows"]), reverse=True)
+    assert {row["batch_size"] for row in record["rows"]} == {16}
+    text = run("doctor", "--pair", pair_file, "--vram", 1, code=1).stdout
+    assert "does not fit" in text and "Nothing fits; use a smaller size or quantisation" in text
+    assert "--vram is for a model pair" in run("doctor", "--vram", 24, code=2).stderr
+
+
+def test_doctor_needs_a_gpu_to_look_at(run: Any, pair_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert "add --vram with the memory of one in GiB" in run("doctor", "--pair", pair_file, code=2).stderr
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: SimpleNamespace(total_memory=40 * 2**30))
+    assert "a GPU of 40 GiB" in run("doctor", "--pair", pair_file).stdout
+
+
 def test_demo_is_on_held_out_prompts(
     run: Any, run_json: Any, pair_file: Path, head_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

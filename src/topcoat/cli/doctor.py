@@ -7,13 +7,14 @@ import shutil
 from dataclasses import asdict, dataclass
 from importlib import import_module, metadata
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from topcoat import __version__
 from topcoat.cli.console import Output, command
 from topcoat.embedded import MINI
-from topcoat.errors import DataError
+from topcoat.errors import DataError, UsageError
 from topcoat.hub import first_line
 
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "huggingface_hub", "pyarrow", "pillow")
@@ -37,9 +38,22 @@ class Check:
     advice: str = ""
 
 
-@command("doctor", examples=("topcoat doctor", "topcoat doctor --json"))
-def doctor(out: Output) -> None:
-    """Check this installation; exit code 1 if something that topcoat needs is wrong."""
+@command("doctor", examples=("topcoat doctor", "topcoat doctor --json", "topcoat doctor --pair flux1 --vram 24"))
+def doctor(
+    out: Output,
+    pair: Annotated[
+        str | None, typer.Option(help="Say instead what this model pair needs of a GPU's memory.", metavar="PAIR")
+    ] = None,
+    vram: Annotated[
+        float | None, typer.Option(min=1, metavar="GIB", help="With --pair: memory of the GPU; by default this one's.")
+    ] = None,
+) -> None:
+    """Check this installation, or if a model pair fits a GPU; exit code 1 if something is wrong or nothing fits."""
+    if pair is not None:
+        _memory(out, pair, vram)
+        return
+    if vram is not None:
+        raise UsageError("--vram is for a model pair; add --pair, such as --pair flux1")
     system = f"{platform.system()} {platform.machine()}"
     needed = [
         Check("topcoat", True, f"{__version__}, Python {platform.python_version()}, {system}"),
@@ -60,6 +74,49 @@ def doctor(out: Output) -> None:
     out.result({"ok": well, "checks": [asdict(check) for check in needed], "extras": [asdict(one) for one in extras]})
     if not well:
         raise typer.Exit(1)
+
+
+def _memory(out: Output, name: str, vram: float | None) -> None:
+    """What a pair needs by what waits in main memory, and the largest batch that fits."""
+    from topcoat.cost.memory import pair_memory
+    from topcoat.generators.base import OFFLOADS
+    from topcoat.generators.presets import model_pair
+    from topcoat.pairs.build import DEFAULT_BATCH_SIZE
+
+    chosen, gib = model_pair(name), vram or _vram_gib()
+    needed = pair_memory(chosen)
+    rows = [
+        {
+            "offload": offload,
+            "gib": needed.needed_bytes(offload) / 2**30,
+            "batch_size": needed.largest_batch(offload, int(gib * 2**30), DEFAULT_BATCH_SIZE),
+        }
+        for offload in OFFLOADS
+    ]
+    weights, spec = needed.weight_bytes / 2**30, chosen.distilled
+    out.table(
+        f"{chosen.name} at {spec.width_px}x{spec.height_px} px on a GPU of {gib:g} GiB, computed without weights",
+        ("--offload", "one image at a time, GiB", f"largest batch, at most {DEFAULT_BATCH_SIZE}"),
+        [(row["offload"], f"{row['gib']:.1f}", str(row["batch_size"] or "does not fit")) for row in rows],
+    )
+    fits = next((row["offload"] for row in rows if row["batch_size"]), None)
+    out.line(
+        f"The weights of both models are {weights:.1f} GiB; with offload they wait in main memory. 1 GiB is kept free.",
+        "Nothing fits; use a smaller size or quantisation in a spec file" if fits is None else f"Use --offload {fits}",
+    )
+    record = {"pair": chosen.name, "vram_gib": gib, "weights_gib": weights, "offload": fits, "rows": rows}
+    out.result({"ok": fits is not None, **record})
+    if fits is None:
+        raise typer.Exit(1)
+
+
+def _vram_gib() -> float:
+    """Memory of this machine's GPU; raises `UsageError` without one."""
+    import torch
+
+    if not torch.cuda.is_available():
+        raise UsageError("there is no CUDA GPU here to look at; add --vram with the memory of one in GiB")
+    return torch.cuda.get_device_properties(0).total_memory / 2**30
 
 
 def _installed(name: str, packages: tuple[str, ...], what: str) -> Check:

@@ -11,8 +11,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from topcoat.cost.flops import components_of, network_configs
+from topcoat.cost.flops import network_configs
 from topcoat.cost.machine import energy_counter, free_memory_bytes, hardware, peak_memory_bytes, reset_peak_memory
+from topcoat.cost.memory import Memory, model_memory
 from topcoat.cost.pricing import Figure, PairUsage
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import GeneratorSpec, ModelPair, check_steps
@@ -20,10 +21,6 @@ from topcoat.generators.meta import build_networks
 from topcoat.generators.vae import channels_of, scale_of
 from topcoat.images import encode_png
 from topcoat.prompts import sample_prompts
-
-ACTIVATION_SHARE = 0.1
-ACTIVATION_BYTES = 1 << 30
-"""Memory for a full-size image's activations: a tenth of the weights and 1 GiB."""
 
 Result = TypeVar("Result")
 
@@ -130,9 +127,8 @@ class RandomWeights:
 
 
 def needed_bytes(spec: GeneratorSpec) -> int:
-    """Memory for a model's weights and activations, from its configs alone."""
-    weights = components_of(spec).parameters * getattr(torch, spec.dtype).itemsize
-    return int(weights * (1 + ACTIVATION_SHARE)) + ACTIVATION_BYTES
+    """Memory for a model's weights and one image, from its configs alone."""
+    return Memory((model_memory(spec),)).needed_bytes("none")
 
 
 def check_fits(spec: GeneratorSpec, device: torch.device) -> int:
