@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.card import Card
+from topcoat.errors import UsageError
 from topcoat.generators.base import GeneratorSpec, ModelPair, Offload
 from topcoat.generators.diffusers import DiffusersGenerator, load_generator, load_pair
 from topcoat.generators.placement import networks_of, weight_bytes
@@ -44,6 +45,32 @@ def change_a_weight(folder: Path) -> None:
 def test_two_repositories_share_what_is_equal(twins: ModelPair) -> None:
     one, other = (networks_of(generator.pipeline) for generator in load_pair(twins))
     assert {name for name in one if one[name] is other[name]} == {"text_encoder", "text_encoder_2", "vae"}
+
+
+def test_repositories_of_the_hub_are_fetched_and_then_compared(
+    twins: ModelPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import diffusers
+
+    folders = {"owner/fast": twins.distilled.model, "owner/slow": twins.baseline.model}
+    original, asked = diffusers.DiffusionPipeline.load_config, []
+
+    def load_config(source: Any, **named: Any) -> Any:
+        return original(folders.get(str(source), source), **named)
+
+    def download(source: str, **named: Any) -> str:
+        asked.append((source, named["revision"], named["use_safetensors"]))
+        return folders[source]
+
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "load_config", staticmethod(load_config))
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "download", staticmethod(download))
+    specs = {
+        side: getattr(twins, side).model_copy(update={"model": model, "revision": "abc"})
+        for side, model in zip(("distilled", "baseline"), folders, strict=True)
+    }
+    one, other = (generator.pipeline for generator in load_pair(twins.model_copy(update=specs)))
+    assert asked == [("owner/fast", "abc", True), ("owner/slow", "abc", True)]
+    assert one.text_encoder_2 is other.text_encoder_2 and one.transformer is not other.transformer
 
 
 def test_one_weight_makes_a_part_another(twins: ModelPair, tmp_path: Path) -> None:
@@ -124,9 +151,19 @@ def test_the_size_of_a_decoding_lot_is_a_setting(twins: ModelPair, monkeypatch: 
     assert lots == [2, 2, 2]
 
 
-def test_tiles_are_those_of_diffusers(family_specs: dict[str, GeneratorSpec], flux_pair: ModelPair) -> None:
+def test_tiles_are_those_of_diffusers(
+    family_specs: dict[str, GeneratorSpec], flux_pair: ModelPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import diffusers
+
+    def refuse(vae: Any) -> None:  # as the mixin of diffusers does for a VAE that cannot
+        raise NotImplementedError("Tiling doesn't seem to be implemented")
+
+    monkeypatch.setattr(diffusers.AutoencoderTiny, "enable_tiling", refuse)
     spec = family_specs["sdxl"].model_copy(update={"vae_tiling": True})
     assert load_generator(spec).pipeline.vae.use_tiling
     assert spec.image_settings()["vae_tiling"] is True
+    with pytest.raises(UsageError, match="its VAE, a AutoencoderTiny, has no tiles; remove vae_tiling"):
+        load_generator(flux_pair.baseline.model_copy(update={"vae_tiling": True}))
     plain: dict[str, Any] = family_specs["sdxl"].model_copy(update={"decode_batch": 1}).image_settings()
     assert {"vae_tiling", "decode_batch"}.isdisjoint(plain)
