@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Mapping
 
+from topcoat.prompts.clip import CLIP_TOKENS, clip_tokens
 from topcoat.prompts.names import FileNames, InventedNames
 from topcoat.prompts.prompt import Prompt, check_count_and_seed
 from topcoat.prompts.sampling import Fits, StratifiedSampler
@@ -25,6 +27,10 @@ def sample_photo_prompts(
     implausible; ``age`` (years) is balanced within its band, ``locale`` within its region. ``attributes`` hold what the
     sentence says. Ids carry the seed, the position and a digest of the text.
 
+    A sentence of more than CLIP's 77 tokens is shortened until it fits: the attributes in the vocabulary's ``shorten``
+    stand by their words alone, then an invented name without the family name, then those attributes are left out where
+    the sentence has them in a condition. The packaged sentences always fit then; others may not.
+
     Raises `UsageError` if ``count`` is below 1 or ``seed`` is negative, or where the rules leave a subject no word.
     """
     check_count_and_seed(count, seed)
@@ -44,12 +50,41 @@ def sample_photo_prompts(
             **words,
             **({"locale": locale} if names.follows_locale else {}),
         }
-        text = template.render({name: vocabulary.phrase(name, word) for name, word in values.items()})
+        text, values = _sentence(template, vocabulary, values)
         recorded = template.fields | {"age_band"} | ({"locale"} if "name" in template.fields else set[str]())
         attributes = {name: word for name, word in values.items() if name in recorded}
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         prompts.append(Prompt(id=f"photo-{seed:04d}-{index:08d}-{digest}", text=text, attributes=attributes))
     return prompts
+
+
+def _sentence(
+    template: Template, vocabulary: Vocabulary, values: Mapping[str, str]
+) -> tuple[str, Mapping[str, str]]:
+    """The sentence in the fullest form that CLIP reads whole, or the shortest there is, and the values that it has."""
+    text = ""
+    for form, phrases in _forms(template, vocabulary, values):
+        text, values = template.render(phrases), form
+        if clip_tokens(text) <= CLIP_TOKENS:
+            break
+    return text, values
+
+
+def _forms(
+    template: Template, vocabulary: Vocabulary, values: Mapping[str, str]
+) -> Iterator[tuple[Mapping[str, str], Mapping[str, str]]]:
+    """A subject's values, and how they are phrased: first in full, then shorter and shorter."""
+    phrases = {name: vocabulary.phrase(name, word) for name, word in values.items()}
+    yield values, phrases
+    phrases |= {name: values[name] for name in vocabulary.shorten if name in values}
+    yield values, phrases
+    if "locale" in values:  # an invented name; one from a file is left whole
+        given = {"name": values["name"].split()[0]}
+        values, phrases = {**values, **given}, phrases | given
+        yield values, phrases
+    left_out = template.optional & {*vocabulary.shorten}
+    kept = [name for name in values if name not in left_out]
+    yield {name: values[name] for name in kept}, {name: phrases[name] for name in kept}
 
 
 class _Subjects:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jinja2
@@ -46,10 +46,11 @@ class TemplateFile(StrictModel):
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A sentence and the ``fields`` that it says."""
+    """A sentence and the ``fields`` that it says, of which the ``optional`` ones may be missing."""
 
     sentence: jinja2.Template
     fields: frozenset[str]
+    optional: frozenset[str] = frozenset()
 
     def render(self, values: Mapping[str, str]) -> str:
         """The sentence with a subject's values by field."""
@@ -101,4 +102,12 @@ def parse_template(text: str, vocabulary: Vocabulary) -> Template:
             raise UsageError(f"it does not say {{{{ {name} }}}} of every subject; add it")
     if len(sentence.split()) > MAX_WORDS:
         raise UsageError(f"it has {len(sentence.split())} words; at most {MAX_WORDS} are allowed, shorten it")
-    return template
+    return replace(template, optional=frozenset(name for name in fields if _renders_without(name, template, everything)))
+
+
+def _renders_without(name: str, template: Template, values: Mapping[str, str]) -> bool:
+    try:
+        template.render({other: value for other, value in values.items() if other != name})
+    except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError):
+        return False
+    return True

@@ -46,6 +46,8 @@ class Vocabulary(StrictModel):
     only_for: dict[str, dict[str, str]] = pydantic.Field(default_factory=dict)
     """An attribute here belongs only to subjects that have the given word of another attribute."""
     implausible: tuple[Rule, ...] = ()
+    shorten: tuple[str, ...] = ()
+    """Attributes that a sentence too long for CLIP says by their words alone, or not at all."""
 
     def phrase(self, name: str, word: str) -> str:
         """A word as it stands in a sentence."""
@@ -83,6 +85,8 @@ def _attribute_problems(vocabulary: Vocabulary) -> Iterator[str]:
             yield f"the age band {band!r} is no range of years within 1-120; write one such as 18-29"
     for name, phrases in vocabulary.phrases.items():
         yield from _unknown("phrases", vocabulary, name, phrases)
+    for name in vocabulary.shorten:
+        yield from _unknown("shorten", vocabulary, name, ())
 
 
 def _name_problems(vocabulary: Vocabulary) -> Iterator[str]:
