@@ -170,7 +170,8 @@ def written_suffixes() -> str:
 def encode_png(image: Tensor | Image.Image, text: Mapping[str, str] | None = None) -> bytes:
     """The PNG file bytes of ``(3, H, W)``, or of a picture that `to_pil` made of it; equal images give equal bytes."""
     picture = image if isinstance(image, Image.Image) else to_pil(image)
-    return png_files.encode(np.asarray(picture), [png_files.text_chunk(*each) for each in (text or {}).items()])
+    chunks = [png_files.text_chunk(*each) for each in (text or {}).items()]
+    return png_files.encode(np.asarray(picture), chunks, png_files.SMALL)  # bytes of datasets must not change
 
 
 def encode_webp(image: Tensor | Image.Image) -> bytes:

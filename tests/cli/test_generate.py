@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 
 from topcoat.images import read_image
+from topcoat.pictures import read_picture, xmp
+from topcoat.pictures.provenance import GENERATED, records_of
 
 
 def png_text(path: Path) -> dict[str, str]:
@@ -131,3 +133,19 @@ def test_a_model_that_cannot_be_had_is_one_sentence(
     result = run("generate", "man", "--pair", tmp_path / "gone.json", "--head", "none", code=1)
     assert "example/not-there" in result.stderr
     assert "Traceback" not in result.output
+
+
+def test_generated_pictures_are_marked(run: Any, pair_file: Path, head_folder: Path, tmp_path: Path) -> None:
+    given = ("generate", "a face", "--pair", pair_file, "--head", head_folder, "--steps", 1)
+    run(*given, "-o", tmp_path / "a.webp", "--strength", 0.5)
+    packet = read_picture(tmp_path / "a.webp").metadata.xmp
+    assert xmp.source_type(packet) == GENERATED
+    (record,) = records_of(packet)
+    assert (record.action, record.head, record.strength) == ("generate", head_folder.name, "0.5")
+    assert record.generator and "/" not in record.generator, "a picture does not tell where its maker keeps files"
+    run(*given, "-o", tmp_path / "b.png", "--no-mark")
+    assert read_picture(tmp_path / "b.png").metadata.xmp is None
+    run("enhance", tmp_path / "a.webp", "-o", tmp_path / "c.png", "--head", head_folder)
+    enhanced = read_picture(tmp_path / "c.png").metadata.xmp
+    assert [each.action for each in records_of(enhanced)] == ["generate", "enhance"]
+    assert xmp.source_type(enhanced) == GENERATED

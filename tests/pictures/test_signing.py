@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from tests.pictures.conftest import samples
+from topcoat.enhance.jobs import Job
+from topcoat.enhance.work import Settings, enhance_files
 from topcoat.errors import DataError, UsageError
 from topcoat.pictures import FORMATS, decode_picture
 from topcoat.pictures.provenance import Record
@@ -93,6 +95,21 @@ def test_every_format_is_signed_with_its_input_as_parent(kind: str, pair: tuple[
     assert found["signed_by"] == "Test" and found["parents"] == ["input"]
     assert found["actions"] == ["c2pa.opened", "c2pa.edited"]
     assert (decode_picture(signed).samples == decode_picture(content).samples).all()
+
+
+def test_many_threads_sign_with_one_signer(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    jobs: list[Job] = []
+    for number in range(9):
+        source = tmp_path / f"{number}.png"
+        source.write_bytes(file_of("png"))
+        jobs.append(Job(source, tmp_path / "out" / source.name, FORMATS["png"]))
+    signed = Settings(head="a head", head_digest="0123", strength=1, signer=Signer(*pair))
+    outcomes = list(enhance_files(jobs, lambda images: (images, ()), signed, workers=3))
+    assert [(outcome.status, outcome.notes) for outcome in outcomes] == [("enhanced", ())] * 9
+    for job in jobs:
+        found = manifest_of(job.target.read_bytes(), FORMATS["png"])
+        assert found is not None and found["state"] == "valid" and found["parents"] == ["input"]
+    assert {outcome.status for outcome in enhance_files(jobs, lambda images: (images, ()), signed)} == {"done before"}
 
 
 def test_a_changed_pixel_is_found(pair: tuple[Path, Path]) -> None:

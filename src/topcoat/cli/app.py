@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import warnings
 from typing import Annotated
 
 import typer
@@ -64,6 +65,7 @@ def _root(
 
 def main() -> None:
     """The `topcoat` console command."""
+    warnings.filterwarnings("ignore", module="PIL")  # of odd tags in picture files, which are read all the same
     gc.set_threshold(100_000)  # the default looks through all modules many times while the heavy libraries are imported
     atexit.register(gc.freeze)  # a process that ends need not look for cycles among the objects of all its modules
     app()

@@ -9,6 +9,7 @@ import numpy as np
 
 from topcoat.pictures import exif, iptc
 from topcoat.pictures.metadata import Metadata
+from topcoat.pictures.png import FAST
 
 _DEFLATE, _HORIZONTAL, _NONE = 8, 2, 1
 _STRIP_BYTES = 1 << 20
@@ -65,4 +66,4 @@ def _strip(rows: np.ndarray, is_float: bool) -> bytes:
     little = rows.astype(rows.dtype.newbyteorder("<"))
     if not is_float:
         little[:, 1:] -= little[:, :-1].copy()
-    return zlib.compress(little.tobytes(), 6)
+    return zlib.compress(little.tobytes(), FAST)

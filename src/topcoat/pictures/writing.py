@@ -159,7 +159,7 @@ _ENCODERS: Mapping[str, Callable[[Picture, int | None, list[str]], bytes]] = {
     "png": _png,
     "jpeg": _jpeg,
     "webp": _boxed("WEBP"),
-    "avif": _boxed("AVIF", subsampling="4:4:4"),
+    "avif": _boxed("AVIF", subsampling="4:4:4", speed=8),
     "tiff": _tiff,
     "bmp": _bmp,
     "heic": _boxed("HEIF"),
