@@ -28,6 +28,14 @@ def test_the_examples_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert len(list((tmp_path / "portraits").glob("*.png"))) == 2
 
 
+def test_a_function_of_ones_own_is_one_side(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(EXAMPLES)  # the function is looked for in the working folder
+    _main("own_model.py")(["--count", "3", "--output", str(tmp_path / "pairs")])
+    assert "3 pairs" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_an_example_is_short(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 60

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import json
+import os
 import sys
+import textwrap
 import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -107,3 +111,31 @@ def _field_names(cls: type[pydantic.BaseModel], loc: tuple[int | str, ...]) -> l
             field = getattr(current, "model_fields", {}).get(str(part))
             current = None if field is None else field.annotation
     return list(getattr(current, "model_fields", ()))
+
+
+def import_named(name: str, what: str, example: str) -> Callable[..., Any]:
+    """A function of the user's, named ``module:function``; the module is looked for in the working folder, too.
+
+    ``what`` says what it is for, as in "filter". Raises `UsageError` if there is none.
+    """
+    module_name, _, function_name = name.partition(":")
+    if not module_name or not function_name:
+        raise UsageError(f"the {what} {name!r} is incomplete; write module:function, for example {example}")
+    folder = os.getcwd()
+    sys.path.insert(0, folder)  # a console script's path lacks the folder that the user stands in
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # importing runs a user's code, which may raise anything
+        reason = textwrap.shorten(str(error), 200, placeholder="...")
+        raise UsageError(
+            f"the {what} {name} cannot be imported ({type(error).__name__}: {reason}); check the name, and that the "
+            "module lies in this folder or is installed"
+        ) from error
+    finally:
+        sys.path.remove(folder)
+    function = module
+    for part in function_name.split("."):
+        function = getattr(function, part, None)
+    if not callable(function):
+        raise UsageError(f"the {what} {name} names no function: {module_name} has no callable {function_name}")
+    return function

@@ -75,9 +75,9 @@ class Pipeline:
         """
         self._gates = gates_for(head, identity_floor, never_worse)
         if isinstance(generator, GeneratorSpec):
-            from topcoat.generators.diffusers import load_generator
+            from topcoat.generators.callables import open_generator
 
-            generator = load_generator(generator)
+            generator = open_generator(generator)
         self.generator, self.head = generator, head
         self._latents: LatentGenerator | None = None
         if head is not None:

@@ -76,17 +76,32 @@ def test_plan_measures_here(run: Any, run_json: Any, pair_file: Path) -> None:
     assert record["usd"]["value"] == pytest.approx(record["gpu_hours"]["value"])
 
 
+def test_plan_without_a_price_or_a_speed_says_what_it_knows(run: Any, run_json: Any, pair_file: Path) -> None:
+    record = run_json("pairs", "plan", "--pair", pair_file, "--count", 10)
+    assert record["tflop"]["value"] > 0 and record["disk_bytes"]["value"] > 0
+    assert record["memory_none_bytes"]["value"] > record["memory_model_bytes"]["value"] > 1 << 30
+    assert not {"gpu_hours", "usd"} & set(record)
+    assert "name a GPU (--gpu rtx4090" in run("pairs", "plan", "--pair", pair_file, "--usd-per-hour", 2).stdout
+    measured = run_json("pairs", "plan", "--pair", pair_file, "--count", 10, "--measure", 2)
+    assert measured["gpu_hours"]["value"] > 0 and "usd" not in measured
+
+
+@pytest.mark.parametrize("name", ["rtx4090", "rtx5090", "rtx3090", "l40s", "a10", "l4", "t4"])
+def test_plan_knows_cards_of_a_workstation(run_json: Any, pair_file: Path, name: str) -> None:
+    record = run_json("pairs", "plan", "--pair", pair_file, "--count", 10, "--gpu", name)
+    assert "https://" in record["gpu_hours"]["source"]
+    assert record["usd"]["value"] > 0 and "2026-" in record["usd"]["source"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (("--gpu", "h9000:8"), "no GPU is called 'h9000'"),
         (("--gpu", "h100:x"), "write a name and a number such as h100:8"),
-        (("--usd-per-hour", 2), "the speed is unknown; name a GPU"),
         (("--gpu", "h100", "--utilisation", 1.5), "utilisation 1.5 is not possible"),
         (("--gpu", "h100", "--count", 0), "'--count' / '-n': input should be greater than or equal to 1"),
         (("--gpu", "h100", "--usd-per-hour", 0), "0 USD per hour is not a price"),
         (("--measure", 2, "--utilisation", 0.5), "leave one of them out"),
-        (("--measure", 2), "no price was given"),
     ],
 )
 def test_impossible_plans(run: Any, pair_file: Path, arguments: tuple[Any, ...], words: str) -> None:

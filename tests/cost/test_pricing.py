@@ -20,11 +20,11 @@ GPU = GpuPrice(
 
 def test_every_embedded_price_has_its_sources_and_a_day() -> None:
     prices = load_prices()
-    assert {"h100", "a100"} <= set(prices)
+    assert {"h100", "a100", "rtx5090", "rtx4090", "rtx3090", "l40s", "a10", "l4", "t4"} <= set(prices)
     for price in prices.values():
         assert price.bf16_source.startswith("https://") and price.usd_source.startswith("https://")
         assert datetime.date(2026, 1, 1) < price.date <= datetime.date(2027, 1, 1)
-        assert 100 < price.bf16_tflops < 5000 and 0.1 < price.usd_per_hour < 20
+        assert 60 < price.bf16_tflops < 5000 and 0.1 < price.usd_per_hour < 20
 
 
 def test_arithmetic() -> None:

@@ -137,6 +137,14 @@ def test_targets_are_the_latents_that_the_pair_holds(kept: bool):
     assert targets is not None and torch.allclose(targets, expected)
 
 
+def test_latents_of_two_vaes_are_refused():
+    image, latents = torch.rand(3, 8, 8), torch.rand(4, 1, 1)
+    pair = replace(fake_pair(image, image, latents), baseline_latents=torch.rand(16, 1, 1))
+    with pytest.raises(DataError, match=r"\(16, 1, 1\) and distilled ones of \(4, 1, 1\): two VAEs, .*train a head of"):
+        CachedPairs([pair], 100, 4, lambda baseline: latents)
+    assert CachedPairs([pair], 100)[0].latents is None  # a head of images has no use for them
+
+
 def equal(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 

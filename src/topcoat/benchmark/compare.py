@@ -28,7 +28,7 @@ from topcoat.cost.flops import EXTRA_STEPS
 from topcoat.errors import UsageError
 from topcoat.features import load_feature_net
 from topcoat.generators.base import Generator, ModelPair
-from topcoat.generators.diffusers import load_pair
+from topcoat.generators.callables import open_pair
 from topcoat.generators.presets import model_pair
 from topcoat.heads.head import Head
 from topcoat.metrics.controls import fit_colour, fit_unsharp
@@ -140,7 +140,7 @@ def _compare(
     timed = {**arms, **timed_only}
     costs = cost_scores(pair, timed, heads)  # first: what cannot be counted should fail before the hours
     net, net_name = (options.features, "custom") if options.features else (load_feature_net("eval"), "eval")
-    models = options.generators or load_pair(pair)
+    models = options.generators or open_pair(pair)
     work = Benchmark(
         {"distilled": models[0], "baseline": models[1]},
         heads,

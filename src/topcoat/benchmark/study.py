@@ -35,7 +35,7 @@ from topcoat.errors import DataError, UsageError
 from topcoat.features import load_feature_net
 from topcoat.files import first_difference, read_json, write_json
 from topcoat.generators.base import Generator, ModelPair
-from topcoat.generators.diffusers import load_pair
+from topcoat.generators.callables import open_pair
 from topcoat.generators.vae import load_vae
 from topcoat.heads import Head
 from topcoat.metrics.embed import FeatureNetLike
@@ -246,7 +246,7 @@ class Study:
         return self._heads[run] if run in self._heads else Head.from_pretrained(self._run_folder(run))
 
     def _generate(self, progress: Progress) -> str:
-        models = self._generators or load_pair(self.pair)
+        models = self._generators or open_pair(self.pair)
         self._work = Benchmark(
             {"distilled": models[0], "baseline": models[1]},
             {run.name: self._trained(run) for run in self.runs},

@@ -21,7 +21,7 @@ from topcoat.cost.measure import RandomWeights, Spent, Timing, check_fits, summa
 from topcoat.cost.table import CostTable, Saving
 from topcoat.errors import UsageError
 from topcoat.generators.base import Generator, ModelPair, check_steps
-from topcoat.generators.diffusers import load_pair
+from topcoat.generators.callables import open_pair
 from topcoat.heads.head import Head
 
 _HEAD, _COMPILED = "head", " (compiled)"
@@ -86,7 +86,7 @@ def time_pair(
             f"the loaded pair makes images of {pair.distilled.width_px} px, not {size_px}; leave --size out, "
             "change it in a spec file, or use --random-weights"
         )
-    models = load_pair(pair)
+    models = open_pair(pair)
     return time_generators({"distilled": models[0], "baseline": models[1]}, head, plan, on_progress)
 
 

@@ -79,7 +79,7 @@ def generate(
     Prompt number i (from 0) gets the seed SEED + i. The picture says in its text chunks and its XMP how it was made.
     """
     from topcoat.config import load_config
-    from topcoat.generators.diffusers import load_generator, load_pair
+    from topcoat.generators.callables import open_generator, open_pair
     from topcoat.generators.presets import model_pair
     from topcoat.images import side_by_side, write_image
     from topcoat.pictures.provenance import Record
@@ -102,7 +102,7 @@ def generate(
     chosen = model_pair(pair).offloaded(offload)
     signer = open_signer(c2pa_cert, c2pa_key, c2pa_tsa)
     opened = open_head(head, chosen.name)
-    distilled, baseline = load_pair(chosen) if compare_baseline else (load_generator(chosen.distilled), None)
+    distilled, baseline = open_pair(chosen) if compare_baseline else (open_generator(chosen.distilled), None)
     pipe = Pipeline(distilled, opened, identity_floor=identity_floor, never_worse=never_worse)
     compare = compare or compare_baseline
     facts = {

@@ -98,9 +98,17 @@ def plan(
 
     With --measure N, seconds and bytes are those of N pairs generated on this machine, and so are the hours.
     """
-    from topcoat.cost.flops import pair_cost
     from topcoat.cost.measure import measured_usage
-    from topcoat.cost.pricing import computed_usage, find_gpu, gpus_from_text, load_prices, plan_pairs, rate_of
+    from topcoat.cost.memory import memory_figures
+    from topcoat.cost.pricing import (
+        computed_usage,
+        find_gpu,
+        gpus_from_text,
+        load_prices,
+        pair_tflop,
+        plan_pairs,
+        rate_of,
+    )
     from topcoat.generators.presets import model_pair
 
     if measure is not None and utilisation is not None:
@@ -108,18 +116,19 @@ def plan(
     models = model_pair(pair)
     name, gpus = ("this machine", 1) if gpu is None else gpus_from_text(gpu)
     known = None if gpu is None else find_gpu(name, load_prices(prices))
-    rate = rate_of(known, usd_per_hour, utilisation)
-    table = pair_cost(models)
-    tflop = table.distilled.tflop + table.baseline.tflop
+    rate = None if known is None and usd_per_hour is None else rate_of(known, usd_per_hour, utilisation)
+    tflop = pair_tflop(models)
     if measure is not None:
         with out.progress("generating to measure") as progress:
             usage = measured_usage(models, tflop, measure, batch_size, progress)
-    elif known is not None:
-        usage = computed_usage(models, tflop, rate)
     else:
-        raise UsageError("the speed is unknown; name a GPU (--gpu h100:8), or generate a few pairs (--measure 8)")
-    bill = plan_pairs(count, usage, rate, known.name if known else name, gpus)
+        usage = computed_usage(models, tflop, None if known is None else rate)
+    bill = plan_pairs(count, usage, rate, known.name if known else name, gpus) | memory_figures(models)
     figures, licences = show_bill(out, f"{count:,} pairs of {models.name}", bill), licence_lines(models)
+    if usage.gpu_seconds is None:
+        out.line("Hours and money: name a GPU (--gpu rtx4090 or h100:8), or generate a few pairs here (--measure 8)")
+    elif rate is None:
+        out.line("Money: give --usd-per-hour, or name a GPU of the price table (--gpu)")
     out.line(*licences)
     out.result({"pair": models.name, "gpus": gpus, **figures, "per_pair": asdict(usage), "licences": licences})
 

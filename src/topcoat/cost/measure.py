@@ -143,12 +143,16 @@ def check_fits(spec: GeneratorSpec, device: torch.device) -> int:
 
 
 def measured_usage(
-    pair: ModelPair, tflop: float, count: int, batch_size: int, on_progress: Callable[[int, int], None] | None = None
+    pair: ModelPair,
+    tflop: float | None,
+    count: int,
+    batch_size: int,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> PairUsage:
     """Usage of one pair, from ``count`` pairs that are generated here as the builder does."""
-    from topcoat.generators.diffusers import load_pair
+    from topcoat.generators.callables import open_pair
 
-    generators = load_pair(pair)
+    generators = open_pair(pair)
     prompts = [prompt.text for prompt in sample_prompts(count, 0)]
     for generator in generators:
         generator.generate(prompts[:1], [0])  # the first image of a process also pays for what is set up once

@@ -20,12 +20,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from topcoat.cost.flops import network_configs
+from topcoat.cost.pricing import Bill, Figure
+from topcoat.errors import ModelError
 from topcoat.generators.base import GeneratorSpec, ModelPair, Offload
 from topcoat.generators.meta import Networks, build_networks
 
 RESERVE_BYTES = 1 << 30
 """An assumption: the context of CUDA, workspaces of its libraries and gaps between allocations."""
-_QUANTISED_BYTES = {"bitsandbytes-8bit": 1.0, "bitsandbytes-4bit": 0.5, "torchao-int8": 1.0}
+_QUANTISED_BYTES = {"bitsandbytes-8bit": 1.0, "bitsandbytes-4bit": 0.5, "torchao-int8": 1.0, "layerwise-float8": 1.0}
 """Bytes of a weight; scales are not counted."""
 
 
@@ -105,6 +107,20 @@ def pair_memory(pair: ModelPair) -> Memory:
     return Memory((model_memory(pair.distilled), model_memory(pair.baseline)))
 
 
+def memory_figures(pair: ModelPair) -> Bill:
+    """What a pair needs of a device for one image, with nothing offloaded and with most; empty where sizes are unknown."""
+    try:
+        memory = pair_memory(pair)
+    except ModelError:
+        return {}
+    source = "weights and activations of one image on the meta device, and 1 GiB (assumed); batches: topcoat doctor"
+    labels: dict[Offload, str] = {"none": "memory, both models on the GPU", "model": "memory, offload: model"}
+    return {
+        f"memory_{offload}_bytes": Figure(label, memory.needed_bytes(offload), "bytes", "computed", source)
+        for offload, label in labels.items()
+    }
+
+
 def model_memory(spec: GeneratorSpec) -> ModelMemory:
     """What one model needs at its own size; raises like `components_of`."""
     configs, dtype = network_configs(spec), getattr(torch, spec.dtype)
@@ -112,16 +128,19 @@ def model_memory(spec: GeneratorSpec) -> ModelMemory:
     key = json.dumps(configs, sort_keys=True), dtype, spec.width_px, spec.height_px, spec.max_sequence_length
     text, step, decode = _activations(*key)
     wide = 4 // dtype.itemsize if dtype == torch.float16 and configs["vae"].get("force_upcast") else 1
-    share = _QUANTISED_BYTES.get(spec.quantisation, dtype.itemsize) / dtype.itemsize
+    share, text_share = (
+        _QUANTISED_BYTES.get(kind, dtype.itemsize) / dtype.itemsize
+        for kind in (spec.quantisation, spec.text_quantisation)
+    )
 
     def network(name: str, factor: float = 1.0) -> NetworkMemory:
-        settings = json.dumps([configs[name], spec.dtype], sort_keys=True)
+        settings = json.dumps([configs[name], spec.dtype, factor], sort_keys=True)
         module = networks.modules[name]
         return NetworkMemory(name, settings, round(_bytes(module) * factor), round(_largest_layer(module) * factor))
 
     return ModelMemory(
         spec.name,
-        tuple(network(name) for name in networks.modules if name.startswith("text_encoder")),
+        tuple(network(name, text_share) for name in networks.modules if name.startswith("text_encoder")),
         network(networks.family.denoiser, share),
         network("vae", wide),
         text,

@@ -168,9 +168,10 @@ Bill = dict[str, Figure]
 class PairUsage:
     """What one pair takes: usage alone, no prices."""
 
-    tflop: float
-    """Computed: both models, whole pipelines."""
-    gpu_seconds: Figure
+    tflop: float | None
+    """Computed: both models, whole pipelines; None for a model of unknown sizes."""
+    gpu_seconds: Figure | None
+    """None where neither a GPU nor a measurement says how fast it goes."""
     disk_bytes: Figure
 
 
@@ -184,34 +185,41 @@ def pair_tflop(pair: ModelPair, distilled_steps: Sequence[int] = ()) -> float | 
     return table.distilled.tflop + table.baseline.tflop + sum(further)
 
 
-def computed_usage(pair: ModelPair, tflop: float, rate: Rate) -> PairUsage:
-    """Usage by counting: seconds from ``tflop`` and a share of the GPU's peak, bytes from `PNG_BYTES_PER_PIXEL`."""
+def computed_usage(pair: ModelPair, tflop: float | None, rate: Rate | None) -> PairUsage:
+    """Usage by counting: bytes from `PNG_BYTES_PER_PIXEL`; seconds, with ``rate``, from a share of its GPU's peak."""
+    size = 2 * pair.distilled.width_px * pair.distilled.height_px * PNG_BYTES_PER_PIXEL
+    source = f"{PNG_BYTES_PER_PIXEL:g} bytes a pixel (assumed), two lossless images a pair"
+    disk = Figure("disk", size, "bytes", "computed", source)
+    if rate is None or tflop is None:
+        return PairUsage(tflop, None, disk)
     gpu, seconds = rate.known_gpu, rate.seconds(tflop)
     how = f"{rate.utilisation:.0%} (assumed) of {gpu.bf16_tflops:g} TFLOP/s dense bf16, cited: {gpu.bf16_source}"
-    size = 2 * pair.distilled.width_px * pair.distilled.height_px * PNG_BYTES_PER_PIXEL
-    disk = f"{PNG_BYTES_PER_PIXEL:g} bytes a pixel (assumed), two lossless images a pair"
-    return PairUsage(
-        tflop, Figure("seconds", seconds, "seconds", "computed", how), Figure("disk", size, "bytes", "computed", disk)
-    )
+    return PairUsage(tflop, Figure("seconds", seconds, "seconds", "computed", how), disk)
 
 
-def plan_pairs(pairs: int, usage: PairUsage, rate: Rate, gpu_name: str, gpus: int) -> Bill:
-    """What a dataset takes before any of it is spent; raises `UsageError` for no pairs."""
+def plan_pairs(pairs: int, usage: PairUsage, rate: Rate | None, gpu_name: str, gpus: int) -> Bill:
+    """What a dataset takes before any of it is spent; raises `UsageError` for no pairs.
+
+    What is not known is left out: TFLOP of a model of unknown sizes, hours without a speed, money without ``rate``.
+    """
     if pairs < 1:
         raise UsageError(f"{pairs} pairs cannot be planned; use 1 or more")
-    hours = pairs * (usage.gpu_seconds.value or 0) / HOUR_SECONDS
-    disk = pairs * (usage.disk_bytes.value or 0)
-    tflop_source = f"{usage.tflop:,.4g} for each pair, whole pipelines of both models"
-    usd_source = f"{rate.usd_per_hour:g} USD per GPU-hour, {rate.source}; storage is not included"
-    return {
+    bill = {
         "pairs": Figure("pairs", pairs, "", "given"),
         "images": Figure("images", 2 * pairs, "", "computed"),
-        "tflop": Figure("TFLOP", pairs * usage.tflop, "TFLOP", "computed", tflop_source),
-        "gpu_hours": dataclasses.replace(usage.gpu_seconds, label="GPU-hours", value=hours, unit="hours"),
-        "wall_hours": Figure(f"hours on the clock, {gpus} x {gpu_name}", hours / gpus, "hours", "computed"),
-        "usd": Figure("USD", hours * rate.usd_per_hour, "USD", "computed", usd_source),
-        "disk_bytes": dataclasses.replace(usage.disk_bytes, value=disk),
     }
+    if usage.tflop is not None:
+        source = f"{usage.tflop:,.4g} for each pair, whole pipelines of both models"
+        bill["tflop"] = Figure("TFLOP", pairs * usage.tflop, "TFLOP", "computed", source)
+    if usage.gpu_seconds is not None:
+        hours = pairs * (usage.gpu_seconds.value or 0) / HOUR_SECONDS
+        bill["gpu_hours"] = dataclasses.replace(usage.gpu_seconds, label="GPU-hours", value=hours, unit="hours")
+        bill["wall_hours"] = Figure(f"hours on the clock, {gpus} x {gpu_name}", hours / gpus, "hours", "computed")
+        if rate is not None:
+            source = f"{rate.usd_per_hour:g} USD per GPU-hour, {rate.source}; storage is not included"
+            bill["usd"] = Figure("USD", hours * rate.usd_per_hour, "USD", "computed", source)
+    disk = pairs * (usage.disk_bytes.value or 0)
+    return bill | {"disk_bytes": dataclasses.replace(usage.disk_bytes, value=disk)}
 
 
 def total_cost(table: CostTable, rate: Rate, *, images_per_month: int, pairs: int, training_images: int) -> Bill:

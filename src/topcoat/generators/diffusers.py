@@ -13,7 +13,7 @@ from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import OFFLOADS, GeneratorSpec, ModelPair, check_request, check_steps, check_strength
 from topcoat.generators.families import Family, family_named
 from topcoat.generators.families.base import Img2ImgRequest
-from topcoat.generators.latents import decode, encode, from_vae, to_vae
+from topcoat.generators.latents import decode, encode, from_vae, latent_space, to_vae
 from topcoat.generators.loading import load_pipeline, quiet_libraries
 from topcoat.generators.placement import ComponentCache, place, share_device
 from topcoat.generators.speed import ALONE
@@ -54,6 +54,11 @@ class DiffusersGenerator:
     def device(self) -> torch.device:
         """Where the networks run."""
         return self._pipeline._execution_device
+
+    @property
+    def latent_space(self) -> dict[str, Any]:
+        """See `topcoat.generators.latents.latent_space`."""
+        return latent_space(self._pipeline.vae)
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int], *, steps: int | None = None) -> Tensor:
         """``(N, 3, H, W)`` float32 in [0, 1] on the CPU.

@@ -61,6 +61,19 @@ def decode(vae: Any, latents: Tensor) -> Tensor:
     return vae.decode(latents, return_dict=False)[0]
 
 
+def latent_space(vae: Any) -> dict[str, Any]:
+    """What latents of a VAE have to share with another's to be compared: their channels, and how they are normalised.
+
+    Equal values do not prove that two VAEs are one, but those of the supported models differ in at least one of them. A
+    tiny VAE (`AutoencoderTiny`) has numbers of its own for the space of a large one, so its normalisation says nothing.
+    """
+    config = vae.config
+    channels = config.get("latent_channels", config.get("z_dim"))
+    names = ("scaling_factor", "shift_factor", "latents_mean", "latents_std")
+    numbers = None if type(vae).__name__ == "AutoencoderTiny" else [config.get(name) for name in names]
+    return {"channels": channels, "normalisation": numbers}
+
+
 def _of_video(vae: Any) -> bool:
     """Whether the VAE reads and gives frames, of which an image is one (Qwen-Image)."""
     return hasattr(vae.config, "temperal_downsample")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-import os
-import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -16,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from topcoat.config import import_named
 from topcoat.errors import UsageError
 from topcoat.features import FeatureNet, load_feature_net
 from topcoat.pairs.similarity import Calibration, default_calibration, pair_similarity, read_calibration
@@ -137,7 +135,7 @@ class UserFilter:
     def __init__(self, name: str) -> None:
         """Import the function; raises `UsageError` if there is none."""
         self.name = name
-        self._function = _imported(name)
+        self._function = import_named(name, "filter", "quality:is_sharp")
 
     def check(self, distilled: Tensor, baseline: Tensor) -> list[FilterResult]:
         """See `PairFilter.check`; raises `UsageError` if the function raises or returns anything else."""
@@ -212,27 +210,3 @@ def _named_filter(name: str, calibration: str | Path | None) -> PairFilter:
 
 def _as_arrays(images: Tensor) -> np.ndarray[Any, Any]:
     return images.detach().to("cpu", torch.float32).numpy()
-
-
-def _imported(name: str) -> Callable[..., Any]:
-    module_name, _, function_name = name.partition(":")
-    if not module_name or not function_name:
-        raise UsageError(f"the filter {name!r} is incomplete; write module:function, for example quality:is_sharp")
-    folder = os.getcwd()
-    sys.path.insert(0, folder)  # a console script's path lacks the folder that the user stands in
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # importing runs a user's code, which may raise anything
-        reason = textwrap.shorten(str(error), 200, placeholder="...")
-        raise UsageError(
-            f"the filter {name} cannot be imported ({type(error).__name__}: {reason}); check the name, and that the "
-            "module lies in this folder or is installed"
-        ) from error
-    finally:
-        sys.path.remove(folder)
-    function = module
-    for part in function_name.split("."):
-        function = getattr(function, part, None)
-    if not callable(function):
-        raise UsageError(f"the filter {name} names no function: {module_name} has no callable {function_name}")
-    return function

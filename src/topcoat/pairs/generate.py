@@ -67,6 +67,20 @@ class _Run:
         return self.steps or self.generator.spec.steps
 
 
+def _check_one_space(distilled: Generator, baseline: Generator) -> None:
+    """Raise `UsageError` where the latents of two generators are those of two VAEs, which cannot be compared."""
+    one, other = (getattr(generator, "latent_space", None) for generator in (distilled, baseline))
+    if one is None or other is None:
+        return
+    normalised = (one["normalisation"], other["normalisation"])
+    if one["channels"] != other["channels"] or (None not in normalised and normalised[0] != normalised[1]):
+        raise UsageError(
+            f"{distilled.spec.name} and {baseline.spec.name} have two VAEs ({one['channels']} and {other['channels']} "
+            "channels), whose latents cannot be compared; build without --baseline-latents: heads of images, and heads "
+            "that decode the distilled latents, need none"
+        )
+
+
 class PairGenerator:
     """Both loaded models and how they are paired; remembers how many images fit into memory."""
 
@@ -81,6 +95,8 @@ class PairGenerator:
         for wanted, generator in ((pairing.latents, self._distilled), (pairing.baseline_latents, self._baseline)):
             if wanted and not isinstance(generator, LatentGenerator):
                 raise UsageError(f"{generator.spec.name} gives no latents; build without keeping its latents")
+        if pairing.latents and pairing.baseline_latents:
+            _check_one_space(self._distilled, self._baseline)
         if pairing.method == "img2img":
             if not isinstance(self._baseline, Img2ImgGenerator):
                 raise UsageError(f"{self._baseline.spec.name} cannot do image-to-image; use the pairing same-seed")

@@ -60,18 +60,18 @@ class BuildSpec:
 
     def _models(self, device: str | None) -> tuple[Generator, Generator]:
         """The distilled model and the baseline; they share what they have in common."""
-        from topcoat.generators.diffusers import load_generator, load_pair
+        from topcoat.generators.callables import open_generator, open_pair
 
         if self.generators is not None and self.baseline_from is None:
             return self.generators
         pair = self.pair if device is None else self.pair.on(device)
         if self.baseline_from is None:
-            return load_pair(pair)
+            return open_pair(pair)
         made = self.generators
-        distilled = load_generator(pair.distilled) if made is None else made[0]
+        distilled = open_generator(pair.distilled) if made is None else made[0]
 
         def baseline() -> Generator:
-            return load_generator(pair.baseline) if made is None else made[1]
+            return open_generator(pair.baseline) if made is None else made[1]
 
         return distilled, ReusedBaseline(PairDataset.open(self.baseline_from), pair.baseline, baseline)
 

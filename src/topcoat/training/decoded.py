@@ -182,6 +182,8 @@ class CachedPairs:
         _one_size(index, *((side.shape[0], side.shape[1]) for side in sides))
         pixels = np.stack(sides).transpose(0, 3, 1, 2)
         latents = None if self._latents is None else latents_of(latents, index, self._latents)
+        if self._encode is not None and latents is not None and stored is not None:
+            _check_one_vae(index, latents, stored)
         return PairPixels(np.ascontiguousarray(pixels), latents, self._targets(pixels[1], stored))
 
     def _changed(self, index: int) -> Pair:
@@ -200,6 +202,15 @@ class CachedPairs:
             return stored.float()
         with self._network:
             return self._encode(torch.from_numpy(baseline.copy()).float().div(255))
+
+
+def _check_one_vae(index: int, latents: Tensor, stored: Tensor) -> None:
+    if stored.shape != latents.shape:
+        raise DataError(
+            f"pair {index} has baseline latents of shape {tuple(stored.shape)} and distilled ones of "
+            f"{tuple(latents.shape)}: two VAEs, whose latents cannot be compared; train a head of images, or build the "
+            "pairs again without --baseline-latents"
+        )
 
 
 def latents_of(latents: Tensor | None, index: int, channels: int) -> Tensor:
