@@ -108,7 +108,7 @@ def pair_memory(pair: ModelPair) -> Memory:
 
 
 def memory_figures(pair: ModelPair) -> Bill:
-    """What a pair needs of a device for one image, with nothing offloaded and with most; empty where sizes are unknown."""
+    """What a pair needs of a device for one image, with and without offloading; empty where sizes are unknown."""
     try:
         memory = pair_memory(pair)
     except ModelError:
