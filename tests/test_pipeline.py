@@ -105,6 +105,22 @@ def test_the_head_moves_to_the_generators_device(
     assert moved == moves
 
 
+def test_the_head_computes_in_what_its_generator_does_on_a_gpu(
+    fake_generators: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator, config = fake_generators[0], UNetConfig(channels=(4, 8))
+    generator.spec = generator.spec.model_copy(update={"dtype": "bfloat16"})
+    monkeypatch.setattr(Head, "device", property(lambda self: generator.device))  # it moves nowhere
+    head = Head(UNet(config), config)
+    for device, dtype in (("cuda", torch.bfloat16), ("cpu", torch.float32)):
+        generator.device = torch.device(device)
+        pipeline(fake_generators, head)
+        assert head.dtype == dtype
+    generator.device = torch.device("cuda")
+    pipeline(fake_generators, head.to(torch.float16))
+    assert head.dtype == torch.float16
+
+
 def test_a_spec_is_loaded(flux_pair: ModelPair) -> None:
     pipe = Pipeline(flux_pair.distilled, None)
     assert pipe.generator.spec == flux_pair.distilled and pipe.head is None

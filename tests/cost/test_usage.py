@@ -19,8 +19,9 @@ from topcoat.cost.memory import RESERVE_BYTES, model_memory
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import ModelPair
 from topcoat.generators.meta import Networks, build_networks
-from topcoat.heads import Head
+from topcoat.heads import Head, UNetConfig
 from topcoat.heads.decoder import DecoderConfig
+from topcoat.pipeline import Pipeline
 
 CPU = torch.device("cpu")
 
@@ -125,6 +126,18 @@ def test_random_weights_of_a_tiny_pair(tiny_pair: ModelPair, fake_head: Any) -> 
         ("tiny distilled + head", 1),
     ]
     assert savings[0].share == 1 - usages[0].seconds.median_seconds / usages[2].seconds.median_seconds
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_head_is_timed_in_the_dtype_of_its_use(tiny_pair: ModelPair, dtype: torch.dtype) -> None:
+    config = UNetConfig(channels=(4, 8))
+    head = Head(config.build(), config).to(dtype)
+    seen: list[torch.dtype] = []
+    head.network.stem.register_forward_hook(lambda _module, _given, made: seen.append(made.dtype))  # type: ignore[operator]
+    time_random_weights(tiny_pair, head, None, CPU, TimingPlan((1,), (1,), repeats=1))
+    timed = len(seen)
+    Pipeline(RandomWeights(tiny_pair.distilled, CPU), head)(["a portrait"], [0])
+    assert timed > 0 and len(seen) == timed + 1 and set(seen) == {dtype}
 
 
 def test_one_model_with_random_weights_is_in_memory_at_a_time(

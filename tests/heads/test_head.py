@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -71,6 +73,57 @@ def test_wrong_images_are_refused():
     for images in (torch.rand(3, 16, 16), torch.rand(1, 1, 16, 16), torch.rand(1, 3, 16, 16) * 255):
         with pytest.raises(UsageError):
             head(images)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_head_computes_in_16_bits(dtype: torch.dtype, tmp_path: Path):
+    head, images = make_head(), torch.rand(2, 3, 33, 40)
+    expected, digest = head(images), head.digest
+    seen: list[torch.dtype] = []
+    head.network.stem.register_forward_hook(lambda _module, _given, made: seen.append(made.dtype))  # type: ignore[operator]
+    assert head.to(dtype) is head and head.dtype == dtype
+    enhanced = head(images)
+    assert seen == [dtype] and enhanced.dtype == torch.float32
+    change, error = expected - images, enhanced - expected
+    assert 0 < float(error.square().mean()) < 0.01**2 * float(change.square().mean()) * 4
+    assert torch.equal(head(images, strength=0), images)  # what the change is added to is not rounded
+    assert head.digest == digest
+    head.save_pretrained(tmp_path)
+    assert torch.equal(Head.from_pretrained(tmp_path)(images), expected)
+    assert torch.equal(head.to("cpu", torch.float32)(images), expected)
+
+
+def test_other_dtypes_are_refused():
+    with pytest.raises(UsageError, match="float64; use one of: float32, bfloat16, float16"):
+        make_head().to(torch.float64)
+
+
+@pytest.mark.parametrize("by", ["method", "wrapper"])
+def test_a_compiled_head_saves_and_loads(by: str, tmp_path: Path):
+    head, images = make_head(), torch.rand(1, 3, 16, 24)
+    expected, digest = head(images), head.digest
+    if by == "method":
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch, "compile", partial(torch.compile, backend="eager"))  # traced, without a C++ compiler
+            assert head.compile() is head
+    else:
+        head.network = cast(Network, torch.compile(head.network, backend="eager"))
+        assert "_orig_mod.stem.weight" in head.network.state_dict()
+    graphs: int = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    torch.testing.assert_close(head(images), expected)
+    assert by == "wrapper" or torch._dynamo.utils.counters["stats"]["unique_graphs"] > graphs
+    assert head.digest == digest
+    head.save_pretrained(tmp_path)
+    assert sorted(load_file(tmp_path / "model.safetensors")) == sorted(make_head().network.state_dict())
+    assert torch.equal(Head.from_pretrained(tmp_path)(images), expected)
+
+
+def test_weights_that_a_wrapper_saved_are_read(tmp_path: Path):
+    head = make_head()
+    head.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    save_file({f"_orig_mod.{name}": value for name, value in weights.items()}, tmp_path / "model.safetensors")
+    assert Head.from_pretrained(tmp_path).digest == head.digest
 
 
 def test_lower_precision_images_are_taken():

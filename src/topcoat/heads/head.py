@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -34,6 +35,9 @@ CARD_NAME = "README.md"
 GATES_NAME = "gates.json"
 PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 MAX_STRENGTH = 2.0
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+"""What a head can compute in."""
+_COMPILED = "_orig_mod."  # torch.compile puts it into the names of weights
 
 
 class Head:
@@ -63,6 +67,9 @@ class Head:
         """Channels of the latents that it is given; None for images."""
         self.facts: Mapping[str, Any] = dict(facts or {})
         self.gates = gates
+        self.default_dtype = torch.float32
+        """What it computes in unless `to` was asked for another; a pipeline on a GPU sets that of its generator."""
+        self._dtype: torch.dtype | None = None
 
     @property
     def parameters(self) -> int:
@@ -78,9 +85,33 @@ class Head:
         """Where the network is."""
         return next(self.network.parameters()).device
 
-    def to(self, device: str | torch.device) -> Head:
-        """Move the network to ``device``; returns this head."""
-        self.network.to(device)
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the network computes in; weights are float32 in any case."""
+        return self._dtype or self.default_dtype
+
+    def to(self, device: str | torch.device | torch.dtype | None = None, dtype: torch.dtype | None = None) -> Head:
+        """Move the network to ``device``, compute in ``dtype``, or both; returns this head.
+
+        bfloat16 and float16 are autocast, as in training: weights, files and `digest` stay float32, and so does the
+        image that a change is added to. Raises `UsageError` for another ``dtype``.
+        """
+        if isinstance(device, torch.dtype):
+            device, dtype = None, device
+        if dtype not in (None, *DTYPES):
+            names = ", ".join(str(one).removeprefix("torch.") for one in DTYPES)
+            raise UsageError(f"a head cannot compute in {dtype}; use one of: {names}")
+        if device is not None:
+            self.network.to(device)
+        self._dtype = dtype or self._dtype
+        return self
+
+    def compile(self) -> Head:
+        """Compile the network (`torch.compile`), which happens at its next call; returns this head.
+
+        Weights, files and `digest` stay as they are.
+        """
+        self.network.compile()
         return self
 
     @torch.no_grad()
@@ -100,7 +131,10 @@ class Head:
                 "leave strength at 1, or use a head that takes images"
             )
         given = inputs.to(self.device, torch.float32).contiguous(memory_format=torch.channels_last)
-        enhanced = self.network.enhance(given, strength).clamp(0, 1)
+        whole = self.dtype == torch.float32
+        with nullcontext() if whole else torch.autocast(self.device.type, self.dtype):
+            enhanced = self.network.enhance(given, strength)
+        enhanced = enhanced.float().clamp(0, 1)
         if not bool(torch.isfinite(enhanced).all()):
             raise ModelError("the head gave values that are not finite; its weights are damaged, load or train another")
         return enhanced.contiguous().to(inputs.device)
@@ -108,7 +142,11 @@ class Head:
     @property
     def digest(self) -> str:
         """16 hex digits that change with any weight or setting; equal before saving and after loading."""
-        return weights_digest(self.config.model_dump(mode="json"), self.network.state_dict())
+        return weights_digest(self.config.model_dump(mode="json"), self._weights())
+
+    def _weights(self) -> dict[str, Tensor]:
+        """By their names in a network that is not compiled."""
+        return {name.replace(_COMPILED, ""): value for name, value in self.network.state_dict().items()}
 
     def save_pretrained(self, folder: str | Path, card: Mapping[str, Any] | None = None) -> None:
         """Write config, weights and model card into ``folder``; ``card`` (JSON values) replaces `facts` if given.
@@ -117,7 +155,7 @@ class Head:
         """
         folder = Path(folder)
         facts = dict(self.facts if card is None else card)
-        weights = {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
+        weights = {name: value.detach().cpu().contiguous() for name, value in self._weights().items()}
         with atomic_path(folder / WEIGHTS_NAME) as temporary:
             # One key only: safetensors writes several in random order, and equal heads must be equal files.
             save_file(weights, temporary, metadata={"format": f"{FORMAT} {FORMAT_VERSION}"})
@@ -200,7 +238,7 @@ def _read_config(folder: Path) -> tuple[HeadConfig, Mapping[str, Any]]:
 def _load_weights(network: nn.Module, folder: Path) -> None:
     path = _required(folder, WEIGHTS_NAME, "weights")
     try:
-        weights = load_file(path)
+        weights = {name.replace(_COMPILED, ""): value for name, value in load_file(path).items()}
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path} is damaged or not a safetensors file ({error}); fetch or train it again") from error
     expected, given = (

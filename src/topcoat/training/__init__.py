@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from topcoat.training.runs import RUNS as RUNS
     from topcoat.training.runs import run_config as run_config
 
-RUN_NAMES = ("unet", "decoder", "refiner", "latent-unet", "paper-unet", "paper-cyclegan", "paper-esa", "debug")
+RUN_NAMES = (
+    "unet", "decoder", "refiner", "latent-unet", "paper-unet", "paper-cyclegan", "paper-esa", "real-unet", "debug",
+)  # fmt: skip
 """The named runs, whose settings are in `topcoat.training.runs`; one comes after those that it goes on from."""
-STUDY_RUNS = RUN_NAMES[:-1]
+STUDY_RUNS = RUN_NAMES[:-2]
 """What the paper's study trains: its three heads, and ours."""
 
 _MODULES = {

@@ -17,7 +17,7 @@ from topcoat.heads.unet import UNetConfig
 from topcoat.training.objectives import AnyObjective
 from topcoat.training.optim import ScheduleKind
 
-_OPERATIONAL = {"device", "checkpoint_every_seconds", "cache_mebibytes", "workers", "tensorboard", "wandb"}
+_OPERATIONAL = {"device", "checkpoint_every_seconds", "cache_mebibytes", "compile", "workers", "tensorboard", "wandb"}
 """Settings that decide no weights: where a stage runs and how often it saves."""
 
 
@@ -65,6 +65,8 @@ class TrainConfig(StrictModel):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """The lower ones are autocast; weights, losses and optimisers stay float32. auto takes bfloat16 where the hardware
     has it; float16 scales its losses."""
+    compile: bool = False
+    """Compile the head's network (`torch.compile`); what is saved is the same."""
 
     checkpoint_every_seconds: float = Field(default=120.0, ge=0)
     validate_every_images: int = Field(default=10_000, ge=1)

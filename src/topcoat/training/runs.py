@@ -109,6 +109,44 @@ def _whole(first: TrainConfig, learning_rate: float) -> TrainConfig:
     )
 
 
+def real_unet() -> RunConfig:
+    """`unet` for real models at 1024 px: a wider U-Net that sees 756 px, trained on crops of 384 px, then whole images.
+
+    For a GPU of 24 GB: bfloat16, compiled, in micro-batches. CBAM pools over a window of the crop's side, in training
+    and in use, so the whole picture gets what a crop gets. Its perceptual loss is DINOv2's and its discriminator sees
+    pixels alone: the embedded nets know rendered portraits of 128 px and nothing else. For the same reason no loss of
+    sets but ``spectrum``. Four crops are cut of a decoded pair.
+    """
+    first = _crops()
+    objective = first.objective.model_copy(
+        update={
+            "perceptual_net": "dinov2",
+            "discriminator": DiscriminatorConfig(looks_at="pixels", base_channels=48, scales=3),
+        }
+    )
+    crops = first.model_copy(
+        update={
+            "head": UNetConfig(channels=(32, 48, 96, 160, 256), blocks_per_stage=2, attention_window_px=384),
+            "objective": objective,
+            "images": 400_000,
+            "crop_px": 384,
+            "learning_rate": 3e-4,
+            "precision": "bfloat16",
+            "compile": True,
+            "validate_every_images": 20_000,
+            "validation_images": 64,
+            "crops_per_decode": 4,
+        }
+    )
+    changes = {
+        "objective": objective.model_copy(update={"spectrum": 0.2}),
+        "gradient_accumulation_steps": 4,
+        "validate_every_images": 5_000,
+        "crops_per_decode": 1,
+    }
+    return RunConfig(name="real-unet", stages=(crops, _whole(crops, learning_rate=1e-4).model_copy(update=changes)))
+
+
 def decoder() -> RunConfig:
     """A head that decodes the distilled model's latents, with the stages of `unet`; needs pairs with latents."""
     crops = _crops()
@@ -203,7 +241,7 @@ def debug() -> RunConfig:
     )
 
 
-RUN_FUNCTIONS = (unet, decoder, refiner, latent_unet, paper_unet, paper_cyclegan, paper_esa, debug)
+RUN_FUNCTIONS = (unet, decoder, refiner, latent_unet, paper_unet, paper_cyclegan, paper_esa, real_unet, debug)
 RUNS: Mapping[str, Callable[[], RunConfig]] = {run.__name__.replace("_", "-"): run for run in RUN_FUNCTIONS}
 """Of every name in `topcoat.training.RUN_NAMES`."""
 

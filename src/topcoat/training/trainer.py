@@ -55,6 +55,8 @@ class Trainer:
         self._head_optimisation, *adversaries = self.optimisations.values()
         self._adversary = adversaries[0] if adversaries else None
         self._ema = Ema(self.network)
+        if config.compile:
+            self.network.compile()
         self.moments = SetMoments() if config.objective.weights().get("frechet") else None
         self.share = 1 / config.gradient_accumulation_steps
         """The weight of a micro-batch in a step."""
