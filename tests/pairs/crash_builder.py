@@ -17,7 +17,8 @@ PAIRS, BATCH_SIZE, SHARD_SIZE = 48, 3, 8
 
 
 def load_fakes() -> Any:
-    """The module tests/conftest.py."""
+    """The module tests/conftest.py, which imports others of this folder."""
+    sys.path.insert(0, str(Path(__file__).parents[2]))
     spec = importlib.util.spec_from_file_location("fakes", Path(__file__).parent.parent / "conftest.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
