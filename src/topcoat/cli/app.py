@@ -18,6 +18,7 @@ from topcoat.cli.demo import demo
 from topcoat.cli.doctor import doctor
 from topcoat.cli.enhance import enhance
 from topcoat.cli.evaluate import evaluate
+from topcoat.cli.export import export
 from topcoat.cli.frontier import frontier
 from topcoat.cli.generate import generate
 from topcoat.cli.inspect import inspect_picture
@@ -40,7 +41,7 @@ _others = typer.Typer()
 for _group, _commands in (
     (app, (demo, generate, enhance, inspect_picture)),
     (pairs, (specs, plan, build, import_command, inspect, dedupe, push)),
-    (_others, (train, calibrate, evaluate, cost, frontier, reproduce, prompts, doctor)),
+    (_others, (train, calibrate, export, evaluate, cost, frontier, reproduce, prompts, doctor)),
 ):
     for _register in _commands:
         _register(_group)

@@ -1,0 +1,95 @@
+"""Which library runs a head, and the head itself from its name."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal, get_args
+
+from topcoat.embedded import DEFAULT_HEAD, EMBEDDED_HEADS, MINI
+from topcoat.errors import DataError, UsageError
+from topcoat.files import sha256_of
+from topcoat.runtime.runner import Runtime, Session
+
+RuntimeName = Literal["auto", "torch", "onnx", "openvino"]
+RUNTIMES: tuple[str, ...] = get_args(RuntimeName)
+ONNX_NAME = "head.onnx"
+"""The file of an exported head in its folder."""
+WEIGHTS_NAME = "model.safetensors"
+_NVIDIA = Path("/dev/nvidiactl")
+
+
+def open_runtime(
+    head: str | Path = DEFAULT_HEAD,
+    runtime: RuntimeName = "auto",
+    *,
+    tile_px: int | None = None,
+    threads: int = 0,
+) -> Runtime:
+    """The head of that name, folder, hub id or ONNX file, ready to enhance images of any size.
+
+    ``auto`` runs an ONNX file where there is one, the head's own or ``head.onnx`` in its folder, and else torch; with
+    an NVIDIA GPU that torch alone can use, torch. ``tile_px`` is as in `Runtime`, ``threads`` 0 means one a core.
+
+    Raises `UsageError` for a runtime that cannot run this head, `DataError` for a damaged one, `ModuleNotFoundError`
+    where the runtime is not installed.
+    """
+    path = onnx_file(head)
+    if runtime == "auto":
+        runtime = "torch" if path is None or (path.name == ONNX_NAME and _torch_alone_has_the_gpu()) else "onnx"
+    if runtime == "torch" and Path(head).suffix == ".onnx":
+        raise UsageError(f"{head} is an ONNX file, which torch does not run; use --runtime onnx, or the head's folder")
+    if runtime != "torch" and path is None:
+        raise UsageError(
+            f"the head {head} has no ONNX file; make one with topcoat export {head} -o {ONNX_NAME}, then give that file"
+        )
+    return Runtime(_session(head, path, runtime, threads), tile_px)
+
+
+def onnx_file(head: str | Path) -> Path | None:
+    """The ONNX file of a head; None for one that has none, such as a hub id.
+
+    Raises `DataError` for one that was exported from other weights than lie beside it.
+    """
+    if str(head) not in EMBEDDED_HEADS and Path(head).suffix == ".onnx":
+        return Path(head)
+    path = head_folder(head) / ONNX_NAME
+    return path if path.is_file() else None
+
+
+def head_folder(head: str | Path) -> Path:
+    """The folder that a head's name stands for; that of a hub id does not exist."""
+    return MINI / EMBEDDED_HEADS[str(head)] if str(head) in EMBEDDED_HEADS else Path(head)
+
+
+def _session(head: str | Path, path: Path | None, runtime: RuntimeName, threads: int) -> Session:
+    if runtime == "torch":
+        from topcoat.heads.head import Head
+        from topcoat.runtime.torch_session import TorchSession
+
+        return TorchSession(Head.load(head), str(head), threads)
+    assert path is not None
+    session: Session
+    if runtime == "onnx":
+        from topcoat.runtime.onnx_session import OnnxSession
+
+        session = OnnxSession(path, threads)
+    else:
+        from topcoat.runtime.openvino_session import OpenVinoSession
+
+        session = OpenVinoSession(path, threads)
+    weights = path.with_name(WEIGHTS_NAME)
+    if path.name == ONNX_NAME and weights.is_file() and sha256_of(weights) != session.record.weights_sha256:
+        raise DataError(
+            f"{path} was exported from other weights than {WEIGHTS_NAME} beside it; export the head again with topcoat "
+            f"export {path.parent} -o {path}, or remove the file"
+        )
+    return session
+
+
+def _torch_alone_has_the_gpu() -> bool:
+    if not _NVIDIA.exists() or find_spec("torch") is None:
+        return False
+    from topcoat.runtime.onnx_session import available_providers
+
+    return "CUDAExecutionProvider" not in available_providers()
