@@ -27,7 +27,7 @@ $(BIN)/python:
 
 $(SETUP): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing topcoat and what it needs (a few minutes the first time)"
-	@$(PIP) --editable .
+	@$(PIP) --editable '.[models]'
 	@touch $@
 
 $(DEV): $(SETUP)

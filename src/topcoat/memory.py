@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -22,9 +23,10 @@ class OutOfMemoryError(ModelError):
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether ``error`` says that memory ran out, on any device and from any library."""
-    import torch
-
-    if isinstance(error, (OutOfMemoryError, torch.OutOfMemoryError, MemoryError)):
+    if isinstance(error, (OutOfMemoryError, MemoryError)):
+        return True
+    torch = sys.modules.get("torch")  # an error of torch is none where it was not imported
+    if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and any(phrase in text for phrase in _PHRASES)

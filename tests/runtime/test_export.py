@@ -17,9 +17,10 @@ from topcoat.errors import ModelError, UsageError
 from topcoat.heads import CycleGANConfig, Head, NAFNetConfig, UNetConfig
 from topcoat.heads.kinds import parse_head_config
 from topcoat.heads.network import HeadConfig, LatentHeadConfig
-from topcoat.runtime import export, open_runtime
+from topcoat.runtime import export
 from topcoat.runtime.export import export_head
 from topcoat.runtime.onnx_session import OnnxSession
+from topcoat.runtime.opening import open_runtime
 
 
 class Pairs:

@@ -15,7 +15,10 @@ from topcoat.embedded import MINI
 from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.files import sha256_of
 from topcoat.heads import Head
-from topcoat.runtime import HeadRecord, Runtime, RuntimeName, open_runtime
+from topcoat.runtime import RuntimeName
+from topcoat.runtime.opening import open_runtime
+from topcoat.runtime.record import HeadRecord
+from topcoat.runtime.runner import Runtime
 
 EVERY: tuple[RuntimeName, ...] = ("torch", "onnx", "openvino")
 
@@ -164,7 +167,7 @@ def test_damaged_weights_are_said() -> None:
 def test_the_embedded_head_runs_without_torch() -> None:
     script = (
         "import sys, numpy as np\n"
-        "from topcoat.runtime import open_runtime\n"
+        "from topcoat.runtime.opening import open_runtime\n"
         "runtime = open_runtime()\n"
         "assert runtime(np.zeros((1, 3, 40, 40), np.uint8)).shape == (1, 3, 40, 40)\n"
         "print(*{name.partition('.')[0] for name in sys.modules})"

@@ -26,6 +26,12 @@ from topcoat.memory import is_out_of_memory
 
 INTERRUPTED = 130
 _PLAIN_EVERY_SECONDS = 5.0
+_MODELS = (
+    "torch diffusers transformers accelerate safetensors huggingface_hub tokenizers pyarrow scipy faker jinja2 onnx "
+    "onnxscript"
+)
+_EXTRA_OF = {**dict.fromkeys(_MODELS.split(), "models"), "openvino": "openvino", "peft": "lora", "ray": "ray"}
+"""The extra of the package that a module comes with, where the base installation lacks it."""
 
 Item = TypeVar("Item")
 Progress = Callable[..., None]
@@ -219,6 +225,8 @@ def _report(error: Exception, out: Output, *, debug: bool) -> int:
     """Say what went wrong, in one sentence; returns the exit code."""
     if isinstance(error, TopcoatError):
         message, code = str(error), error.exit_code
+    elif isinstance(error, ModuleNotFoundError) and (extra := _EXTRA_OF.get(str(error.name).partition(".")[0])):
+        message, code = f"this needs {error.name}, which is not installed: pip install 'topcoat[{extra}]'", 1
     elif isinstance(error, OSError) and error.strerror:
         where = f" ({error.filename})" if error.filename else ""
         message, code = f"{error.strerror}{where}", 1

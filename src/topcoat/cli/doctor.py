@@ -17,8 +17,10 @@ from topcoat.embedded import MINI
 from topcoat.errors import DataError, UsageError
 from topcoat.hub import first_line
 
-PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "huggingface_hub", "pyarrow", "pillow")
+PACKAGES = ("numpy", "pillow", "onnxruntime")
 EXTRAS = {
+    "models": ("torch", "diffusers", "transformers", "accelerate", "safetensors", "huggingface_hub", "pyarrow", "onnx"),
+    "openvino": ("openvino",),
     "ray": ("ray",),
     "lora": ("peft",),
     "dev": ("pytest", "pytest-xdist", "ruff", "pyright", "import-linter", "pre-commit", "datasets", "torchmetrics"),
@@ -140,12 +142,19 @@ def _no_broken_torchvision() -> Check:
 
 
 def _device() -> Check:
+    """What torch runs on; without it, what ONNX Runtime does."""
     try:
+        if _version("torch") is None:
+            from topcoat.runtime.onnx_session import PROVIDERS, available_providers
+
+            return Check(
+                "device", True, f"ONNX Runtime on {', '.join(PROVIDERS[one] for one in available_providers())}"
+            )
         from topcoat.cost.machine import hardware
 
         return Check("device", True, str(hardware()))
     except ImportError as error:
-        return Check("device", False, f"torch cannot be imported: {error}", "pip install 'torch>=2.13,<2.14'")
+        return Check("device", False, f"a library cannot be imported: {error}", "install the topcoat package again")
 
 
 def _assets() -> Check:

@@ -22,7 +22,10 @@ from topcoat.cli.options import (
     IdentityFloorOption,
     NeverWorseOption,
     NoMarkOption,
+    RuntimeOption,
     StrengthOption,
+    TileOption,
+    enhancing_head,
     gate_line,
     head_name,
     need_head,
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
     from topcoat.enhance.jobs import Found, Job
     from topcoat.enhance.work import Outcome, Run, Settings
     from topcoat.gates import Gates
-    from topcoat.heads.head import Head
+    from topcoat.runtime.runner import Runtime
 
 _NAMES_SHOWN = 3
 
@@ -50,6 +53,7 @@ class WrittenFormat(str, Enum):
     examples=(
         "topcoat enhance portrait.png -o better.png",
         "topcoat enhance distilled/ -o enhanced/ --recursive --head runs/unet --strength 0.8",
+        "topcoat enhance poster.tif -o poster-better.tif --head head.onnx --tile 1024",
         "topcoat enhance 'shoot/*.tif' -o web/ --format jpeg --quality 90",
         "topcoat enhance distilled/ -o enhanced/ --identity-floor 0.9 --never-worse",
     ),
@@ -78,6 +82,8 @@ def enhance(
     jobs: Annotated[
         int | None, typer.Option(min=1, max=64, help="Threads that decode, and as many that encode; 1 to 4 by default.")
     ] = None,
+    runtime: RuntimeOption = "auto",
+    tile: TileOption = "auto",
     identity_floor: IdentityFloorOption = None,
     never_worse: NeverWorseOption = False,
     no_mark: NoMarkOption = False,
@@ -92,7 +98,7 @@ def enhance(
     """
     from topcoat.enhance.jobs import PIPE, check_output, find, plan
     from topcoat.enhance.work import Settings, enhance_files, state_of
-    from topcoat.gates import gates_for
+    from topcoat.runtime.opening import open_runtime
 
     if output == PIPE and (out.as_json or dry_run):
         raise UsageError(
@@ -103,16 +109,16 @@ def enhance(
     planned = plan(found, output, one_file=one_file, format_name=written.value)
     check_output(planned, make=False)
     signer = open_signer(c2pa_cert, c2pa_key, c2pa_tsa)
-    opened = need_head(head, "mini")
-    if opened.input == "latent":
-        raise UsageError(
-            f"the head {head} decodes the distilled model's latents, which a picture does not have; give topcoat "
-            "generate this head, or enhance with one that takes images"
-        )
-    gates = gates_for(opened, identity_floor, never_worse)
+    opened = open_runtime(enhancing_head(head), runtime, tile_px=tile)
+    gates = None
+    if identity_floor is not None or never_worse:
+        from topcoat.gates import gates_for
+
+        gates = gates_for(need_head(head, "mini"), identity_floor, never_worse)
+    precision = "" if opened.record.precision == "float32" else f"-{opened.record.precision}"
     settings = Settings(
         head=head_name(head),
-        head_digest=opened.digest,
+        head_digest=f"{opened.record.digest}{precision}",
         strength=strength,
         gates="" if gates is None else f"{identity_floor} {never_worse}",
         quality=quality,
@@ -131,21 +137,22 @@ def enhance(
     _summary(out, found, outcomes, settings, output, dry_run=dry_run)
 
 
-def _runner(head: Head, gates: Gates | None, strength: float) -> Run:
+def _runner(head: Runtime, gates: Gates | None, strength: float) -> Run:
     """The head on images ``(N, H, W, 3)``, uint8 or float32 in [0, 1], as `topcoat.enhance.work` calls it."""
     import numpy as np
-    import torch
 
     def run(images: np.ndarray) -> tuple[np.ndarray, Sequence[Any]]:
-        given = torch.from_numpy(images).permute(0, 3, 1, 2)
-        given = given.float().div(255) if images.dtype == np.uint8 else given
-        enhanced, decisions = head(given, strength), ()
-        if gates is not None:
-            gated = gates(given, enhanced, strength)
-            enhanced, decisions = gated.images, gated.decisions
-        result = enhanced.permute(0, 2, 3, 1).contiguous()
+        given = images.transpose(0, 3, 1, 2)
+        if gates is None:
+            return head(given, strength).transpose(0, 2, 3, 1), ()
+        import torch
+
+        floats = given.astype(np.float32) / np.float32(255) if images.dtype == np.uint8 else given
+        enhanced = torch.from_numpy(head(floats, strength))
+        gated = gates(torch.from_numpy(np.ascontiguousarray(floats)), enhanced, strength)
+        result = gated.images.permute(0, 2, 3, 1).contiguous()
         result = result.mul(255).round().to(torch.uint8) if images.dtype == np.uint8 else result
-        return result.numpy(), decisions
+        return result.numpy(), gated.decisions
 
     return run
 

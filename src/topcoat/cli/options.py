@@ -11,6 +11,7 @@ import typer
 
 from topcoat.embedded import DEFAULT_HEAD, EMBEDDED_HEADS
 from topcoat.errors import UsageError
+from topcoat.runtime import RuntimeName
 
 if TYPE_CHECKING:
     from topcoat.cli.console import Output
@@ -53,6 +54,16 @@ def identity_floor(text: str) -> float | str:
         raise typer.BadParameter(f"{text!r} is no cosine; give a number such as 0.9, or calibrated") from None
 
 
+def tile_side(text: str | int | None) -> int | None:
+    """A side in px, or ``auto``: the parser of ``--tile``."""
+    if text is None or isinstance(text, int) or text == "auto":
+        return None if text == "auto" else text
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no side in px; give a whole number such as 1024, or auto") from None
+
+
 NO_HEAD = "none"
 PairOption = Annotated[
     str,
@@ -76,6 +87,24 @@ HeadOption = Annotated[
 ]
 StrengthOption = Annotated[
     float, typer.Option("--strength", min=0.0, max=2.0, help="0 leaves the image as it is, 1 is the trained amount.")
+]
+RuntimeOption = Annotated[
+    RuntimeName,
+    typer.Option(
+        "--runtime",
+        help="What runs the head; auto is ONNX Runtime for a head that has an ONNX file (the embedded one, and what "
+        "topcoat export wrote), else torch.",
+    ),
+]
+TileOption = Annotated[
+    Any,  # as for --identity-floor
+    typer.Option(
+        "--tile",
+        parser=tile_side,
+        metavar="PX",
+        help="Side of the tiles in which larger pictures are done, with the result of the whole; auto tiles above "
+        "2048 x 2048 px.",
+    ),
 ]
 IdentityFloorOption = Annotated[
     Any,  # typer knows no unions: it is what `gates_for` takes
@@ -185,6 +214,13 @@ def open_signer(certificates: Path | None, key: Path | None, time_authority: str
     from topcoat.pictures.signing import Signer
 
     return Signer(certificates, key, time_authority)
+
+
+def enhancing_head(head: str | None) -> str:
+    """The name of the head that ``--head`` names to change pictures; raises `UsageError` for ``none``."""
+    if head == NO_HEAD:
+        raise UsageError(f"--head {NO_HEAD} leaves nothing to do here; give a head folder, or leave --head out")
+    return DEFAULT_HEAD if head is None else head
 
 
 def gate_line(decisions: Sequence[GateDecision]) -> str:

@@ -1,11 +1,10 @@
-"""Runtimes: a head on pictures of any size with torch, or without it on ONNX Runtime or OpenVINO.
+"""Runtimes: a head on pictures of any size, on ONNX Runtime or OpenVINO without torch, or on torch.
 
-Imports numpy alone; torch is loaded only where a head is run by it.
+`topcoat.runtime.opening.open_runtime` gives a `topcoat.runtime.runner.Runtime`; `topcoat.runtime.export` writes the
+file that the first two run.
 """
 
-from topcoat.runtime.opening import RUNTIMES as RUNTIMES
-from topcoat.runtime.opening import RuntimeName as RuntimeName
-from topcoat.runtime.opening import open_runtime as open_runtime
-from topcoat.runtime.record import HeadRecord as HeadRecord
-from topcoat.runtime.runner import Runtime as Runtime
-from topcoat.runtime.runner import Session as Session
+from typing import Literal
+
+RuntimeName = Literal["auto", "torch", "onnx", "openvino"]
+"""What ``--runtime`` takes."""

@@ -45,9 +45,12 @@ class _Graph(nn.Module):
 def graph_record(head: Head, name: str) -> HeadRecord:
     """The record of a graph of ``head``: as `record_of`, with what an inner network pads taken into the multiple."""
     record = record_of(head, name)
-    if not isinstance(head.config, RefinerConfig):
+    latent = head.config.latent_part
+    if latent is None:
         return record
-    multiple = math.lcm(record.size_multiple, head.config.painter.size_multiple)
+    multiple = math.lcm(record.size_multiple, 2 ** (len(latent.channels) - 1))
+    if isinstance(head.config, RefinerConfig):
+        multiple = math.lcm(multiple * latent.vae_scale, head.config.painter.size_multiple)
     smallest = -(-record.smallest // multiple) * multiple
     return record.model_copy(update={"size_multiple": multiple, "smallest": smallest})
 

@@ -30,7 +30,7 @@ def available_providers() -> list[str]:
 
 
 class OnnxSession:
-    """See `topcoat.runtime.Session`. A provider that does not start (no driver, say) leaves the next one."""
+    """See `topcoat.runtime.runner.Session`. A provider that does not start (no driver, say) leaves the next one."""
 
     def __init__(self, path: Path, threads: int = 0, providers: list[str] | None = None) -> None:
         """``threads`` 0: one a core. Raises `DataError` for a file that is no head."""
@@ -55,7 +55,7 @@ class OnnxSession:
         self.name = f"ONNX Runtime ({PROVIDERS[self._session.get_providers()[0]]})"
 
     def run(self, inputs: np.ndarray, strength: float) -> np.ndarray:
-        """See `topcoat.runtime.Session`."""
+        """See `topcoat.runtime.runner.Session`."""
         given = {self._input: inputs}
         if self.record.has_strength:
             given[STRENGTH] = np.array(strength, dtype=np.float32)

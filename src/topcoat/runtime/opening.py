@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, get_args
 
 from topcoat.embedded import DEFAULT_HEAD, EMBEDDED_HEADS, MINI
 from topcoat.errors import DataError, UsageError
 from topcoat.files import sha256_of
+from topcoat.runtime import RuntimeName
 from topcoat.runtime.runner import Runtime, Session
 
-RuntimeName = Literal["auto", "torch", "onnx", "openvino"]
-RUNTIMES: tuple[str, ...] = get_args(RuntimeName)
 ONNX_NAME = "head.onnx"
 """The file of an exported head in its folder."""
 WEIGHTS_NAME = "model.safetensors"

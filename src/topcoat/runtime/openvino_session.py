@@ -11,7 +11,7 @@ from topcoat.runtime.record import ENHANCED, IMAGES, LATENTS, METADATA_KEY, STRE
 
 
 class OpenVinoSession:
-    """See `topcoat.runtime.Session`."""
+    """See `topcoat.runtime.runner.Session`."""
 
     def __init__(self, path: Path, threads: int = 0) -> None:
         """``threads`` 0: OpenVINO chooses. Raises `DataError` for a file that is no head."""
@@ -33,7 +33,7 @@ class OpenVinoSession:
         self.name = "OpenVINO (CPU)"
 
     def run(self, inputs: np.ndarray, strength: float) -> np.ndarray:
-        """See `topcoat.runtime.Session`."""
+        """See `topcoat.runtime.runner.Session`."""
         given = {self._input: inputs}
         if self.record.has_strength:
             given[STRENGTH] = np.array(strength, dtype=np.float32)

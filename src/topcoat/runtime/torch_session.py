@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class TorchSession:
-    """See `topcoat.runtime.Session`; the network's weights lie channels-last."""
+    """See `topcoat.runtime.runner.Session`; the network's weights lie channels-last."""
 
     def __init__(self, head: Head, name: str, threads: int = 0) -> None:
         """``threads`` 0 leaves torch's own number."""
@@ -28,7 +28,7 @@ class TorchSession:
         self.name = f"torch ({self._head.device.type.upper()})"
 
     def run(self, inputs: np.ndarray, strength: float) -> np.ndarray:
-        """See `topcoat.runtime.Session`."""
+        """See `topcoat.runtime.runner.Session`."""
         try:
             return self._head(torch.from_numpy(inputs), strength).numpy()
         except RuntimeError as error:
