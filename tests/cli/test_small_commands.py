@@ -100,7 +100,8 @@ def test_step_lists() -> None:
 def test_doctor_finds_everything_here(run_json: Any) -> None:
     record = run_json("doctor")
     assert record["ok"], record
-    assert {"torch", "device", "mini pair", "disk"} <= {check["name"] for check in record["checks"]}
+    assert {"onnxruntime", "device", "mini pair", "disk"} <= {check["name"] for check in record["checks"]}
+    assert {check["name"] for check in record["extras"] if check["ok"]} >= {"extra models", "extra dev"}
 
 
 def test_doctor_sees_a_changed_file(run_json: Any, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,6 @@ class OnnxSession:
     def __init__(self, path: Path, threads: int = 0, providers: list[str] | None = None) -> None:
         """``threads`` 0: one a core. Raises `DataError` for a file that is no head."""
         import onnxruntime
-        from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -48,7 +47,7 @@ class OnnxSession:
             )
         except FileNotFoundError:
             raise DataError(f"{path} does not exist; check the path") from None
-        except (errors.InvalidProtobuf, errors.InvalidGraph, errors.Fail, errors.InvalidArgument, OSError) as error:
+        except Exception as error:  # each of ONNX Runtime's errors is a class of its own, without a base
             raise DataError(f"{path} is no ONNX model that can be run here; export the head again") from error
         self.record: HeadRecord = parse_record(self._session.get_modelmeta().custom_metadata_map, str(path))
         self._input = LATENTS if self.record.input == "latent" else IMAGES
@@ -60,7 +59,7 @@ class OnnxSession:
         if self.record.has_strength:
             given[STRENGTH] = np.array(strength, dtype=np.float32)
         try:
-            return self._session.run([ENHANCED], given)[0]
+            return np.asarray(self._session.run([ENHANCED], given)[0])
         except RuntimeError as error:
             text = str(error).lower()
             if "alloc" in text or "memory" in text:

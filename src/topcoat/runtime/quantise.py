@@ -65,10 +65,11 @@ def quantise(plain: Path, path: Path, record: HeadRecord, pairs: PairDataset) ->
     if len(pairs) < FEWEST_PAIRS:
         raise UsageError(f"int8 cannot be calibrated on {len(pairs)} pairs; give {FEWEST_PAIRS} or more")
     half = len(pairs) // 2
+    images: Any = _Images(pairs, range(min(half, CALIBRATION_PAIRS)), record)  # as onnxruntime's reader is called
     quantization.quantize_static(
         str(plain),
         str(path),
-        _Images(pairs, range(min(half, CALIBRATION_PAIRS)), record),
+        images,
         quant_format=quantization.QuantFormat.QDQ,
         op_types_to_quantize=["Conv"],
         per_channel=True,
@@ -94,7 +95,7 @@ def _loss(plain: OnnxSession, quantised: OnnxSession, pairs: PairDataset, rows: 
 
 
 class _Images:
-    """Distilled images as onnxruntime's calibration asks for them; it derives from no class of its own."""
+    """Distilled images as onnxruntime's calibration asks for them."""
 
     def __init__(self, pairs: PairDataset, rows: range, record: HeadRecord) -> None:
         self._inputs: Iterator[dict[str, Any]] = (
