@@ -10,7 +10,7 @@ SETUP := $(VENV)/.setup-done
 DEV := $(VENV)/.dev-done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo test lint format types layers figures clean
+.PHONY: help setup dev demo test lint format types layers onnx figures clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1 - /p' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ format: $(DEV) ## put the code into shape
 
 types: $(DEV) ## check the types
 	@$(BIN)/pyright --pythonpath $(BIN)/python
+
+onnx: $(SETUP) ## write the embedded head's ONNX file again, from its safetensors
+	@$(BIN)/topcoat export embedded --output src/topcoat/assets/mini/head/head.onnx
 
 figures: $(SETUP) ## write the figures of benchmarks/results.json into README.md
 	@$(BIN)/python benchmarks/write_figures.py
