@@ -33,8 +33,8 @@ from results import ROOT, ended, publish
 from topcoat.cost.machine import hardware
 from topcoat.files import write_json
 from topcoat.heads import CycleGANConfig, Head
+from topcoat.metrics.evaluation import Table
 from topcoat.pictures import decode_picture, encode_picture, seen_by_head, with_result
-from topcoat.reports.page import Table
 from topcoat.runtime import RuntimeName
 from topcoat.runtime.graph import graph_record, write_graph
 from topcoat.runtime.opening import open_runtime
@@ -189,10 +189,10 @@ def markdown(times: list[Measured], whole: Folder | None, runs: int) -> str:
     table = Table(["what", "wall, ms", "processor, ms", "processor, times the first"], rows).markdown()
     text = f"""## How fast pictures are enhanced
 
-One picture of {SIDE_PX} x {SIDE_PX} px, uint8 to uint8, {THREADS} threads, on {machine.cpu} ({machine.cores} cores, torch
-{machine.torch}); medians of {runs} runs in turns, with the range. Load average at the end: {os.getloadavg()[0]:.0f}. Where
-that is above the {THREADS} threads, wall time is that of a busy machine, and processor time (of all threads) the fairer
-measure. Measured by `benchmarks/enhance.py`.
+One picture of {SIDE_PX} x {SIDE_PX} px, uint8 to uint8, {THREADS} threads, on {machine.cpu} ({machine.cores} cores,
+torch {machine.torch}); medians of {runs} runs in turns, with the range. Load average at the end:
+{os.getloadavg()[0]:.0f}. Where that is above the {THREADS} threads, wall time is that of a busy machine, and processor
+time (of all threads) the fairer measure. Measured by `benchmarks/enhance.py`.
 
 {table}"""
     if whole is None:
@@ -201,8 +201,8 @@ measure. Measured by `benchmarks/enhance.py`.
     return f"""{text}
 
 `topcoat enhance` on {whole.pictures} PNGs of {SIDE_PX} px: {whole.wall:.0f} s wall and {whole.processor:.0f} s of
-processor time, start included; peak memory {whole.peak_bytes / 1e9:.2f} GB. The bound is {whole.bound:.0f} s: {parts} of
-processor time a picture, on {THREADS} threads. Processor time against that of the bound:
+processor time, start included; peak memory {whole.peak_bytes / 1e9:.2f} GB. The bound is {whole.bound:.0f} s, of
+{parts} of processor time a picture, on {THREADS} threads. Processor time against that of the bound:
 {whole.processor / (THREADS * whole.bound):.2f}."""
 
 
