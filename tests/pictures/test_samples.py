@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from dataclasses import replace
 from pathlib import Path
@@ -213,3 +214,31 @@ def test_associated_alpha_is_divided_out(tmp_path: Path) -> None:
     picture = read_picture(tmp_path / "a.tif")
     np.testing.assert_allclose(picture.samples.astype(int), straight[..., :3].astype(int), atol=2)
     np.testing.assert_array_equal(picture.alpha, straight[..., 3])
+
+
+INTERLACED = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAsAAAAJEAIAAAFMka2vAAABu0lEQVR42gXBgUYgAAAFwZX0kqwkSZIkSZKcJEmSJEmSJElOkiRJkiRJkiRJ"
+    "kiRJTpIkSZIk6cNuBiBYRlnK5JnnPPvNd76lmOIUyzvveZdJJjPpX/7mrwssZEEKKUyhpZSm1AoqUiHTTGfaOeYy5xJLWZJXXvPqJ5/59Jff"
+    "/EoLLWmxjba02U572u2kM512051ue+lNr+yxlz0POMiBRxzlyBNOcuIZZznzgotcSAEFKbCIohRZQklKFKPllKdcWmlNq3/4kz920JEOu+hK"
+    "lz30pEemmMqUM8xkxllmM+s885l3kcUsyj772feQwxx6zHGOPeU0p55znnN54SUvvvGWNz/4yIdffOXLH37yI5VUptIqqlJlNdWptoaa1FhL"
+    "bWqtoy511lOfehtoSIONNKbRJprSZDPNaZY++tJnP/3pd4CBDDjIYAYdYihDDjOcYUcYyYijjGbUMcYy5jjjGXeCiUzIMstZdoWVrLjKalZd"
+    "Yy1rrrOedTfYyIabbGbTLbay5Tbb2XaHney4y2525ZLLXHrFVa685jrX3nCTG2+5za3/+Jd/3nGXO++5z70PPOTBRx7z6BNPefI/kmV50izh"
+    "EOUAAAAASUVORK5CYII="
+)
+"""An interlaced PNG of 16 bits, by pypng: sample c of pixel number n is 512 n + 7 c."""
+
+
+def test_interlaced_png() -> None:
+    expected = 512 * np.arange(99).reshape(9, 11, 1) + 7 * np.arange(3)
+    np.testing.assert_array_equal(decode_picture(base64.b64decode(INTERLACED)).samples, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_a_tiff_whose_zero_is_white(dtype: type, tmp_path: Path) -> None:
+    given = np.random.default_rng(0).random((9, 11))
+    top = 1 if dtype == np.float32 else np.iinfo(dtype).max
+    given = (given * top).astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", given, photometric="miniswhite")
+    unchanged(tmp_path / "a.tif", tmp_path / "b.tif")
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.tif").samples[..., 0], top - given)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "b.tif"), top - given)  # now with a black zero

@@ -169,12 +169,15 @@ def _shallow_samples(picture: Image.Image) -> tuple[np.ndarray, np.ndarray | Non
 
 def _deep_samples(picture: Image.Image, data: bytes, name: str) -> np.ndarray | None:
     """``(H, W, C)``, 1 to 4 channels, of uint16 or float32; None for a picture of 8 bits or less."""
+    zero_is_white = isinstance(picture, TiffImagePlugin.TiffImageFile) and picture.tag_v2.get(262) == 0
     if picture.mode.startswith("I;16"):
         key = picture.info.get("transparency")
         grey = np.asarray(picture).astype(np.uint16)
+        grey = 65535 - grey if zero_is_white else grey  # which Pillow knows for 8 bits alone
         return grey[..., None] if key is None else _keyed(grey[..., None], (key,))
     if picture.mode == "F":
-        return _checked_floats(np.asarray(picture, dtype=np.float32)[..., None], name)
+        floats = _checked_floats(np.asarray(picture, dtype=np.float32)[..., None], name)
+        return 1 - floats if zero_is_white else floats
     if picture.mode == "I":
         raise DataError(f"{name} has samples of 32-bit integers; save it with 8 or 16 bits")
     if isinstance(picture, TiffImagePlugin.TiffImageFile):

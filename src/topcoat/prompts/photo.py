@@ -58,9 +58,7 @@ def sample_photo_prompts(
     return prompts
 
 
-def _sentence(
-    template: Template, vocabulary: Vocabulary, values: Mapping[str, str]
-) -> tuple[str, Mapping[str, str]]:
+def _sentence(template: Template, vocabulary: Vocabulary, values: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
     """The sentence in the fullest form that CLIP reads whole, or the shortest there is, and the values that it has."""
     text = ""
     for form, phrases in _forms(template, vocabulary, values):
