@@ -281,7 +281,6 @@ def _pixart() -> Any:
 
 def _z_image() -> Any:
     diffusers, _ = _libraries()
-
     return diffusers.ZImagePipeline(
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
         vae=_vae(16, scaling_factor=0.3611, shift_factor=0.1159, use_quant_conv=False, use_post_quant_conv=False),
@@ -381,7 +380,6 @@ def _tokenizer(length: int = 64) -> Any:
     import tokenizers
 
     _, transformers = _libraries()
-
     words = ("studio", "portrait", "young", "old", "woman", "man", "red", "hair", "brown", "eyes", "of", "a", "an")
     vocabulary = {word: number for number, word in enumerate(["<pad>", "<unk>", "<s>", "</s>", *words])}
     core = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<unk>"))
