@@ -12,13 +12,10 @@ import torch
 
 from topcoat.generators.base import GeneratorSpec, Licence
 
-Build = Callable[[], Any]
-
 CHAT = (
     "{% for message in messages %}{% if message['content'] is string %}{{ message['content'] }} {% else %}"
     "{% for part in message['content'] %}{{ part['text'] }} {% endfor %}{% endif %}{% endfor %}"
 )
-
 
 TINY: dict[str, dict[str, Any]] = {
     "flux2-klein": {},
@@ -39,7 +36,7 @@ TINY: dict[str, dict[str, Any]] = {
 def family_specs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, GeneratorSpec]:
     """Family -> a spec of its tiny folder."""
     root = tmp_path_factory.mktemp("families")
-    builders: tuple[Build, ...] = (
+    builders: tuple[Callable[[], Any], ...] = (
         _klein, _flux2, _sdxl, _sd15, _sd3, _qwen_image, _z_image, _sana, _sana_sprint, _pixart
     )  # fmt: skip
     specs = {}
