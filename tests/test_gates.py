@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from topcoat.errors import DataError, UsageError
-from topcoat.features import FeatureNet
+from topcoat.features import FeatureNet, feature_net
 from topcoat.features.net import Features
-from topcoat.gates import GateRules, Gates, calibrate_gates, discriminant, rules_of, write_gates
+from topcoat.gates import GateRules, Gates, calibrate_gates, discriminant, gates_for, rules_of, write_gates
 from topcoat.heads import Head, UNet, UNetConfig
 
 
@@ -142,3 +142,26 @@ def test_rules_travel_with_their_head(tmp_path: Path) -> None:
     assert rules_of(Head.from_pretrained(tmp_path)) == RULES
     saved_head(tmp_path)
     assert Head.from_pretrained(tmp_path).gates is None
+
+
+class RedIdentity(MeanColour):
+    """Another net for identity."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.digest = "red"
+
+
+def test_identity_and_score_may_have_nets_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nets = {"embedded": MeanColour(), "red": RedIdentity()}
+    monkeypatch.setattr("topcoat.features.pretrained._net", lambda name, embedded: nets[name])
+    net = feature_net("embedded", "red", embedded="loss")
+    rules = calibrate_gates(_pairs(120), net, dataset_digest="data", identity="red")
+    assert (rules.net_digest, rules.identity_digest, rules.identity) == ("mean-colour", "red", "red")
+    saved_head(tmp_path, gates=rules.model_dump(mode="json"))
+    head = Head.from_pretrained(tmp_path)
+    gates = gates_for(head, "calibrated", True)  # by the nets that the calibration names
+    assert gates is not None and gates(_flat((0, 0.5, 0)), _flat((0, 0.7, 0))).decisions[0].kept == "enhanced"
+    with pytest.raises(UsageError, match="calibrated with the feature net red, this one is mean-colour"):
+        gates_for(head, "calibrated", False, "embedded")
+    assert gates_for(head, 0.9, False, "embedded") is not None

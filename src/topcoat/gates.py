@@ -1,6 +1,6 @@
 """Gates: per image, as much of the head as keeps the person and makes the portrait no worse.
 
-Two rules, each measured with the net for losses (never the one that evaluates):
+Two rules, each measured with the embedded net for losses (never the one that evaluates), or with published nets:
 
 - *identity floor*: the strength is lowered until the identities of distilled image and result have that cosine; where
   no strength does, the distilled image stays.
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from topcoat.config import StrictModel, parse_config
 from topcoat.errors import DataError, UsageError
-from topcoat.features import FeatureNet, load_feature_net, whole
+from topcoat.features import FeatureNetLike, domain_note, feature_net, whole
 from topcoat.files import write_json
 from topcoat.heads.head import GATES_NAME, Head
 
@@ -44,6 +44,11 @@ class GateRules(StrictModel):
     format: Literal["topcoat-gates"] = "topcoat-gates"
     version: Literal[1] = 1
     net_digest: str
+    features: str = "embedded"
+    identity: str | None = None
+    """Names of the nets, as `topcoat.features.feature_net` takes them."""
+    identity_digest: str | None = None
+    """Where identity has a net of its own."""
     dataset_digest: str
     pairs: int = pydantic.Field(ge=1)
     identity_floor: float = pydantic.Field(ge=-1, le=1)
@@ -81,7 +86,7 @@ class Gates:
 
     def __init__(
         self,
-        net: FeatureNet,
+        net: FeatureNetLike,
         *,
         identity_floor: float | None = None,
         never_worse: bool = False,
@@ -99,12 +104,12 @@ class Gates:
             raise UsageError(
                 "never_worse needs a calibrated score; run topcoat calibrate --data PAIRS --head HEAD first"
             )
-        if rules.net_digest != net.digest:
-            raise UsageError(
-                f"the gates were calibrated with the feature net {rules.net_digest}, this one is {net.digest}; "
-                "calibrate them again with topcoat calibrate"
-            )
+        _check_digest(rules.net_digest, digests_of(net)[0])
         self._direction = torch.tensor(rules.direction, dtype=torch.float64)
+
+    def note(self, pair: str | None, width_px: int, height_px: int) -> str | None:
+        """A sentence where the net was not made for these images, as `topcoat.features.domain_note` says."""
+        return domain_note(self._net, pair, width_px, height_px)
 
     @torch.no_grad()
     def __call__(self, distilled: Tensor, enhanced: Tensor, strength: float = 1.0) -> Gated:
@@ -113,24 +118,24 @@ class Gates:
         A weaker head is the straight way between the two, which differs from running it weaker only where the head left
         the range [0, 1] and was cut.
         """
-        before = whole(self._net, distilled)
-        images, embeddings = distilled.clone(), before.embedding.clone()
+        first_embedding, first_identity = _seen(self._net, distilled)
+        images, embeddings = distilled.clone(), first_embedding.clone()
         share, cosines = torch.zeros(len(images)), torch.ones(len(images))
         left = torch.arange(len(images))
         for part in WEAKER:
             if not len(left):
                 break
             weaker = torch.lerp(distilled[left], enhanced[left], part)
-            after = whole(self._net, weaker)
-            cosine = nn.functional.cosine_similarity(before.identity[left], after.identity, dim=1)
+            embedding, identity = _seen(self._net, weaker)
+            cosine = nn.functional.cosine_similarity(first_identity[left], identity, dim=1)
             good = torch.ones_like(cosine, dtype=torch.bool) if self._floor is None else cosine >= self._floor
             done = left[good]
             share[done], cosines[done] = part, cosine[good]
-            images[done], embeddings[done] = weaker[good], after.embedding[good]
+            images[done], embeddings[done] = weaker[good], embedding[good]
             left = left[~good]
         gains: list[float | None] = [None] * len(images)
         if self._direction is not None:
-            gain = (embeddings - before.embedding).double() @ self._direction
+            gain = (embeddings - first_embedding).double() @ self._direction
             gains = list(gain.tolist())
             worse = gain < 0
             share[worse], cosines[worse], images[worse] = 0.0, 1.0, distilled[worse]
@@ -142,11 +147,16 @@ class Gates:
 
 
 def gates_for(
-    head: Head | None, identity_floor: float | Literal["calibrated"] | None, never_worse: bool
+    head: Head | None,
+    identity_floor: float | Literal["calibrated"] | None,
+    never_worse: bool,
+    identity: str | None = None,
 ) -> Gates | None:
     """The gates of a head, by its own calibration where that is asked for; None where neither rule is.
 
-    Raises `UsageError` for gates that cannot work: without a head whose strength can be lowered, or not calibrated.
+    ``identity`` names the net that compares people, by default that of the calibration, else the embedded one. Raises
+    `UsageError` for gates that cannot work: without a head whose strength can be lowered, not calibrated, or calibrated
+    with another net.
     """
     if identity_floor is None and not never_worse:
         return None
@@ -157,28 +167,58 @@ def gates_for(
             "or use a head that takes images"
         )
     rules = rules_of(head)
+    features, calibrated = ("embedded", None) if rules is None else (rules.features, rules.identity)
+    if identity_floor == "calibrated" and rules is None:
+        raise UsageError(
+            "the head has no calibrated identity floor; run topcoat calibrate --data PAIRS --head HEAD, or give a "
+            "number such as 0.9"
+        )
+    net = feature_net(features, identity or calibrated, embedded="loss")
     if identity_floor == "calibrated":
-        if rules is None:
-            raise UsageError(
-                "the head has no calibrated identity floor; run topcoat calibrate --data PAIRS --head HEAD, or give a "
-                "number such as 0.9"
-            )
+        assert rules is not None
+        _check_digest(rules.identity_digest or rules.net_digest, digests_of(net)[1])
         identity_floor = rules.identity_floor
-    return Gates(load_feature_net("loss"), identity_floor=identity_floor, never_worse=never_worse, rules=rules)
+    return Gates(net, identity_floor=identity_floor, never_worse=never_worse, rules=rules)
+
+
+def digests_of(net: FeatureNetLike) -> tuple[str, str]:
+    """Of the net that makes embeddings, and of the one that makes identity vectors."""
+    return getattr(net, "features_digest", net.digest), getattr(net, "identity_digest", net.digest)
+
+
+def _check_digest(calibrated: str, used: str) -> None:
+    if calibrated != used:
+        raise UsageError(
+            f"the gates were calibrated with the feature net {calibrated}, this one is {used}; calibrate them again "
+            "with topcoat calibrate, or name that net"
+        )
+
+
+def _seen(net: FeatureNetLike, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Embeddings and identity vectors, on the CPU."""
+    features = whole(net, images)
+    return features.embedding.cpu(), features.identity.cpu()
 
 
 @torch.no_grad()
-def calibrate_gates(batches: Iterable[tuple[Tensor, Tensor]], net: FeatureNet, *, dataset_digest: str) -> GateRules:
+def calibrate_gates(
+    batches: Iterable[tuple[Tensor, Tensor]],
+    net: FeatureNetLike,
+    *,
+    dataset_digest: str,
+    features: str = "embedded",
+    identity: str | None = None,
+) -> GateRules:
     """Rules from batches of distilled and baseline images ``(N, 3, H, W)`` of the same subjects.
 
-    Of every ten pairs nine give the direction and one says how well it tells pairs apart. Raises `UsageError` for fewer
-    than 100 pairs, or where both models make the same images.
+    ``features`` and ``identity`` are the names of ``net``. Of every ten pairs nine give the direction and one says how
+    well it tells pairs apart. Raises `UsageError` for fewer than 100 pairs, or where both models make the same images.
     """
     rows: list[tuple[Tensor, Tensor, Tensor]] = []
     for distilled, baseline in batches:
-        x, y = whole(net, distilled), whole(net, baseline)
-        cosines = nn.functional.cosine_similarity(x.identity, y.identity, dim=1)
-        rows.append((x.embedding.double(), y.embedding.double(), cosines.double()))
+        (x, person_x), (y, person_y) = _seen(net, distilled), _seen(net, baseline)
+        cosines = nn.functional.cosine_similarity(person_x, person_y, dim=1)
+        rows.append((x.double(), y.double(), cosines.double()))
     count = sum(len(x) for x, _, _ in rows)
     if count < FEWEST_PAIRS:
         raise UsageError(f"gates cannot be calibrated on {count} pairs; use {FEWEST_PAIRS} or more")
@@ -187,7 +227,10 @@ def calibrate_gates(batches: Iterable[tuple[Tensor, Tensor]], net: FeatureNet, *
     direction = discriminant(x[~held_out], y[~held_out])
     ranked = ((y - x)[held_out] @ direction > 0).double().mean()
     return GateRules(
-        net_digest=net.digest,
+        net_digest=digests_of(net)[0],
+        features=features,
+        identity=identity,
+        identity_digest=None if identity is None else digests_of(net)[1],
         dataset_digest=dataset_digest,
         pairs=count,
         identity_floor=float(cosines.quantile(FLOOR_PERCENTILE)),

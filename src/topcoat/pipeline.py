@@ -65,7 +65,7 @@ class Pipeline:
 
     ``identity_floor`` and ``never_worse`` are the gates of `topcoat.gates`: per image, the strength is lowered
     until the cosine of identity to the distilled image reaches the floor ("calibrated" takes the head's own), and the
-    distilled image stays where the head's result is judged worse.
+    distilled image stays where the head's result is judged worse. ``identity`` names the net that compares people.
     """
 
     generator: Generator
@@ -79,13 +79,14 @@ class Pipeline:
         *,
         identity_floor: float | Literal["calibrated"] | None = None,
         never_worse: bool = False,
+        identity: str | None = None,
     ) -> None:
         """Load the generator if a spec is given, and move the head to its device.
 
         Raises `ModelError` if the generator cannot be loaded, `UsageError` if it gives no latents and the head needs
         them, and for gates without a head that takes images or without its calibration.
         """
-        self._gates = gates_for(head, identity_floor, never_worse)
+        self.gates = gates_for(head, identity_floor, never_worse, identity)
         if isinstance(generator, GeneratorSpec):
             from topcoat.generators.callables import open_generator
 
@@ -157,9 +158,9 @@ class Pipeline:
             # moving to the CPU waits for the device, so the head's time is all of its work
             enhanced = inputs if self.head is None else self.head(inputs, strength=strength).cpu()
             decisions: tuple[GateDecision, ...] = ()
-            if self._gates is not None:
+            if self.gates is not None:
                 distilled = inputs if self._latents is None else self._latents.decode(inputs)
-                gated = self._gates(distilled, enhanced, strength)
+                gated = self.gates(distilled, enhanced, strength)
                 enhanced, decisions = gated.images, gated.decisions
             done = time.perf_counter()
             if with_distilled and distilled is None and self._latents is not None:

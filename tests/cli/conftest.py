@@ -76,7 +76,7 @@ def head_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tiny_features(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both feature nets replaced by a tiny one with random weights, and classifiers trained for a few steps."""
-    names = ("topcoat.features", "topcoat.features.pretrained", "topcoat.gates")
+    names = ("topcoat.features", "topcoat.features.pretrained")
     modules = [importlib.import_module(name) for name in names]  # all of them first: an import copies what is patched
     for module in modules:
         monkeypatch.setattr(module, "load_feature_net", lambda name: FeatureNet.tiny(0))

@@ -65,7 +65,7 @@ def test_folders_with_groups_and_a_cache(
         assert word in text
     assert sorted(path.name for path in report.iterdir()) == ["contact.png", "report.html", "report.json", "report.md"]
     record = json.loads((report / "report.json").read_text())
-    assert record["features"]["net"] == "mini" and record["n"] == N and record["left_out"] == []
+    assert record["features"]["net"] == "embedded" and record["n"] == N and record["left_out"] == []
     assert {score["attribute"] for score in record["groups"]["scores"]} == {"age", "light"}
     assert (report / "report.md").read_text() in text
     again = run_json("evaluate", *given, "--cache", tmp_path / "cache", "--metrics", "distances,paired")

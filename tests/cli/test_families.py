@@ -88,8 +88,8 @@ def test_a_family_from_generating_to_the_frontier(
         options = ("--data", pairs, "--head", tmp_path / folder, "--split", "train", "--metrics", "paired")
         assert ("psnr", "enhanced") in scores_of(run_json("evaluate", *options))
 
-    compare = importlib.import_module("topcoat.benchmark.compare")
-    monkeypatch.setattr(compare, "load_feature_net", lambda _: FeatureNet.tiny(0))
+    nets = importlib.import_module("topcoat.features.pretrained")
+    monkeypatch.setattr(nets, "load_feature_net", lambda _: FeatureNet.tiny(0))
     arms = ("--distilled-steps", "1", "--strengths", "1", "--baseline-steps", "2", "--count", 4, "--batch-size", 4)
     heads = ("--heads", tmp_path / "latent", "--heads", head_folder)
     assert len(run_json("frontier", "--pair", file, *heads, *arms, "-o", tmp_path / "frontier")["arms"]) >= 4

@@ -17,7 +17,7 @@ SMALL = ("--count", 4, "--distilled-steps", "1", "--strengths", "1", "--baseline
 
 @pytest.fixture(autouse=True)
 def tiny_net(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = importlib.import_module("topcoat.benchmark.compare")
+    module = importlib.import_module("topcoat.features.pretrained")
     monkeypatch.setattr(module, "load_feature_net", lambda name: FeatureNet.tiny(0))
 
 

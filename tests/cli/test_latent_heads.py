@@ -74,7 +74,7 @@ def test_demo_measures_it(
     run_json: Any, pair_file: Path, decoder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        importlib.import_module("topcoat.benchmark.compare"), "load_feature_net", lambda _: FeatureNet.tiny(0)
+        importlib.import_module("topcoat.features.pretrained"), "load_feature_net", lambda _: FeatureNet.tiny(0)
     )
     options = ("--pair", pair_file, "--head", decoder_folder, "--count", 8, "-o", tmp_path / "demo")
     result = BenchmarkResult.from_dict(run_json("demo", *options))
@@ -91,7 +91,7 @@ def test_demo_measures_it(
 def test_the_frontier_sweeps_it(
     run_json: Any, pair_file: Path, decoder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = importlib.import_module("topcoat.benchmark.compare")
+    module = importlib.import_module("topcoat.features.pretrained")
     monkeypatch.setattr(module, "load_feature_net", lambda _: FeatureNet.tiny(0))
     record = run_json(
         "frontier", "--pair", pair_file, "--heads", decoder_folder, "--count", 4, "--batch-size", 4,

@@ -29,7 +29,7 @@ def runs(tmp_path: Path) -> str:
 
 @pytest.fixture(autouse=True)
 def tiny_nets(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("topcoat.features", "topcoat.benchmark.study"):
+    for module in ("topcoat.features", "topcoat.features.pretrained"):
         monkeypatch.setattr(importlib.import_module(module), "load_feature_net", lambda name: FeatureNet.tiny(0))
 
 

@@ -141,7 +141,7 @@ def test_demo_is_on_held_out_prompts(
 ) -> None:
     calls: list[Any] = []
 
-    def run_benchmark(pair: Any, head: Any, prompts: Any, seeds: Any, *, on_progress: Any) -> Any:
+    def run_benchmark(pair: Any, head: Any, prompts: Any, seeds: Any, **options: Any) -> Any:
         calls.append((list(prompts), list(seeds)))
         return SimpleNamespace(as_dict=lambda: {"n": len(prompts)})
 

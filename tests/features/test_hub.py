@@ -107,4 +107,9 @@ def test_weights_that_cannot_be_had(clip: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ModelError) as error:
         HubFeatureNet.load("dinov2", "nobody/no-such-model")
-    assert str(error.value).count("\n") == 0 and "--features mini" in str(error.value)
+    assert str(error.value).count("\n") == 0 and "--features embedded" in str(error.value)
+
+
+def test_a_hub_id_or_folder_alone_is_read_by_its_config(dinov2: Path, clip: Path) -> None:
+    for kind, folder in (("dinov2", dinov2), ("clip", clip)):
+        assert feature_net(str(folder)).digest == feature_net(f"{kind}:{folder}").digest

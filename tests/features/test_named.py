@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from topcoat.errors import ModelError, UsageError
-from topcoat.features import FeatureNet, feature_net, load_feature_net
+from topcoat.features import FeatureNet, domain_note, feature_net, load_feature_net
 
 
 def test_mini_is_the_net_for_evaluation_and_never_that_for_losses() -> None:
@@ -21,8 +21,12 @@ def test_mini_is_the_net_for_evaluation_and_never_that_for_losses() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("dino", "no feature net is called 'dino'; use one of: mini, dinov2, clip, inception, did you mean dinov2?"),
-        ("", "use one of: mini"),
+        (
+            "dino",
+            "no feature net is called 'dino'; use one of: embedded, dinov2, clip, inception, face, a folder or a hub "
+            "id, did you mean dinov2?",
+        ),
+        ("", "use one of: embedded"),
         ("mini:folder", "no feature net is called 'mini:folder'"),
     ],
 )
@@ -41,3 +45,12 @@ def test_the_embedded_net_needs_no_transformers() -> None:
     script = "import sys, topcoat.features as f; f.feature_net(); print('transformers' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_net_that_was_not_made_for_the_images_is_flagged() -> None:
+    net = feature_net()
+    assert domain_note(net, "mini", 128, 128) is None and domain_note(net, None, 128, 128) is None
+    for pair, words in (("flux1", "images of the pair flux1"), (None, "images of 1024x1024 px")):
+        for one in (net, "embedded", load_feature_net("loss")):
+            assert words in str(domain_note(one, pair, 1024, 1024))
+    assert domain_note(FeatureNet.tiny(0), "flux1", 1024, 1024) is None and domain_note("dinov2", "flux1", 0, 0) is None

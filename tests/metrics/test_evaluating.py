@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +12,10 @@ from topcoat.errors import UsageError
 from topcoat.features import FeatureNet, Features
 from topcoat.images import gaussian_blur
 from topcoat.metrics.embed import batches, embed
-from topcoat.metrics.evaluate import evaluate
+from topcoat.metrics.evaluate import OUT_OF_DOMAIN, evaluate
 from topcoat.metrics.evaluation import Evaluation
 from topcoat.metrics.frechet import GaussianStatistics, frechet_distance
+from topcoat.reports.evaluation import write_report
 
 
 def value(found: Evaluation, metric: str, arm: str = "enhanced") -> float:
@@ -193,3 +195,13 @@ def test_refusals(images: Tensor, net: FeatureNet, change: dict[str, Any], messa
     arguments: dict[str, Any] = {"reference": images, "features": net} | change
     with pytest.raises(UsageError, match=message):
         evaluate(images, **arguments)
+
+
+def test_a_net_out_of_its_domain_is_flagged_in_text_json_and_page(images: Tensor, tmp_path: Path) -> None:
+    found = evaluate(images, reference=images.flip(0), metrics=[], pair="flux1")
+    words = "images of the pair flux1, which it was not made for"
+    assert found.as_dict()["flags"][0]["name"] == OUT_OF_DOMAIN and words in found.markdown()
+    write_report(tmp_path, found)
+    assert words in (tmp_path / "report.html").read_text() and words in (tmp_path / "report.json").read_text()
+    names = [flag.name for flag in evaluate(images, reference=images.flip(0), metrics=[], pair="mini").flags]
+    assert OUT_OF_DOMAIN not in names

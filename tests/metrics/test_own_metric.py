@@ -62,7 +62,7 @@ def test_a_metric_in_the_table_is_in_the_reports_of_the_command(
 ) -> None:
     module: Any = importlib.import_module("topcoat.metrics.evaluate")
     monkeypatch.setattr(module, "METRICS", (*METRICS, BrightnessMetric))
-    monkeypatch.setattr(module, "feature_net", lambda name: net)
+    monkeypatch.setattr(module, "open_net", lambda features, identity: (net, features))
     assert families()[-1] == "light"
     for name, sharpness in (("enhanced", 0.5), ("baseline", 1.0)):
         for number, image in enumerate(images[:4]):

@@ -41,7 +41,7 @@ class Brightness(ClipQuality):
     def __init__(self) -> None:
         self.digest = "brightness"
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, prompts: Sequence[str] = ()) -> Tensor:
         return images.mean(dim=(1, 2, 3))
 
 
@@ -58,6 +58,7 @@ def evaluated(sets: dict[str, Tensor], groups: list[dict[str, str]]) -> dict[str
         metrics=families,
         groups=groups,
         batch_size=16,
+        pair="mini",
     )
     net = load_feature_net("eval")
     metric = ArtefactMetric(Context(net, "mini"))

@@ -88,3 +88,14 @@ def test_latents_are_streamed_too(features: FeatureNet):
     data = FakeDataset([with_latents(make_pair(seed)) for seed in range(4)])
     kept, streamed = (Validator(data, 4, features, CPU, 6, size) for size in (100, 0))
     assert kept(Head(network, network.config)) == streamed(Head(network, network.config))
+
+
+def test_another_net_may_judge_sets(features: FeatureNet):
+    data, network, judge = pairs_of_two_sizes(), head(), FeatureNet.tiny(seed=5)
+    plain, judged = (Validator(data, 5, features, CPU, None, judge=net)(network) for net in (None, judge))
+    assert (judged.psnr_db, judged.perceptual) == (plain.psnr_db, plain.perceptual)
+    x, y = (torch.stack([getattr(data[index], side) for index in range(5)]) for side in ("distilled", "baseline"))
+    with torch.no_grad():
+        expected = kernel_distance(judge(network(x)).embedding, judge(y).embedding)
+    assert judged.set_distance == pytest.approx(expected, rel=1e-4, abs=1e-7) != plain.set_distance
+    assert "frechet_distance_(dinov2)" in judged.figures("dinov2")

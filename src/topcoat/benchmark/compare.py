@@ -26,7 +26,7 @@ from topcoat.benchmark.scores import cost_scores, energy_score, feature_scores, 
 from topcoat.benchmark.store import Store, to_floats
 from topcoat.cost.flops import EXTRA_STEPS
 from topcoat.errors import UsageError
-from topcoat.features import load_feature_net
+from topcoat.features import domain_note, open_net
 from topcoat.generators.base import Generator, ModelPair
 from topcoat.generators.callables import open_pair
 from topcoat.generators.presets import model_pair
@@ -52,7 +52,8 @@ class _Options:
     cache: str | Path | None
     batch_size: int
     generators: tuple[Generator, Generator] | None
-    features: FeatureNetLike | None
+    features: str | FeatureNetLike
+    identity: str | None
     on_progress: Progress | None
 
 
@@ -66,14 +67,16 @@ def run_benchmark(
     batch_size: int = BATCH_SIZE,
     cache: str | Path | None = None,
     generators: tuple[Generator, Generator] | None = None,
-    features: FeatureNetLike | None = None,
+    features: str | FeatureNetLike = "embedded",
+    identity: str | None = None,
 ) -> BenchmarkResult:
     """Compare distilled + head with both models, two controls and the noise floor.
 
     For an honest result, prompts *and* seeds must be held out: neither seen when the head was trained. Every image is
     measured as an 8-bit file holds it. ``on_progress(done, total, arm)`` counts images; ``cache`` is a folder in which
     generated batches are kept, so that a stopped run goes on (without one they stay in memory); ``generators``
-    (distilled, baseline) and ``features`` replace what would be loaded.
+    (distilled, baseline) replace what would be loaded; ``features`` and ``identity`` are as for
+    `topcoat.metrics.evaluate.evaluate`.
 
     Raises `UsageError` for an impossible request, `ModelError` for a model that cannot be loaded, counted or run.
     """
@@ -85,7 +88,7 @@ def run_benchmark(
         BASELINE: Arm("baseline", slow),
     }
     timed_only = {} if slow == EXTRA_STEPS else {EXTRA: Arm("baseline", EXTRA_STEPS)}
-    options = _Options(cache, batch_size, generators, features, on_progress)
+    options = _Options(cache, batch_size, generators, features, identity, on_progress)
     return _compare(
         "demo", pair, {HEAD: head}, arms, Subjects.of(prompts, seeds, what="a benchmark"), options, timed_only, [*arms]
     )
@@ -101,7 +104,8 @@ def sweep(
     cache: str | Path | None = None,
     batch_size: int = BATCH_SIZE,
     generators: tuple[Generator, Generator] | None = None,
-    features: FeatureNetLike | None = None,
+    features: str | FeatureNetLike = "embedded",
+    identity: str | None = None,
     on_progress: Progress | None = None,
 ) -> BenchmarkResult:
     """Measure every arm, both models at their own step counts, the controls and the noise floor.
@@ -115,8 +119,14 @@ def sweep(
         given = ", ".join(heads) or "none"
         raise UsageError(f"an arm names a head that was not given: {unknown[0]}; given: {given}")
     own = Arm("baseline", pair.baseline.steps), Arm("distilled", pair.distilled.steps)
-    options = _Options(cache, batch_size, generators, features, on_progress)
+    options = _Options(cache, batch_size, generators, features, identity, on_progress)
     return _compare("frontier", pair, heads, {arm.label: arm for arm in (*arms, *own)}, subjects, options)
+
+
+def flagged(net: FeatureNetLike, pair: ModelPair) -> list[str]:
+    """A note where the net was not made for the pair's images."""
+    note = domain_note(net, pair.name, pair.distilled.width_px, pair.distilled.height_px)
+    return [] if note is None else [f"Feature net out of its domain: {note}."]
 
 
 def _compare(
@@ -139,7 +149,7 @@ def _compare(
     controls = {name: dataclasses.replace(distilled, head=name) for name in (UNSHARP, COLOUR)}
     timed = {**arms, **timed_only}
     costs = cost_scores(pair, timed, heads)  # first: what cannot be counted should fail before the hours
-    net, net_name = (options.features, "custom") if options.features else (load_feature_net("eval"), "eval")
+    net, net_name = open_net(options.features, options.identity)
     models = options.generators or open_pair(pair)
     work = Benchmark(
         {"distilled": models[0], "baseline": models[1]},
@@ -184,6 +194,7 @@ def _compare(
         heads={name: {"digest": head.digest, "input": head.input} for name, head in heads.items()},
         scores=ordered(scores, list(every)),
         notes=(
+            *flagged(net, pair),
             f"The unsharp mask (amount {unsharp.amount:.2f}, sigma {unsharp.sigma_px:g} px) is fitted to the baseline's"
             f" gradient energy, the colour matrix (one affine map of RGB for all images) to its colours, on the first "
             f"{unsharp.calibration_images} of these subjects: in the controls' favour.",

@@ -23,6 +23,7 @@ from typing import Any
 from torch import nn
 
 from topcoat.benchmark.arms import Arm, Subjects
+from topcoat.benchmark.compare import flagged
 from topcoat.benchmark.record import BASELINE, DISTILLED, EXTRA, FLOOR, BenchmarkResult, Evidence, common_settings
 from topcoat.benchmark.run import BATCH_SIZE, Benchmark, Progress, timings
 from topcoat.benchmark.scores import cost_scores, ordered, time_scores
@@ -32,7 +33,7 @@ from topcoat.benchmark.study_scores import Evaluated, StudyEvaluator
 from topcoat.cost.flops import EXTRA_STEPS
 from topcoat.cost.measure import Timing
 from topcoat.errors import DataError, UsageError
-from topcoat.features import load_feature_net
+from topcoat.features import open_net
 from topcoat.files import first_difference, read_json, write_json
 from topcoat.generators.base import Generator, ModelPair
 from topcoat.generators.callables import open_pair
@@ -78,7 +79,8 @@ class Study:
         baseline_from: str | Path | None = None,
         heads: Mapping[str, Head] | None = None,
         generators: tuple[Generator, Generator] | None = None,
-        features: FeatureNetLike | None = None,
+        features: str | FeatureNetLike = "embedded",
+        identity: str | None = None,
         loss_features: nn.Module | None = None,
     ) -> None:
         """Check everything that can be checked before the work; nothing is written.
@@ -86,8 +88,8 @@ class Study:
         ``training_prompts`` become the pairs, ``prompts`` with ``seeds`` the held-out subjects, which must not be among
         them. ``batch_size`` is of the held-out subjects, ``pair_batch_size`` and ``baseline_from`` (a dataset whose
         baseline images are used again) are of `build_pairs`. ``heads`` are those of runs outside this study, which its
-        runs go on or learn from. ``generators`` (distilled, baseline), ``features`` and ``loss_features`` replace what
-        would be loaded.
+        runs go on or learn from. ``generators`` (distilled, baseline) and ``loss_features`` replace what would be
+        loaded; ``features`` and ``identity`` name the nets that evaluate.
 
         Raises `UsageError` for an impossible request, `DataError` if ``output`` holds another study or other files.
         """
@@ -99,12 +101,13 @@ class Study:
         self._batch_size, self._pair_batch_size = batch_size, pair_batch_size
         self._baseline_from = baseline_from
         self._heads = dict(heads or {})
-        self._generators, self._features, self._loss_features = generators, features, loss_features
+        self._generators, self._loss_features, self._nets = generators, loss_features, (features, identity)
         self.folder = Path(output)
         self._check_folder()
         self._dataset: PairDataset | None = None
         self._work: Benchmark | None = None
         self._evaluator: StudyEvaluator | None = None
+        self._flagged: list[str] = []
         self._seconds: dict[str, dict[str, Timing]] = {}
         self._evaluated: dict[str, Evaluated] = {}
         self._result: BenchmarkResult | None = None
@@ -259,7 +262,8 @@ class Study:
         )
         for name in (DISTILLED, BASELINE, *self._extra):
             self._seconds[name] = {"seconds": taken[(self._arms | self._extra)[name]]}
-        net, name = (self._features, "custom") if self._features else (load_feature_net("eval"), "eval")
+        net, name = open_net(*self._nets)
+        self._flagged = flagged(net, self.pair)
         self._evaluator = StudyEvaluator(self.pair, self.folder / "cache", self._work, net, name)
         references = self._evaluated[DISTILLED] = self._evaluator.references(progress)
         at = {score.arm: score.value for score in references.scores if score.metric == "frechet"}
@@ -302,7 +306,10 @@ class Study:
             arms=every,
             heads={run.name: _facts(run, heads[run.name]) for run in self.runs},
             scores=ordered(scores, list(every)),
-            notes=tuple(f"{name}: {flag}" for name, done in self._evaluated.items() for flag in done.flags),
+            notes=(
+                *self._flagged,
+                *(f"{name}: {flag}" for name, done in self._evaluated.items() for flag in done.flags),
+            ),
             settings={
                 **self._settings(),
                 **common_settings(self.pair, self._subjects, self._evaluator.features, self._work.batch_size),

@@ -19,7 +19,7 @@ from topcoat.generators.base import ModelPair
 from topcoat.metrics.base import Metric, Score
 from topcoat.metrics.c2st import TwoSampleMetric
 from topcoat.metrics.embed import FeatureNetLike
-from topcoat.metrics.evaluate import evaluate, families
+from topcoat.metrics.evaluate import OUT_OF_DOMAIN, evaluate, families
 from topcoat.metrics.evaluation import FeatureRecord
 from topcoat.pairs.manifest import pair_identity
 
@@ -102,7 +102,7 @@ class StudyEvaluator:
         )  # fmt: skip
         evaluated = Evaluated(
             tuple(dataclasses.replace(one, arm=names[one.arm]) for one in evaluation.scores if one.arm in names),
-            tuple(flag.sentence for flag in evaluation.flags),
+            tuple(flag.sentence for flag in evaluation.flags if flag.name != OUT_OF_DOMAIN),  # the study says it once
             tuple(seconds),
         )
         self._store.keep_evaluation(key, dataclasses.asdict(evaluated))

@@ -8,23 +8,32 @@ from typing import Annotated
 import typer
 
 from topcoat.cli.console import Output, command
+from topcoat.cli.options import FeaturesOption, IdentityOption
 from topcoat.errors import UsageError
 
 _MOST_PAIRS = 2000
 _BATCH = 32
 
 
-@command("calibrate", examples=("topcoat calibrate --data pairs/ --head runs/unet",))
+@command(
+    "calibrate",
+    examples=(
+        "topcoat calibrate --data pairs/ --head runs/unet",
+        "topcoat calibrate --data flux-pairs/ --head runs/unet --features dinov2 --identity face",
+    ),
+)
 def calibrate(
     out: Output,
     data: Annotated[Path, typer.Option(help="Pairs of the models that the head stands behind.")],
     head: Annotated[Path, typer.Option(help="Head folder; gates.json is written into it.")],
+    features: FeaturesOption = "embedded",
+    identity: IdentityOption = None,
 ) -> None:
     """Measure when a head keeps the person and when it makes a portrait worse, for its gates.
 
     `generate --identity-floor calibrated --never-worse` uses what is written.
     """
-    from topcoat.features import load_feature_net
+    from topcoat.features import domain_note, feature_net
     from topcoat.gates import calibrate_gates, write_gates
     from topcoat.heads import Head
     from topcoat.pairs.dataset import PairDataset
@@ -37,7 +46,11 @@ def calibrate(
     dataset = PairDataset.open(data).split("train")
     count = min(len(dataset), _MOST_PAIRS)
     batches = out.track("calibrating", dataset.batches(_BATCH, count), -(-count // _BATCH))
-    rules = calibrate_gates(batches, load_feature_net("loss"), dataset_digest=dataset.digest)
+    net = feature_net(features, identity, embedded="loss")
+    rules = calibrate_gates(batches, net, dataset_digest=dataset.digest, features=features, identity=identity)
+    note = domain_note(net, dataset.manifest.pair, 0, 0)
+    if note is not None:
+        out.warn(note)
     path = write_gates(head, rules)
     out.line(
         f"{rules.pairs} pairs: identity floor {rules.identity_floor:.3f} (the 5th percentile of one subject in both",
@@ -45,4 +58,6 @@ def calibrate(
         f"Written: {path}",
         f"Next: topcoat generate PROMPT --head {head} --identity-floor calibrated --never-worse",
     )
-    out.result({"file": str(path), **rules.model_dump(mode="json", exclude={"direction"})})
+    out.result(
+        {"file": str(path), "flags": [note] if note else [], **rules.model_dump(mode="json", exclude={"direction"})}
+    )

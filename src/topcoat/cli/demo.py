@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from topcoat.cli.console import Output, command
-from topcoat.cli.options import HeadOption, HeldOutSeedOption, OffloadOption, PairOption, held_out_subjects, need_head
+from topcoat.cli.options import (
+    FeaturesOption,
+    HeadOption,
+    HeldOutSeedOption,
+    IdentityOption,
+    OffloadOption,
+    PairOption,
+    held_out_subjects,
+    need_head,
+)
 
 
 @command("demo", examples=("topcoat demo", "topcoat demo --count 256 -o out/large", "make demo"))
@@ -24,6 +33,8 @@ def demo(
     seed: HeldOutSeedOption = 1,
     pair: PairOption = "mini",
     head: HeadOption = None,
+    features: FeaturesOption = "embedded",
+    identity: IdentityOption = None,
     offload: OffloadOption = None,
 ) -> None:
     """Run held-out prompts through distilled, distilled + head and baseline; measure; write a report."""
@@ -35,7 +46,10 @@ def demo(
     chosen = model_pair(pair).offloaded(offload)
     opened = need_head(head, chosen.name)
     with out.progress("demo") as progress:
-        result = run_benchmark(chosen, opened, *held_out_subjects(chosen.name, count, seed), on_progress=progress)
+        prompts, seeds = held_out_subjects(chosen.name, count, seed)
+        result = run_benchmark(
+            chosen, opened, prompts, seeds, features=features, identity=identity, on_progress=progress
+        )
     write_benchmark(output, result)
     out.line(f"\n{summary(result)}\n", f"Report: {output / 'report.html'}")
     out.result(result.as_dict())

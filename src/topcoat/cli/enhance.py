@@ -20,6 +20,7 @@ from topcoat.cli.options import (
     C2paTsaOption,
     HeadOption,
     IdentityFloorOption,
+    IdentityOption,
     NeverWorseOption,
     NoMarkOption,
     RuntimeOption,
@@ -85,6 +86,7 @@ def enhance(
     runtime: RuntimeOption = "auto",
     tile: TileOption = "auto",
     identity_floor: IdentityFloorOption = None,
+    identity: IdentityOption = None,
     never_worse: NeverWorseOption = False,
     no_mark: NoMarkOption = False,
     c2pa_cert: C2paCertOption = None,
@@ -114,31 +116,34 @@ def enhance(
     if identity_floor is not None or never_worse:
         from topcoat.gates import gates_for
 
-        gates = gates_for(need_head(head, "mini"), identity_floor, never_worse)
+        gates = gates_for(need_head(head, "mini"), identity_floor, never_worse, identity)
     precision = "" if opened.record.precision == "float32" else f"-{opened.record.precision}"
     settings = Settings(
         head=head_name(head),
         head_digest=f"{opened.record.digest}{precision}",
         strength=strength,
-        gates="" if gates is None else f"{identity_floor} {never_worse}",
+        gates="" if gates is None else f"{identity_floor} {never_worse} {identity or ''}".rstrip(),
         quality=quality,
         mark=not no_mark,
         overwrite=overwrite,
         signer=signer,
     )
+    flags: dict[str, None] = {}
     if dry_run:
         outcomes = [state_of(job, settings) for job in planned]
     else:
         check_output(planned, make=True)
         workers = jobs or max(1, min(4, os.cpu_count() or 1))
-        outcomes = list(
-            _tracked(out, enhance_files(planned, _runner(opened, gates, strength), settings, workers), planned)
-        )
-    _summary(out, found, outcomes, settings, output, dry_run=dry_run)
+        run = _runner(opened, gates, strength, flags)
+        outcomes = list(_tracked(out, enhance_files(planned, run, settings, workers), planned))
+    _summary(out, found, outcomes, settings, output, list(flags), dry_run=dry_run)
 
 
-def _runner(head: Runtime, gates: Gates | None, strength: float) -> Run:
-    """The head on images ``(N, H, W, 3)``, uint8 or float32 in [0, 1], as `topcoat.enhance.work` calls it."""
+def _runner(head: Runtime, gates: Gates | None, strength: float, flags: dict[str, None]) -> Run:
+    """The head on images ``(N, H, W, 3)``, uint8 or float32 in [0, 1], as `topcoat.enhance.work` calls it.
+
+    ``flags`` collects why the gates' net should not judge them.
+    """
     import numpy as np
 
     def run(images: np.ndarray) -> tuple[np.ndarray, Sequence[Any]]:
@@ -149,6 +154,8 @@ def _runner(head: Runtime, gates: Gates | None, strength: float) -> Run:
 
         floats = given.astype(np.float32) / np.float32(255) if images.dtype == np.uint8 else given
         enhanced = torch.from_numpy(head(floats, strength))
+        if note := gates.note(None, given.shape[3], given.shape[2]):
+            flags[note] = None
         gated = gates(torch.from_numpy(np.ascontiguousarray(floats)), enhanced, strength)
         result = gated.images.permute(0, 2, 3, 1).contiguous()
         result = result.mul(255).round().to(torch.uint8) if images.dtype == np.uint8 else result
@@ -169,7 +176,14 @@ def _tracked(out: Output, outcomes: Iterable[Outcome], jobs: Sequence[Job]) -> I
 
 
 def _summary(
-    out: Output, found: Found, outcomes: Sequence[Outcome], settings: Settings, output: Path, *, dry_run: bool
+    out: Output,
+    found: Found,
+    outcomes: Sequence[Outcome],
+    settings: Settings,
+    output: Path,
+    flags: Sequence[str],
+    *,
+    dry_run: bool,
 ) -> None:
     """Say what was done and name all that was not; ends with exit code 1 if anything was left out."""
     from topcoat.enhance.jobs import PIPE
@@ -191,6 +205,8 @@ def _summary(
             notes[note].append(outcome.job.source)
     for note, paths in notes.items():
         out.warn(f"in the result of {_names(paths)}: {note}")
+    for flag in flags[:1]:  # one size stands for all
+        out.warn(flag)
     if found.folders:
         out.warn(f"subfolders that were not entered: {_names(found.folders)}; add --recursive to enter them")
     say: Callable[[str], None] = (lambda text: None) if output == PIPE else out.line
@@ -207,6 +223,7 @@ def _summary(
         {
             "head": settings.head_digest,
             "strength": settings.strength,
+            "flags": list(flags),
             **{key: [_entry(each) for each in by_status[status]] for key, status in _KEYS.items()},
             "failed": [{**_entry(each), "error": each.reason} for each in [*failed, *by_status["not begun"]]],
             "left_out": [{"path": str(item.path), "reason": item.reason} for item in found.left_out],

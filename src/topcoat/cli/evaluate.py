@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from topcoat.cli.console import Output, command
-from topcoat.cli.options import HeadOption, IdentityFloorOption, NeverWorseOption, StrengthOption, names, need_head
+from topcoat.cli.options import (
+    FeaturesOption,
+    HeadOption,
+    IdentityFloorOption,
+    IdentityOption,
+    NeverWorseOption,
+    StrengthOption,
+    names,
+    need_head,
+)
 from topcoat.errors import UsageError
 from topcoat.prompts import Split
 
@@ -23,6 +32,7 @@ _ALL = "all"
         "topcoat evaluate --data pairs/ --head runs/unet --identity-floor calibrated --never-worse -o report/",
         "topcoat evaluate --distilled a/ --enhanced b/ --baseline c/ --floor d/ --groups people.csv -o report/",
         "topcoat evaluate --enhanced b/ --baseline c/ --features dinov2 --metrics distances,diversity",
+        "topcoat evaluate --data flux-pairs/ --head runs/unet --features dinov2 --identity face --quality hpsv2",
     ),
 )
 def evaluate(
@@ -39,13 +49,14 @@ def evaluate(
     identity_floor: IdentityFloorOption = None,
     never_worse: NeverWorseOption = False,
     split: Annotated[Split, typer.Option(help="The part of the pairs to use.")] = "test",
-    features: Annotated[
-        str, typer.Option(help="Feature net: mini, dinov2, clip or inception; dinov2:FOLDER for weights of your own.")
-    ] = "mini",
+    features: FeaturesOption = "embedded",
+    identity: IdentityOption = None,
     quality: Annotated[
         str | None,
         typer.Option(
-            help="Rate every image without a reference by CLIP-IQA: clip, or clip:FOLDER for weights of your own."
+            help="Rate every image without a reference: some of clip (CLIP-IQA), aesthetic, hpsv2, pickscore and "
+            "imagereward, with commas between; clip:FOLDER for weights of your own. The last three need --data, which "
+            "has prompts."
         ),
     ] = None,
     metrics: Annotated[
@@ -83,7 +94,7 @@ def evaluate(
         if distilled or enhanced or baseline or groups:
             raise UsageError("--data replaces --distilled, --enhanced, --baseline and --groups; give one or the other")
         opened = need_head(head, "mini")
-        gates = gates_for(opened, identity_floor, never_worse)
+        gates = gates_for(opened, identity_floor, never_worse, identity)
         gate = None if gates is None else lambda x, z, amount: gates(x, z, amount).images
         source = from_pairs(data, split, opened, strength, gate)
         if gated:
@@ -110,7 +121,10 @@ def evaluate(
         gated=streams.get("gated"),
         floor=others,
         features=features,
-        quality=quality,
+        identity=identity,
+        quality=None if quality is None else names(quality),
+        prompts=None if source.texts is None else source.prompts,
+        pair=source.pair,
         metrics=None if metrics == _ALL else names(metrics),
         groups=None if source.attributes is None else source.groups,
         cache=cache,
@@ -119,7 +133,9 @@ def evaluate(
     for problem in source.bad:
         out.warn(problem)
     out.line(evaluation.markdown())
-    inputs = source.inputs | {"features": features, "quality": quality, "versions": versions()}
+    inputs = source.inputs | {
+        "features": features, "identity": identity, "quality": quality, "versions": versions()
+    }  # fmt: skip
     if floor is not None:
         inputs["floor"] = floor.name
     if output is not None:

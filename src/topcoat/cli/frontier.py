@@ -14,7 +14,9 @@ from topcoat.cli.options import (
     BatchSizeOption,
     DistilledStepsOption,
     DryRunOption,
+    FeaturesOption,
     HeldOutSeedOption,
+    IdentityOption,
     OffloadOption,
     PairOption,
     held_out_subjects,
@@ -59,6 +61,8 @@ def frontier(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the report.")] = Path("out/frontier"),
     seed: HeldOutSeedOption = 1,
     batch_size: BatchSizeOption = 8,
+    features: FeaturesOption = "embedded",
+    identity: IdentityOption = None,
     offload: OffloadOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
@@ -104,8 +108,9 @@ def frontier(
     out.on_interrupt = f"run the same command again: generated images are kept in {cache}"
     with out.progress("frontier") as progress:
         result = sweep(
-            chosen_pair, opened, arms, prompts, seeds, cache=cache, batch_size=batch_size, on_progress=progress
-        )
+            chosen_pair, opened, arms, prompts, seeds, cache=cache, batch_size=batch_size, features=features,
+            identity=identity, on_progress=progress,
+        )  # fmt: skip
     choice = target.choose(points_of(result, to_choose=True))
     chosen = None if choice is None else choice.name
     write_benchmark(output, result, chosen=chosen, target=target)

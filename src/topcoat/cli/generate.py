@@ -18,6 +18,7 @@ from topcoat.cli.options import (
     C2paTsaOption,
     HeadOption,
     IdentityFloorOption,
+    IdentityOption,
     NeverWorseOption,
     NoMarkOption,
     OffloadOption,
@@ -63,6 +64,7 @@ def generate(
         bool, typer.Option("--compare-baseline", help="Also put the (slow) baseline into that picture.")
     ] = False,
     identity_floor: IdentityFloorOption = None,
+    identity: IdentityOption = None,
     never_worse: NeverWorseOption = False,
     batch_size: BatchSizeOption = 8,
     offload: OffloadOption = None,
@@ -103,7 +105,11 @@ def generate(
     signer = open_signer(c2pa_cert, c2pa_key, c2pa_tsa)
     opened = open_head(head, chosen.name)
     distilled, baseline = open_pair(chosen) if compare_baseline else (open_generator(chosen.distilled), None)
-    pipe = Pipeline(distilled, opened, identity_floor=identity_floor, never_worse=never_worse)
+    pipe = Pipeline(distilled, opened, identity_floor=identity_floor, never_worse=never_worse, identity=identity)
+    spec = chosen.distilled
+    note = None if pipe.gates is None else pipe.gates.note(chosen.name, spec.width_px, spec.height_px)
+    if note is not None:
+        out.warn(note)
     compare = compare or compare_baseline
     facts = {
         "pair": chosen.name,
@@ -160,7 +166,7 @@ def generate(
     for record in records:
         comparison = f"  ({record['comparison']})" if record["comparison"] else ""
         out.line(f"{record['path']}  seed {record['seed']}{comparison}")
-    out.result({"images": records})
+    out.result({"images": records, "flags": [note] if note else []})
 
 
 def _output_paths(output: Path, count: int) -> list[Path]:

@@ -118,6 +118,24 @@ IdentityFloorOption = Annotated[
 NeverWorseOption = Annotated[
     bool, typer.Option("--never-worse", help="Keep the distilled image where the head makes it worse.")
 ]
+FeaturesOption = Annotated[
+    str,
+    typer.Option(
+        "--features",
+        metavar="NET",
+        help="Net that judges images: embedded (for the mini pair), dinov2, clip, inception, face, dinov2:FOLDER for "
+        "weights of your own, a folder or a hub id.",
+    ),
+]
+IdentityOption = Annotated[
+    str | None,
+    typer.Option(
+        "--identity",
+        metavar="NET",
+        help="Net that says whether two images show one person, named like those of --features; face is a face "
+        "recognition net. By default the net of --features, in gates the one that they were calibrated with.",
+    ),
+]
 BatchSizeOption = Annotated[int, typer.Option("--batch-size", min=1, help="Images at a time; more need more memory.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same image.")]
 HeldOutSeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the held-out prompts.")]

@@ -219,11 +219,16 @@ def build(
         out.result({"dry_run": True, "pairs": len(prompts), "licences": licences, "tflop": total})
         return
 
+    from topcoat.features import domain_note
     from topcoat.pairs.build import build_pairs
     from topcoat.pairs.engines import named_engine
-    from topcoat.pairs.filters import open_filters
+    from topcoat.pairs.filters import SameSubjectFilter, open_filters
 
     chosen_filters = filters or []  # each worker loads filters by name for itself
+    note = domain_note("embedded", chosen.name, chosen.distilled.width_px, chosen.distilled.height_px)
+    flags = [note] if note and SameSubjectFilter.name in chosen_filters else []
+    for flag in flags:
+        out.warn(flag)
     on = None if devices is None else names(devices)
     out.on_interrupt = "run the same command again: finished shards are kept, the one that was begun was dropped"
     with terminated_like_interrupted(), out.progress("making pairs") as progress:
@@ -255,6 +260,7 @@ def build(
             "pairs": len(dataset),
             "failures": [failure.id for failure in failures],
             "dropped": [item.id for item in dropped],
+            "flags": flags,
             "digest": dataset.digest,
             "licences": licences,
         }

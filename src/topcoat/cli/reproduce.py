@@ -12,6 +12,8 @@ from topcoat.cli.console import Output, command, terminated_like_interrupted
 from topcoat.cli.options import (
     BatchSizeOption,
     DryRunOption,
+    FeaturesOption,
+    IdentityOption,
     OffloadOption,
     PairOption,
     held_out_subjects,
@@ -52,6 +54,8 @@ def reproduce(
         Path | None, typer.Option(help="Pairs of the same baseline, whose baseline images are used again.")
     ] = None,
     batch_size: BatchSizeOption = 8,
+    features: FeaturesOption = "embedded",
+    identity: IdentityOption = None,
     offload: OffloadOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
@@ -75,6 +79,8 @@ def reproduce(
         output=output,
         batch_size=batch_size,
         baseline_from=baseline_from,
+        features=features,
+        identity=identity,
     )
     out.line(*licence_lines(chosen))
     for run in planned:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from topcoat.cli.console import Output, command, terminated_like_interrupted
-from topcoat.cli.options import DryRunOption
+from topcoat.cli.options import DryRunOption, FeaturesOption
 from topcoat.training import RUN_NAMES
 
 if TYPE_CHECKING:
@@ -72,9 +72,14 @@ def train(
             help="The pair whose VAE a latent-unet or refiner works with; by default the one that the data names.",
         ),
     ] = None,
+    features: FeaturesOption = "embedded",
     dry_run: DryRunOption = False,
 ) -> None:
-    """Train a head on pairs; the run folder is then a head folder for every other command."""
+    """Train a head on pairs; the run folder is then a head folder for every other command.
+
+    --features chooses the best checkpoint, and makes no loss.
+    """
+    from topcoat.features import domain_note
     from topcoat.generators.presets import model_pair
     from topcoat.generators.vae import load_vae
     from topcoat.heads.head import Head
@@ -85,6 +90,7 @@ def train(
 
     flags = {"precision": precision, "gradient_accumulation_steps": accumulate}
     given = [f"{name}={value}" for name, value in flags.items() if value is not None]
+    given += [] if features == "embedded" else [f"validation_features={features}"]
     config = with_settings(run_config(run), [*(changes or ()), *given])
     start, taught_by = (None if name is None else Head.load(name) for name in (init_from, teacher))
     config = config.starting_from(start)
@@ -94,12 +100,15 @@ def train(
     for settings in dataset.manifest.sides.values() if first else ():
         if note := settings["licence"].get("note"):  # of training on a generator's images
             out.warn(f"{settings['name']}: {note}")
+    note = domain_note(config.last.validation_features, dataset.manifest.pair, 0, 0)
     if dry_run:
         if first:
             _show_plan(out, config, dataset, output)
         return
     vae = load_vae(model_pair(pair or dataset.manifest.pair).distilled) if config.needs_vae else None
     records = train_head(config, dataset, output, init_from=start, teacher=taught_by, vae=vae)
+    if first and note:
+        out.warn(f"the best checkpoint: {note}")
     if not first:
         deque(records, maxlen=0)
         return
@@ -111,7 +120,7 @@ def train(
             progress(record.images_seen, total, _note(record, len(config.stages)))
     out.line(f"Head written to {output}", f"Next: topcoat evaluate --data {data} --head {output}")
     seen, record = (total, None) if last is None else (last.images_seen, last.as_dict())
-    out.result({"folder": str(output), "images": seen, "last": record})
+    out.result({"folder": str(output), "images": seen, "last": record, "flags": [note] if note else []})
 
 
 def _show_plan(out: Output, config: RunConfig, dataset: PairDataset, output: Path) -> None:

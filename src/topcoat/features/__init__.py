@@ -9,18 +9,24 @@ from topcoat.features.net import (
     load_feature_net,
     whole,
 )
-from topcoat.features.pretrained import FEATURE_NETS, ClipQuality, feature_net, quality_net
+from topcoat.features.pretrained import FEATURE_NETS, FeatureNetLike, domain_note, feature_net, open_net
+from topcoat.features.quality import QUALITY_NETS, ClipQuality, QualityNet, quality_net
 
 __all__ = [
     "FEATURE_NETS",
+    "QUALITY_NETS",
     "WORKING_PX",
     "ClipQuality",
     "FeatureNet",
     "FeatureNetConfig",
+    "FeatureNetLike",
     "Features",
+    "QualityNet",
     "at_working_size",
+    "domain_note",
     "feature_net",
     "load_feature_net",
+    "open_net",
     "quality_net",
     "whole",
 ]

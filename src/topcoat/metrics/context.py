@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import TypeVar
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from topcoat.errors import UsageError
-from topcoat.features import ClipQuality
+from topcoat.features import QualityNet
 from topcoat.metrics.base import Metric
 from topcoat.metrics.embed import (
     Batch,
@@ -44,7 +44,9 @@ class Context:
     net: FeatureNetLike
     net_name: str
     cache: FeatureCache | None = None
-    quality: ClipQuality | None = None
+    quality: Sequence[QualityNet] = ()
+    prompts: Sequence[str] | None = None
+    """Of the subjects; filled as they are read, where they come from a dataset."""
     seed: int = 0
     notes: list[str] = field(default_factory=list[str])
     """What was left out, and why."""
@@ -74,9 +76,13 @@ class Context:
         try:
             return measure()
         except UsageError as error:
-            if str(error) not in self.notes:
-                self.notes.append(str(error))
+            self.note(str(error))
             return None
+
+    def note(self, sentence: str) -> None:
+        """Say once what was left out."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
 
     @property
     def arms(self) -> list[str]:

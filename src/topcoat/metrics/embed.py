@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -19,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from topcoat.errors import UsageError
-from topcoat.features import Features, whole
+from topcoat.features import FeatureNetLike, Features, whole
 from topcoat.files import atomic_path
 from topcoat.images import check_images
 
@@ -137,16 +136,6 @@ Images = Iterable[Tensor]
 """A stream of images ``(3, H, W)`` or batches ``(N, 3, H, W)`` (both may be mixed), or one ``(N, 3, H, W)`` tensor."""
 
 
-class FeatureNetLike(Protocol):
-    """What evaluation asks of a feature net; `topcoat.features.FeatureNet` is one."""
-
-    digest: str
-
-    def __call__(self, images: Tensor) -> Features:
-        """Features of images ``(N, 3, H, W)`` in [0, 1]."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Embeddings:
     """What a feature net says of N images."""
@@ -229,15 +218,18 @@ class ImageBatch:
             self._once[name] = compute()
         return self._once[name]
 
-    def cached(self, name: str, compute: Callable[[], Tensor], other: ImageBatch | None = None) -> Tensor:
-        """``(N, D)`` float64 rows called ``name``, from the cache where it holds all of them.
+    def cached(
+        self, name: str | Sequence[str], compute: Callable[[], Tensor], other: ImageBatch | None = None
+    ) -> Tensor:
+        """``(N, D)`` float64 rows called ``name`` (or each by its own), from the cache where it holds all of them.
 
         With ``other`` they are rows of pairs: of these images and those of another batch.
         """
         if self._cache is None:
             return compute().to("cpu", torch.float64)
         keys = self._keys if other is None else [a + b for a, b in zip(self._keys, other._keys, strict=True)]
-        names = [named_key(key, name) for key in keys]
+        called = [name] * len(keys) if isinstance(name, str) else name
+        names = [named_key(key, one) for key, one in zip(keys, called, strict=True)]
         known = [row for row in map(self._cache.get, names) if row is not None]
         if len(known) == len(names):
             return torch.stack(known).to(torch.float64)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from topcoat.errors import UsageError
-from topcoat.features import ClipQuality, feature_net, quality_net
+from topcoat.features import QualityNet, domain_note, open_net, quality_net
 from topcoat.metrics.artefacts import ArtefactMetric
 from topcoat.metrics.base import Flag, Metric, PerImage, Score
 from topcoat.metrics.c2st import TwoSampleMetric
@@ -28,10 +28,10 @@ from topcoat.metrics.paired import (
     GradientEnergyMetric,
     PerceptualMetric,
     PsnrMetric,
-    QualityMetric,
     StructureMetric,
 )
 from topcoat.metrics.prdc import DensityCoverageMetric, PrecisionRecallMetric
+from topcoat.metrics.quality import QualityMetric
 from topcoat.metrics.spectrum import SpectrumMetric
 
 METRICS: tuple[type[Metric], ...] = (
@@ -60,6 +60,8 @@ METRICS: tuple[type[Metric], ...] = (
 
 ENOUGH_IMAGES = 1000
 """Fewer give a note: the bias of a set distance is of the size of what it measures."""
+OUT_OF_DOMAIN = "feature net out of its domain"
+"""The flag of a net that judges images that it was not made for."""
 _EXAMPLES_BY = (("identity",), ("perceptual distance", "PSNR"))
 """Numbers that examples are chosen by: the first of each that there is."""
 
@@ -76,11 +78,14 @@ def evaluate(
     distilled: Images | None = None,
     gated: Images | None = None,
     floor: Images | None = None,
-    features: str | FeatureNetLike = "mini",
-    quality: str | ClipQuality | None = None,
+    features: str | FeatureNetLike = "embedded",
+    identity: str | None = None,
+    quality: str | QualityNet | Sequence[str | QualityNet] | None = None,
+    prompts: Sequence[str] | None = None,
     metrics: Sequence[str | type[Metric]] | None = None,
     groups: Sequence[Mapping[str, str]] | None = None,
     cache: str | Path | None = None,
+    pair: str | None = None,
     batch_size: int = 32,
     seed: int = 0,
 ) -> Evaluation:
@@ -92,17 +97,17 @@ def evaluate(
     is the baseline at other seeds on the same prompts. With distilled images, a floor and a reference of the same
     subjects, the share of the gap closed is measured. ``groups`` maps attribute to value for each subject.
 
-    ``features`` is a name for `feature_net` or a net, ``quality`` likewise for `quality_net`; ``metrics`` are names of
-    `families` (by default all) and `Metric` classes of your own; ``cache`` is a folder that keeps features by content.
-    A metric that needs other or more images is left out, and a note says what it needs.
+    ``features`` is a name for `feature_net` or a net, ``identity`` the name of another that compares people;
+    ``quality`` are names for `quality_net` or nets, some of which need the ``prompts`` of the subjects; ``metrics`` are
+    names of `families` (by default all) and `Metric` classes of your own; ``cache`` is a folder that keeps features by
+    content; ``pair`` names the model pair of the images, so that a net that was not made for them is flagged. A metric
+    that needs other or more images is left out, and a note says what it needs.
 
     Raises `UsageError` for images that are not images, mixed sizes, fewer than 2, an unknown metric or net, groups of
     another number, or distilled, enhanced and gated of different lengths; `ModelError` for a net that fails to load.
     """
     chosen, names = _chosen(families() if metrics is None else metrics)
-    # "eval" is the file name of the embedded net.
-    net_name = "custom" if not isinstance(features, str) else "mini" if features == "eval" else features
-    net = feature_net(net_name) if isinstance(features, str) else features
+    net, net_name = open_net(features, identity)
     if gated is not None and distilled is None:
         raise UsageError("gated images are compared with distilled ones; give distilled, or leave gated out")
     optional = {"distilled": distilled, "gated": gated, "floor": floor}
@@ -110,9 +115,9 @@ def evaluate(
         arm: stream for arm, stream in optional.items() if stream is not None
     }
     with nullcontext() if cache is None else FeatureCache(cache, net.digest) as opened:
-        rating = quality_net(quality) if isinstance(quality, str) else quality
-        context = Context(net, net_name, opened, rating, seed)
-        given = {*images, "pairs", *(() if rating is None else ("quality",))}
+        rating = _quality_nets(quality, prompts)
+        context = Context(net, net_name, opened, rating, prompts, seed)
+        given = {*images, "pairs", *(("quality",) if rating else ())}
         used = [metric(context) for metric in chosen if metric.needs <= given]
         context.read(images, batch_size, used)
         _check_counts(context, groups)
@@ -122,6 +127,8 @@ def evaluate(
         compared = {one.name: one.values for one in per_image if one.compared}
         dimensions = context.embeddings("reference").embedding.shape[1]
         height_px, width_px = context.size_px
+        if note := domain_note(net, pair, width_px, height_px):
+            flags.insert(0, Flag(OUT_OF_DOMAIN, note))
         return Evaluation(
             n=context.count("enhanced"),
             n_reference=context.count("reference"),
@@ -136,7 +143,7 @@ def evaluate(
                 "metrics": names,
                 "seed": seed,
                 "batch_size": batch_size,
-                "quality_digest": None if rating is None else rating.digest,
+                "quality_digests": {one.name: one.digest for one in rating},
                 "width_px": width_px,
                 "height_px": height_px,
             }
@@ -155,6 +162,20 @@ def _chosen(metrics: Sequence[str | type[Metric]]) -> tuple[list[type[Metric]], 
         raise UsageError(f"no metric is called {unknown[0]!r}; use some of: {', '.join(families())}")
     names = [family for family in families() if family in selected] + [metric.name for metric in own]
     return [metric for metric in METRICS if metric.always or metric.family in selected] + own, names
+
+
+def _quality_nets(
+    quality: str | QualityNet | Sequence[str | QualityNet] | None, prompts: Sequence[str] | None
+) -> list[QualityNet]:
+    chosen = [] if quality is None else [quality] if isinstance(quality, str | QualityNet) else list(quality)
+    nets = [quality_net(one) if isinstance(one, str) else one for one in chosen]
+    for net in nets:
+        if net.needs_prompts and prompts is None:
+            raise UsageError(
+                f"the quality net {net.name} rates images with their prompts; evaluate pairs (--data), which have "
+                "them, or leave it out"
+            )
+    return nets
 
 
 def _check_counts(context: Context, groups: Sequence[Mapping[str, str]] | None) -> None:

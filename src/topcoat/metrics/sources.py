@@ -42,6 +42,12 @@ class Source:
     """Attributes of the subjects that were read, where there are any."""
     separate: Mapping[str, Path] = field(default_factory=dict[str, Path])
     """Folders of sets that are of other subjects."""
+    texts: Sequence[str] | None = None
+    """Prompts of the subjects, where they are known."""
+    prompts: list[str] = field(default_factory=list[str])
+    """Those of the subjects that were read."""
+    pair: str | None = None
+    """The model pair of the images, where it is known."""
     notes: list[str] = field(default_factory=list[str])
     """What to know before the images are read."""
 
@@ -87,6 +93,8 @@ class Source:
             self.good.append(number)
             if self.attributes is not None:
                 self.groups.append(self.attributes[number])
+            if self.texts is not None:
+                self.prompts.append(self.texts[number])
             yield images
 
 

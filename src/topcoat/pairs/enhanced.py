@@ -56,4 +56,6 @@ def from_pairs(folder: Path, split: Split, head: Head, strength: float, gate: Ga
             "strength": strength,
         },
         attributes=[record.attributes for record in records] if any(record.attributes for record in records) else None,
+        texts=[record.prompt for record in records],
+        pair=dataset.manifest.pair,
     )

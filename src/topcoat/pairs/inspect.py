@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from topcoat.errors import UsageError
-from topcoat.features import FeatureNet
+from topcoat.features import FeatureNet, domain_note
 from topcoat.metrics.spectrum import RINGS, luma, radial_spectrum, ring_middles
 from topcoat.pairs.dataset import PairDataset, Side
 from topcoat.pairs.duplicates import DUPLICATE_SIMILARITY, check_threshold, nearest_earlier
@@ -155,6 +155,8 @@ class Inspection:
     duplicates: Sequence[Duplicate]
     duplicate_threshold: float
     shown: Sequence[Example]
+    flags: Sequence[str] = ()
+    """Sentences on why the net should not judge these images."""
 
     @property
     def drop_reasons(self) -> Mapping[str, int]:
@@ -209,6 +211,7 @@ class Inspection:
             },
             "cycles_per_px": list(ring_middles()),
             "fine_detail": None if math.isnan(self.fine_detail) else self.fine_detail,
+            "flags": list(self.flags),
             "shown": [item.record.id for item in self.shown],
         }
 
@@ -276,6 +279,7 @@ def inspect_pairs(
         duplicates=duplicates,
         duplicate_threshold=duplicate_threshold,
         shown=shown,
+        flags=[note] if (note := domain_note(net, manifest.pair, 0, 0)) else [],
     )
 
 

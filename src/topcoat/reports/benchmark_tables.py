@@ -192,7 +192,7 @@ def notes(result: BenchmarkResult) -> list[str]:
     """What a reader of the table must know, a sentence or two each."""
     machine, net = result.settings["hardware"], result.settings["features"]
     trained = result.settings.get("training_pairs")
-    unseen = ", which no training used" if net["net"] == "eval" else ""
+    unseen = ", which no training used" if net["net"] in ("embedded", "eval") else ""
     sentences = [
         f"Pair {result.pair} at {result.width_px}x{result.height_px} px, {result.n:,} held-out subjects (a prompt and "
         "a seed each), the same for every arm"

@@ -71,6 +71,9 @@ class TrainConfig(StrictModel):
     checkpoint_every_seconds: float = Field(default=120.0, ge=0)
     validate_every_images: int = Field(default=10_000, ge=1)
     validation_images: int = Field(default=64, ge=1)
+    validation_features: str = "embedded"
+    """Net of the set distance that the best head is chosen by, as ``--features`` takes it; no loss is made with it.
+    ``embedded`` is the net for losses."""
     cache_mebibytes: int = Field(default=2_048, ge=0)
     """Decoded pairs are kept in memory if all of them fit in this."""
     workers: int | None = Field(default=None, ge=0, le=256)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ _PATCH_PX = 14
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, which DINOv2 was trained with
 
 
-def load_distance(name: Literal["lpips-vgg", "dinov2"], device: torch.device) -> Distance:
+def load_distance(name: str, device: torch.device) -> Distance:
     """The distance called ``name`` in `PairedObjective.perceptual_net`, its weights frozen and on ``device``.
 
     Raises `UsageError` if its package is not installed, `ModelError` if its weights cannot be loaded.
@@ -30,8 +30,9 @@ def load_distance(name: Literal["lpips-vgg", "dinov2"], device: torch.device) ->
     if name == "lpips-vgg":
         net = _lpips().to(device).eval().requires_grad_(False)
         return lambda z, y: net(z * 2 - 1, y * 2 - 1).mean()  # LPIPS takes [-1, 1]
-    with loading("dinov2", DINOV2, "use perceptual_net embedded"):
-        stages = DinoStages(load_model("dinov2", "Dinov2Model", DINOV2)).to(device).eval().requires_grad_(False)
+    source = name.partition(":")[2] or DINOV2
+    with loading("dinov2", source, "use perceptual_net embedded"):
+        stages = DinoStages(load_model("dinov2", "Dinov2Model", source)).to(device).eval().requires_grad_(False)
 
     def distance(z: Tensor, y: Tensor) -> Tensor:
         with torch.no_grad():

@@ -12,7 +12,8 @@ from typing import Any
 class ValidationRecord:
     """The averaged head on fixed validation pairs, and the distilled images themselves (no head) for comparison.
 
-    All of it in the features of the net for losses: for following a run, never for evaluating a head.
+    All of it in the features of the net for losses, unless ``validation_features`` names one for the distances of sets:
+    for following a run, never for evaluating a head.
     """
 
     images: int
@@ -41,17 +42,17 @@ class ValidationRecord:
         """What the best checkpoint has least of: set distance, or where there is none perceptual distance."""
         return self.perceptual if self.set_distance is None else self.set_distance
 
-    def figures(self) -> dict[str, float | None]:
-        """The figures for a head's card, which are of the loss net and say so."""
+    def figures(self, net: str = "loss_net") -> dict[str, float | None]:
+        """The figures for a head's card, which say what net they are of; ``net`` made the distances of sets."""
         return {
             "validation_images": self.images,
             "psnr_db": self.psnr_db,
             "psnr_db_without_head": self.no_head_psnr_db,
             "perceptual_distance_(loss_net)": self.perceptual,
             "perceptual_distance_without_head_(loss_net)": self.no_head_perceptual,
-            "frechet_distance_(loss_net)": self.frechet,
-            "frechet_distance_without_head_(loss_net)": self.no_head_frechet,
-            "gap_closed_(kernel_distance,_loss_net)": self.gap_closed,
+            f"frechet_distance_({net})": self.frechet,
+            f"frechet_distance_without_head_({net})": self.no_head_frechet,
+            f"gap_closed_(kernel_distance,_{net})": self.gap_closed,
         }
 
 

@@ -17,6 +17,7 @@ from torch import nn
 
 from topcoat.cost.machine import usable_cores
 from topcoat.errors import ModelError, UsageError
+from topcoat.features import feature_net
 from topcoat.generators.vae import Vae
 from topcoat.heads.head import Head
 from topcoat.heads.network import channels_last
@@ -134,6 +135,7 @@ class Stage:
                     processes.device,
                     self.trainer.head().latent_channels,
                     config.cache_mebibytes,
+                    None if config.validation_features == "embedded" else feature_net(config.validation_features),
                 )
         if self.crop_cache is not None and not self.finished:
             self.crop_cache.open()
@@ -208,7 +210,8 @@ class Stage:
     def _validate(self, validator: Validator) -> ValidationRecord:
         head = self.trainer.head()
         record = validator(head)
-        self.progress.figures = record.figures()
+        judge = self.config.validation_features
+        self.progress.figures = record.figures("loss_net" if judge == "embedded" else judge.split(":")[0])
         if self.progress.best_score is None or record.score < self.progress.best_score:
             self.progress.best_score = record.score
             head.save_pretrained(self.folder.best, self.facts())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from topcoat.features import FeatureNetLike, whole
 from topcoat.files import atomic_path
 from topcoat.heads.head import Head
 from topcoat.images import contact_sheet
@@ -42,15 +43,18 @@ class Validator:
         device: torch.device,
         latent_channels: int | None,
         cache_mebibytes: int = 2_048,
+        judge: FeatureNetLike | None = None,
     ) -> None:
-        """``latent_channels`` are those of `Head.latent_channels`: such a head is given the pairs' latents.
+        """``features`` are those of the net for losses; ``judge`` takes its place for the distances of sets.
+
+        ``latent_channels`` are those of `Head.latent_channels`: such a head is given the pairs' latents.
 
         The pairs are kept as 8-bit pixels if they fit in ``cache_mebibytes``, else read each time; only one batch is
         held as floats.
         """
         self._pairs = CachedPairs(pairs, cache_mebibytes, latent_channels, limit=limit)
         self._images = len(self._pairs)
-        self._features = features
+        self._features, self._judge = features, judge
         self._device = device
         *_, self._baseline = self._score(lambda batch: batch.y)
         self._no_head = self._scores(lambda batch: batch.x)
@@ -97,7 +101,7 @@ class Validator:
             psnr_db += float(psnr(z, y).clamp_max(MOST_DECIBELS).sum())
             of_z = self._features(z)
             perceptual += float(perceptual_loss(of_z, self._features(y))) * len(z)
-            embedding = getattr(of_z, "embedding", None)
+            embedding = getattr(of_z if self._judge is None else whole(self._judge, z), "embedding", None)
             if embedding is not None:
                 embeddings.append(embedding.float().cpu())
         return psnr_db / self._images, perceptual / self._images, torch.cat(embeddings) if embeddings else None

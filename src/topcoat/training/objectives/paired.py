@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -170,8 +171,9 @@ class PairedObjective(Objective):
     gradient_input_kind: losses.GradientKind = "forward"
     perceptual: Weight = 0.0
     """Perceptual distance of z and y (the paper's second term, LPIPS there)."""
-    perceptual_net: Literal["embedded", "lpips-vgg", "dinov2"] = "embedded"
-    """``embedded`` is topcoat's own net for losses; the others need their packages and weights."""
+    perceptual_net: str = "embedded"
+    """``embedded`` is topcoat's own net for losses; ``lpips-vgg`` and ``dinov2`` (also with a colon and a folder or hub
+    id) need their packages and weights."""
     charbonnier: Weight = 0.0
     """Smooth L1 of z and y."""
     gradient_target: Weight = 0.0
@@ -197,6 +199,11 @@ class PairedObjective(Objective):
     def check(self, config: TrainConfig) -> None:
         """Raise `ValueError` for settings that this objective cannot train."""
         super().check(config)
+        if not re.fullmatch(r"embedded|lpips-vgg|dinov2(:.+)?", self.perceptual_net):
+            raise ValueError(
+                f"perceptual_net is {self.perceptual_net!r}; use embedded, lpips-vgg, dinov2, or dinov2: and a folder "
+                "or hub id"
+            )
         if self.feature_matching and not self.adversarial:
             raise ValueError("feature_matching needs a discriminator; give adversarial a weight above 0 too")
         if config.head.input == "image" and config.head.training_latents is not None:
