@@ -23,7 +23,7 @@ TEMPLATES = read_templates(None, VOCABULARY)
 
 @pytest.fixture(scope="module")
 def published() -> Any:
-    """The tokenizer of transformers with CLIP's vocabulary: 256 bytes, the same at the end of a word, merges."""
+    """The tokenizer of transformers with CLIP's vocabulary: bytes, bytes at the end of a word, the merges."""
     from transformers import CLIPTokenizer
 
     packed = Path(clip.__file__).with_name("clip-merges.txt.gz").read_bytes()

@@ -102,9 +102,8 @@ def parse_template(text: str, vocabulary: Vocabulary) -> Template:
             raise UsageError(f"it does not say {{{{ {name} }}}} of every subject; add it")
     if len(sentence.split()) > MAX_WORDS:
         raise UsageError(f"it has {len(sentence.split())} words; at most {MAX_WORDS} are allowed, shorten it")
-    return replace(
-        template, optional=frozenset(name for name in fields if _renders_without(name, template, everything))
-    )
+    may_miss = frozenset(name for name in fields if _renders_without(name, template, everything))
+    return replace(template, optional=may_miss)
 
 
 def _renders_without(name: str, template: Template, values: Mapping[str, str]) -> bool:
