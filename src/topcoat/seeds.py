@@ -19,6 +19,8 @@ FIRST_SEED: dict[Purpose, int] = {
     "gap": 70_000_000,  # the recipe's measure of the mini pair's gap
 }
 """The first seed of each purpose, in ascending order."""
+MAX_SEED = 2**63 - 1
+"""Largest seed: the largest integer that a dataset column holds."""
 FLOOR_SEED_OFFSET = 1_000_000_007
 """Added to a subject's seed for the noise floor: the baseline on the same prompt at another seed, beyond the table."""
 

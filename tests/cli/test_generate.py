@@ -149,3 +149,86 @@ def test_generated_pictures_are_marked(run: Any, pair_file: Path, head_folder: P
     enhanced = read_picture(tmp_path / "c.png").metadata.xmp
     assert [each.action for each in records_of(enhanced)] == ["generate", "enhance"]
     assert xmp.source_type(enhanced) == GENERATED
+
+
+def test_a_prompts_file_gives_seeds_and_ids(run_json: Any, pair_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("id,prompt,seed\nada-01,old man,700\nada-02,young woman,\n")
+    options = ("--pair", pair_file, "--head", "none", "--seed", 40, "-o", tmp_path / "out")
+    images = run_json("generate", "--prompts", tmp_path / "p.csv", *options)["images"]
+    assert [(item["id"], item["seed"]) for item in images] == [("ada-01", "700"), ("ada-02", "41")]
+    assert png_text(tmp_path / "out" / "00000.png")["id"] == "ada-01"
+    run_json("generate", "old man", "--seed", 700, *options[:4], "-o", tmp_path / "one.png")
+    torch.testing.assert_close(
+        read_image(tmp_path / "one.png"), read_image(tmp_path / "out" / "00000.png"), atol=1 / 255, rtol=0
+    )
+    assert "id" not in png_text(tmp_path / "one.png")
+
+
+def test_a_seed_that_is_none_is_named_with_its_line(run: Any, pair_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("prompt,seed\nold man,7\nold man,seven\n")
+    result = run("generate", "--prompts", tmp_path / "p.csv", "--pair", pair_file, "--head", "none", code=2)
+    assert "p.csv line 3: the seed 'seven' is no whole number from 0 to" in result.stderr
+
+
+@pytest.mark.parametrize("marks", [(), ("--no-mark",)])
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_a_second_run_makes_what_is_missing(
+    run: Any, run_json: Any, pair_file: Path, tmp_path: Path, marks: tuple[str, ...], suffix: str
+) -> None:
+    (tmp_path / "p.txt").write_text("old man\nyoung woman\nred hair\n")
+    command = ("generate", "--prompts", tmp_path / "p.txt", "--pair", pair_file, "--head", "none", "--compare", *marks)
+    if suffix == "jpg":
+        command = ("generate", "old man", *command[3:])
+    folder = tmp_path / "out"
+    output = ("-o", folder if suffix == "png" else folder / "a.jpg")
+    first = run_json(*command, *output)["images"]
+    assert all(item["made"] for item in first)
+    paths = [Path(item[key]) for item in first for key in ("path", "comparison")]
+    before = {path: path.read_bytes() for path in paths}
+    times = {path: path.stat().st_mtime_ns for path in paths}
+    paths[-1].unlink()
+    again = run_json(*command, *output)["images"]
+    assert [item["made"] for item in again] == [False] * (len(first) - 1) + [True]
+    assert all(path.exists() for path in paths)
+    assert {path: path.stat().st_mtime_ns for path in paths[:-2]} == {path: times[path] for path in paths[:-2]}
+    assert "was there already" in run(*command, *output).stdout
+    run_json(*command, *output, "--overwrite", "--batch-size", 8)
+    if len(paths) > 2:  # in the batch of the first run, so to the same bytes
+        assert {path: path.read_bytes() for path in paths} == before
+
+
+@pytest.mark.parametrize("change", [("--seed", 1), ("--steps", 2), ("--strength", 0.5)])
+def test_another_picture_is_not_replaced(
+    run: Any, run_json: Any, pair_file: Path, head_folder: Path, tmp_path: Path, change: tuple[object, ...]
+) -> None:
+    command = ("generate", "old man", "--pair", pair_file, "--head", head_folder, "-o", tmp_path / "a.png")
+    run(*command)
+    before = (tmp_path / "a.png").read_bytes()
+    refused = run(*command, *change, code=2)
+    assert "a.png is there already and is of another prompt, seed or setting" in refused.stderr
+    assert (tmp_path / "a.png").read_bytes() == before
+    run(*command, *change, "--overwrite")
+    assert (tmp_path / "a.png").read_bytes() != before
+    run(*command, "--overwrite")
+    assert not run_json(*command, "--compare")["images"][0]["comparison"] is None
+    (tmp_path / "b-compare.png").write_bytes(before)
+    assert "b-compare.png is there" not in run(*command[:-1], tmp_path / "b.png").stderr
+
+
+def test_a_foreign_picture_is_not_replaced(run: Any, pair_file: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    before = (tmp_path / "a.png").read_bytes()
+    run("generate", "man", "--pair", pair_file, "--head", "none", "-o", tmp_path / "a.png", code=2)
+    assert (tmp_path / "a.png").read_bytes() == before
+
+
+def test_the_batch_is_in_the_record_and_home_is_expanded(
+    run: Any, pair_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    command = ("generate", "old man", "young woman", "red hair", "--pair", pair_file, "--head", "none")
+    run(*command, "-o", "~/out", "--batch-size", 2)
+    sizes = [png_text(tmp_path / "home" / "out" / f"0000{number}.png")["batch_size"] for number in range(3)]
+    assert sizes == ["2", "2", "1"]
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]

@@ -28,13 +28,14 @@ def published() -> Any:
 
     packed = Path(clip.__file__).with_name("clip-merges.txt.gz").read_bytes()
     lines = [line.split() for line in gzip.decompress(packed).decode().splitlines()]
-    merges = [tuple(line) for line in lines if len(line) == 2]  # the others are the licence
+    merges: Any = [tuple(line) for line in lines if len(line) == 2]  # the others are the licence
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = (chr(256 + number) for number in range(256 - len(printable)))
     letters = [*map(chr, printable), *others]
     tokens = [*letters, *(f"{letter}</w>" for letter in letters), *map("".join, merges)]
     tokens += ["<|startoftext|>", "<|endoftext|>"]
-    return CLIPTokenizer(vocab={token: number for number, token in enumerate(tokens)}, merges=merges)
+    vocabulary: Any = {token: number for number, token in enumerate(tokens)}
+    return CLIPTokenizer(vocab=vocabulary, merges=merges)
 
 
 def test_the_vocabulary_is_openais(published: Any) -> None:

@@ -13,12 +13,10 @@ import pydantic
 from topcoat.config import StrictModel
 from topcoat.errors import UsageError
 from topcoat.prompts import MAX_WORDS
+from topcoat.seeds import MAX_SEED
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-MAX_SEED = 2**63 - 1
-"""Largest seed: the largest integer that a dataset column holds."""
 
 MAX_STEPS = 1000
 """Most denoising steps: the models have 1000 noise levels, so more would only repeat some."""

@@ -104,10 +104,13 @@ def default_seed(position: int) -> int:
 def plan_records(prompts: Iterable[str | Prompt], seeds: Sequence[int] | None) -> list[PairRecord]:
     """One record for each prompt; the plan of a dataset before any image exists.
 
+    Without ``seeds`` a prompt has the one that came with it, else that of its position.
+
     Raises `UsageError` for no prompts, bad seeds, unequal counts or the same prompt twice with one seed.
     """
     subjects = as_prompts(prompts)
-    numbers = [default_seed(position) for position in range(len(subjects))] if seeds is None else seeds
+    own = [default_seed(i) if subject.seed is None else subject.seed for i, subject in enumerate(subjects)]
+    numbers = own if seeds is None else seeds
     _, numbers = check_request([subject.text for subject in subjects], numbers)
     records: dict[str, PairRecord] = {}
     for position, (subject, seed) in enumerate(zip(subjects, numbers, strict=True)):

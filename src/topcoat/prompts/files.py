@@ -14,6 +14,7 @@ from topcoat.errors import DataError, UsageError
 from topcoat.files import atomic_path, write_text
 from topcoat.prompts.prompt import Prompt, Split, prompt_from_text, split_of_id
 from topcoat.prompts.sampling import check_words
+from topcoat.seeds import MAX_SEED
 
 FORMATS = (".parquet", ".csv", ".jsonl", ".txt")
 """File types that prompts are written to and read from."""
@@ -27,8 +28,9 @@ _Row = tuple[str, dict[str, Any]]  # where it stands ("line 3"), and its cells b
 
 
 def prompt_record(prompt: Prompt) -> dict[str, str]:
-    """A prompt as one flat row: id, prompt, split and every attribute."""
+    """A prompt as one flat row: id, prompt, split, its noise seed if it has one, and every attribute."""
     own = {"id": prompt.id, "prompt": prompt.text, "split": prompt.split}
+    own |= {} if prompt.seed is None else {"seed": str(prompt.seed)}
     return own | {name: word for name, word in prompt.attributes.items() if name not in own}
 
 
@@ -75,8 +77,8 @@ def read_prompts(path: str | Path, column: str | None = None) -> list[Prompt]:
 
     ``.txt`` (or no suffix): one prompt a line, empty lines are left out. ``.csv``, ``.jsonl`` and ``.parquet``: the
     texts are in ``column``, by default the first of `TEXT_COLUMNS` that is there; a column ``id`` gives ids (else
-    they follow from the texts), ``split`` gives splits (else they follow from the ids), and every other column with
-    plain values is an attribute. What `write_prompts` wrote to a table is read back equal.
+    they follow from the texts), ``split`` gives splits (else they follow from the ids), ``seed`` gives noise seeds, and
+    every other column with plain values is an attribute. What `write_prompts` wrote to a table is read back equal.
 
     Raises `UsageError` for a bad row, with its line, or a missing column; `DataError` for a file that is missing, not
     readable or without a prompt.
@@ -111,6 +113,8 @@ def _prompt_from_row(row: dict[str, Any], column: str | None) -> Prompt:
     check_words(prompt.attributes)
     if own_id not in (None, ""):
         prompt = replace(prompt, id=str(own_id))
+    if not _is_empty(row.get("seed")):
+        prompt = replace(prompt, seed=_seed(row["seed"]))
     if split in (None, ""):
         return prompt
     if str(split).lower() not in _SPLITS:
@@ -143,9 +147,22 @@ def _attributes(row: Mapping[str, Any], text_column: str) -> dict[str, str]:
     return {
         name: str(value)
         for name, value in row.items()
-        if name not in (text_column, "id", "split") and isinstance(value, str | int | float) and value != ""
-        if value == value  # other tools write NaN where there is no value
+        if name not in (text_column, "id", "split", "seed")
+        if isinstance(value, str | int | float) and not _is_empty(value)
     }
+
+
+def _is_empty(value: object) -> bool:
+    """Whether a cell has no value; other tools write NaN where there is none."""
+    return value in (None, "") or value != value
+
+
+def _seed(value: object) -> int:
+    """A cell of the column ``seed``; other tools make a column of whole numbers with gaps one of floats."""
+    text = str(value).strip().removesuffix(".0")
+    if not text.isdecimal() or not 0 <= int(text) <= MAX_SEED:
+        raise UsageError(f"the seed {value!r} is no whole number from 0 to {MAX_SEED}; correct it, or leave it empty")
+    return int(text)
 
 
 def _rows(path: Path, suffix: str, column: str | None) -> Iterator[_Row]:

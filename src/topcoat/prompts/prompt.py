@@ -19,13 +19,14 @@ Split = Literal["train", "val", "test"]
 class Prompt:
     """One prompt: a stable ``id``, its ``text`` and, where they are known, the subject's attributes by name.
 
-    ``assigned_split`` is a split that a user's file gave.
+    ``assigned_split`` and ``seed`` (of the noise) are what a user's file gave.
     """
 
     id: str
     text: str
     attributes: Mapping[str, str] = field(default_factory=dict, hash=False)
     assigned_split: Split | None = None
+    seed: int | None = None
 
     @property
     def split(self) -> Split:

@@ -16,7 +16,7 @@ from topcoat.prompts.names import Gender, check_locale
 REQUIRED = ("presentation", "age_band", "region")
 """Attributes that every vocabulary has: first names, ages and locales follow from them."""
 
-RESERVED = ("id", "prompt", "text", "caption", "split", "attributes", "name", "age", "locale")
+RESERVED = ("id", "prompt", "text", "caption", "split", "seed", "attributes", "name", "age", "locale")
 """Column names that are taken, so no attribute may have one."""
 
 
