@@ -6,11 +6,14 @@ version. So errors are told apart by the class names in their chain of causes.
 
 from __future__ import annotations
 
+import email.utils
 import textwrap
-from collections.abc import Iterator, Sequence
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from topcoat.errors import DataError, ModelError, TopcoatError, UsageError
 
@@ -23,6 +26,14 @@ _UNREACHABLE = {
     "Timeout",
     "TimeoutException",
 }
+
+
+Result = TypeVar("Result")
+
+_USUAL_WAIT_SECONDS = (30.0, 600.0)
+"""The shortest and the longest one wait, where the hub does not say how long."""
+_LONGEST_WAIT_SECONDS = 2 * 3600.0
+"""For one call, all waits together: the hub counts commits by the hour."""
 
 
 def check_source(source: str, what: str) -> None:
@@ -43,7 +54,7 @@ def download(repo: str, files: Sequence[str], *, what: str, revision: str | None
 
     check_source(repo, what)
     try:
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=list(files)))
+        return Path(patiently(lambda: snapshot_download(repo, revision=revision, allow_patterns=list(files))))
     except Exception as error:  # hub, network and cache errors have no common base
         raise ModelError(load_error(error, what, repo)) from error
 
@@ -55,9 +66,44 @@ def upload(folder: Path, repo: str, message: str, *, private: bool = True) -> st
     interruption. Raises `UsageError` for a name that is no hub id, `ModelError` otherwise.
     """
     with sending(repo, "model") as api:
-        address = api.create_repo(repo, repo_type="model", private=private, exist_ok=True)
-        api.upload_folder(repo_id=repo, repo_type="model", folder_path=folder, commit_message=message)
+        address = patiently(lambda: api.create_repo(repo, repo_type="model", private=private, exist_ok=True))
+        patiently(
+            lambda: api.upload_folder(repo_id=repo, repo_type="model", folder_path=folder, commit_message=message)
+        )
     return str(address)
+
+
+def patiently(call: Callable[[], Result]) -> Result:
+    """What ``call`` gives; where the hub answers "too many requests" (429) it is made again when the hub says.
+
+    huggingface_hub itself does so for some of its requests, a few times. Without a ``Retry-After`` the waits double,
+    from half a minute to ten. A warning says how long each is; after two hours of them the error is raised.
+    """
+    waited, usual = 0.0, _USUAL_WAIT_SECONDS[0]
+    while True:
+        try:
+            return call()
+        except Exception as error:
+            seconds = _asked_to_wait(error, usual)
+            if seconds is None or waited + seconds > _LONGEST_WAIT_SECONDS:
+                raise
+        warnings.warn(f"the hub takes no more requests for now; going on in {seconds:.0f} s", stacklevel=2)
+        time.sleep(seconds)
+        waited, usual = waited + seconds, min(2 * usual, _USUAL_WAIT_SECONDS[1])
+
+
+def cached_commit(repo: str, revision: str | None = None) -> str | None:
+    """The commit that ``revision`` (by default the branch ``main``) of a model repository stood for when it was loaded.
+
+    Read from this machine's cache, where a load leaves it; None where the cache has no snapshot of it.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo, repo_type="model")
+    reference = folder / "refs" / (revision or "main")
+    commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else revision
+    return commit if commit and (folder / "snapshots" / commit).is_dir() else None
 
 
 @contextmanager
@@ -132,9 +178,37 @@ def _send_error(error: Exception, names: set[str], status: int | None, repo: str
         return f"the token may not write to {repo}; use one with write permission there, or another repository"
     if status == 404 or "RepositoryNotFoundError" in names:
         return f"{repo} is not on {endpoint} or this token may not see it; check the name and the token"
+    if status == 429:
+        return f"{endpoint} takes no more requests for now; run the same command again in an hour, it continues"
     if names & _UNREACHABLE:
         return f"{endpoint} cannot be reached; check the network and run the same command again, it continues"
     return f"{repo} could not be sent ({first_line(error)}); run the same command again, it continues"
+
+
+def _asked_to_wait(error: BaseException, usual: float) -> float | None:
+    """Seconds to wait before a call is made again; None for any other error than "too many requests"."""
+    response = _response(error)
+    if getattr(response, "status_code", None) != 429:
+        return None
+    headers: Mapping[str, str] = getattr(response, "headers", {})
+    asked = str(headers.get("Retry-After", "")).strip()
+    if asked.isdecimal():
+        return float(asked) + 1  # the hub counts whole seconds
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(asked).timestamp() - time.time()) + 1
+    except (TypeError, ValueError):
+        return usual
+
+
+def _response(error: BaseException) -> Any:
+    """The HTTP response that an error of a chain carries."""
+    current: BaseException | None = error
+    while current is not None:
+        response = getattr(current, "response", None)
+        if getattr(response, "status_code", None) is not None:
+            return response
+        current = current.__cause__ or current.__context__
+    return None
 
 
 def _is_id(name: str) -> bool:
@@ -144,10 +218,8 @@ def _is_id(name: str) -> bool:
 def _chain(error: BaseException) -> tuple[set[str], int | None]:
     """Names of all classes in a chain of errors, and the HTTP status that one of them carries."""
     names: set[str] = set()
-    status: int | None = None
     current: BaseException | None = error
     while current is not None:
         names |= {kind.__name__ for kind in type(current).__mro__}
-        status = status or getattr(getattr(current, "response", None), "status_code", None)
         current = current.__cause__ or current.__context__
-    return names, status
+    return names, getattr(_response(error), "status_code", None)

@@ -284,3 +284,49 @@ def test_settings_of_a_build_that_made_nothing_can_be_changed(
         build(tmp_path, fake_pair, fake_generators)
     fake_generators[0].generate = original
     assert len(build(tmp_path, fake_pair, fake_generators, shard_size=5, batch_size=2)) == 11
+
+
+def test_the_commits_of_hub_models_are_recorded_and_a_moved_branch_is_refused(
+    tmp_path: Path, fake_pair: ModelPair, fake_generators: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``main`` is a moving name: the manifest has the commit that the cache's snapshot is of."""
+    repository = tmp_path / "cache" / "models--me--fast"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+
+    def move_to(commit: str) -> None:
+        (repository / "snapshots" / commit).mkdir(parents=True, exist_ok=True)
+        (repository / "refs").mkdir(exist_ok=True)
+        (repository / "refs" / "main").write_text(commit)
+
+    def load(pair: ModelPair) -> Any:
+        return fake_generators
+
+    monkeypatch.setattr("topcoat.generators.diffusers.load_pair", load)
+    pair = fake_pair.model_copy(
+        update={
+            "distilled": fake_pair.distilled.model_copy(update={"model": "me/fast"}),
+            "baseline": fake_pair.baseline.model_copy(update={"model": "me/slow", "revision": "c" * 40}),
+        }
+    )
+    move_to("a" * 40)
+    (tmp_path / "cache" / "models--me--slow" / "snapshots" / ("c" * 40)).mkdir(parents=True)
+    dataset = build_pairs(tmp_path / "pairs", sample_prompts(2), pair, shard_size=2)
+    commits = {"me/fast": "a" * 40, f"me/slow@{'c' * 40}": "c" * 40}
+    assert dataset.manifest.commits == commits
+    build_pairs(tmp_path / "pairs", sample_prompts(4), pair, shard_size=2)
+    move_to("b" * 40)
+    before = sorted((tmp_path / "pairs" / "data").iterdir())
+    with pytest.raises(DataError, match=rf"me/fast at commit {'a' * 40}, and it is at {'b' * 40} by now; set revision"):
+        build_pairs(tmp_path / "pairs", sample_prompts(6), pair, shard_size=2)
+    assert len(build_pairs(tmp_path / "pairs", sample_prompts(4), pair, shard_size=2)) == 4  # nothing to make
+
+    def load_and_move(pair: ModelPair) -> Any:
+        move_to("b" * 40)
+        return fake_generators
+
+    move_to("a" * 40)
+    monkeypatch.setattr("topcoat.generators.diffusers.load_pair", load_and_move)
+    with pytest.raises(DataError, match="or build into another folder"):
+        build_pairs(tmp_path / "pairs", sample_prompts(6), pair, shard_size=2)
+    assert sorted((tmp_path / "pairs" / "data").iterdir()) == before
+    assert PairDataset.open(tmp_path / "pairs").manifest.commits == commits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +61,19 @@ def test_hugging_face_datasets_reads_it(dataset: PairDataset, tmp_path: Path, st
 
 
 @pytest.mark.filterwarnings("default")
-def test_the_folder_is_a_dataset_repository(dataset: PairDataset, tmp_path: Path) -> None:
+def test_the_folder_is_a_dataset_repository(fake_pair: ModelPair, fake_generators: Any, tmp_path: Path) -> None:
     """By its card alone, as the hub's viewer and `load_dataset("user/name")` find it."""
     import datasets
 
     datasets.disable_progress_bars()
-    found: Any = datasets.load_dataset(str(dataset.folder), cache_dir=str(tmp_path / "cache"))
-    assert list(found) == ["train"] and found["train"].num_rows == 9
-    same(found["train"][4], dataset, 4)
+    dataset = build_pairs(tmp_path / "pairs", sample_prompts(60), fake_pair, shard_size=25, generators=fake_generators)
+    counts = Counter(record.split for record in dataset.records)
+    assert len(counts) == 3
+    cache = str(tmp_path / "cache")
+    for split, config in (("train", None), ("val", "validation"), ("test", "test")):
+        found: Any = datasets.load_dataset(str(dataset.folder), config, cache_dir=cache)
+        assert list(found) == [config or "train"]
+        ids = [record.id for record in dataset.records if record.split == split]
+        assert found[config or "train"]["id"] == ids and len(ids) == counts[split]
+    whole: Any = datasets.load_dataset(str(dataset.folder), "all", cache_dir=cache)
+    assert whole["pairs"].num_rows == len(dataset)

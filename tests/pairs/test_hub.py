@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import base64
+import email.utils
 import hashlib
 import json
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,6 +19,7 @@ from topcoat.errors import DataError, UsageError
 from topcoat.generators.base import ModelPair
 from topcoat.pairs import PairDataset, build_pairs
 from topcoat.pairs.hub import push_pairs
+from topcoat.pairs.manifest import ShardEntry, write_card, write_manifest
 from topcoat.prompts import sample_prompts
 
 # huggingface_hub's own upload of large files warns so with the HTTP library of now
@@ -40,8 +43,18 @@ class FakeHub:
         self.address = ""
         self.breaks_after: int | None = None
         """The number of uploads after which every further one fails."""
+        self.commits_allowed: int | None = None
+        """The number of commits after which every further one fails."""
+        self.too_many: dict[str, int] = {}
+        """Part of a request's path -> how many such requests are answered with 429."""
+        self.wait: dict[str, str] = {"Retry-After": "7"}
+        """What such an answer says of the wait."""
 
     def handle(self, method: str, path: str, token: str | None, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        limited = next((part for part, left in self.too_many.items() if part in path and left), None)
+        if limited is not None:
+            self.too_many[limited] -= 1
+            return 429, self.wait, b'{"error": "too many requests"}'
         if path.startswith("/lfs/") and method == "PUT":  # a signed address: no token
             if self.breaks_after is not None and self.uploads >= self.breaks_after:
                 return 400, {}, b"storage says no"
@@ -95,6 +108,8 @@ class FakeHub:
         return item | {"actions": {"upload": {"href": f"{self.address}/lfs/{item['oid']}"}}}
 
     def _commit(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        if self.commits_allowed is not None and len(self.commits) >= self.commits_allowed:
+            return 400, {}, b'{"error": "no more"}'
         touched: list[str] = []
         for line in body.decode().splitlines():
             operation = json.loads(line)
@@ -282,3 +297,80 @@ def test_a_damaged_shard_is_not_sent(hub: FakeHub, dataset: PairDataset) -> None
     with pytest.raises(DataError, match="is damaged"):
         push_pairs(dataset.folder, "me/pairs", token=TOKEN, endpoint=hub.address)
     assert hub.repos == {}
+
+
+@pytest.fixture
+def many(dataset: PairDataset, tmp_path: Path) -> Path:
+    """A dataset of 1,120 shards, as 280,000 pairs are by default; all are copies of one, with a byte of their own."""
+    folder = tmp_path / "many"
+    shard = (dataset.folder / SHARDS[2]).read_bytes()
+    (folder / "data").mkdir(parents=True)
+    entries: list[ShardEntry] = []
+    rows = dataset.manifest.shards[2].rows
+    at = shard.index(b"IEND")  # in a picture that is not decoded here
+    for number in range(1120):
+        own = shard[: at - 8] + number.to_bytes(4, "big") + shard[at - 4 :]
+        name = f"train-{number:05d}.parquet"
+        (folder / "data" / name).write_bytes(own)
+        entries.append(ShardEntry(name=name, rows=rows, sha256=hashlib.sha256(own).hexdigest(), size_bytes=len(own)))
+    manifest = dataset.manifest.model_copy(update={"shards": tuple(entries)})
+    write_manifest(folder, manifest)
+    write_card(folder, manifest)
+    return folder
+
+
+def test_many_shards_are_few_commits_and_a_break_in_the_middle_is_continued(hub: FakeHub, many: Path) -> None:
+    hub.commits_allowed = 5
+    with pytest.raises(DataError, match="run the same command again, it continues"):
+        push_pairs(many, "me/pairs", token=TOKEN, endpoint=hub.address)
+    arrived = {name for commit in hub.commits for name in commit}
+    assert len(hub.commits) == 5 and 0 < len(arrived) < 1120 and "manifest.json" not in hub.files
+    uploads = hub.uploads
+    hub.commits_allowed = None
+    progress: list[tuple[int, int]] = []
+    done = push_pairs(
+        many, "me/pairs", token=TOKEN, endpoint=hub.address, on_progress=lambda *each: progress.append(each)
+    )
+    assert arrived <= set(done.unchanged) and not arrived & set(done.sent)
+    assert len(hub.commits) <= 20 and hub.commits[-1] == ["README.md", "manifest.json"]
+    assert hub.uploads <= 1120 and hub.uploads > uploads  # nothing is uploaded twice, not even what was not committed
+    assert progress[0] == (0, len(done.sent)) and progress[-1] == (len(done.sent), len(done.sent))
+    assert hub.files == {name: (many / name).read_bytes() for name in (*done.sent, *done.unchanged)}
+
+
+@pytest.mark.parametrize("request_", ["/repos/create", "/commit/", "/preupload/", "/tree/", "/lfs/", "objects/batch"])
+@pytest.mark.parametrize("asked", ["seconds", "date", "nothing"])
+def test_too_many_requests_are_waited_for(
+    hub: FakeHub, dataset: PairDataset, monkeypatch: pytest.MonkeyPatch, request_: str, asked: str
+) -> None:
+    """More often than huggingface_hub itself tries again, and in those requests too that it makes once."""
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    hub.repos["me/pairs"] = True
+    hub.too_many = {request_: 8}
+    soon = email.utils.formatdate(time.time() + 7, usegmt=True)
+    hub.wait = {"seconds": {"Retry-After": "7"}, "date": {"Retry-After": soon}, "nothing": {}}[asked]
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        push_pairs(dataset.folder, "me/pairs", token=TOKEN, endpoint=hub.address)
+    assert "manifest.json" in hub.files and hub.too_many == {request_: 0}
+    own = [str(each.message) for each in said if "takes no more requests for now; going on in" in str(each.message)]
+    assert own
+    if asked == "seconds":
+        assert min(waits) >= 7
+    elif asked == "nothing":
+        assert max(waits) >= 30
+
+
+def test_a_hub_that_never_answers_is_given_up(
+    hub: FakeHub, dataset: PairDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    hub.too_many, hub.wait = {"/repos/create": 10_000}, {"Retry-After": "3000"}
+    with (
+        pytest.warns(UserWarning, match="going on in 3001 s"),
+        pytest.raises(DataError, match="takes no more requests for now; run the same command again in an hour"),
+    ):
+        push_pairs(dataset.folder, "me/pairs", token=TOKEN, endpoint=hub.address)
+    assert waits == [3001, 3001]

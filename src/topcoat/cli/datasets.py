@@ -284,7 +284,8 @@ def push(
     from topcoat.pairs.hub import push_pairs
 
     out.on_interrupt = "run the same command again: shards that arrived are not sent twice"
-    done = push_pairs(folder, repo, private=private, dry_run=dry_run)
+    with out.progress("sending") as progress:
+        done = push_pairs(folder, repo, private=private, dry_run=dry_run, on_progress=progress)
     if done.foreign:
         out.warn(f"{len(done.foreign)} Parquet files in {repo} are not of this dataset: {', '.join(done.foreign[:3])}")
     size = f"{done.bytes / 1e6:,.1f} MB"

@@ -247,18 +247,28 @@ def gate_line(decisions: Sequence[GateDecision]) -> str:
     return "gates: " + ", ".join(f"{counts[kept]} {kept}" for kept in ("enhanced", "weakened", "distilled"))
 
 
+SAMPLED = 200
+"""Prompts that a dataset has where neither a file nor a count is given."""
+
+
 def choose_prompts(
-    out: Output, pair_name: str, path: Path | None, column: str | None, count: int, seed: int
+    out: Output, pair_name: str, path: Path | None, column: str | None, count: int | None, seed: int
 ) -> list[Prompt]:
-    """The prompts of a file where one is named, else sampled ones in the style that the model pair understands."""
+    """The first prompts of a file where one is named, else sampled ones in the style that the model pair understands.
+
+    Without a ``count`` they are all of the file, or `SAMPLED` ones.
+    """
     from topcoat.prompts import read_prompts, sample_style, style_of_pair
 
     style = style_of_pair(pair_name)
     if path is None:
         if column is not None:
             raise UsageError(f"--prompt-column {column} names a column, but no file is given; add --prompts FILE")
-        return sample_style(style, count, seed)
-    prompts = read_prompts(path, column)
+        return sample_style(style, SAMPLED if count is None else count, seed)
+    prompts = read_prompts(path.expanduser(), column)
+    if count is not None and count > len(prompts):
+        out.warn(f"{path} holds {len(prompts)} prompts, and --count asks for {count}; all {len(prompts)} are used")
+    prompts = prompts[:count]
     if style == "mini" and any("presentation" in prompt.attributes for prompt in prompts):
         out.warn(
             f"{path} holds prompts for real models, of which the mini pair understands little; it was trained on those "

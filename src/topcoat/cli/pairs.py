@@ -149,7 +149,10 @@ def build(
     out: Output,
     output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the dataset; the same command resumes.")],
     pair: PairOption = "mini",
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Sampled prompts, one pair each.")] = 200,
+    count: Annotated[
+        int | None,
+        typer.Option("--count", "-n", min=1, help="Prompts, one pair each: 200 sampled ones, or all of --prompts."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sampled prompts.")] = 0,
     prompts_file: PromptsFileOption = None,
     prompt_column: PromptColumnOption = None,
@@ -190,6 +193,7 @@ def build(
     from topcoat.generators.presets import model_pair
     from topcoat.pairs.schema import PairingConfig
 
+    output = output.expanduser()
     chosen = model_pair(pair).offloaded(offload)
     prompts = choose_prompts(out, chosen.name, prompts_file, prompt_column, count, seed)
     settings = {
@@ -207,20 +211,8 @@ def build(
         for spec in (chosen.distilled, chosen.baseline)
     )
     out.line(f"{len(prompts)} pairs of {models}", *licences)
-    if dry_run:
-        from topcoat.cost.pricing import pair_tflop
-
-        tflop = pair_tflop(chosen, config.distilled_steps)
-        total = None if tflop is None else len(prompts) * tflop
-        out.line(
-            "computed cost: unknown for this model" if total is None else f"computed cost: {total:,.4g} TFLOP",
-            f"Nothing was made; leave --dry-run out to write {output}",
-        )
-        out.result({"dry_run": True, "pairs": len(prompts), "licences": licences, "tflop": total})
-        return
-
     from topcoat.features import domain_note
-    from topcoat.pairs.build import build_pairs
+    from topcoat.pairs.build import build_pairs, plan_build
     from topcoat.pairs.engines import named_engine
     from topcoat.pairs.filters import SameSubjectFilter, open_filters
 
@@ -229,7 +221,35 @@ def build(
     flags = [note] if note and SameSubjectFilter.name in chosen_filters else []
     for flag in flags:
         out.warn(flag)
-    on = None if devices is None else names(devices)
+    opened = chosen_filters if calibration is None else open_filters(chosen_filters, calibration=calibration)
+    runner = named_engine(engine, devices=None if devices is None else names(devices), address=address, workers=workers)
+    if dry_run:
+        from topcoat.cost.pricing import pair_tflop
+
+        if calibration is None:
+            open_filters(chosen_filters)
+        build_plan = plan_build(
+            output,
+            prompts,
+            chosen,
+            batch_size=batch_size,
+            shard_size=shard_size,
+            pairing=config,
+            filters=opened,
+            baseline_from=baseline_from,
+        )
+        left = build_plan.missing
+        tflop = pair_tflop(chosen, config.distilled_steps)
+        total = None if tflop is None else left * tflop
+        there = f"{len(prompts) - left} pairs are there already, " if left < len(prompts) else ""
+        out.line(
+            f"{there}{left} are left to make",
+            "computed cost: unknown for this model" if total is None else f"computed cost: {total:,.4g} TFLOP",
+            f"Nothing was made; leave --dry-run out to write {output}",
+        )
+        out.result({"dry_run": True, "pairs": len(prompts), "left": left, "licences": licences, "tflop": total})
+        return
+
     out.on_interrupt = "run the same command again: finished shards are kept, the one that was begun was dropped"
     with terminated_like_interrupted(), out.progress("making pairs") as progress:
         dataset = build_pairs(
@@ -239,8 +259,8 @@ def build(
             batch_size=batch_size,
             shard_size=shard_size,
             pairing=config,
-            filters=chosen_filters if calibration is None else open_filters(chosen_filters, calibration=calibration),
-            engine=named_engine(engine, devices=on, address=address, workers=workers),
+            filters=opened,
+            engine=runner,
             baseline_from=baseline_from,
             on_progress=progress,
         )

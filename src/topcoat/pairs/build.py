@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from topcoat.errors import DataError, UsageError
-from topcoat.files import sha256_of
+from topcoat.files import check_folder, sha256_of
 from topcoat.generators.base import Generator, ModelPair
 from topcoat.generators.presets import model_pair
 from topcoat.pairs.dataset import PairDataset
@@ -21,7 +22,9 @@ from topcoat.pairs.manifest import (
     Failure,
     Manifest,
     ShardEntry,
+    check_commits,
     differences,
+    loaded_commits,
     pair_identity,
     read_manifest,
     versions,
@@ -71,12 +74,84 @@ def build_pairs(
     anything else (nothing is overwritten), was changed or cannot be written, or ``baseline_from`` is of another
     baseline; `ModelError` if a model cannot be loaded or fails for a whole shard.
     """
+    runner = named_engine(engine) if isinstance(engine, str) else engine
+    plan = plan_build(
+        folder,
+        prompts,
+        pair,
+        seeds=seeds,
+        batch_size=batch_size,
+        shard_size=shard_size,
+        pairing=pairing,
+        filters=filters,
+        baseline_from=baseline_from,
+    )
+    folder, manifest, records = plan.folder, plan.manifest, plan.records
+    _start(folder, manifest)
+    batch_size = manifest.batch_size or DEFAULT_BATCH_SIZE
+    source = None if baseline_from is None else Path(baseline_from)
+    spec = BuildSpec(folder, plan.models, manifest.pairing, batch_size, tuple(filters), generators, source)
+    jobs = {job.name: job for job in plan.jobs}
+    done = _Done(len(records), sum(map(len, jobs.values())), on_progress)
+    positions = {record.id: position for position, record in enumerate(records)}
+    if jobs and generators is None:
+        check_commits(manifest, loaded_commits(plan.models))
+    try:
+        for result in runner.run(spec, list(jobs.values()), done.shard):
+            job = jobs[result.entry.name]
+            loaded = {} if generators is not None else loaded_commits(plan.models)
+            try:
+                check_commits(manifest, loaded)
+            except DataError:  # the load has just fetched another commit
+                (folder / "data" / job.name).unlink(missing_ok=True)
+                raise
+            manifest = _entered(manifest, job, result, positions)
+            manifest = manifest.model_copy(update={"commits": manifest.commits | loaded})
+            write_manifest(folder, manifest)
+            done.shard(job.name, len(job))
+    finally:
+        _remove_leftovers(folder)
+    done.tell()
+    write_card(folder, manifest)
+    return PairDataset.open(folder)
+
+
+@dataclass(frozen=True, slots=True)
+class BuildPlan:
+    """What a build has to do, before anything is written."""
+
+    folder: Path
+    models: ModelPair
+    manifest: Manifest
+    """The folder's own, or that of a new one."""
+    records: list[PairRecord]
+    jobs: list[ShardJob]
+    """The shards that are not complete."""
+
+    @property
+    def missing(self) -> int:
+        """Pairs that are left to make."""
+        return sum(len({record.id for record in job.records} - job.existing - job.dropped) for job in self.jobs)
+
+
+def plan_build(
+    folder: str | Path,
+    prompts: Iterable[str | Prompt],
+    pair: ModelPair | str,
+    *,
+    seeds: Sequence[int] | None = None,
+    batch_size: int | None = None,
+    shard_size: int = DEFAULT_SHARD_SIZE,
+    pairing: PairingConfig | None = None,
+    filters: Sequence[str | PairFilter] = (),
+    baseline_from: str | Path | None = None,
+) -> BuildPlan:
+    """What `build_pairs` would do with the same arguments; raises what it raises before it loads a model."""
     if shard_size < 1 or (batch_size is not None and batch_size < 1):
         raise UsageError(f"batch_size {batch_size} and shard_size {shard_size} must both be 1 or more")
     folder = Path(folder)
     models = model_pair(pair) if isinstance(pair, str) else pair
     pairing = (pairing or PairingConfig()).without_steps(models.distilled.steps)
-    runner = named_engine(engine) if isinstance(engine, str) else engine
     records = plan_records(prompts, seeds)
     planned = Manifest(
         format_version=FORMAT_VERSION,
@@ -91,26 +166,10 @@ def build_pairs(
         failures=(),
         dropped=(),
     )
-    source = None if baseline_from is None else Path(baseline_from)
-    if source is not None:
-        check_baseline_source(source, models.baseline, pairing)
-    manifest = _open_or_start(folder, planned)
-    batch_size = manifest.batch_size or DEFAULT_BATCH_SIZE
-    spec = BuildSpec(folder, models, pairing, batch_size, tuple(filters), generators, source)
-    jobs = {job.name: job for job in _jobs(folder, manifest, records)}
-    done = _Done(len(records), sum(map(len, jobs.values())), on_progress)
-    positions = {record.id: position for position, record in enumerate(records)}
-    try:
-        for result in runner.run(spec, list(jobs.values()), done.shard):
-            job = jobs[result.entry.name]
-            manifest = _entered(manifest, job, result, positions)
-            write_manifest(folder, manifest)
-            done.shard(job.name, len(job))
-    finally:
-        _remove_leftovers(folder)
-    done.tell()
-    write_card(folder, manifest)
-    return PairDataset.open(folder)
+    if baseline_from is not None:
+        check_baseline_source(Path(baseline_from), models.baseline, pairing)
+    manifest = _agreed(folder, planned)
+    return BuildPlan(folder, models, manifest, records, _jobs(folder, manifest, records))
 
 
 def shard_name(number: int) -> str:
@@ -118,20 +177,17 @@ def shard_name(number: int) -> str:
     return f"train-{number:05d}.parquet"
 
 
-def _open_or_start(folder: Path, planned: Manifest) -> Manifest:
-    """The manifest to continue with; refuses a folder with other content before anything is written."""
+def _agreed(folder: Path, planned: Manifest) -> Manifest:
+    """The manifest to continue with; raises `DataError` for a folder with other content. Nothing is written."""
     fresh = planned.model_copy(update={"batch_size": planned.batch_size or DEFAULT_BATCH_SIZE})
     if not (folder / "manifest.json").exists():
         if folder.exists() and (not folder.is_dir() or any(not path.name.startswith(".") for path in folder.iterdir())):
             raise DataError(f"{folder} is not an empty folder and holds no pairs; choose another one")
-        write_manifest(folder, fresh)
+        check_folder(folder, make=False)
         return fresh
     manifest = read_manifest(folder)
     if not (manifest.shards or manifest.dropped or any(folder.glob("data/*.parquet"))):
-        if manifest != fresh.model_copy(update={"versions": manifest.versions}):
-            write_manifest(folder, fresh)  # a build that ended before its first shard does not bind the next one
-        _remove_leftovers(folder)
-        return fresh
+        return fresh  # a build that ended before its first shard does not bind the next one
     changed = differences(manifest, planned)
     if changed:
         more = f" and {len(changed) - 2} more" if len(changed) > 2 else ""
@@ -143,8 +199,15 @@ def _open_or_start(folder: Path, planned: Manifest) -> Manifest:
         before, now = getattr(manifest, name), getattr(planned, name)
         if now is not None and before != now:
             raise DataError(f"{folder} has {name} {before}, not {now}; use {before}")
-    _remove_leftovers(folder)
     return manifest
+
+
+def _start(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest of a build that begins, and delete what an earlier one left behind."""
+    _remove_leftovers(folder)
+    there = read_manifest(folder) if (folder / "manifest.json").exists() else None
+    if there is None or there != manifest.model_copy(update={"versions": there.versions}):
+        write_manifest(folder, manifest)
 
 
 def _remove_leftovers(folder: Path) -> None:
@@ -204,6 +267,8 @@ def _check_unchanged(folder: Path, entries: Sequence[ShardEntry]) -> None:
     Reading every byte of a large dataset takes hours, so a file of the right size that is no newer than the manifest
     counts as unchanged (`PairDataset.verify` reads all). A file that had to be read counts so from then on.
     """
+    if not entries:
+        return
     manifest_path = folder / "manifest.json"
     written_ns = manifest_path.stat().st_mtime_ns
     compared = False

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +17,12 @@ from topcoat.pairs.manifest import Manifest, differences, read_manifest
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
+
+
+_SHARD_COMMITS = 18
+"""Commits of shards in one push at most; the manifest and the card are one more."""
+_SMALLEST_COMMIT = 64
+"""Shards in a commit, where there are as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +47,15 @@ def push_pairs(
     token: str | None = None,
     endpoint: str | None = None,
     dry_run: bool = False,
+    on_progress: Callable[[int, int], None] = lambda sent, total: None,
 ) -> Push:
     """Send the dataset in ``folder`` to the dataset repository ``repo`` (``owner/name``); create it if missing.
 
-    Shards are compared by digest and those that differ are sent first; the manifest and the card follow, so a
-    repository never lists a shard that it lacks. The same call continues after an interruption. ``private`` holds for a
-    new repository alone; ``token`` and ``endpoint`` are as in `topcoat.hub.sending`.
+    Shards are compared by digest and those that differ are sent first, in at most `_SHARD_COMMITS` commits: the hub
+    takes 128 an hour. The manifest and the card follow, so a repository never lists a shard that it lacks. The same
+    call continues after an interruption: what arrived is not sent again. ``on_progress`` is called with (files sent,
+    files to send). ``private`` holds for a new repository alone; ``token`` and ``endpoint`` are as in
+    `topcoat.hub.sending`.
 
     Raises `UsageError` for an impossible name, `DataError` if a shard was changed, the repository holds other pairs, or
     the hub refuses or cannot be reached.
@@ -59,20 +70,13 @@ def push_pairs(
             _check_same_dataset(api, repo, dataset.manifest)
         sent = [path for path, digest in (shards | texts).items() if remote.get(path) != digest]
         if not dry_run:
-            api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True)
-        for message, group in (
-            (f"Add shards of {dataset.manifest.pair}", shards),
-            (f"List {len(shards)} shards, {len(dataset)} pairs", texts),
-        ):
-            files = [path for path in sent if path in group]
-            if files and not dry_run:
-                api.upload_folder(
-                    repo_id=repo,
-                    repo_type="dataset",
-                    folder_path=dataset.folder,
-                    allow_patterns=files,
-                    commit_message=message,
-                )
+            hub.patiently(lambda: api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True))
+            done = 0
+            for message, files in _commits(dataset, sent):
+                on_progress(done, len(sent))
+                _commit(api, repo, dataset.folder, files, message)
+                done += len(files)
+            on_progress(done, len(sent))
         return Push(
             url=f"{api.endpoint}/datasets/{repo}",
             sent=tuple(sent),
@@ -82,13 +86,32 @@ def push_pairs(
         )
 
 
+def _commits(dataset: PairDataset, paths: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """The message and files of each commit that sends ``paths``: shards in groups, then the manifest and the card."""
+    shards = [path for path in paths if path.endswith(".parquet")]
+    size = max(_SMALLEST_COMMIT, math.ceil(len(shards) / _SHARD_COMMITS))
+    for start in range(0, len(shards), size):
+        yield f"Add shards of {dataset.manifest.pair}", shards[start : start + size]
+    texts = [path for path in paths if path not in shards]
+    if texts:
+        yield f"List {len(dataset.manifest.shards)} shards, {len(dataset)} pairs", texts
+
+
+def _commit(api: HfApi, repo: str, folder: Path, files: list[str], message: str) -> None:
+    hub.patiently(
+        lambda: api.upload_folder(
+            repo_id=repo, repo_type="dataset", folder_path=folder, allow_patterns=files, commit_message=message
+        )
+    )
+
+
 def _digests(api: HfApi, repo: str) -> dict[str, str]:
     """Files in the repository with their SHA-256 (large files) or git blob id; none if it does not exist."""
     from huggingface_hub.errors import RepositoryNotFoundError
     from huggingface_hub.hf_api import RepoFile
 
     try:
-        entries = list(api.list_repo_tree(repo, repo_type="dataset", recursive=True))
+        entries = hub.patiently(lambda: list(api.list_repo_tree(repo, repo_type="dataset", recursive=True)))
     except RepositoryNotFoundError:
         return {}
     return {
@@ -106,7 +129,7 @@ def _git_blob_id(path: Path) -> str:
 def _check_same_dataset(api: HfApi, repo: str, own: Manifest) -> None:
     """Raise `DataError` if the repository holds pairs of other settings: one repository is one dataset."""
     with tempfile.TemporaryDirectory() as folder:
-        api.hf_hub_download(repo, "manifest.json", repo_type="dataset", local_dir=folder)
+        hub.patiently(lambda: api.hf_hub_download(repo, "manifest.json", repo_type="dataset", local_dir=folder))
         remote = read_manifest(Path(folder))
     changed = differences(remote, own)
     if remote.pair != own.pair:

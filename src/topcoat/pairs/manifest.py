@@ -10,14 +10,17 @@ from collections import Counter
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from topcoat import __version__
+import pydantic
+
+from topcoat import __version__, hub
 from topcoat.config import StrictModel, parse_config
 from topcoat.errors import DataError, UsageError
 from topcoat.files import read_json, sha256_of, write_json, write_text
 from topcoat.generators.base import SOURCES, GeneratorSpec, ModelPair
-from topcoat.pairs.schema import PairingConfig
+from topcoat.pairs.schema import PairingConfig, open_shard
+from topcoat.prompts import Split
 
 FORMAT_VERSION = 2
 
@@ -74,6 +77,8 @@ class Manifest(StrictModel):
     shard_size: int
     batch_size: int | None = None
     versions: dict[str, str]
+    commits: dict[str, str] = pydantic.Field(default_factory=dict)
+    """Hub repository (``@`` and its revision, where a spec names one) -> the commit that was loaded."""
     shards: tuple[ShardEntry, ...]
     failures: tuple[Failure, ...]
     dropped: tuple[Dropped, ...]
@@ -131,11 +136,36 @@ def write_card(folder: Path, manifest: Manifest) -> None:
         sides=manifest.sides,
         licence=_licence,
         failures=len(manifest.failures),
+        splits=_splits(folder, manifest),
         dropped=sorted(Counter(item.filter for item in manifest.dropped).items()),
     )
     path = folder / "README.md"
     if not (path.is_file() and path.read_bytes() == card.encode()):
         write_text(path, card)
+
+
+def loaded_commits(pair: ModelPair) -> dict[str, str]:
+    """The commits of all hub repositories of a pair, as this machine's cache has them; see `Manifest.commits`."""
+    commits: dict[str, str] = {}
+    for spec in (pair.distilled, pair.baseline):
+        sources = [(spec.model, spec.revision)]
+        sources += [(other.model, other.revision) for other in (*spec.replaced.values(), *spec.loras)]
+        for source, revision in sources:
+            commit = None if Path(source).exists() else hub.cached_commit(source, revision)
+            if commit is not None:
+                commits[source if revision is None else f"{source}@{revision}"] = commit
+    return commits
+
+
+def check_commits(manifest: Manifest, loaded: Mapping[str, str]) -> None:
+    """Raise `DataError` if a repository has moved since shards were made of it."""
+    for source, commit in loaded.items():
+        before = manifest.commits.get(source, commit)
+        if before != commit:
+            raise DataError(
+                f"the pairs were made with {source} at commit {before}, and it is at {commit} by now; set revision: "
+                f"{before} in a spec file (--pair), or build into another folder"
+            )
 
 
 def pair_identity(pair: ModelPair) -> dict[str, Any]:
@@ -187,6 +217,15 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in names},
     }
+
+
+def _splits(folder: Path, manifest: Manifest) -> list[str]:
+    """The splits that have a pair: train, val, test."""
+    there: set[str] = set()
+    for entry in manifest.shards:
+        with open_shard(folder / "data" / entry.name, ["split"]) as file:
+            there |= set(file.read(columns=["split"]).column(0).unique().to_pylist())
+    return [split for split in get_args(Split) if split in there]
 
 
 def _licence(licence: Mapping[str, Any]) -> str:
