@@ -301,7 +301,7 @@ def test_the_commits_of_hub_models_are_recorded_and_a_moved_branch_is_refused(
     def load(pair: ModelPair) -> Any:
         return fake_generators
 
-    monkeypatch.setattr("topcoat.generators.diffusers.load_pair", load)
+    monkeypatch.setattr("topcoat.generators.callables.open_pair", load)
     pair = fake_pair.model_copy(
         update={
             "distilled": fake_pair.distilled.model_copy(update={"model": "me/fast"}),
@@ -325,7 +325,7 @@ def test_the_commits_of_hub_models_are_recorded_and_a_moved_branch_is_refused(
         return fake_generators
 
     move_to("a" * 40)
-    monkeypatch.setattr("topcoat.generators.diffusers.load_pair", load_and_move)
+    monkeypatch.setattr("topcoat.generators.callables.open_pair", load_and_move)
     with pytest.raises(DataError, match="or build into another folder"):
         build_pairs(tmp_path / "pairs", sample_prompts(6), pair, shard_size=2)
     assert sorted((tmp_path / "pairs" / "data").iterdir()) == before
