@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -113,3 +114,31 @@ def test_no_file_is_longer_than_400_lines() -> None:
         if (count := len(path.read_text(encoding="utf-8").splitlines())) > 400
     }
     assert not long
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"), ({"KMP_BLOCKTIME": "200"}, None)]
+)
+@pytest.mark.parametrize("start", ["from topcoat.cli.app import main", "from topcoat.__main__ import main"])
+def test_idle_threads_sleep_unless_the_user_says_otherwise(given: dict[str, str], wanted: str | None, start: str):
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+    environment = {name: value for name, value in os.environ.items() if name not in names} | given
+    script = (
+        f"import os, sys\n{start}\nassert 'torch' not in sys.modules\nsys.argv = ['topcoat', '--version']\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\nprint(os.environ.get('OMP_WAIT_POLICY'))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == str(wanted)
+
+
+def test_threads_are_set_before_torch_is_imported(tmp_path: Path) -> None:
+    source, target = tmp_path / "x.png", tmp_path / "y.png"
+    write_image(source, torch.rand(3, 32, 32))
+    arguments = ["topcoat", "enhance", str(source), "-o", str(target), "--threads", "1"]
+    script = (
+        f"import sys\nfrom topcoat.cli.app import main\nsys.argv = {arguments}\ntry:\n    main()\n"
+        "except SystemExit:\n    pass\nimport torch\nprint(torch.get_num_threads())"
+    )
+    environment = os.environ | {"OMP_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "1"

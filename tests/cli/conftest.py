@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,14 @@ Run = Callable[..., Any]
 def scores_of(record: dict[str, Any]) -> dict[tuple[str, str], float]:
     """The values of a report by metric and arm."""
     return {(score["metric"], score["arm"]): score["value"] for score in record["scores"]}
+
+
+def words_after(start: str, output: str) -> list[str]:
+    """The words of the command line that follows ``start``, without ``topcoat``."""
+    line = next(line for line in output.splitlines() if line.startswith(start))
+    first, *words = shlex.split(line.removeprefix(start))
+    assert first == "topcoat"
+    return words
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -11,10 +12,13 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import ExifTags, Image
 from torch import Tensor
 
 from tests.cli.conftest import scores_of
+from topcoat.errors import UsageError
 from topcoat.images import gaussian_blur, write_image
+from topcoat.metrics.sources import from_folders
 
 N = 22
 
@@ -193,10 +197,58 @@ def test_wrong_use(
 
 
 def test_unequal_and_mixed_folders(run: Any, folders: dict[str, Path], tiny_features: None) -> None:
+    write_image(folders["floor"] / "03.png", torch.rand(3, 32, 40))
+    sets = arguments(folders, "enhanced", "baseline", "floor")
+    assert f"{folders['floor'] / '03.png'} is 40 x 32 px" in run("evaluate", *sets, code=2).stderr
     given = arguments(folders, "distilled", "enhanced", "baseline")
     write_image(folders["baseline"] / "21.png", torch.rand(3, 40, 40))
-    assert "baseline mix sizes" in run("evaluate", *given, code=2).stderr.replace("reference", "baseline")
+    odd = run("evaluate", *given, code=2).stderr
+    assert f"{folders['baseline'] / '21.png'} is 40 x 40 px, and {N - 1} of {N} pictures in" in odd
     (folders["baseline"] / "21.png").unlink()
-    assert f"holds {N - 1} pictures" in run("evaluate", *given, code=2).stderr
+    fewer = run("evaluate", *given, code=2).stderr
+    assert f"holds {N - 1} pictures" in fewer and f"only in {folders['enhanced']}: 21" in fewer
     (folders["distilled"] / "04.png").unlink()
-    assert "the first that differs is 04" in run("evaluate", *given, code=2).stderr
+    assert f"only in {folders['enhanced']}: 04" in run("evaluate", *given, code=2).stderr
+
+
+def test_names_that_agree_in_part_are_named(folders: dict[str, Path]) -> None:
+    z, y = folders["enhanced"], folders["baseline"]
+    (y / "03.png").rename(y / "x.png")
+    with pytest.raises(UsageError, match=f"only in {z}: 03; only in {y}: x; rename or remove these"):
+        from_folders(z, y)
+    (y / "x.png").unlink()
+    (note,) = from_folders(z, y).notes
+    assert f"(only in {z}: 03); they are compared as sets" in note
+    for path in list(y.iterdir()):
+        path.rename(y / f"b{path.name}")
+    assert from_folders(z, y).notes == [], "other names and another number: plainly two sets"
+    write_image(y / "b99.png", smooth(5, 1)[0])
+    (note,) = from_folders(z, y).notes
+    assert "paired in sorted order, b00.png with 00.png first" in note
+
+
+def test_the_same_pictures_are_said(folders: dict[str, Path], run: Any, tiny_features: None, tmp_path: Path) -> None:
+    z, y = folders["enhanced"], folders["baseline"]
+    assert from_folders(z, y).notes == []
+    (note,) = from_folders(z, z).notes
+    assert f"{z} and {z} are the same folder" in note
+    shutil.copytree(z, tmp_path / "copy")
+    (note,) = from_folders(z, tmp_path / "copy").notes
+    assert f"all of {N} pictures of {z} are the same pictures as in {tmp_path / 'copy'}, such as 00.png" in note
+    shutil.copy(z / "05.png", y / "05.png")
+    assert any(f"1 of {N} pictures of {z} are the same" in note for note in from_folders(z, y).notes)
+    shutil.copy(z / "06.png", y / "07.png")  # under another name
+    assert any(f"2 of {N} pictures" in note for note in from_folders(z, y, folders["distilled"]).notes)
+    given = ("--enhanced", z, "--baseline", y, "--floor", y, "--metrics", "distances")
+    assert f"{y} and {y} are the same folder" in run("evaluate", *given).stderr
+
+
+def test_a_turned_picture_counts_as_it_is_seen(folders: dict[str, Path]) -> None:
+    z, y = folders["enhanced"], folders["baseline"]
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    for number, path in enumerate([*z.iterdir(), *y.iterdir()]):
+        turned = number % 2 == 0
+        picture = Image.new("RGB", (32, 24) if turned else (24, 32), (number, 9, 9))
+        picture.save(path, exif=exif if turned else None)
+    assert from_folders(z, y).count == N

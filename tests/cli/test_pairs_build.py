@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.cli.conftest import words_after
 from topcoat.generators.diffusers import DiffusersGenerator
 from topcoat.pairs.dataset import PairDataset
 
@@ -103,3 +104,40 @@ def test_what_could_not_be_made_is_said_and_exits_1(
     assert len(PairDataset.open(tmp_path / "pairs")) == 5
     run(*build)
     assert len(PairDataset.open(tmp_path / "pairs")) == 6
+
+
+def test_a_dry_run_prices_what_is_left_and_refuses_what_a_build_refuses(
+    run: Any, run_json: Any, build: tuple[object, ...], tmp_path: Path
+) -> None:
+    whole = run_json(*build, "--dry-run")
+    assert whole["left"] == 6 and not (tmp_path / "pairs").exists()
+    run(*build)
+    (tmp_path / "pairs" / "data" / "train-00001.parquet").unlink()
+    left = run_json(*build, "--dry-run")
+    assert left["left"] == 2 and left["tflop"] == pytest.approx(whole["tflop"] / 3)
+    assert "4 pairs are there already, 2 are left to make" in run(*build, "--dry-run").stdout
+    run(*build)
+    assert run_json(*build, "--dry-run")["tflop"] == 0
+    for more, code in ((("--shard-size", 5), 1), (("--latents",), 1), (("--batch-size", 3), 1), (("--seed", 8), 1)):
+        says = [run(*build, *more, *dry, code=code).stderr for dry in ((), ("--dry-run",))]
+        assert says[0].splitlines()[-1] == says[1].splitlines()[-1]
+    other = ("pairs", "build", tmp_path / "other", *build[3:])
+    reusing = run_json(*other, "--baseline-from", tmp_path / "pairs", "--dry-run")
+    assert 0 < reusing["tflop"] < whole["tflop"] / 2 and not (tmp_path / "other").exists()
+    missing = ("--baseline-from", tmp_path / "absent", "--dry-run")
+    assert "holds no pairs" in run(*other, *missing, code=1).stderr
+    assert "no filter is called" in run(*other, "--filter", "pretty", "--dry-run", code=2).stderr
+
+
+def test_what_a_build_says_to_do_next_works(
+    run: Any, pair_file: Path, tmp_path: Path, tiny_features: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    few = run("pairs", "build", "few pairs", "--pair", pair_file, "--count", 6).stdout
+    assert "Next:" not in few and "A training takes 16 training pairs or more, and these are" in few
+    Path("runs/unet").mkdir(parents=True)
+    more = run("pairs", "build", "few pairs", "--pair", pair_file, "--count", 40, "--batch-size", 16).stdout
+    words = words_after("Next: ", more)
+    assert words[5] == "runs/unet-2"
+    small = ("--set", "head.channels=[4, 8]", "--set", "objective.discriminator.base_channels=4")
+    run(*words, "--images", 44, "--set", "warmup_images=0", *small)

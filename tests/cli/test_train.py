@@ -6,8 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from tests.cli.conftest import words_after
+from topcoat.files import FolderLock
 from topcoat.heads import Head
+from topcoat.images import write_image
+from topcoat.pairs.manifest import read_manifest, write_manifest
 
 TINY = ("--set", "head.channels=[4, 8]", "--set", "crop_px=16", "--set", "batch_size=4", "--set", "warmup_images=4")
 
@@ -77,3 +82,67 @@ def test_wrong_settings_are_told(run: Any, pairs: Path, tmp_path: Path) -> None:
     ):
         result = run("train", "unet", "--data", pairs, "-o", tmp_path / "run", *options, code=2)
         assert words in result.output
+
+
+def test_what_a_run_says_to_do_next_works(run: Any, pairs: Path, tmp_path: Path, tiny_features: None) -> None:
+    command = ("train", "paper-unet", "--data", pairs, "-o", tmp_path / "a run", "--images", 8, *TINY)
+    first = run(*command).stdout
+    assert f"Head written to {tmp_path / 'a run'}" in first
+    run(*words_after("Next: ", first), "--metrics", "paired")
+    again = run(*command).stdout
+    assert "Nothing to train" in again and words_after("To train on, from this head: ", again)[5].endswith("a run-2")
+    longer = run(*command[: -len(TINY) - 1], 12, *TINY, code=1).stderr
+    assert "stages.0.images is 8 there and 12 here" in longer and f"--init-from {tmp_path / 'a run'}" in longer
+    run(*words_after("To train on, from this head: ", again))
+    facts = Head.from_pretrained(tmp_path / "a run-2").facts
+    assert facts["init_from"] == Head.from_pretrained(tmp_path / "a run").digest
+
+
+def test_a_damaged_shard_is_found_before_anything_is_trained(
+    run: Any, pairs: Path, tmp_path: Path, tiny_features: None
+) -> None:
+    shard = pairs / "data" / "train-00000.parquet"
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    result = run("train", "paper-unet", "--data", pairs, "-o", tmp_path / "run", "--images", 8, *TINY, code=1)
+    assert "train-00000.parquet was changed since it was built" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unfinished_build_is_said(run: Any, pairs: Path, tmp_path: Path, tiny_features: None) -> None:
+    manifest = read_manifest(pairs)
+    assert manifest.planned == 24 and "unfinished" not in run("pairs", "inspect", pairs).stdout
+    write_manifest(pairs, manifest.model_copy(update={"planned": 30}))
+    says = "The build is unfinished: 24 of 30 pairs; the same build command goes on."
+    assert says in run("pairs", "inspect", pairs).stdout
+    command = ("train", "paper-unet", "--data", pairs, "-o", tmp_path / "run", "--images", 8, *TINY)
+    assert f"warning: {says}" in run(*command, "--dry-run").stderr
+
+
+def test_a_folder_in_which_another_process_writes_is_refused(
+    run: Any, pairs: Path, pair_file: Path, tmp_path: Path, tiny_features: None
+) -> None:
+    images = tmp_path / "images"
+    for side in ("A", "B"):
+        (images / side).mkdir(parents=True)
+        write_image(images / side / "1.png", torch.rand(3, 32, 32))
+    commands = {
+        tmp_path / "run": ("train", "paper-unet", "--data", pairs, "-o", tmp_path / "run", "--images", 8, *TINY),
+        tmp_path / "new": ("pairs", "build", tmp_path / "new", "--pair", pair_file, "--count", 2),
+        pairs: ("pairs", "dedupe", pairs),
+        tmp_path / "better": ("enhance", images / "A", "-o", tmp_path / "better"),
+        tmp_path / "made": ("generate", "a", "b", "--pair", pair_file, "--head", "none", "-o", tmp_path / "made"),
+    }
+    for folder, command in commands.items():
+        with FolderLock(folder):
+            before = sorted(folder.rglob("*"))
+            assert f"another topcoat writes into {folder} (host " in run(*command, code=1).stderr
+            assert sorted(folder.rglob("*")) == before
+        run(*command)
+        assert not list(folder.glob(".topcoat.lock"))
+    imported = ("pairs", "import", images, "-o", tmp_path / "imported", "--name", "mine")
+    with FolderLock(tmp_path / "imported", beside=True):
+        assert "another topcoat writes" in run(*imported, code=1).stderr
+    run(*imported)
+    assert not list(tmp_path.glob(".*"))

@@ -11,7 +11,7 @@ import typer
 
 from topcoat import __version__
 from topcoat.cli.calibrate import calibrate
-from topcoat.cli.console import Commands
+from topcoat.cli.console import Commands, wait_passively
 from topcoat.cli.cost import cost
 from topcoat.cli.datasets import dedupe, import_command, inspect, push
 from topcoat.cli.demo import demo
@@ -66,6 +66,7 @@ def _root(
 
 def main() -> None:
     """The `topcoat` console command."""
+    wait_passively()
     warnings.filterwarnings("ignore", module="PIL")  # of odd tags in picture files, which are read all the same
     gc.set_threshold(100_000)  # the default looks through all modules many times while the heavy libraries are imported
     atexit.register(gc.freeze)  # a process that ends need not look for cycles among the objects of all its modules

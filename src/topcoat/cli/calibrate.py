@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from topcoat.cli.console import Output, command
-from topcoat.cli.options import FeaturesOption, IdentityOption
+from topcoat.cli.options import FeaturesOption, IdentityOption, command_line, pair_words
 from topcoat.errors import UsageError
 
 _MOST_PAIRS = 2000
@@ -17,6 +17,7 @@ _BATCH = 32
 
 @command(
     "calibrate",
+    computes=True,
     examples=(
         "topcoat calibrate --data pairs/ --head runs/unet",
         "topcoat calibrate --data flux-pairs/ --head runs/unet --features dinov2 --identity face",
@@ -52,11 +53,13 @@ def calibrate(
     if note is not None:
         out.warn(note)
     path = write_gates(head, rules)
+    example = ("studio portrait of an old man, beard", *pair_words(dataset.manifest.pair))
+    gates = ("--identity-floor", "calibrated", "--never-worse")
     out.line(
         f"{rules.pairs} pairs: identity floor {rules.identity_floor:.3f} (the 5th percentile of one subject in both",
         f"models); the score puts the baseline above the distilled image in {rules.pairs_told_apart:.0%} of pairs",
         f"Written: {path}",
-        f"Next: topcoat generate PROMPT --head {head} --identity-floor calibrated --never-worse",
+        f"Next: {command_line('generate', *example, '--head', head, *gates)}",
     )
     out.result(
         {"file": str(path), "flags": [note] if note else [], **rules.model_dump(mode="json", exclude={"direction"})}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import os
 import signal
 import string
 import sys
@@ -15,13 +16,15 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 from typer.core import TyperGroup
 
 from topcoat.errors import TopcoatError, UsageError
+from topcoat.files import FolderLock
 from topcoat.memory import is_out_of_memory
 
 INTERRUPTED = 130
@@ -40,6 +43,10 @@ Register = Callable[[typer.Typer], None]
 """Adds a command to an app."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of text.")]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option("--threads", min=1, help="CPU threads that the networks use; one for each core by default."),
+]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
@@ -58,10 +65,13 @@ class _Cells(string.Formatter):
 class Output:
     """Where a command writes: text for a person, or one JSON object for a machine (then text is not shown)."""
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool, threads: int | None = None) -> None:
         self.as_json = as_json
+        self.threads = threads
+        """What ``--threads`` says; torch knows of it already."""
         self.on_interrupt = "run the same command again"
         """How to go on after Ctrl-C; a command that resumes says so here."""
+        self._locks = ExitStack()
 
     def line(self, *texts: str) -> None:
         """Lines for a person."""
@@ -72,6 +82,14 @@ class Output:
     def warn(self, text: str) -> None:
         """One line on stderr, shown with ``--json`` too."""
         typer.echo(f"warning: {text}", err=True)
+
+    def lock(self, folder: Path) -> None:
+        """Keep other processes out of ``folder`` until the command ends; `DataError` where one writes there."""
+        self._locks.enter_context(FolderLock(folder))
+
+    def unlock(self) -> None:
+        """Release what `lock` holds."""
+        self._locks.close()
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """A table for a person; the first column is text, the others are aligned right."""
@@ -148,11 +166,29 @@ def _plain_progress(label: str) -> Progress:
     return report
 
 
-def command(name: str, *, examples: Sequence[str]) -> Callable[[Callable[..., None]], Register]:
+def wait_passively() -> None:
+    """Let idle threads of OpenMP sleep; has an effect before torch is imported, and none on what the user has set.
+
+    By default they spin, which takes the processors from whoever has work: beside a busy process a build took three
+    times as long. GNU's runtime, which PyTorch's wheels for Linux link, and LLVM's and Intel's all read this variable.
+    """
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
+
+def _use_threads(threads: int) -> None:
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # torch reads it when it is imported, and so do processes begun here
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def command(name: str, *, examples: Sequence[str], computes: bool = False) -> Callable[[Callable[..., None]], Register]:
     """Make a function the command ``name``, with ``--json``, ``--debug`` and one way to end.
 
     The function's first parameter is ``out``, its `Output`; the others are its options. ``examples`` are command lines
-    shown at the end of its help.
+    shown at the end of its help. A command that ``computes`` runs networks here, and has ``--threads`` too.
     """
     epilog = "\n".join(("Examples:", *(f"  {example}" for example in examples)))
 
@@ -160,13 +196,17 @@ def command(name: str, *, examples: Sequence[str]) -> Callable[[Callable[..., No
         signature = inspect.signature(function, eval_str=True)
         kind = inspect.Parameter.KEYWORD_ONLY
         parameters = [parameter.replace(kind=kind) for parameter in list(signature.parameters.values())[1:]]
+        if computes:
+            parameters.append(inspect.Parameter("threads", kind, default=None, annotation=ThreadsOption))
         parameters.append(inspect.Parameter("as_json", kind, default=False, annotation=JsonOption))
         parameters.append(inspect.Parameter("debug", kind, default=False, annotation=DebugOption))
 
         @functools.wraps(function)
-        def run(*, as_json: bool, debug: bool, **given: Any) -> None:
-            out = Output(as_json=as_json)
+        def run(*, as_json: bool, debug: bool, threads: int | None = None, **given: Any) -> None:
+            out = Output(as_json=as_json, threads=threads)
             try:
+                if threads is not None:
+                    _use_threads(threads)
                 function(out, **given)
             except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError):
                 raise
@@ -175,6 +215,8 @@ def command(name: str, *, examples: Sequence[str]) -> Callable[[Callable[..., No
                 raise typer.Exit(INTERRUPTED) from None
             except Exception as error:
                 raise typer.Exit(_report(error, out, debug=debug)) from None
+            finally:
+                out.unlock()
 
         setattr(run, "__signature__", signature.replace(parameters=parameters))  # noqa: B010 - no such attribute in stubs
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

@@ -41,6 +41,7 @@ _ALTERNATIVES = {
 
 @command(
     "cost",
+    computes=True,
     examples=(
         "topcoat cost",
         "topcoat cost --pair flux1 --size 1024 --baseline-steps 20,28,50 --distilled-steps 1,2,4",

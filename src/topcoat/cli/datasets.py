@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from topcoat.cli.console import Output, command
-from topcoat.cli.options import DryRunOption, ImageFormatOption
+from topcoat.cli.options import (
+    DryRunOption,
+    ImageFormatOption,
+    command_line,
+    free_folder,
+    pair_words,
+)
 from topcoat.errors import UsageError
 
 if TYPE_CHECKING:
+    from topcoat.pairs.dataset import PairDataset
     from topcoat.pairs.inspect import Inspection
     from topcoat.pairs.similarity import Calibration
 
@@ -75,7 +82,7 @@ def import_command(
         out.warn(f"and {len(failures) - _SHOWN} more; {output}/manifest.json lists all")
     out.line(
         f"{len(dataset)} pairs in {output}, {len(failures)} items left out; licence: {terms.name}",
-        f"Next: topcoat pairs inspect {output}",
+        f"Next: {command_line('pairs', 'inspect', output)}",
     )
     out.result(
         {
@@ -92,6 +99,7 @@ def import_command(
 
 @command(
     "inspect",
+    computes=True,
     examples=(
         "topcoat pairs inspect pairs/",
         "topcoat pairs inspect pairs/ --html pairs.html",
@@ -136,7 +144,7 @@ def inspect(
         write_calibration(target, thresholds)
         if note := domain_note(net, dataset.manifest.pair, 0, 0):
             out.warn(note)
-        _show_thresholds(out, thresholds, target)
+        _show_thresholds(out, thresholds, target, dataset)
         return
 
     from topcoat.pairs.inspect import inspect_pairs
@@ -196,7 +204,7 @@ def _cells(quantiles: dict[str, float] | None) -> tuple[str, ...]:
     return ("",) * 4 if quantiles is None else tuple(f"{quantiles[name]:.4g}" for name in names)
 
 
-def _show_thresholds(out: Output, thresholds: Calibration, target: Path) -> None:
+def _show_thresholds(out: Output, thresholds: Calibration, target: Path, dataset: PairDataset) -> None:
     """The calibration for a person."""
     out.line(
         f"{thresholds.pairs} pairs of {thresholds.pair} against {thresholds.shuffled} shuffled ones, "
@@ -219,11 +227,18 @@ def _show_thresholds(out: Output, thresholds: Calibration, target: Path) -> None
         f"together they accept {thresholds.false_accept_rate:.2%} of {thresholds.shuffled} shuffled pairs and drop "
         f"{thresholds.false_reject_rate:.2%} of {thresholds.pairs} pairs"
     )
-    out.line(f"Next: topcoat pairs build OUT --filter same-subject --calibration {target}")
+    if dataset.manifest.imported is None:
+        new = (free_folder(dataset.folder.absolute()), *pair_words(dataset.manifest.pair))
+        filtered = ("--filter", "same-subject", "--calibration", target)
+        out.line(f"Next: {command_line('pairs', 'build', *new, *filtered)}")
     out.result({**thresholds.model_dump(mode="json"), "file": str(target)})
 
 
-@command("dedupe", examples=("topcoat pairs dedupe pairs/ --dry-run", "topcoat pairs dedupe pairs/ --threshold 0.9"))
+@command(
+    "dedupe",
+    computes=True,
+    examples=("topcoat pairs dedupe pairs/ --dry-run", "topcoat pairs dedupe pairs/ --threshold 0.9"),
+)
 def dedupe(
     out: Output,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that pairs build or import wrote.")],

@@ -20,7 +20,7 @@ from topcoat.cli.options import (
 )
 
 
-@command("demo", examples=("topcoat demo", "topcoat demo --count 256 -o out/large", "make demo"))
+@command("demo", computes=True, examples=("topcoat demo", "topcoat demo --count 256 -o out/large", "make demo"))
 def demo(
     out: Output,
     count: Annotated[
@@ -45,6 +45,7 @@ def demo(
 
     chosen = model_pair(pair).offloaded(offload)
     opened = need_head(head, chosen.name)
+    out.lock(output)
     with out.progress("demo") as progress:
         prompts, seeds = held_out_subjects(chosen.name, count, seed)
         result = run_benchmark(

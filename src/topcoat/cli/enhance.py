@@ -15,6 +15,8 @@ import typer
 
 from topcoat.cli.console import Output, command
 from topcoat.cli.options import (
+    MINI_NAME,
+    TOY,
     C2paCertOption,
     C2paKeyOption,
     C2paTsaOption,
@@ -32,6 +34,7 @@ from topcoat.cli.options import (
     need_head,
     open_signer,
 )
+from topcoat.embedded import EMBEDDED_HEADS
 from topcoat.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from topcoat.runtime.runner import Runtime
 
 _NAMES_SHOWN = 3
+_LOOKED_AT = 8  # pictures whose origin is looked at
 
 
 class WrittenFormat(str, Enum):
@@ -51,6 +55,7 @@ class WrittenFormat(str, Enum):
 
 @command(
     "enhance",
+    computes=True,
     examples=(
         "topcoat enhance portrait.png -o better.png",
         "topcoat enhance distilled/ -o enhanced/ --recursive --head runs/unet --strength 0.8",
@@ -111,7 +116,9 @@ def enhance(
     planned = plan(found, output, one_file=one_file, format_name=written.value)
     check_output(planned, make=False)
     signer = open_signer(c2pa_cert, c2pa_key, c2pa_tsa)
-    opened = open_runtime(enhancing_head(head), runtime, tile_px=tile)
+    opened = open_runtime(enhancing_head(head), runtime, tile_px=tile, threads=out.threads or 0)
+    if head_name(head) in EMBEDDED_HEADS and any(not _is_of_mini(job.source) for job in planned[:_LOOKED_AT]):
+        out.warn(TOY)
     gates = None
     if identity_floor is not None or never_worse:
         from topcoat.gates import gates_for
@@ -133,10 +140,20 @@ def enhance(
         outcomes = [state_of(job, settings) for job in planned]
     else:
         check_output(planned, make=True)
+        if output.expanduser() not in [job.target for job in planned]:
+            out.lock(output.expanduser())
         workers = jobs or max(1, min(4, os.cpu_count() or 1))
         run = _runner(opened, gates, strength, flags)
         outcomes = list(_tracked(out, enhance_files(planned, run, settings, workers), planned))
     _summary(out, found, outcomes, settings, output, list(flags), dry_run=dry_run)
+
+
+def _is_of_mini(path: Path) -> bool:
+    """Whether a picture says that the embedded pair made it."""
+    try:
+        return path.is_file() and MINI_NAME.encode() in path.read_bytes()
+    except OSError:
+        return False
 
 
 def _runner(head: Runtime, gates: Gates | None, strength: float, flags: dict[str, None]) -> Run:

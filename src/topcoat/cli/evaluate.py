@@ -26,6 +26,7 @@ _ALL = "all"
 
 @command(
     "evaluate",
+    computes=True,
     examples=(
         "topcoat evaluate --data pairs/ --split test -o report/",
         "topcoat evaluate --data pairs/ --head runs/unet --floor other-seeds/ -o report/",
@@ -83,8 +84,9 @@ def evaluate(
     subject is left out (exit code 1).
     """
     from topcoat.gates import gates_for
+    from topcoat.images import list_images
     from topcoat.metrics.evaluate import evaluate as measure
-    from topcoat.metrics.sources import from_folders, read_folder
+    from topcoat.metrics.sources import from_folders, read_folder, same_pictures
     from topcoat.pairs.enhanced import from_pairs
     from topcoat.pairs.manifest import versions
     from topcoat.reports.evaluation import write_report
@@ -110,6 +112,9 @@ def evaluate(
         source = from_folders(enhanced, baseline, distilled, groups)
     else:
         raise UsageError("nothing to compare: give --enhanced and --baseline folders, or --data with pairs")
+    if floor is not None and baseline is not None:
+        note = same_pictures(floor, list_images(floor), baseline, list_images(baseline))
+        source.notes.extend([] if note is None else [note])
     for note in source.notes:
         out.warn(note)
     others = None if floor is None else read_folder(floor, source.bad)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 @command(
     "frontier",
+    computes=True,
     examples=(
         "topcoat frontier --pair mini --count 256 --target-gap 0.4",
         "topcoat frontier --heads runs/unet --heads runs/decoder --strengths 0.5,1 -o out/frontier",
@@ -104,6 +105,7 @@ def frontier(
     from topcoat.reports.benchmark import write_benchmark
     from topcoat.reports.benchmark_tables import SHORT, headline, table
 
+    out.lock(output)
     cache = output / "cache"
     out.on_interrupt = f"run the same command again: generated images are kept in {cache}"
     with out.progress("frontier") as progress:

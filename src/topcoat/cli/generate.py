@@ -14,7 +14,9 @@ import typer
 from topcoat import __version__
 from topcoat.cli.console import Output, command
 from topcoat.cli.options import (
+    MINI_NAME,
     NO_HEAD,
+    TOY,
     BatchSizeOption,
     C2paCertOption,
     C2paKeyOption,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 
 @command(
     "generate",
+    computes=True,
     examples=(
         "topcoat generate 'studio portrait of an old man, beard' --seed 7 -o portrait.png",
         "topcoat generate 'studio portrait of a young woman' -o portrait.png --compare --compare-baseline",
@@ -112,6 +115,8 @@ def generate(
         raise UsageError("no prompt was given; write one in quotes, or name a file with --prompts")
     seeds = [seed + position if each.seed is None else each.seed for position, each in enumerate(prompts)]
     paths = _output_paths(output.expanduser(), len(prompts))
+    if output.expanduser() not in paths:
+        out.lock(output.expanduser())
     chosen = model_pair(pair).offloaded(offload)
     signer = open_signer(c2pa_cert, c2pa_key, c2pa_tsa)
     opened = open_head(head, chosen.name)
@@ -130,7 +135,7 @@ def generate(
     records = {picture.path: picture.record | {"made": False} for picture in pictures}
     facts = {
         "pair": chosen.name,
-        "model": _model_name(chosen.distilled.model) if chosen.name != "mini" else "embedded mini pair",
+        "model": _model_name(chosen.distilled.model) if chosen.name != "mini" else MINI_NAME,
         "steps": str(steps or chosen.distilled.steps),
         "head": opened.digest if opened else "none",
         "strength": f"{strength:g}",
@@ -193,6 +198,8 @@ def generate(
         out.line(
             f"{record['path']}  seed {record['seed']}{comparison}{'' if record['made'] else '  was there already'}"
         )
+    if chosen.name == "mini":
+        out.line(f"Note: {TOY}")
     out.result({"images": list(records.values()), "flags": flags})
 
 

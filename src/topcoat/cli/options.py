@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from topcoat.gates import GateDecision
     from topcoat.generators.base import ModelPair
     from topcoat.heads.head import Head
+    from topcoat.pairs.dataset import PairDataset
     from topcoat.pictures.signing import Signer
     from topcoat.prompts import Prompt
 
@@ -64,6 +66,7 @@ def tile_side(text: str | int | None) -> int | None:
         raise typer.BadParameter(f"{text!r} is no side in px; give a whole number such as 1024, or auto") from None
 
 
+_LARGE_PX = 512  # from this side on the run for large pictures is proposed
 NO_HEAD = "none"
 PairOption = Annotated[
     str,
@@ -300,3 +303,48 @@ def licence_lines(pair: ModelPair) -> list[str]:
         note = f" - {spec.licence.note}" if spec.licence.note else ""
         lines.append(f"{role}: {spec.name}, licence {spec.licence.name} ({spec.licence.url}){note}")
     return lines
+
+
+def free_folder(folder: Path) -> Path:
+    """``folder``, or the first of ``folder-2``, ``folder-3`` and so on that does not exist."""
+    folders = (folder, *(folder.with_name(f"{folder.name}-{number}") for number in range(2, 1000)))
+    return next((path for path in folders if not path.exists()), folder)
+
+
+def command_line(*words: object) -> str:
+    """A command as it is typed, with quotes where a word needs them."""
+    return shlex.join(["topcoat", *map(str, words)])
+
+
+def pair_words(pair_name: str) -> list[str]:
+    """The option that names a dataset's model pair; nothing for the mini pair, which is the default."""
+    from topcoat.generators.presets import PRESETS
+
+    if pair_name == "mini":
+        return []
+    return ["--pair", pair_name if pair_name in PRESETS else "FILE"]
+
+
+def next_training(dataset: PairDataset, folder: Path) -> str:
+    """How to go on from pairs: the training that they allow, or how many more it takes."""
+    from topcoat.training.runs import run_config
+
+    side = min(settings[name] for settings in dataset.manifest.sides.values() for name in ("width_px", "height_px"))
+    run = "real-unet" if side >= _LARGE_PX else "unet"
+    stages = run_config(run).stages
+    count, needed = len(dataset.split("train")), max(stage.batch_size for stage in stages)
+    if count < needed:
+        return f"A training takes {needed} training pairs or more, and these are {count}; build more: a larger --count"
+    cropped = [stage for stage in stages if stage.crop_px is not None and stage.crop_px > side]
+    smaller = [f"--set={stage.name}.crop_px={side - side % stage.head.size_multiple}" for stage in cropped]
+    return f"Next: {command_line('train', run, '--data', folder, '-o', free_folder(Path('runs') / run), *smaller)}"
+
+
+MINI_NAME = "embedded mini pair"
+"""What pictures say of the model that made them."""
+TOY = (
+    "the embedded pair and its heads are a toy to try topcoat with: 128 px, made of rendered portraits; for pictures "
+    "of your own model build pairs with it and train a head: topcoat pairs build pairs/ --pair NAME --count 2000, then "
+    "topcoat train unet --data pairs/ -o runs/unet"
+)
+"""Said once where the embedded pair or head is used on something real."""

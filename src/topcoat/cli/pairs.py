@@ -24,6 +24,7 @@ from topcoat.cli.options import (
     choose_prompts,
     licence_lines,
     names,
+    next_training,
     show_bill,
     step_list,
 )
@@ -75,6 +76,7 @@ def _model(spec: GeneratorSpec) -> str:
 
 @command(
     "plan",
+    computes=True,
     examples=(
         "topcoat pairs plan --pair flux1 --count 280000 --gpu h100:8",
         "topcoat pairs plan --pair flux2-klein --count 50000 --gpu a100:4 --utilisation 0.35",
@@ -135,6 +137,7 @@ def plan(
 
 @command(
     "build",
+    computes=True,
     examples=(
         "topcoat pairs build pairs/ --count 2000",
         "topcoat pairs build pairs/ --count 2000 --filter blank --filter same-subject",
@@ -238,12 +241,15 @@ def build(
             filters=opened,
             baseline_from=baseline_from,
         )
-        left = build_plan.missing
-        tflop = pair_tflop(chosen, config.distilled_steps)
-        total = None if tflop is None else left * tflop
+        left, reused, total = len(build_plan.missing), build_plan.reused, None
+        both = pair_tflop(chosen, config.distilled_steps)
+        alone = pair_tflop(chosen, config.distilled_steps, baseline=False)
+        if both is not None and alone is not None:
+            total = (left - reused) * both + reused * alone
         there = f"{len(prompts) - left} pairs are there already, " if left < len(prompts) else ""
         out.line(
             f"{there}{left} are left to make",
+            *([f"{reused} baseline images are taken from {baseline_from}"] if reused else []),
             "computed cost: unknown for this model" if total is None else f"computed cost: {total:,.4g} TFLOP",
             f"Nothing was made; leave --dry-run out to write {output}",
         )
@@ -273,7 +279,7 @@ def build(
             "and the same command tries them again"
         )
     left_out = f", {len(dropped)} left out by filters" if dropped else ""
-    out.line(f"{len(dataset)} pairs in {output}{left_out}", f"Next: topcoat train unet --data {output} -o runs/unet")
+    out.line(f"{len(dataset)} pairs in {output}{left_out}", next_training(dataset, output))
     out.result(
         {
             "folder": str(output),

@@ -27,6 +27,7 @@ _HELD_OUT_SEED = 1
 
 @command(
     "reproduce",
+    computes=True,
     examples=(
         "topcoat reproduce --pair mini -o study/",
         "topcoat reproduce -o study/ --dry-run",

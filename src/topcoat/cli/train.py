@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from topcoat.cli.console import Output, command, terminated_like_interrupted
-from topcoat.cli.options import DryRunOption, FeaturesOption
+from topcoat.cli.options import DryRunOption, FeaturesOption, command_line, free_folder
 from topcoat.training import RUN_NAMES
 
 if TYPE_CHECKING:
     from topcoat.pairs.dataset import PairDataset
     from topcoat.training import RunConfig, TrainRecord
 
+_FEWEST_EVALUATED = 2
+
 
 @command(
     "train",
+    computes=True,
     examples=(
         "topcoat train unet --data pairs/ -o runs/unet",
         "topcoat train refiner --data pairs/ -o runs/refiner --init-from runs/unet",
@@ -100,11 +103,16 @@ def train(
     for settings in dataset.manifest.sides.values() if first else ():
         if note := settings["licence"].get("note"):  # of training on a generator's images
             out.warn(f"{settings['name']}: {note}")
+    if first and dataset.manifest.unfinished:
+        out.warn(dataset.manifest.unfinished)
     note = domain_note(config.last.validation_features, dataset.manifest.pair, 0, 0)
     if dry_run:
         if first:
             _show_plan(out, config, dataset, output)
         return
+    if first:  # now, and not hours later
+        with out.progress("comparing shards with their digests") as progress:
+            dataset.verify(progress)
     vae = load_vae(model_pair(pair or dataset.manifest.pair).distilled) if config.needs_vae else None
     records = train_head(config, dataset, output, init_from=start, teacher=taught_by, vae=vae)
     if first and note:
@@ -118,9 +126,24 @@ def train(
         for record in records:
             last = record
             progress(record.images_seen, total, _note(record, len(config.stages)))
-    out.line(f"Head written to {output}", f"Next: topcoat evaluate --data {data} --head {output}")
+    done = f"Head written to {output}" if last else f"Nothing to train: the run in {output} has seen all its images"
+    out.line(done, *_next_lines(dataset, output, data))
+    settings = {"--images": images, "--teacher": teacher, "--pair": pair}
+    more = [word for option, value in settings.items() if value is not None for word in (option, value)]
+    more += [f"--set={change}" for change in (*(changes or ()), *given)]
+    onward = ("train", run, "--data", data, "-o", free_folder(output), "--init-from", output, *more)
+    out.line(f"To train on, from this head: {command_line(*onward)}")
     seen, record = (total, None) if last is None else (last.images_seen, last.as_dict())
     out.result({"folder": str(output), "images": seen, "last": record, "flags": [note] if note else []})
+
+
+def _next_lines(dataset: PairDataset, output: Path, data: Path) -> list[str]:
+    """How to go on from a head: evaluation on a split that has pairs for it."""
+    for split in ("test", "val", "train"):
+        if len(dataset.split(split)) >= _FEWEST_EVALUATED:
+            chosen = [] if split == "test" else ["--split", split]
+            return [f"Next: {command_line('evaluate', '--data', data, '--head', output, *chosen)}"]
+    return []
 
 
 def _show_plan(out: Output, config: RunConfig, dataset: PairDataset, output: Path) -> None:

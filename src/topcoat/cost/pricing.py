@@ -175,14 +175,17 @@ class PairUsage:
     disk_bytes: Figure
 
 
-def pair_tflop(pair: ModelPair, distilled_steps: Sequence[int] = ()) -> float | None:
-    """TFLOP of one pair with further step counts of the distilled model; None for a model of unknown sizes."""
+def pair_tflop(pair: ModelPair, distilled_steps: Sequence[int] = (), *, baseline: bool = True) -> float | None:
+    """TFLOP of one pair with further step counts of the distilled model; None for a model of unknown sizes.
+
+    Without ``baseline`` those of the distilled images alone.
+    """
     try:
         table = pair_cost(pair)
     except ModelError:
         return None
     further = [table.distilled.at_steps(steps).tflop for steps in distilled_steps if steps != pair.distilled.steps]
-    return table.distilled.tflop + table.baseline.tflop + sum(further)
+    return table.distilled.tflop + (table.baseline.tflop if baseline else 0.0) + sum(further)
 
 
 def computed_usage(pair: ModelPair, tflop: float | None, rate: Rate | None) -> PairUsage:

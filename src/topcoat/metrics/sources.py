@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import csv
-from collections import deque
+import warnings
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from PIL import ExifTags, Image
 from torch import Tensor
 
 from topcoat.errors import DataError, UsageError
+from topcoat.files import sha256_of
 from topcoat.images import list_images, read_image
 
 _NAME = "name"
+_NAMES_SHOWN = 3
 
 SubjectSets = Mapping[str, Tensor]
 """One subject's images ``(3, H, W)`` by set."""
@@ -102,27 +105,55 @@ def from_folders(enhanced: Path, baseline: Path, distilled: Path | None = None, 
     """Two or three folders of pictures, paired by name or, for the baseline, in sorted order.
 
     Without distilled images the baseline may hold more or fewer pictures: then the two are compared as sets. ``groups``
-    is a CSV file as of `read_groups`. Raises `UsageError` for distilled and enhanced pictures of other names, or pairs
-    that lack a baseline.
+    is a CSV file as of `read_groups`. Pictures that are the same file in two folders are noted. Raises `UsageError` for
+    distilled and enhanced pictures of other names, a baseline whose names agree with theirs in part, pairs that lack a
+    baseline, and a picture of another size than the rest of its folder.
     """
     given = {"enhanced": enhanced, "baseline": baseline, "distilled": distilled, "groups": groups}
     inputs = {name: path.name for name, path in given.items() if path is not None}
     z, y = list_images(enhanced), list_images(baseline)
     x = None if distilled is None else list_images(distilled)
-    if x is not None and _stems(x) != _stems(z):
-        both = zip_longest(_stems(x), _stems(z))
-        odd = next(one if other is None else other for one, other in both if one != other)
-        raise UsageError(
-            f"{distilled} and {enhanced} must hold pictures of the same names; the first that differs is {odd}"
+    for folder, files in ((enhanced, z), (baseline, y), (distilled, x)):
+        check_sizes(folder, files or ())
+    notes = [
+        note
+        for note in (
+            same_pictures(enhanced, z, baseline, y),
+            None if distilled is None or x is None else same_pictures(distilled, x, baseline, y),
+            None if distilled is None or x is None else same_pictures(enhanced, z, distilled, x),
         )
+        if note is not None
+    ]
+    if distilled is not None and x is not None and _stems(x) != _stems(z):
+        raise UsageError(
+            f"{distilled} and {enhanced} must hold pictures of the same names; {_only(distilled, x, enhanced, z)}"
+        )
+    others = _only(enhanced, z, baseline, y)
     if len(y) != len(z):
         if x is not None or groups is not None:
             raise UsageError(
-                f"{baseline} holds {len(y)} pictures and {enhanced} {len(z)}; give one baseline picture for each "
-                "subject, or compare the two as sets without --distilled and --groups"
+                f"{baseline} holds {len(y)} pictures and {enhanced} {len(z)} ({others}); give one baseline picture for "
+                "each subject, or compare the two as sets without --distilled and --groups"
+            )
+        if set(_stems(y)) & set(_stems(z)):
+            notes.append(
+                f"{baseline} holds {len(y)} pictures and {enhanced} {len(z)} ({others}); they are compared as sets, "
+                "not picture by picture"
             )
         alone = {"baseline": baseline}
-        return Source(("enhanced",), _stems(z), lambda at: {"enhanced": read_image(z[at])}, inputs, separate=alone)
+        return Source(
+            ("enhanced",), _stems(z), lambda at: {"enhanced": read_image(z[at])}, inputs, separate=alone, notes=notes
+        )
+    if others and set(_stems(y)) & set(_stems(z)):
+        raise UsageError(
+            f"the pictures of {baseline} and {enhanced} have the same names in part, so no order pairs them rightly: "
+            f"{others}; rename or remove these"
+        )
+    if others:
+        notes.append(
+            f"the pictures of {baseline} and {enhanced} have other names; they are paired in sorted order, "
+            f"{y[0].name} with {z[0].name} first"
+        )
     paths = {"enhanced": z, "baseline": y} | ({} if x is None else {"distilled": x})
     return Source(
         tuple(paths),
@@ -130,15 +161,58 @@ def from_folders(enhanced: Path, baseline: Path, distilled: Path | None = None, 
         lambda number: {name: read_image(one[number]) for name, one in paths.items()},
         inputs,
         None if groups is None else read_groups(groups, _stems(z)),
-        notes=[]
-        if _stems(y) == _stems(z)
-        else [f"the pictures of {baseline} and {enhanced} have other names; they are paired in sorted order"],
+        notes=notes,
     )
+
+
+def same_pictures(folder: Path, files: Sequence[Path], other: Path, others: Sequence[Path]) -> str | None:
+    """A sentence where pictures of two folders are the same files, byte by byte; None where none are."""
+    if folder.resolve() == other.resolve():
+        return f"{folder} and {other} are the same folder, whose pictures are compared with themselves; check it"
+    sizes = {path.stat().st_size for path in files} & {path.stat().st_size for path in others}
+    known = {sha256_of(path) for path in others if path.stat().st_size in sizes}
+    same = [path for path in files if path.stat().st_size in sizes and sha256_of(path) in known]
+    if not same:
+        return None
+    count = "all" if len(same) == len(files) else str(len(same))
+    return (
+        f"{count} of {len(files)} pictures of {folder} are the same pictures as in {other}, such as {same[0].name}; "
+        "check the paths"
+    )
+
+
+def check_sizes(folder: Path, files: Sequence[Path]) -> None:
+    """Raise `UsageError` that names the pictures of another size than the rest of a folder; headers alone are read."""
+    sizes = {path: size for path in files if (size := _size_px(path)) is not None}
+    if len(set(sizes.values())) < 2:
+        return
+    (usual, count), *_ = Counter(sizes.values()).most_common()
+    odd = [path for path, size in sizes.items() if size != usual]
+    width, height = sizes[odd[0]]
+    more = "" if len(odd) == 1 else f", and {len(odd) - 1} more are not of that size"
+    raise UsageError(
+        f"{odd[0]} is {width} x {height} px, and {count} of {len(files)} pictures in {folder} are {usual[0]} x "
+        f"{usual[1]} px{more}; resize what differs, or take it out"
+    )
+
+
+def _size_px(path: Path) -> tuple[int, int] | None:
+    """Width and height as the picture is seen; None where reading it will say what is wrong."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of size and odd tags: reading the picture says more
+            with Image.open(path) as picture:
+                turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+                width, height = picture.size
+                return (height, width) if turned else (width, height)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
 
 
 def read_folder(folder: Path, bad: list[str]) -> Iterator[Tensor]:
     """The pictures of a folder; a sentence on each unreadable one goes to ``bad``."""
     paths = list_images(folder)  # before the first image is asked for: a wrong folder should fail at once
+    check_sizes(folder, paths)
 
     def images() -> Iterator[Tensor]:
         for path in paths:
@@ -176,6 +250,17 @@ def read_groups(path: Path, names: Sequence[str]) -> list[dict[str, str]]:
     if missing is not None:
         raise UsageError(f"the groups file {path} has no line for the picture {missing}; give every picture a line")
     return [by_name[name] for name in names]
+
+
+def _only(folder: Path, files: Sequence[Path], other: Path, others: Sequence[Path]) -> str:
+    """Which names one of two folders has and the other has not; empty where there are none."""
+    left, right = (set(_stems(each)) for each in (files, others))
+    parts = []
+    for where, names in ((folder, sorted(left - right)), (other, sorted(right - left))):
+        if names:
+            more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+            parts.append(f"only in {where}: {', '.join(names[:_NAMES_SHOWN])}{more}")
+    return "; ".join(parts)
 
 
 def _stems(paths: Sequence[Path]) -> list[str]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from topcoat.errors import DataError, UsageError
-from topcoat.files import check_folder, sha256_of
+from topcoat.files import FolderLock, check_folder, sha256_of
 from topcoat.generators.base import Generator, ModelPair
 from topcoat.generators.presets import model_pair
 from topcoat.pairs.dataset import PairDataset
@@ -71,49 +71,50 @@ def build_pairs(
     images are used again where prompt and seed agree. ``on_progress`` is called with (pairs done, pairs planned).
 
     Raises `UsageError` for bad prompts, seeds, sizes, filters or an unknown engine; `DataError` if ``folder`` holds
-    anything else (nothing is overwritten), was changed or cannot be written, or ``baseline_from`` is of another
-    baseline; `ModelError` if a model cannot be loaded or fails for a whole shard.
+    anything else (nothing is overwritten), was changed, cannot be written or is written by another process, or
+    ``baseline_from`` is of another baseline; `ModelError` if a model cannot be loaded or fails for a whole shard.
     """
     runner = named_engine(engine) if isinstance(engine, str) else engine
-    plan = plan_build(
-        folder,
-        prompts,
-        pair,
-        seeds=seeds,
-        batch_size=batch_size,
-        shard_size=shard_size,
-        pairing=pairing,
-        filters=filters,
-        baseline_from=baseline_from,
-    )
-    folder, manifest, records = plan.folder, plan.manifest, plan.records
-    _start(folder, manifest)
-    batch_size = manifest.batch_size or DEFAULT_BATCH_SIZE
-    source = None if baseline_from is None else Path(baseline_from)
-    spec = BuildSpec(folder, plan.models, manifest.pairing, batch_size, tuple(filters), generators, source)
-    jobs = {job.name: job for job in plan.jobs}
-    done = _Done(len(records), sum(map(len, jobs.values())), on_progress)
-    positions = {record.id: position for position, record in enumerate(records)}
-    if jobs and generators is None:
-        check_commits(manifest, loaded_commits(plan.models))
-    try:
-        for result in runner.run(spec, list(jobs.values()), done.shard):
-            job = jobs[result.entry.name]
-            loaded = {} if generators is not None else loaded_commits(plan.models)
-            try:
-                check_commits(manifest, loaded)
-            except DataError:  # the load has just fetched another commit
-                (folder / "data" / job.name).unlink(missing_ok=True)
-                raise
-            manifest = _entered(manifest, job, result, positions)
-            manifest = manifest.model_copy(update={"commits": manifest.commits | loaded})
-            write_manifest(folder, manifest)
-            done.shard(job.name, len(job))
-    finally:
-        _remove_leftovers(folder)
-    done.tell()
-    write_card(folder, manifest)
-    return PairDataset.open(folder)
+    folder = Path(folder)
+    with nullcontext() if folder.is_file() else FolderLock(folder):
+        plan = plan_build(
+            folder,
+            prompts,
+            pair,
+            seeds=seeds,
+            batch_size=batch_size,
+            shard_size=shard_size,
+            pairing=pairing,
+            filters=filters,
+            baseline_from=baseline_from,
+        )
+        manifest, records = plan.manifest, plan.records
+        _start(folder, manifest)
+        batch_size = manifest.batch_size or DEFAULT_BATCH_SIZE
+        spec = BuildSpec(folder, plan.models, manifest.pairing, batch_size, tuple(filters), generators, plan.source)
+        jobs = {job.name: job for job in plan.jobs}
+        done = _Done(len(records), sum(map(len, jobs.values())), on_progress)
+        positions = {record.id: position for position, record in enumerate(records)}
+        if jobs and generators is None:
+            check_commits(manifest, loaded_commits(plan.models))
+        try:
+            for result in runner.run(spec, list(jobs.values()), done.shard):
+                job = jobs[result.entry.name]
+                loaded = {} if generators is not None else loaded_commits(plan.models)
+                try:
+                    check_commits(manifest, loaded)
+                except DataError:  # the load has just fetched another commit
+                    (folder / "data" / job.name).unlink(missing_ok=True)
+                    raise
+                manifest = _entered(manifest, job, result, positions)
+                manifest = manifest.model_copy(update={"commits": manifest.commits | loaded})
+                write_manifest(folder, manifest)
+                done.shard(job.name, len(job))
+        finally:
+            _remove_leftovers(folder)
+        done.tell()
+        write_card(folder, manifest)
+        return PairDataset.open(folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +129,21 @@ class BuildPlan:
     jobs: list[ShardJob]
     """The shards that are not complete."""
 
+    source: Path | None = None
+    """The dataset whose baseline images are used again."""
+
     @property
-    def missing(self) -> int:
-        """Pairs that are left to make."""
-        return sum(len({record.id for record in job.records} - job.existing - job.dropped) for job in self.jobs)
+    def missing(self) -> list[PairRecord]:
+        """The pairs that are left to make."""
+        return [record for job in self.jobs for record in job.records if record.id not in job.existing | job.dropped]
+
+    @property
+    def reused(self) -> int:
+        """How many of them take their baseline image from ``source``."""
+        if self.source is None:
+            return 0
+        there = {(record.prompt, record.seed) for record in PairDataset.open(self.source).records}
+        return sum((record.prompt, record.seed) in there for record in self.missing)
 
 
 def plan_build(
@@ -165,11 +177,16 @@ def plan_build(
         shards=(),
         failures=(),
         dropped=(),
+        planned=len(records),
     )
-    if baseline_from is not None:
-        check_baseline_source(Path(baseline_from), models.baseline, pairing)
+    source = None if baseline_from is None else Path(baseline_from)
+    if source is not None:
+        check_baseline_source(source, models.baseline, pairing)
     manifest = _agreed(folder, planned)
-    return BuildPlan(folder, models, manifest, records, _jobs(folder, manifest, records))
+    jobs = _jobs(folder, manifest, records)
+    if jobs or manifest.planned is not None:  # an older folder that is complete needs no writing
+        manifest = manifest.model_copy(update={"planned": len(records)})
+    return BuildPlan(folder, models, manifest, records, jobs, source)
 
 
 def shard_name(number: int) -> str:

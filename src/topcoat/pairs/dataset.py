@@ -5,7 +5,8 @@ from __future__ import annotations
 import bisect
 import functools
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, overload
@@ -32,6 +33,7 @@ from topcoat.prompts import Split
 Side = Literal["distilled", "baseline"]
 """The two sides of a pair."""
 
+_READERS = 4  # threads that compare digests
 _CACHED_COLUMNS = 16  # columns of row groups in memory, undecoded; two of them are at most about 16 MB
 
 
@@ -210,12 +212,21 @@ class PairDataset(Sequence[Pair]):
             distilled, baseline = (torch.stack([self.image(row, side) for row in rows]) for side in get_args(Side))
             yield distilled, baseline
 
-    def verify(self) -> None:
-        """Read every byte and compare it with the manifest; raises `DataError` for a shard that was changed."""
-        for entry in self.manifest.shards:
-            shard = self.folder / "data" / entry.name
-            if sha256_of(shard) != entry.sha256:
-                raise DataError(f"{shard} was changed since it was built; delete it and build the pairs again")
+    def verify(self, on_progress: Callable[[int, int], None] | None = None) -> None:
+        """Read every byte and compare it with the manifest; raises `DataError` for a shard that was changed.
+
+        ``on_progress`` is called with (shards compared, shards).
+        """
+        entries = self.manifest.shards
+        paths = [self.folder / "data" / entry.name for entry in entries]
+        with ThreadPoolExecutor(_READERS) as pool:  # a digest is computed without Python's lock
+            digests = pool.map(sha256_of, paths)
+            for done, (entry, path, digest) in enumerate(zip(entries, paths, digests, strict=True), start=1):
+                if digest != entry.sha256:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise DataError(f"{path} was changed since it was built; delete it and build the pairs again")
+                if on_progress is not None:
+                    on_progress(done, len(entries))
 
     def __len__(self) -> int:
         return len(self.records)

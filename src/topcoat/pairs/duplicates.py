@@ -11,6 +11,7 @@ from torch import Tensor
 
 from topcoat.errors import UsageError
 from topcoat.features import FeatureNet, load_feature_net
+from topcoat.files import FolderLock
 from topcoat.pairs.dataset import PairDataset
 from topcoat.pairs.filters import FilterResult
 from topcoat.pairs.generate import dropped_entry
@@ -104,10 +105,15 @@ def drop_pairs(folder: str | Path, results: Mapping[str, FilterResult], filter_n
     The manifest first lists all of them as dropped and takes the shards concerned out of its list; then each shard is
     rewritten in one piece and listed again. After an interruption, this function (no results are needed to finish) or
     another build completes the work. Raises `UsageError` for an id that the dataset never had, `DataError` if a shard
-    cannot be read or written.
+    cannot be read or written, or another process writes into the folder.
     """
     folder = Path(folder)
-    manifest = read_manifest(folder)
+    read_manifest(folder)  # before the lock, which makes a folder
+    with FolderLock(folder):
+        return _drop_pairs(folder, read_manifest(folder), results, filter_name)
+
+
+def _drop_pairs(folder: Path, manifest: Manifest, results: Mapping[str, FilterResult], filter_name: str) -> PairDataset:
     paths = sorted((folder / "data").glob("train-*.parquet"))
     wanted = {name for name, result in results.items() if not result.keep} - {item.id for item in manifest.dropped}
     chosen: dict[str, list[PairRecord]] = {

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from topcoat.errors import DataError, TopcoatError, UsageError
+from topcoat.files import FolderLock
 from topcoat.generators.base import Licence
 from topcoat.images import decode_image, list_images
 from topcoat.pairs.build import shard_name
@@ -106,14 +107,15 @@ def import_pairs(
     position. The split follows the prompt, or the item's name where it has none. The folder appears in one piece at the
     end; a stopped import leaves nothing there.
 
-    Raises `UsageError` for a bad name or size, `DataError` if the folder is in use, cannot be written, or no item can
-    be used.
+    Raises `UsageError` for a bad name or size, `DataError` if the folder is not empty, cannot be written or is written
+    by another process, or no item can be used.
     """
     if not name.strip() or shard_size < 1:
         raise UsageError(f"pair name {name!r} and shard size {shard_size} are not possible; give a name, and 1 or more")
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} is not an empty folder; choose another one, nothing was changed")
+    lock = FolderLock(folder, beside=True)
     workplace = folder.with_name(f".{folder.name}.importing")
     shutil.rmtree(workplace, ignore_errors=True)  # of an import that was stopped
     try:
@@ -148,6 +150,7 @@ def import_pairs(
         os.replace(workplace, folder)
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
+        lock.release()
     return PairDataset.open(folder)
 
 

@@ -137,6 +137,8 @@ class Inspection:
     splits: Mapping[str, int]
     sizes_px: Mapping[tuple[int, int], int]
     """Pairs of each (width, height)."""
+    unfinished: str
+    """A sentence where the build has not come to its end, else nothing."""
     dropped: Sequence[Dropped]
     failures: Sequence[Failure]
     unusable: Sequence[tuple[str, str]]
@@ -267,6 +269,7 @@ def inspect_pairs(
         bytes=sum((dataset.folder / "data" / entry.name).stat().st_size for entry in manifest.shards),
         splits={name: sum(record.split == name for record in records) for name in get_args(Split)},
         sizes_px=dict(sizes.most_common()),
+        unfinished=manifest.unfinished,
         dropped=manifest.dropped,
         failures=manifest.failures,
         unusable=unusable,

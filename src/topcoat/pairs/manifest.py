@@ -82,6 +82,8 @@ class Manifest(StrictModel):
     shards: tuple[ShardEntry, ...]
     failures: tuple[Failure, ...]
     dropped: tuple[Dropped, ...]
+    planned: int | None = None
+    """Pairs that the last build was asked for; None where pairs were imported, or built before this was noted."""
 
     @property
     def sides(self) -> dict[str, dict[str, Any]]:
@@ -92,6 +94,14 @@ class Manifest(StrictModel):
     def rows(self) -> int:
         """Pairs in all shards."""
         return sum(shard.rows for shard in self.shards)
+
+    @property
+    def unfinished(self) -> str:
+        """A sentence where a build has not come to its end, else nothing."""
+        done = self.rows + len(self.dropped) + len(self.failures)
+        if self.planned is None or done >= self.planned:
+            return ""
+        return f"The build is unfinished: {done:,} of {self.planned:,} pairs; the same build command goes on."
 
 
 def read_manifest(folder: Path) -> Manifest:

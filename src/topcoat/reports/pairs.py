@@ -41,6 +41,8 @@ def spectrum_note(inspection: Inspection) -> str:
 def findings(inspection: Inspection) -> list[str]:
     """What matters before training on these pairs, one sentence each; empty where nothing stands out."""
     found = [f"{flag[0].upper()}{flag[1:]}." for flag in inspection.flags]
+    if inspection.unfinished:
+        found.append(inspection.unfinished)
     if inspection.failures:
         found.append(f"{_pairs(len(inspection.failures))} could not be made; the same build command tries again.")
     if inspection.unusable:

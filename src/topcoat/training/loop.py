@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from topcoat.errors import DataError, UsageError
+from topcoat.files import FolderLock
 from topcoat.generators.vae import Vae
 from topcoat.heads.head import Head, weights_digest
 from topcoat.training.config import RunConfig, TrainConfig
@@ -47,8 +50,8 @@ def train(
     (``accelerate launch``) each takes its part of every batch, and only the regular checkpoints are written.
 
     Raises at the call `UsageError` for the run or its settings, `DataError` for too few or unfit pairs and for an
-    ``output`` that holds another run; while running `DataError` for damaged pairs or a full disk, `ModelError` after
-    ``max_bad_steps`` skipped steps in a row, or when memory runs out.
+    ``output`` that holds another run or that another process trains in; while running `DataError` for damaged pairs or
+    a full disk, `ModelError` after ``max_bad_steps`` skipped steps in a row, or when memory runs out.
     """
     config = run_config(run).starting_from(init_from)
     if images is not None:
@@ -72,10 +75,12 @@ def train(
     folder = RunFolder(Path(output or f"runs/{config.name}"), {"stages": config.identity(), **digests})
     facts = {"run": config.name, **_origin(dataset), "training_pairs": len(training), **digests}
     inputs = RunInputs(folder, training, dataset.split("val"), features, vae, teacher, facts)
+    first = os.environ.get("RANK", "0") == "0"  # of `accelerate launch` or torchrun: it alone writes
+    lock = FolderLock(folder.path) if first else nullcontext()
     progress = folder.progress()
     if progress.stage + 1 < len(config.stages) and progress.images_seen >= config.stages[progress.stage].images:
         progress = progress.next_stage()
-    return _trained(config, inputs, _stage(config, inputs, progress, init_from))
+    return _trained(config, inputs, _stage(config, inputs, progress, init_from), lock)
 
 
 def _stage(run: RunConfig, inputs: RunInputs, progress: Progress, init_from: Head | None) -> Stage:
@@ -84,11 +89,14 @@ def _stage(run: RunConfig, inputs: RunInputs, progress: Progress, init_from: Hea
     return Stage(run.stages[number], inputs, progress, given, last=number + 1 == len(run.stages))
 
 
-def _trained(run: RunConfig, inputs: RunInputs, stage: Stage) -> Generator[TrainRecord, None, None]:
-    yield from stage.records()
-    while not stage.is_last:
-        stage = _stage(run, inputs, stage.progress.next_stage(), None)
+def _trained(
+    run: RunConfig, inputs: RunInputs, stage: Stage, lock: AbstractContextManager[Any]
+) -> Generator[TrainRecord, None, None]:
+    with lock:
         yield from stage.records()
+        while not stage.is_last:
+            stage = _stage(run, inputs, stage.progress.next_stage(), None)
+            yield from stage.records()
 
 
 def _check(run: RunConfig, training: Sequence[Pair], vae: Vae | None) -> None:

@@ -93,9 +93,10 @@ class RunFolder:
             if difference is not None:
                 raise DataError(
                     f"{self.path} holds another training run ({difference}); nothing was changed: "
-                    "use another output folder, or the settings and pairs of that run"
+                    "use another output folder, or the settings and pairs of that run; to train on from its head, give "
+                    f"another output folder and --init-from {self.path} (init_from in Python)"
                 )
-        elif not begun and self.path.is_dir() and any(path.suffix != ".tmp" for path in self.path.iterdir()):
+        elif not begun and self.path.is_dir() and any(not path.name.startswith(".") for path in self.path.iterdir()):
             raise DataError(f"{self.path} holds files but no training run; nothing was changed: use an empty folder")
 
     def crops(self, stage: str) -> Path:
