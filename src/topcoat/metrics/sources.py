@@ -114,7 +114,8 @@ def from_folders(enhanced: Path, baseline: Path, distilled: Path | None = None, 
     z, y = list_images(enhanced), list_images(baseline)
     x = None if distilled is None else list_images(distilled)
     for folder, files in ((enhanced, z), (baseline, y), (distilled, x)):
-        check_sizes(folder, files or ())
+        if folder is not None:
+            check_sizes(folder, files or ())
     notes = [
         note
         for note in (
