@@ -227,10 +227,9 @@ def _show_thresholds(out: Output, thresholds: Calibration, target: Path, dataset
         f"together they accept {thresholds.false_accept_rate:.2%} of {thresholds.shuffled} shuffled pairs and drop "
         f"{thresholds.false_reject_rate:.2%} of {thresholds.pairs} pairs"
     )
-    if dataset.manifest.imported is None:
-        new = (free_folder(dataset.folder.absolute()), *pair_words(dataset.manifest.pair))
-        filtered = ("--filter", "same-subject", "--calibration", target)
-        out.line(f"Next: {command_line('pairs', 'build', *new, *filtered)}")
+    new = (free_folder(dataset.folder.absolute()), *pair_words(dataset.manifest.pair))
+    filtered = ("--filter", "same-subject", "--calibration", target)
+    out.line(f"Next: {command_line('pairs', 'build', *new, *filtered)}")
     out.result({**thresholds.model_dump(mode="json"), "file": str(target)})
 
 
