@@ -120,3 +120,48 @@ def test_photo_prompts_for_the_mini_pair_are_warned_of(run: Any, tmp_path: Path)
     for style, warned in (("photo", True), ("mini", False)):
         run("prompts", "--style", style, "--count", 2, "-o", tmp_path / f"{style}.csv")
         assert ("--style mini" in run(*build, tmp_path / f"{style}.csv").stderr) is warned
+
+
+def test_what_a_pair_does_not_read_is_said_and_listed(run: Any, run_json: Any, pair_file: Path, tmp_path: Path) -> None:
+    """At `prompts`, `pairs build` (dry or not) and `generate`, in text and in JSON."""
+    (tmp_path / "p.csv").write_text("id,prompt\nshort,old man\nlong," + "old man " * 30 + "\n")
+    given = ("--prompts", tmp_path / "p.csv", "--pair", pair_file)
+    for command in (
+        ("pairs", "build", tmp_path / "x", *given, "--dry-run"),
+        ("pairs", "build", tmp_path / "x", *given),
+        ("generate", *given, "--head", "none", "-o", tmp_path / "o"),
+    ):
+        assert "longer than what" in (said := run(*command).stderr) and "long (62)" in said and "short" not in said
+        assert {cut["id"] for cut in run_json(*command)["texts"]["cut"]} == {"long"}
+    cut = run_json("prompts", "--count", 3, "--pair", pair_file)["texts"]["cut"]
+    assert len({each["id"] for each in cut}) == 3
+    assert "longer than what" in run("prompts", "--count", 3, "--pair", pair_file).stderr
+    assert "longer than what" not in run("prompts", "--count", 200, "--pair", "sdxl").stderr
+
+
+def test_count_takes_the_first_prompts_of_a_file(run: Any, run_json: Any, pair_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text("old man\nyoung woman\n")
+    build = ("pairs", "build", tmp_path / "x", "--pair", pair_file, "--dry-run", "--prompts", tmp_path / "p.txt")
+    assert run_json(*build, "--count", 1)["pairs"] == 1 and run_json(*build)["pairs"] == 2
+    assert "holds 2 prompts, and --count asks for 10; all 2 are used" in run(*build, "--count", 10).stderr
+
+
+def test_a_dry_run_knows_what_is_done_and_refuses_what_the_build_refuses(
+    run: Any, run_json: Any, pair_file: Path, tmp_path: Path
+) -> None:
+    build = ("pairs", "build", tmp_path / "x", "--pair", pair_file, "--shard-size", 2)
+    whole = run_json(*build, "--count", 6, "--dry-run")
+    assert (whole["left"], (tmp_path / "x").exists()) == (6, False)
+    run(*build, "--count", 4)
+    before = {path: path.read_bytes() for path in (tmp_path / "x").rglob("*") if path.is_file()}
+    rest = run_json(*build, "--count", 6, "--dry-run")
+    assert rest["left"] == 2 and rest["tflop"] == pytest.approx(whole["tflop"] / 3)
+    assert "4 pairs are there already, 2 are left" in run(*build, "--count", 6, "--dry-run").stdout
+    for wrong in (("--distilled-steps", 2), ("--batch-size", 3), ("--filter", "pretty"), ("--seed", 1)):
+        command = (*build, "--count", 4, *wrong)
+        code = 2 if "--filter" in wrong else 1
+        assert (
+            run(*command, "--dry-run", code=code).stderr.splitlines()[-1]
+            == run(*command, code=code).stderr.splitlines()[-1]
+        )
+    assert {path: path.read_bytes() for path in (tmp_path / "x").rglob("*") if path.is_file()} == before

@@ -36,6 +36,7 @@ from topcoat.cli.options import (
     head_name,
     open_head,
     open_signer,
+    say_what_is_read,
 )
 from topcoat.errors import UsageError
 from topcoat.files import check_folder
@@ -118,6 +119,8 @@ def generate(
     if output.expanduser() not in paths:
         out.lock(output.expanduser())
     chosen = model_pair(pair).offloaded(offload)
+    sides = chosen if compare_baseline else chosen.model_copy(update={"baseline": chosen.distilled})
+    texts = say_what_is_read(out, sides, prompts)
     signer = open_signer(c2pa_cert, c2pa_key, c2pa_tsa)
     opened = open_head(head, chosen.name)
     compare = compare or compare_baseline
@@ -158,9 +161,9 @@ def generate(
         )  # fmt: skip
         waiting = iter(open_pictures)
         for batch in out.track("generating", batches, -(-len(open_pictures) // batch_size)):
-            sides = {"distilled": batch.distilled, "enhanced": batch.enhanced}
+            columns = {"distilled": batch.distilled, "enhanced": batch.enhanced}
             if baseline is not None:
-                sides["baseline"] = baseline.generate(batch.prompts, batch.seeds)
+                columns["baseline"] = baseline.generate(batch.prompts, batch.seeds)
             decisions += batch.decisions
             for index, image in enumerate(batch.enhanced):
                 picture = next(waiting)
@@ -178,7 +181,7 @@ def generate(
                 )
                 written = [(picture.path, image, text, picture.job)]
                 if picture.comparison is not None:
-                    row = side_by_side([images[index] for images in sides.values() if images is not None])
+                    row = side_by_side([images[index] for images in columns.values() if images is not None])
                     written.insert(0, (picture.comparison, row, {**text, "panels": panels}, picture.comparison_job))
                 for path, pixels, facts_of_it, job in written:
                     mark = None if no_mark else replace(record, job=job)
@@ -200,7 +203,7 @@ def generate(
         )
     if chosen.name == "mini":
         out.line(f"Note: {TOY}")
-    out.result({"images": list(records.values()), "flags": flags})
+    out.result({"images": list(records.values()), "flags": flags, "texts": texts})
 
 
 class _Picture:

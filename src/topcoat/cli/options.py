@@ -280,6 +280,16 @@ def choose_prompts(
     return prompts
 
 
+def say_what_is_read(out: Output, pair: ModelPair, prompts: Sequence[Prompt]) -> dict[str, Any]:
+    """Warn of prompts that a model of the pair cuts or knows no word of; returns all of them for JSON."""
+    from topcoat.generators.tokens import read_by
+
+    reading = read_by(pair, prompts)
+    for sentence in reading.sentences():
+        out.warn(sentence)
+    return reading.as_dict()
+
+
 def held_out_subjects(pair_name: str, count: int, seed: int) -> tuple[list[Prompt], range]:
     """Held-out prompts in the style that the model pair understands, and their noise seeds."""
     from topcoat.prompts import held_out_prompts, style_of_pair

@@ -25,6 +25,7 @@ from topcoat.cli.options import (
     licence_lines,
     names,
     next_training,
+    say_what_is_read,
     show_bill,
     step_list,
 )
@@ -214,6 +215,7 @@ def build(
         for spec in (chosen.distilled, chosen.baseline)
     )
     out.line(f"{len(prompts)} pairs of {models}", *licences)
+    texts = say_what_is_read(out, chosen, prompts)
     from topcoat.features import domain_note
     from topcoat.pairs.build import build_pairs, plan_build
     from topcoat.pairs.engines import named_engine
@@ -253,7 +255,16 @@ def build(
             "computed cost: unknown for this model" if total is None else f"computed cost: {total:,.4g} TFLOP",
             f"Nothing was made; leave --dry-run out to write {output}",
         )
-        out.result({"dry_run": True, "pairs": len(prompts), "left": left, "licences": licences, "tflop": total})
+        out.result(
+            {
+                "dry_run": True,
+                "pairs": len(prompts),
+                "left": left,
+                "texts": texts,
+                "licences": licences,
+                "tflop": total,
+            }
+        )
         return
 
     out.on_interrupt = "run the same command again: finished shards are kept, the one that was begun was dropped"
@@ -284,6 +295,7 @@ def build(
         {
             "folder": str(output),
             "pairs": len(dataset),
+            "texts": texts,
             "failures": [failure.id for failure in failures],
             "dropped": [item.id for item in dropped],
             "flags": flags,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from topcoat.cli.console import Output, command
+from topcoat.cli.options import say_what_is_read
 from topcoat.errors import UsageError
 from topcoat.prompts import Style
 
@@ -37,6 +38,9 @@ def prompts(
     style: Annotated[
         Style, typer.Option(help="photo: sentences for real models. mini: the words that --pair mini knows.")
     ] = "photo",
+    pair: Annotated[
+        str | None, typer.Option("--pair", help="Say what the models of this pair would not read to the end.")
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -70,7 +74,11 @@ def prompts(
         sampled = sample_prompts(count, seed)
     else:
         sampled = _photo(out, count, seed, names_file, templates, vocabulary)
-    record = {"count": count, "seed": seed, "style": style}
+    record: dict[str, Any] = {"count": count, "seed": seed, "style": style}
+    if pair is not None:
+        from topcoat.generators.presets import model_pair
+
+        record["texts"] = say_what_is_read(out, model_pair(pair), sampled)
     if output is None:
         out.line(*(prompt.text for prompt in sampled))
         out.result({**record, "prompts": [prompt_record(prompt) for prompt in sampled]})

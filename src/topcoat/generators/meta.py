@@ -19,10 +19,11 @@ from torch import nn
 from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.generators.base import WeightsSpec
 from topcoat.generators.families import FAMILIES, Configs, Family, family_of
-from topcoat.generators.families.base import CLIP_TOKENS, OneImage
+from topcoat.generators.families.base import OneImage
 from topcoat.generators.latents import decode
 from topcoat.generators.loading import quiet_libraries
 from topcoat.generators.vae import channels_of, scale_of, vae_classes
+from topcoat.prompts.clip import CLIP_TOKENS
 
 _ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 

@@ -15,9 +15,7 @@ from torch import Tensor
 
 from topcoat.errors import UsageError
 from topcoat.generators.base import GeneratorSpec, StepCache
-
-CLIP_TOKENS = 77
-"""The length to which CLIP pads every text."""
+from topcoat.prompts.clip import CLIP_TOKENS
 
 TYPICAL_TOKENS = 64
 """Text tokens of a typical prompt, counted where a denoiser reads no padding: a portrait's 44 words, as the photo style
@@ -86,6 +84,10 @@ class Family:
     """Step caches of diffusers that run with this pipeline: it has to tell the denoiser which of its passes runs."""
     call_arguments: ClassVar[tuple[str, ...]] = ()
     """Further arguments of the pipeline's call that a spec may set."""
+    tokenizers: ClassVar[tuple[str, ...]] = ("tokenizer",)
+    """Names of the tokenizers that read a prompt."""
+    clip_tokenizers: ClassVar[tuple[str, ...]] = ()
+    """Those of CLIP, which read what they were made for; the others read `max_sequence_length`."""
     load_arguments: ClassVar[Mapping[str, Any]] = {}
     """Further arguments of the pipeline's `from_pretrained`."""
 
@@ -154,6 +156,23 @@ class Family:
     def normalised(self, output: Tensor, pipeline: Any, spec: GeneratorSpec) -> Tensor:
         """``(N, C, h, w)`` as the denoiser left them, from what the pipeline returned for ``output_type="latent"``."""
         return output
+
+    def is_clip(self, tokenizer: str) -> bool:
+        """Whether a tokenizer of that name is CLIP's."""
+        return tokenizer in self.clip_tokenizers
+
+    def text_length(self, name: str, tokenizer: Any, spec: GeneratorSpec) -> int:
+        """Tokens of a text that are read, by the tokenizer ``name``."""
+        return min(tokenizer.model_max_length, CLIP_TOKENS) if self.is_clip(name) else spec.max_sequence_length
+
+    def text_tokens(self, tokenizer: Any, texts: Sequence[str], spec: GeneratorSpec) -> list[int]:
+        """Tokens of whole texts, with what the pipeline puts around each before it cuts."""
+        whole = [self.whole_text(tokenizer, text) for text in texts]
+        return [len(ids) for ids in tokenizer(whole, truncation=False, padding=False).input_ids]
+
+    def whole_text(self, tokenizer: Any, text: str) -> str:
+        """What the pipeline gives its tokenizer for a prompt."""
+        return text
 
     def encoder_tokens(self, padded: int) -> int:
         """Tokens that the text encoder reads of one text at a `max_sequence_length` of ``padded``."""
@@ -224,6 +243,7 @@ class UNetFamily(Family):
     """A U-Net that reads the 77 tokens of CLIP, from before the flow models."""
 
     denoiser = "unet"
+    clip_tokenizers = ("tokenizer",)
     denoiser_class = "UNet2DConditionModel"
     packing = 1
     has_sequence_length = False

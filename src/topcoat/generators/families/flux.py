@@ -15,6 +15,8 @@ class Flux(FlowFamily):
     """FLUX.1 schnell and dev; a true_cfg_scale above 1 adds classifier-free guidance."""
 
     pipeline = "FluxPipeline"
+    tokenizers = ("tokenizer", "tokenizer_2")
+    clip_tokenizers = ("tokenizer",)
     denoiser_class = "FluxTransformer2DModel"
     has_true_cfg = True
     step_caches = get_args(StepCache)

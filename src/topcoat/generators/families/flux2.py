@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -24,6 +25,13 @@ class Flux2Klein(FlowFamily):
     def normalised(self, output: Tensor, pipeline: Any, spec: GeneratorSpec) -> Tensor:
         """The latents normalised again: the pipeline has already undone its VAE's batch norm."""
         return from_vae(output, pipeline.vae)
+
+    def whole_text(self, tokenizer: Any, text: str) -> str:
+        """The prompt in the chat template of the language model."""
+        messages = [{"role": "user", "content": text}]
+        return tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
+        )
 
     def shift(self, scheduler: Any, tokens: int, steps: int) -> float:
         """The shift fitted by FLUX.2's authors."""
@@ -58,6 +66,14 @@ class Flux2(Flux2Klein):
     def guided(self, spec: GeneratorSpec) -> bool:
         """Never: one pass a step."""
         return False
+
+    def text_tokens(self, tokenizer: Any, texts: Sequence[str], spec: GeneratorSpec) -> list[int]:
+        """See `Family.text_tokens`; the pipeline's own system message comes first."""
+        from diffusers.pipelines.flux2.pipeline_flux2 import SYSTEM_MESSAGE, format_input
+
+        chats = format_input(prompts=list(texts), system_message=SYSTEM_MESSAGE)
+        encoded = tokenizer.apply_chat_template(chats, add_generation_prompt=False, tokenize=True, return_dict=True)
+        return [len(ids) for ids in encoded["input_ids"]]
 
     def normalised(self, output: Tensor, pipeline: Any, spec: GeneratorSpec) -> Tensor:
         """The tokens laid out as latents; the VAE's batch norm is not undone yet."""

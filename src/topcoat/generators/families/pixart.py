@@ -19,6 +19,10 @@ class PixArtSigma(Family):
         """See `Family.arguments`; cleaning captions depends on whether two further packages are installed."""
         return {**super().arguments(spec, count), "use_resolution_binning": False, "clean_caption": False}
 
+    def whole_text(self, tokenizer: Any, text: str) -> str:
+        """The prompt in lower case."""
+        return text.lower().strip()
+
     def denoiser_inputs(self, image: OneImage) -> dict[str, Any]:
         """Latents and the text of T5."""
         config, ones = image.config, image.ones

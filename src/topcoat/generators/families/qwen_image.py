@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from topcoat.errors import UsageError
@@ -17,6 +18,8 @@ class QwenImage(Flux):
     """Qwen-Image and its Lightning LoRAs; `true_cfg_scale` above 1 with a negative prompt guides."""
 
     pipeline = "QwenImagePipeline"
+    tokenizers = ("tokenizer",)
+    clip_tokenizers = ()
     denoiser_class = "QwenImageTransformer2DModel"
     vae_class = "AutoencoderKLQwenImage"
 
@@ -34,6 +37,15 @@ class QwenImage(Flux):
         arguments = super().arguments(spec, count)
         del arguments["guidance_scale"]
         return arguments
+
+    def text_tokens(self, tokenizer: Any, texts: Sequence[str], spec: GeneratorSpec) -> list[int]:
+        """See `Family.text_tokens`; of the chat template what comes before the prompt is dropped."""
+        import diffusers
+
+        empty: Any = dict.fromkeys(("scheduler", "vae", "text_encoder", "tokenizer", "transformer"))
+        template = diffusers.QwenImagePipeline(**empty).prompt_template_encode
+        encoded = tokenizer([template.format(text) for text in texts], truncation=False, padding=False)
+        return [len(ids) - _TEMPLATE_TOKENS for ids in encoded.input_ids]
 
     def encoder_tokens(self, padded: int) -> int:
         """Texts are not padded, so a typical one is counted, with the chat template around it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Sequence
 from typing import Any
 
 from topcoat.generators.base import GeneratorSpec
@@ -25,6 +27,17 @@ class Sana(Family):
     def arguments(self, spec: GeneratorSpec, count: int) -> dict[str, Any]:
         """See `Family.arguments`."""
         return {**super().arguments(spec, count), "use_resolution_binning": False}
+
+    def text_tokens(self, tokenizer: Any, texts: Sequence[str], spec: GeneratorSpec) -> list[int]:
+        """See `Family.text_tokens`; the instruction before the prompt has room of its own."""
+        import diffusers
+
+        call = inspect.signature(getattr(diffusers, self.pipeline).__call__).parameters
+        lines: Any = spec.call.get("complex_human_instruction", call["complex_human_instruction"].default) or ()
+        instruction = "\n".join(lines)
+        whole = [instruction + text.lower().strip() for text in texts]
+        before = len(tokenizer.encode(instruction)) - 2 if instruction else 0
+        return [len(ids) - before for ids in tokenizer(whole, truncation=False, padding=False).input_ids]
 
     def encoder_tokens(self, padded: int) -> int:
         """The instruction comes before the text."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from topcoat.generators.families.base import CLIP_TOKENS, OneImage, UNetFamily
+from topcoat.generators.families.base import OneImage, UNetFamily
+from topcoat.prompts.clip import CLIP_TOKENS
 
 
 class StableDiffusion(UNetFamily):

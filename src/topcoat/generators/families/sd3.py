@@ -6,13 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from topcoat.generators.families.base import CLIP_TOKENS, FlowFamily, OneImage
+from topcoat.generators.families.base import FlowFamily, OneImage
+from topcoat.prompts.clip import CLIP_TOKENS
 
 
 class StableDiffusion3(FlowFamily):
     """SD3.5 medium, large and large turbo, and SD3."""
 
     pipeline = "StableDiffusion3Pipeline"
+    tokenizers = ("tokenizer", "tokenizer_2", "tokenizer_3")
+    clip_tokenizers = ("tokenizer", "tokenizer_2")
     denoiser_class = "SD3Transformer2DModel"
     call_arguments = ("clip_skip", "mu")
 

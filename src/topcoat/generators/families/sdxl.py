@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from topcoat.generators.base import GeneratorSpec
-from topcoat.generators.families.base import CLIP_TOKENS, OneImage, UNetFamily
+from topcoat.generators.families.base import OneImage, UNetFamily
+from topcoat.prompts.clip import CLIP_TOKENS
 
 
 class StableDiffusionXL(UNetFamily):
     """SDXL and what is distilled from it, such as SDXL-Lightning."""
 
     pipeline = "StableDiffusionXLPipeline"
+    tokenizers = clip_tokenizers = ("tokenizer", "tokenizer_2")
     call_arguments = ("clip_skip", "crops_coords_top_left", "eta", "guidance_rescale", "original_size", "target_size")
 
     def text_passes(self, spec: GeneratorSpec) -> int:

@@ -18,6 +18,11 @@ class ZImage(FlowFamily):
     noise_dtype = torch.float32
     call_arguments = ("cfg_normalization", "cfg_truncation")
 
+    def whole_text(self, tokenizer: Any, text: str) -> str:
+        """The prompt in the chat template of the language model."""
+        messages = [{"role": "user", "content": text}]
+        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, enable_thinking=True)
+
     def denoiser_tokens(self, padded: int) -> int:
         """The text encoder's padding is dropped and the transformer pads to 32, so a typical text is counted."""
         return min(padded, TYPICAL_TOKENS)
