@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tests.tiny_pipelines import family_specs  # noqa: F401  a fixture for every folder
+from tests.tiny_pipelines import family_specs as family_specs  # a fixture for every folder
 from topcoat.errors import ModelError
 from topcoat.generators.base import GeneratorSpec, Licence, ModelPair, check_request, check_steps
 from topcoat.heads.head import Head
@@ -123,7 +123,8 @@ class FakeHead(Head):
     def device(self) -> torch.device:
         return self._device
 
-    def to(self, device: str | torch.device) -> Head:
+    def to(self, device: str | torch.device | torch.dtype | None = None, dtype: torch.dtype | None = None) -> Head:
+        assert isinstance(device, str | torch.device)
         self._device = torch.device(device)
         return self
 

@@ -101,7 +101,7 @@ def _studied(
     runs = study_runs(list(images), pair, full_size=False, known=list(heads or ()))
     study = Study(
         pair,
-        [run.with_images(images[run.name]) for run in runs],
+        [run.model_copy(update={"config": run.config.with_images(images[run.name])}) for run in runs],
         sample_prompts(pairs, PAIR_PROMPTS_SEED),
         held_out_prompts(recipe.study_subjects, HELD_OUT_PROMPTS_SEED),
         noise_seeds("held-out", recipe.study_subjects),

@@ -24,7 +24,7 @@ def tune(denoiser: Any, pipeline: Any, spec: GeneratorSpec) -> None:
         denoiser.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=getattr(torch, spec.dtype))
     if spec.attention_backend is not None:
         try:
-            denoiser.set_attention_backend(spec.attention_backend)
+            _set_attention_backend(denoiser, spec.attention_backend)
         except Exception as error:  # an unknown name, a package that is missing, a GPU that is too old
             reason = hub.first_line(error)
             raise ModelError(
@@ -38,6 +38,17 @@ def tune(denoiser: Any, pipeline: Any, spec: GeneratorSpec) -> None:
             denoiser.compile_repeated_blocks(fullgraph=True)
         else:
             denoiser.compile()
+
+
+def _set_attention_backend(denoiser: Any, backend: str) -> None:
+    """Set it for this denoiser alone; diffusers makes it that of every later model too."""
+    from diffusers.models.attention_dispatch import _AttentionBackendRegistry
+
+    usual, _ = _AttentionBackendRegistry.get_active_backend()
+    try:
+        denoiser.set_attention_backend(backend)
+    finally:
+        _AttentionBackendRegistry.set_active_backend(usual)
 
 
 def _cache(wanted: StepCacheSpec, pipeline: Any) -> Any:

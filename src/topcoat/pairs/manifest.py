@@ -156,8 +156,10 @@ def write_card(folder: Path, manifest: Manifest) -> None:
 
 def loaded_commits(pair: ModelPair) -> dict[str, str]:
     """The commits of all hub repositories of a pair, as this machine's cache has them; see `Manifest.commits`."""
+    from topcoat.generators.callables import is_callable
+
     commits: dict[str, str] = {}
-    for spec in (pair.distilled, pair.baseline):
+    for spec in (each for each in (pair.distilled, pair.baseline) if not is_callable(each)):
         sources = [(spec.model, spec.revision)]
         sources += [(other.model, other.revision) for other in (*spec.replaced.values(), *spec.loras)]
         for source, revision in sources:
