@@ -183,9 +183,9 @@ def test_the_head_runs_where_the_distilled_model_does(
     events: list[str] = []
 
     class Watched(SharpenHead):
-        def to(self, device: str | torch.device) -> Head:
+        def to(self, device: str | torch.device | torch.dtype | None = None, dtype: torch.dtype | None = None) -> Head:
             events.append(str(device))
-            return super().to(device)
+            return super().to(device, dtype)
 
         def __call__(self, inputs: Tensor, strength: float = 1.0) -> Tensor:
             events.append("enhance")
