@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from recipes.mini.corpus import Corpus, load_corpus
 from recipes.mini.flow import Condition, build_transformer, velocity
-from recipes.mini.recipe import Recipe, WorkFolder
+from recipes.mini.recipe import Recipe, WorkFolder, autocast
 from recipes.mini.text_encoders import TextEncoders, loosened
 from recipes.mini.trainer import Plan, Trainee, train_transformer
 from topcoat.files import write_json
@@ -47,7 +47,7 @@ def train_baseline(recipe: Recipe, work: WorkFolder) -> None:
         return draw_batch(corpus, text, recipe, generator, rng, UNPROMPTED_SHARE).to(work.device)
 
     def loss_of(batch: FlowBatch) -> tuple[Tensor, Tensor]:
-        with torch.autocast(work.device, torch.bfloat16):
+        with autocast(work.device):
             predicted = velocity(compiled, batch.noisy, batch.level, batch.condition)
             aligned = projector(hidden["tokens"])
         flow = F.mse_loss(predicted.float(), batch.velocity)

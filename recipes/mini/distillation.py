@@ -26,7 +26,7 @@ from recipes.mini.flow import Condition, build_transformer, load_transformer, no
 from recipes.mini.guidance import baseline_guide
 from recipes.mini.meter import Meter
 from recipes.mini.portrait.words import sample_words
-from recipes.mini.recipe import PROMPT_SEED, Recipe, WorkFolder
+from recipes.mini.recipe import PROMPT_SEED, Recipe, WorkFolder, autocast
 from recipes.mini.text_encoders import TextEncoders, loosened
 from recipes.mini.trainer import Plan, Trainee, train_transformer
 from topcoat.files import atomic_path, write_json
@@ -62,7 +62,7 @@ def distill_steps(recipe: Recipe, work: WorkFolder) -> None:
 
     def loss_of(batch: tuple[Tensor, Tensor, Condition, Tensor]) -> tuple[Tensor, Tensor]:
         mixed, level, condition, straight = batch
-        with torch.autocast(work.device, torch.bfloat16):
+        with autocast(work.device):
             predicted = velocity(student, mixed, level, condition)
         loss = F.mse_loss(predicted.float(), straight)
         return loss, loss.detach()

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from recipes.mini.checkpoint import load_state, save_state
 from recipes.mini.meter import Meter
 from recipes.mini.portraits import Portraits, load_portraits
-from recipes.mini.recipe import Recipe, WorkFolder
+from recipes.mini.recipe import Recipe, WorkFolder, autocast
 from topcoat.features import FeatureNet, FeatureNetConfig
 from topcoat.files import write_json
 
@@ -81,7 +81,7 @@ def train_feature_net(name: str, recipe: Recipe, work: WorkFolder) -> None:
                 group["lr"] = 2e-3 * _one_cycle(seen / recipe.feature_images)
             wanted = torch.cat([targets.values[chosen], quality], dim=1).to(work.device)
             images = images.to(work.device, memory_format=torch.channels_last)
-            with torch.autocast(work.device, torch.bfloat16):
+            with autocast(work.device):
                 predicted = net.predictions(images)
             loss = F.smooth_l1_loss(predicted.float(), wanted)
             optimizer.zero_grad()

@@ -7,6 +7,7 @@ Convention of FLUX and of diffusers' `FlowMatchEulerDiscreteScheduler`: ``x_s = 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 from diffusers import FluxTransformer2DModel
 from torch import Tensor
 
-from recipes.mini.recipe import Recipe
+from recipes.mini.recipe import Recipe, autocast
 
 LATENT_CHANNELS = 16
 
@@ -128,11 +129,11 @@ def sample(
     *,
     guide: Guide | None = None,
     batch_images: int = 64,
-    precision: torch.dtype = torch.bfloat16,
+    exact: bool = False,
 ) -> Tensor:
     """Euler's method from noise tokens to latents (N, 16, h, w) on the CPU, guided where asked.
 
-    It runs on the transformer's device.
+    It runs on the transformer's device; ``exact`` keeps to single precision.
     """
     levels = [*torch.linspace(1, 1 / steps, steps).tolist(), 0.0]
     results = []
@@ -140,7 +141,7 @@ def sample(
         tokens, own = noise[rows].to(transformer.device), condition.take(rows).to(transformer.device)
         for level, after in pairwise(levels):
             level_each = torch.full((len(rows),), level, device=transformer.device)
-            with torch.autocast(transformer.device.type, precision, enabled=precision is not torch.float32):
+            with nullcontext() if exact else autocast(transformer.device.type):
                 step = velocity(transformer, tokens, level_each, own).float()
                 if guide is not None:
                     step = guide.apply(step, tokens, level_each, own)

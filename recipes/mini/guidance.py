@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from recipes.mini.baseline import FlowBatch, draw_batch
 from recipes.mini.corpus import load_corpus
 from recipes.mini.flow import Condition, Guide, build_transformer, load_transformer, velocity
-from recipes.mini.recipe import Recipe, WorkFolder
+from recipes.mini.recipe import Recipe, WorkFolder, autocast
 from recipes.mini.text_encoders import TextEncoders
 from recipes.mini.trainer import Plan, Trainee, train_transformer
 from topcoat.files import write_json
@@ -48,7 +48,7 @@ def distill_guidance(recipe: Recipe, work: WorkFolder) -> None:
 
     def loss_of(batch: FlowBatch) -> tuple[Tensor, Tensor]:
         at = (batch.noisy, batch.level, batch.condition)
-        with torch.autocast(work.device, torch.bfloat16):
+        with autocast(work.device):
             with torch.no_grad():
                 target = guide.apply(velocity(teacher, *at).float(), *at)
             predicted = velocity(student, *at)

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 import pydantic
+import torch
 
 from topcoat.config import StrictModel
+from topcoat.training.distributed import resolved_precision
 
 PROMPT_SEED = 20_250_502
 """Seed of the training prompts. Users sample with small seeds, so their prompts are not these."""
@@ -78,6 +80,12 @@ class Recipe(StrictModel):
     latent_images: dict[str, tuple[int, ...]] = pydantic.Field(default_factory=lambda: dict(LATENT_IMAGES))
     refiner_pairs: int = 2_500
     refiner_images: int = 32_000
+
+
+def autocast(device: str) -> torch.autocast:
+    """bfloat16 where ``device`` computes natively in it, single precision elsewhere, where bfloat16 is far slower."""
+    native = resolved_precision("auto", torch.device(device)) == "bfloat16"
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=native)
 
 
 class WorkFolder:

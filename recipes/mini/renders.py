@@ -22,6 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from recipes.mini.portrait.shards import (
+    SHARD_RENDERS,
     WORDS_SEED,
     Shard,
     count_done,
@@ -117,11 +118,11 @@ def _render_one(words: Words, index: int, render: RenderFunction, size_px: int) 
     return None
 
 
-def make_renders(folder: Path, count: int, processes: int, size_px: int = SIZE_PX) -> None:
-    """Render every missing shard of ``count`` portraits with so many processes of one thread each."""
+def make_renders(folder: Path, count: int, processes: int, size_px: int = SIZE_PX, first: int = 0) -> None:
+    """Render every missing shard of portraits ``first`` to ``count - 1``, with so many processes of one thread each."""
     _check_tools()
     folder.mkdir(parents=True, exist_ok=True)
-    every = list(shards(folder, count))
+    every = list(shards(folder, count, first))
     for shard in every:
         reopen(shard)
     for left in folder.glob(".*.tmp"):
@@ -132,6 +133,7 @@ def make_renders(folder: Path, count: int, processes: int, size_px: int = SIZE_P
         # also where a shell that starts jobs in the background has interrupts ignored
         signal.signal(name, _stop)
     started, before = time.monotonic(), count_done(every)
+    count = sum(shard.count for shard in every)
     print(f"{before} of {count} portraits are there", flush=True)
     context = multiprocessing.get_context("spawn")
     waiting = [shard for shard in every if not shard.path.exists()]
@@ -239,10 +241,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m recipes.mini.renders", description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/mini"), help="folder of everything in the making")
     parser.add_argument("--count", type=int, default=24_000, help="number of portraits")
+    parser.add_argument("--first", type=int, default=0, help="portraits before it are not rendered (packed ones)")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="processes of one thread each")
     parser.add_argument("--size", type=int, default=SIZE_PX, help="pixels of each portrait")
     arguments = parser.parse_args()
-    make_renders(arguments.work / "renders", arguments.count, arguments.processes, arguments.size)
+    if arguments.first % SHARD_RENDERS or not 0 <= arguments.first < arguments.count:
+        parser.error(f"--first is {arguments.first}; it has to be a multiple of {SHARD_RENDERS} below --count")
+    make_renders(arguments.work / "renders", arguments.count, arguments.processes, arguments.size, arguments.first)
 
 
 if __name__ == "__main__":

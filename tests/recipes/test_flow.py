@@ -52,7 +52,7 @@ def test_sampling_equals_the_pipeline_at_the_same_seeds() -> None:
     ).images
     with torch.no_grad():
         condition = Condition(*text.embed(texts, TINY.text_tokens))
-    ours = sample(transformer, noise_of(seeds, 4), condition, 3, precision=torch.float32)
+    ours = sample(transformer, noise_of(seeds, 4), condition, 3, exact=True)
     torch.testing.assert_close(pack(ours), theirs, rtol=1e-4, atol=1e-4)
 
 
@@ -61,8 +61,8 @@ def test_an_image_does_not_depend_on_its_neighbours() -> None:
     transformer = build_transformer(TINY).eval()
     condition = Condition(torch.randn(3, 16), torch.randn(3, 8, 16))
     noise = noise_of([5, 6, 7], 4)
-    together = sample(transformer, noise, condition, 2, precision=torch.float32)
-    alone = sample(transformer, noise[1:2], condition.take(slice(1, 2)), 2, precision=torch.float32)
+    together = sample(transformer, noise, condition, 2, exact=True)
+    alone = sample(transformer, noise[1:2], condition.take(slice(1, 2)), 2, exact=True)
     torch.testing.assert_close(together[1:2], alone, rtol=1e-5, atol=1e-5)
 
 
@@ -74,7 +74,7 @@ def test_a_guide_of_scale_one_changes_nothing_and_a_larger_one_moves_away_from_i
     noise = noise_of([5, 6], 4)
 
     def generate(guide: Guide | None) -> torch.Tensor:
-        return sample(transformer, noise, condition, 1, guide=guide, precision=torch.float32)
+        return sample(transformer, noise, condition, 1, guide=guide, exact=True)
 
     plain = generate(None)
     for model, worse in ((transformer, empty), (weaker, None)):

@@ -110,6 +110,7 @@ def stand_in(words: Words, seed: int, size_px: int) -> Any:
 
 def test_the_last_shard_may_be_shorter() -> None:
     assert [(s.first, s.count) for s in shards(Path("x"), 600)] == [(0, 250), (250, 250), (500, 100)]
+    assert [s.path.name for s in shards(Path("x"), 600, 250)] == ["00001.safetensors", "00002.safetensors"]
     assert Shard(Path("x"), 500, 100).path.name == "00002.safetensors"
 
 

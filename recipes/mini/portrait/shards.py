@@ -61,10 +61,10 @@ class Shard:
         return self.path.with_suffix(".part")
 
 
-def shards(folder: Path, count: int) -> Iterator[Shard]:
-    """All shards of ``count`` portraits, the last one perhaps shorter."""
-    for first in range(0, count, SHARD_RENDERS):
-        yield Shard(folder, first, min(SHARD_RENDERS, count - first))
+def shards(folder: Path, count: int, first: int = 0) -> Iterator[Shard]:
+    """All shards of portraits ``first`` (a multiple of `SHARD_RENDERS`) to ``count - 1``, the last perhaps shorter."""
+    for start in range(first, count, SHARD_RENDERS):
+        yield Shard(folder, start, min(SHARD_RENDERS, count - start))
 
 
 def save_portraits(path: Path, done: Mapping[int, Mapping[str, np.ndarray]], failed: set[int]) -> None:
