@@ -44,7 +44,7 @@ class Recipe(StrictModel):
 
     text_width: int = 128
     text_layers: int = 2
-    text_tokens: int = 40
+    text_tokens: int = 36
     text_prompts: int = 400_000
 
     heads: int = 4
