@@ -146,3 +146,26 @@ def test_a_folder_in_which_another_process_writes_is_refused(
         assert "another topcoat writes" in run(*imported, code=1).stderr
     run(*imported)
     assert not list(tmp_path.glob(".*"))
+
+
+def test_two_folders_of_unrelated_pictures_are_enough(
+    run: Any, run_json: Any, tmp_path: Path, tiny_features: None
+) -> None:
+    for folder, first in (("cheap", 0), ("liked", 50)):
+        (tmp_path / folder).mkdir()
+        for number in range(first, first + 24):
+            noise = torch.rand(3, 24, 24, generator=torch.Generator().manual_seed(number))
+            write_image(tmp_path / folder / f"{number}.png", noise)
+    small = (*TINY, "--set", "objective.discriminator.base_channels=4", "--set", "warmup_images=0", "--images", 44)
+    folders = ("--data", tmp_path / "cheap", "--target", tmp_path / "liked")
+    command = ("train", "unpaired", *folders, "-o", tmp_path / "run", *small)
+    assert run_json(*command, "--dry-run")["pairs"]["pictures"] >= 20
+    assert not (tmp_path / "run").exists()
+    record = run_json(*command)
+    assert record["images"] == 44
+    assert Head.from_pretrained(tmp_path / "run").facts["objective"]["kind"] == "unpaired"
+    again = run(*command).stdout
+    assert words_after("Next: ", again)[:2] == ["enhance", str(tmp_path / "cheap")]
+    assert "--target" in words_after("To train on, from this head: ", again)
+    refused = run("train", "paper-unet", *folders, "-o", tmp_path / "other", *TINY, code=2)
+    assert "paper-unet needs pairs" in refused.stderr

@@ -19,7 +19,7 @@ from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.features import FeatureNet
 from topcoat.heads import Head
 from topcoat.training import TrainConfig, train
-from topcoat.training.objectives.paired import PairedTrainer
+from topcoat.training.objectives.images import ImageTrainer
 from topcoat.training.stage import held_back
 from topcoat.training.validation import _batch_size
 
@@ -113,7 +113,7 @@ def test_memory_that_runs_out_names_what_to_lower(
     def full(*_: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
 
-    monkeypatch.setattr(PairedTrainer, "step", full)
+    monkeypatch.setattr(ImageTrainer, "step", full)
     with pytest.raises(
         ModelError,
         match=r"raise gradient_accumulation_steps \(--accumulate, now 1\).*batch_size \(now 3\) or crop_px \(now 16\)",
@@ -130,7 +130,7 @@ def test_other_errors_are_not_taken_for_memory(
     def broken(*_: object) -> None:
         raise RuntimeError("shapes do not fit")
 
-    monkeypatch.setattr(PairedTrainer, "step", broken)
+    monkeypatch.setattr(ImageTrainer, "step", broken)
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         next(train(config, dataset, tmp_path / "run", features=features))
 
@@ -166,15 +166,15 @@ def test_a_stop_in_the_middle_of_a_step_saves_after_it(
     config: TrainConfig, dataset: FakeDataset, features: FeatureNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     list(train(config, dataset, tmp_path / "whole", images=30, features=features))
-    whole = PairedTrainer.step
+    whole = ImageTrainer.step
 
-    def interrupted(self: PairedTrainer, batch: Any, images_seen: int) -> Any:
+    def interrupted(self: ImageTrainer, batch: Any, images_seen: int) -> Any:
         if images_seen == 15:
             signal.raise_signal(signal.SIGINT)
         return whole(self, batch, images_seen)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(PairedTrainer, "step", interrupted)
+        patched.setattr(ImageTrainer, "step", interrupted)
         list(train(config, dataset, tmp_path / "run", images=30, features=features))
     assert Head.from_pretrained(tmp_path / "run").facts["images_seen"] == 15
     rest = list(train(config, dataset, tmp_path / "run", images=30, features=features))

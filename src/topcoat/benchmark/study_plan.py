@@ -69,7 +69,7 @@ def study_runs(
         changes: dict[str, Any] = {}
         reasons: list[str] = []
         last = config.last
-        if named and not full and not last.objective.paired:
+        if named and not full and last.objective.kind == "cycle":
             changes |= _narrower(train_images)
             tflop = training_tflop(last, pair)
             reasons.append(f"no GPU, and at the paper's size training takes {tflop:.2g} TFLOP for each image seen")

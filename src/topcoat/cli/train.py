@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from contextlib import closing
 from pathlib import Path
@@ -28,6 +29,7 @@ _FEWEST_EVALUATED = 2
         "topcoat train unet --data pairs/ -o runs/unet",
         "topcoat train refiner --data pairs/ -o runs/refiner --init-from runs/unet",
         "topcoat train unet/whole --data pairs/ -o runs/more --init-from runs/unet",
+        "topcoat train unpaired --data cheap/ --target liked/ -o runs/mine",
         "topcoat train paper-cyclegan --data pairs/ -o runs/narrow --set head.base_channels=16",
         "topcoat train my-run.yaml --data pairs/ -o runs/mine --dry-run",
         "accelerate launch --num_processes 2 -m topcoat train unet --data pairs/ -o runs/unet",
@@ -38,8 +40,15 @@ def train(
     run: Annotated[
         str, typer.Argument(metavar="RUN", help=f"{', '.join(RUN_NAMES)}, one stage (unet/whole), or a settings file.")
     ],
-    data: Annotated[Path, typer.Option(help="A folder that pairs build wrote.")],
+    data: Annotated[Path, typer.Option(help="A folder that pairs build wrote; with --target a folder of pictures.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder; the same command resumes.")],
+    target: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="A folder of pictures to come near to, of other subjects: for unpaired, paper-cyclegan and paper-esa.",
+        ),
+    ] = None,
     images: Annotated[
         int | None, typer.Option(min=1, help="Images to see in all stages; the run's own by default.")
     ] = None,
@@ -78,7 +87,7 @@ def train(
     features: FeaturesOption = "embedded",
     dry_run: DryRunOption = False,
 ) -> None:
-    """Train a head on pairs; the run folder is then a head folder for every other command.
+    """Train a head on pairs, or on two folders of unrelated pictures (--target); the run folder is then a head folder.
 
     --features chooses the best checkpoint, and makes no loss.
     """
@@ -87,6 +96,7 @@ def train(
     from topcoat.generators.vae import load_vae
     from topcoat.heads.head import Head
     from topcoat.pairs.dataset import PairDataset
+    from topcoat.pairs.importing import unrelated_source
     from topcoat.training.config import with_settings
     from topcoat.training.loop import train as train_head
     from topcoat.training.runs import run_config
@@ -98,8 +108,12 @@ def train(
     start, taught_by = (None if name is None else Head.load(name) for name in (init_from, teacher))
     config = config.starting_from(start)
     config = config if images is None else config.with_images(images)
-    dataset = PairDataset.open(data)
     first = os.environ.get("RANK", "0") == "0"  # of `accelerate launch` or torchrun; it reports for all
+    if target is not None and dry_run:
+        pictures = {"pictures": unrelated_source(data, target).count}
+        _show_plan(out, config, pictures, "{pictures:,} pictures of each side", output)
+        return
+    dataset = PairDataset.open(data) if target is None else _unrelated(out, data, target, output, first)
     for settings in dataset.manifest.sides.values() if first else ():
         if note := settings["licence"].get("note"):  # of training on a generator's images
             out.warn(f"{settings['name']}: {note}")
@@ -108,7 +122,8 @@ def train(
     note = domain_note(config.last.validation_features, dataset.manifest.pair, 0, 0)
     if dry_run:
         if first:
-            _show_plan(out, config, dataset, output)
+            splits = {"train": len(dataset.split("train")), "val": len(dataset.split("val"))}
+            _show_plan(out, config, splits, "{train:,} training pairs, validated on {val:,}", output)
         return
     if first:  # now, and not hours later
         with out.progress("comparing shards with their digests") as progress:
@@ -128,7 +143,7 @@ def train(
             progress(record.images_seen, total, _note(record, len(config.stages)))
     done = f"Head written to {output}" if last else f"Nothing to train: the run in {output} has seen all its images"
     out.line(done, *_next_lines(dataset, output, data))
-    settings = {"--images": images, "--teacher": teacher, "--pair": pair}
+    settings = {"--target": target, "--images": images, "--teacher": teacher, "--pair": pair}
     more = [word for option, value in settings.items() if value is not None for word in (option, value)]
     more += [f"--set={change}" for change in (*(changes or ()), *given)]
     onward = ("train", run, "--data", data, "-o", free_folder(output), "--init-from", output, *more)
@@ -138,7 +153,9 @@ def train(
 
 
 def _next_lines(dataset: PairDataset, output: Path, data: Path) -> list[str]:
-    """How to go on from a head: evaluation on a split that has pairs for it."""
+    """How to go on from a head: evaluation on a split that has pairs for it; without pairs, use."""
+    if dataset.manifest.unrelated:
+        return [f"Next: {command_line('enhance', data, '-o', free_folder(Path('enhanced')), '--head', output)}"]
     for split in ("test", "val", "train"):
         if len(dataset.split(split)) >= _FEWEST_EVALUATED:
             chosen = [] if split == "test" else ["--split", split]
@@ -146,15 +163,31 @@ def _next_lines(dataset: PairDataset, output: Path, data: Path) -> list[str]:
     return []
 
 
-def _show_plan(out: Output, config: RunConfig, dataset: PairDataset, output: Path) -> None:
-    splits = {"train": len(dataset.split("train")), "val": len(dataset.split("val"))}
+def _unrelated(out: Output, data: Path, target: Path, output: Path, first: bool) -> PairDataset:
+    """Two folders of pictures as a dataset inside the run's folder, which the first process makes."""
+    from topcoat.pairs.dataset import PairDataset
+    from topcoat.pairs.importing import import_unrelated
+
+    folder = output / ".pictures"
+    if not first:
+        while not (folder / "manifest.json").exists():
+            time.sleep(1)
+        return PairDataset.open(folder)
+    with out.progress("checking pictures") as progress:
+        dataset = import_unrelated(data, target, folder, on_progress=progress)
+    for failure in dataset.manifest.failures:
+        out.warn(f"{failure.id} was left out: {failure.error}")
+    return dataset
+
+
+def _show_plan(out: Output, config: RunConfig, counts: dict[str, int], sentence: str, output: Path) -> None:
     settings = config if len(config.stages) > 1 else config.last
     out.line(
-        f"{config.images:,} images from {splits['train']:,} training pairs, validated on {splits['val']:,}",
+        f"{config.images:,} images from {sentence.format(**counts)}",
         settings.model_dump_json(indent=2),
         f"Nothing was trained; leave --dry-run out to write {output}",
     )
-    out.result({"dry_run": True, "images": config.images, "pairs": splits, "config": settings.model_dump(mode="json")})
+    out.result({"dry_run": True, "images": config.images, "pairs": counts, "config": settings.model_dump(mode="json")})
 
 
 def _note(record: TrainRecord, stages: int) -> str:

@@ -1,4 +1,4 @@
-"""Paired images from elsewhere as a dataset: two folders of pictures, or Parquet files with two image columns.
+"""Images from elsewhere as a dataset: two folders of pictures, paired or not, or Parquet files with two image columns.
 
 Every item is checked and converted to PNG or lossless WebP. The `datasets` library could read both layouts, but not
 name what is wrong with one item and continue; and it would be a heavy dependency.
@@ -18,6 +18,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from torch import Tensor
+from torch.nn import functional as F
 
 from topcoat.errors import DataError, TopcoatError, UsageError
 from topcoat.files import FolderLock
@@ -28,7 +30,7 @@ from topcoat.pairs.dataset import PairDataset
 from topcoat.pairs.manifest import FORMAT_VERSION, Failure, Manifest, ShardEntry, versions, write_card, write_manifest
 from topcoat.pairs.schema import ImageFormat, PairingConfig, PairRecord, as_row, shard_schema
 from topcoat.pairs.shards import write_shard
-from topcoat.prompts import prompt_from_text, split_of_id
+from topcoat.prompts import SPLITS, Split, prompt_from_text, split_of_id
 
 FOLDERS = (("A", "B"), ("train_A", "train_B"), ("trainA", "trainB"), ("distilled", "baseline"))
 """Names of the two folders that are looked for, distilled first."""
@@ -47,6 +49,8 @@ class Item:
     distilled: bytes | None
     baseline: bytes | None
     prompt: str = ""
+    split: Split | None = None
+    """None: that of the prompt, or of the name where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,8 @@ class Source:
     count: int
     read: Callable[[], Iterator[Item]]
     """The items; may be called again."""
+    unrelated: bool = False
+    """Whether the two images of an item show different subjects. Those of other sizes are then reduced and cut."""
 
 
 def open_source(
@@ -88,6 +94,36 @@ def open_source(
         return _parquet_source(files, distilled, baseline, prompt)
     looked = " or ".join(f"{left}/ and {right}/" for left, right in candidates)
     raise DataError(f"{folder} holds neither {looked} nor Parquet files; name two folders or columns")
+
+
+def unrelated_source(distilled: str | Path, baseline: str | Path) -> Source:
+    """Two folders of pictures that have nothing to do with each other; a file's name decides its split.
+
+    Within a split the shorter folder is gone through again. The description holds a digest of all names and sizes.
+    Raises `DataError` if a folder is missing or has no pictures.
+    """
+    folders = {"distilled": Path(distilled), "baseline": Path(baseline)}
+    digest = hashlib.sha256()
+    by_split: dict[str, dict[str, list[Path]]] = {side: {} for side in folders}
+    for side, folder in folders.items():
+        for path in list_images(folder):
+            digest.update(f"{side}/{path.name}/{path.stat().st_size}\n".encode())
+            by_split[side].setdefault(split_of_id(path.name), []).append(path)
+    left, right = by_split.values()
+    rounds: list[tuple[Split, int]] = [
+        (split, max(len(left[split]), len(right[split]))) for split in SPLITS if split in left and split in right
+    ]
+
+    def read() -> Iterator[Item]:
+        for split, count in rounds:
+            for index in range(count):
+                first, second = (paths[split][index % len(paths[split])] for paths in (left, right))
+                name = f"{first.name} and {second.name}"
+                yield Item(name, _bytes_of(first), _bytes_of(second), split=split)
+
+    names = " and ".join(folder.resolve().name for folder in folders.values())
+    count = sum(count for _, count in rounds)
+    return Source(f"the unrelated pictures of {names} ({digest.hexdigest()[:12]})", count, read, unrelated=True)
 
 
 def import_pairs(
@@ -139,6 +175,7 @@ def import_pairs(
             baseline={"name": f"{name}-baseline", **side},
             pairing=PairingConfig(image_format=image_format),
             imported=source.description,
+            unrelated=source.unrelated,
             shard_size=shard_size,
             versions=versions(),
             shards=tuple(shards),
@@ -154,6 +191,30 @@ def import_pairs(
     return PairDataset.open(folder)
 
 
+def import_unrelated(
+    distilled: str | Path,
+    baseline: str | Path,
+    folder: str | Path,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> PairDataset:
+    """The pictures of two folders as the two sets of a dataset in ``folder``, which is opened where it holds them.
+
+    Raises `DataError` as `unrelated_source` and `import_pairs`, and where ``folder`` holds other pictures.
+    """
+    source = unrelated_source(distilled, baseline)
+    if (Path(folder) / "manifest.json").is_file():
+        dataset = PairDataset.open(folder)
+        if dataset.manifest.imported != source.description:
+            raise DataError(
+                f"{folder} holds {dataset.manifest.imported}, and the two folders hold other pictures by now; nothing "
+                "was changed: put them back, or use another output folder"
+            )
+        return dataset
+    name = f"{Path(distilled).resolve().name} to {Path(baseline).resolve().name}"
+    return import_pairs(source, folder, name=name, image_format="webp", on_progress=on_progress)
+
+
 def _rows(
     source: Source,
     image_format: ImageFormat,
@@ -164,7 +225,7 @@ def _rows(
     """The rows of all usable items; the others go to ``failures``. ``sizes`` gets the size of the first one."""
     for position, item in enumerate(source.read()):
         try:
-            row, size_px = _row(item, position, image_format)
+            row, size_px = _row(item, position, image_format, source.unrelated, sizes)
             if sizes and size_px != sizes[0]:
                 raise DataError(f"is {_px(size_px)}, the first pair is {_px(sizes[0])}; resize it")
         except TopcoatError as error:
@@ -177,20 +238,40 @@ def _rows(
             on_progress(position + 1, source.count)
 
 
-def _row(item: Item, position: int, image_format: ImageFormat) -> tuple[dict[str, Any], tuple[int, int]]:
+def _row(
+    item: Item, position: int, image_format: ImageFormat, unrelated: bool, sizes: list[tuple[int, int]]
+) -> tuple[dict[str, Any], tuple[int, int]]:
     """The item as a row, and its size in px; raises `DataError` with the reason why it cannot be used."""
     files = {"distilled": item.distilled, "baseline": item.baseline}
     for side, data in files.items():
         if data is None:
             raise DataError(f"has no {side} image")
     images = {side: decode_image(data or b"", f"its {side} image") for side, data in files.items()}
+    if unrelated:
+        wanted = sizes[0] if sizes else (images["distilled"].shape[-1], images["distilled"].shape[-2])
+        images = {side: _reduced(image, wanted, side) for side, image in images.items()}
     size, other = ((image.shape[-1], image.shape[-2]) for image in images.values())
     if size != other:
         raise DataError(f"has two sizes, distilled {_px(size)} and baseline {_px(other)}; make them one")
-    split = prompt_from_text(item.prompt).split if item.prompt else split_of_id(item.name)
+    split = item.split or (prompt_from_text(item.prompt).split if item.prompt else split_of_id(item.name))
     digest = hashlib.sha256(item.name.encode()).hexdigest()[:16]
     record = PairRecord(f"{digest}-{position}", item.prompt, position, {}, split)
     return as_row(record, images, image_format=image_format), size
+
+
+def _reduced(image: Tensor, size_px: tuple[int, int], side: str) -> Tensor:
+    """``image`` (3, H, W) reduced until it just covers ``size_px``, and its middle cut out."""
+    (width, height), (own_width, own_height) = size_px, (image.shape[-1], image.shape[-2])
+    share = max(width / own_width, height / own_height)
+    if share > 1:
+        raise DataError(
+            f"its {side} image is {_px((own_width, own_height))}, too small for {_px(size_px)}, the size of the first "
+            "distilled image; leave it out"
+        )
+    size = (max(height, round(own_height * share)), max(width, round(own_width * share)))
+    smaller = F.interpolate(image.unsqueeze(0), size, mode="bicubic", antialias=True).clamp(0, 1)[0]
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    return smaller[:, top : top + height, left : left + width].contiguous()
 
 
 def _px(size: tuple[int, int]) -> str:

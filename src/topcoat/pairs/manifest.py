@@ -74,6 +74,8 @@ class Manifest(StrictModel):
     filters: tuple[str, ...] = ()
     imported: str | None = None
     """What the pairs were imported from; None where they were generated."""
+    unrelated: bool = False
+    """Whether the two images of a row show different subjects: two sets, in no pairs."""
     shard_size: int
     batch_size: int | None = None
     versions: dict[str, str]

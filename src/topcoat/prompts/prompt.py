@@ -13,6 +13,7 @@ MAX_WORDS = 400
 """Longest prompt that is accepted; text encoders read 77 to 512 tokens, so a longer one is a mistake."""
 
 Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 @dataclass(frozen=True, slots=True)

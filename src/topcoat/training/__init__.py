@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from topcoat.training.objectives import CycleObjective as CycleObjective
     from topcoat.training.objectives import LatentObjective as LatentObjective
     from topcoat.training.objectives import PairedObjective as PairedObjective
+    from topcoat.training.objectives import UnpairedObjective as UnpairedObjective
     from topcoat.training.records import TrainRecord as TrainRecord
     from topcoat.training.records import ValidationRecord as ValidationRecord
     from topcoat.training.runs import RUNS as RUNS
     from topcoat.training.runs import run_config as run_config
 
 RUN_NAMES = (
-    "unet", "decoder", "refiner", "latent-unet", "paper-unet", "paper-cyclegan", "paper-esa", "real-unet", "debug",
+    "unet", "decoder", "refiner", "latent-unet", "unpaired", "paper-unet", "paper-cyclegan", "paper-esa", "real-unet",
+    "debug",
 )  # fmt: skip
 """The named runs, whose settings are in `topcoat.training.runs`; one comes after those that it goes on from."""
 STUDY_RUNS = RUN_NAMES[:-2]
@@ -31,7 +33,7 @@ STUDY_RUNS = RUN_NAMES[:-2]
 _MODULES = {
     "config": ("RunConfig", "TrainConfig", "with_settings"),
     "loop": ("train",),
-    "objectives": ("CycleObjective", "LatentObjective", "PairedObjective"),
+    "objectives": ("CycleObjective", "LatentObjective", "PairedObjective", "UnpairedObjective"),
     "records": ("TrainRecord", "ValidationRecord"),
     "runs": ("RUNS", "run_config"),
 }

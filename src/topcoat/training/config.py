@@ -92,7 +92,7 @@ class TrainConfig(StrictModel):
     uploads later; ``online`` uploads meanwhile."""
 
     objective: AnyObjective
-    """What it minimises: ``paired``, ``cycle`` or ``latent``."""
+    """What it minimises: ``paired``, ``unpaired``, ``cycle`` or ``latent``."""
 
     @model_validator(mode="after")
     def _settings_fit(self) -> TrainConfig:

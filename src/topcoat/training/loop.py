@@ -57,7 +57,7 @@ def train(
     if images is not None:
         config = config.with_images(images)
     training = dataset.split("train")
-    _check(config, training, vae)
+    _check(config, dataset, training, vae)
     if features is None:
         from topcoat.features import load_feature_net
 
@@ -74,7 +74,9 @@ def train(
         digests["vae"] = weights_digest(vae.decoder.config, vae.decoder.state_dict())
     folder = RunFolder(Path(output or f"runs/{config.name}"), {"stages": config.identity(), **digests})
     facts = {"run": config.name, **_origin(dataset), "training_pairs": len(training), **digests}
-    inputs = RunInputs(folder, training, dataset.split("val"), features, vae, teacher, facts)
+    inputs = RunInputs(
+        folder, training, dataset.split("val"), features, vae, teacher, facts, paired=not _unrelated(dataset)
+    )
     first = os.environ.get("RANK", "0") == "0"  # of `accelerate launch` or torchrun: it alone writes
     lock = FolderLock(folder.path) if first else nullcontext()
     progress = folder.progress()
@@ -99,7 +101,12 @@ def _trained(
             yield from stage.records()
 
 
-def _check(run: RunConfig, training: Sequence[Pair], vae: Vae | None) -> None:
+def _check(run: RunConfig, dataset: PairDataset, training: Sequence[Pair], vae: Vae | None) -> None:
+    if _unrelated(dataset) and any(stage.objective.paired for stage in run.stages):
+        raise UsageError(
+            f"the run {run.name} needs pairs, and the pictures of the two folders are unrelated; use unpaired, "
+            "paper-cyclegan or paper-esa, or build pairs"
+        )
     if vae is None and any(stage.objective.compares_latents for stage in run.stages):
         raise UsageError(
             f"the run {run.name} compares latents, which the distilled model's VAE makes of baseline images; give "
@@ -111,6 +118,11 @@ def _check(run: RunConfig, training: Sequence[Pair], vae: Vae | None) -> None:
                 f"the dataset has {len(training)} training pairs, fewer than a batch of {stage.batch_size}; "
                 "build more pairs, or lower batch_size"
             )
+
+
+def _unrelated(dataset: PairDataset) -> bool:
+    manifest = getattr(dataset, "manifest", None)
+    return manifest is not None and manifest.unrelated
 
 
 def _origin(dataset: PairDataset) -> dict[str, Any]:

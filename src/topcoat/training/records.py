@@ -17,12 +17,12 @@ class ValidationRecord:
     """
 
     images: int
-    psnr_db: float
-    """Mean over images, of the head's output against the baseline."""
-    perceptual: float
-    """`perceptual_loss` of the head's output against the baseline; lower is closer."""
-    no_head_psnr_db: float
-    no_head_perceptual: float
+    psnr_db: float | None = None
+    """Mean over images, of the head's output against the baseline; None where those show other subjects."""
+    perceptual: float | None = None
+    """`perceptual_loss` of the head's output against the baseline; lower is closer. None as above."""
+    no_head_psnr_db: float | None = None
+    no_head_perceptual: float | None = None
     set_distance: float | None = None
     """`kernel_distance` of the embeddings of outputs and baseline images; None where the net has no embedding."""
     no_head_set_distance: float | None = None
@@ -39,8 +39,8 @@ class ValidationRecord:
 
     @property
     def score(self) -> float:
-        """What the best checkpoint has least of: set distance, or where there is none perceptual distance."""
-        return self.perceptual if self.set_distance is None else self.set_distance
+        """What the best checkpoint has least of: set distance, or where there is none perceptual distance, or 0."""
+        return (self.perceptual or 0.0) if self.set_distance is None else self.set_distance
 
     def figures(self, net: str = "loss_net") -> dict[str, float | None]:
         """The figures for a head's card, which say what net they are of; ``net`` made the distances of sets."""

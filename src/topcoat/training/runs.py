@@ -15,7 +15,7 @@ from topcoat.heads.resnet import CycleGANConfig, ESACycleGANConfig
 from topcoat.heads.unet import UNetConfig
 from topcoat.training.adversarial import DiscriminatorConfig
 from topcoat.training.config import RunConfig, TrainConfig
-from topcoat.training.objectives import CycleObjective, LatentObjective, PairedObjective
+from topcoat.training.objectives import CycleObjective, LatentObjective, PairedObjective, UnpairedObjective
 
 
 def paper_unet() -> RunConfig:
@@ -107,6 +107,24 @@ def _whole(first: TrainConfig, learning_rate: float) -> TrainConfig:
             "adversarial_after_images": 0,
         }
     )
+
+
+def unpaired() -> RunConfig:
+    """`unet` without pairs: the distilled model's images and any pictures that they should come near to.
+
+    An adversary, the spectrum and the distribution of y say what to add; x says what to keep, in gradients below its
+    fine detail and in features. ``whole`` goes on with whole images and the losses of sets.
+    """
+    first = _crops()
+    objective = UnpairedObjective(
+        gradient_input=0.5,
+        gradient_input_kind="low_passed",
+        perceptual_input=0.5,
+        adversarial=0.05,
+        discriminator=DiscriminatorConfig(looks_at="both", base_channels=24),
+    )
+    first = first.model_copy(update={"objective": objective})
+    return RunConfig(name="unpaired", stages=(first, _whole(first, learning_rate=3e-4)))
 
 
 def real_unet() -> RunConfig:
@@ -241,7 +259,9 @@ def debug() -> RunConfig:
     )
 
 
-RUN_FUNCTIONS = (unet, decoder, refiner, latent_unet, paper_unet, paper_cyclegan, paper_esa, real_unet, debug)
+RUN_FUNCTIONS = (
+    unet, decoder, refiner, latent_unet, unpaired, paper_unet, paper_cyclegan, paper_esa, real_unet, debug,
+)  # fmt: skip
 RUNS: Mapping[str, Callable[[], RunConfig]] = {run.__name__.replace("_", "-"): run for run in RUN_FUNCTIONS}
 """Of every name in `topcoat.training.RUN_NAMES`."""
 

@@ -57,6 +57,8 @@ class RunInputs:
     """A head whose images take the place of the baseline's, in stages that have no teacher of their own."""
     facts: Mapping[str, Any]
     """What the head's card says of the run: its name, the data, digests."""
+    paired: bool = True
+    """Whether validation may compare an image with the baseline's of its row."""
 
 
 class Stage:
@@ -136,6 +138,7 @@ class Stage:
                     self.trainer.head().latent_channels,
                     config.cache_mebibytes,
                     None if config.validation_features == "embedded" else feature_net(config.validation_features),
+                    self.inputs.paired,
                 )
         if self.crop_cache is not None and not self.finished:
             self.crop_cache.open()

@@ -44,8 +44,11 @@ class Validator:
         latent_channels: int | None,
         cache_mebibytes: int = 2_048,
         judge: FeatureNetLike | None = None,
+        paired: bool = True,
     ) -> None:
         """``features`` are those of the net for losses; ``judge`` takes its place for the distances of sets.
+
+        Unless ``paired``, the images of a pair show different subjects, and only the distances of sets are measured.
 
         ``latent_channels`` are those of `Head.latent_channels`: such a head is given the pairs' latents.
 
@@ -55,7 +58,7 @@ class Validator:
         self._pairs = CachedPairs(pairs, cache_mebibytes, latent_channels, limit=limit)
         self._images = len(self._pairs)
         self._features, self._judge = features, judge
-        self._device = device
+        self._device, self._paired = device, paired
         *_, self._baseline = self._score(lambda batch: batch.y)
         self._no_head = self._scores(lambda batch: batch.x)
 
@@ -83,7 +86,7 @@ class Validator:
     def _scores(self, enhance: Callable[[Batch], Tensor]) -> dict[str, Any]:
         """By their names in `ValidationRecord`."""
         psnr_db, perceptual, embeddings = self._score(enhance)
-        scores: dict[str, Any] = {"psnr_db": psnr_db, "perceptual": perceptual}
+        scores: dict[str, Any] = {"psnr_db": psnr_db, "perceptual": perceptual} if self._paired else {}
         if embeddings is not None and self._baseline is not None and self._images >= 2:
             scores["set_distance"] = kernel_distance(embeddings, self._baseline)
             of_y, of_z = (GaussianStatistics.of(rows) for rows in (self._baseline, embeddings))

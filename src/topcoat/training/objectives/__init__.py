@@ -7,10 +7,12 @@ from typing import Annotated
 from pydantic import Field
 
 from topcoat.training.objectives.cycle import CycleObjective
+from topcoat.training.objectives.images import PairedObjective, UnpairedObjective
 from topcoat.training.objectives.latent import LatentObjective
-from topcoat.training.objectives.paired import PairedObjective
 
-AnyObjective = Annotated[PairedObjective | CycleObjective | LatentObjective, Field(discriminator="kind")]
+AnyObjective = Annotated[
+    PairedObjective | UnpairedObjective | CycleObjective | LatentObjective, Field(discriminator="kind")
+]
 """The objectives that a training config may hold, told apart by ``kind``."""
 
-__all__ = ["AnyObjective", "CycleObjective", "LatentObjective", "PairedObjective"]
+__all__ = ["AnyObjective", "CycleObjective", "LatentObjective", "PairedObjective", "UnpairedObjective"]

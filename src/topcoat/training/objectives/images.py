@@ -1,4 +1,4 @@
-"""Paired training: a head against baseline images of the same subjects, on images or from latents."""
+"""Training by losses of images: against baseline images of the same subjects, or of any others."""
 
 from __future__ import annotations
 
@@ -40,12 +40,14 @@ class Outputs:
     x: Tensor
     y: Tensor
     z: Tensor
+    features_x: Any = None
     features_y: Any = None
     features_z: Any = None
 
 
-IMAGE_LOSSES: Mapping[str, Callable[[PairedObjective, Outputs], Tensor]] = {
+IMAGE_LOSSES: Mapping[str, Callable[[Any, Outputs], Tensor]] = {
     "gradient_input": lambda o, of: losses.gradient_loss(of.z, of.x, o.gradient_input_kind),
+    "perceptual_input": lambda o, of: losses.perceptual_loss(of.features_z, of.features_x),
     "perceptual": lambda o, of: losses.perceptual_loss(of.features_z, of.features_y),
     "charbonnier": lambda o, of: losses.charbonnier(of.z, of.y),
     "gradient_target": lambda o, of: losses.gradient_loss(of.z, of.y, o.gradient_target_kind),
@@ -54,16 +56,23 @@ IMAGE_LOSSES: Mapping[str, Callable[[PairedObjective, Outputs], Tensor]] = {
     "focal_frequency": lambda o, of: losses.focal_frequency_loss(of.z, of.y),
     "spectrum": lambda o, of: losses.spectrum_loss(of.z, of.y),
 }
-"""The losses of images; to add one, write its function in `topcoat.training.losses`, a line here and a weight below."""
+"""The losses of images, called with the objective; to add one, write its function in `topcoat.training.losses`, a line
+here and a weight below."""
 
 
-class PairedTrainer(Trainer):
+ADVERSARIAL_LOSSES = ("adversarial", "feature_matching")
+_NEED_NO_PAIRS = ("gradient_input", "colour_input", "spectrum", "frechet", "adversarial")
+_NEED_PAIRS = ("perceptual", "charbonnier", "gradient_target", "low_frequency", "focal_frequency", "feature_matching")
+
+
+class ImageTrainer(Trainer):
     """Trains a head, and a discriminator where there is an adversarial loss."""
 
     def build(self, start: Head | None) -> tuple[Network, Mapping[str, nn.Module]]:
         """See `Trainer.build`."""
-        assert isinstance(self.config.objective, PairedObjective)
+        assert isinstance(self.config.objective, ImageObjective)
         objective = self._objective = self.config.objective
+        self._weights = objective.weights()
         self._critic = objective.discriminator
         network = self.config.head.build()
         networks: dict[str, nn.Module] = {"head": network}
@@ -73,7 +82,7 @@ class PairedTrainer(Trainer):
             network.load_state_dict(start.network.state_dict())
         self._discriminator = networks.get("discriminator")
         self._distance = None
-        if objective.perceptual > 0 and objective.perceptual_net != "embedded":
+        if isinstance(objective, PairedObjective) and objective.perceptual and objective.perceptual_net != "embedded":
             self._distance = load_distance(objective.perceptual_net, self.processes.device)
         return network, networks
 
@@ -84,12 +93,13 @@ class PairedTrainer(Trainer):
         with self.processes.autocast():
             # Not clamped: a clamped pixel would have no gradient to come back by.
             z = self.network.enhance(inputs).float()
-        features_z, features_y = self._features_of(z, adversary > 0), None
+        features_z, features_x, features_y = self._features_of(z, adversary > 0), None, None
         if features_z is not None:
             with torch.no_grad():
                 features_y = self._features_of(y, adversary > 0)
+                features_x = self._features_of(x, False) if self._weights.get("perceptual_input") else None
 
-        terms = self._image_terms(Outputs(x, y, z, features_y, features_z))
+        terms = self._image_terms(Outputs(x, y, z, features_x, features_y, features_z))
         parts: dict[str, float] = {}
         factors = self._objective.weights()
         if adversary > 0:
@@ -98,8 +108,7 @@ class PairedTrainer(Trainer):
             penalise = self._critic.r1 > 0 and step % self._critic.r1_every_steps == 0
             parts["discriminator"] = self._train_discriminator(view_z, view_y, penalise)
             terms.update(self._adversarial_terms(view_z, view_y))
-            factors["adversarial"] *= adversary
-            factors["feature_matching"] *= adversary
+            factors |= {name: factors[name] * adversary for name in ADVERSARIAL_LOSSES if name in factors}
         if not terms:  # a purely adversarial run before its start: nothing to learn yet, and a step of zero length
             terms["adversarial"] = 0.0 * z.sum()
         total = weighted(factors, terms)
@@ -110,7 +119,7 @@ class PairedTrainer(Trainer):
         """Each loss with a weight above 0 that needs no discriminator, unweighted."""
         terms: dict[str, Tensor] = {}
         for name, loss in IMAGE_LOSSES.items():
-            if not getattr(self._objective, name):
+            if not self._weights.get(name):
                 continue
             if name == "perceptual" and self._distance is not None:
                 with self.processes.autocast():
@@ -139,7 +148,7 @@ class PairedTrainer(Trainer):
         self._discriminator.requires_grad_(False)  # only the way to z is needed
         output = self._discriminate(view_z)
         terms = {"adversarial": generator_loss(output.scores, self._critic.loss)}
-        if self._objective.feature_matching:
+        if self._weights.get("feature_matching"):
             with torch.no_grad():
                 of_y = self._discriminate(view_y)
             terms["feature_matching"] = feature_matching_loss(output.features, of_y.features)
@@ -153,22 +162,43 @@ class PairedTrainer(Trainer):
 
     def _features_of(self, images: Tensor, adversary: bool) -> Any:
         """The loss net's features, if anything asks for them."""
-        asked = (self._objective.perceptual > 0 and self._distance is None) or self.moments is not None
-        if not asked and not (adversary and self._critic.looks_at != "pixels"):
+        compared = self._weights.get("perceptual_input") or (self._weights.get("perceptual") and self._distance is None)
+        if not compared and self.moments is None and not (adversary and self._critic.looks_at != "pixels"):
             return None
         with self.processes.autocast():
             return self.features(images)
 
 
-class PairedObjective(Objective):
+class ImageObjective(Objective):
     """Factor of each loss; 0 leaves it out. x: distilled, y: baseline, z: the head's output."""
 
-    trainer: ClassVar[type[Trainer]] = PairedTrainer
-    loss_names: ClassVar[tuple[str, ...]] = (*IMAGE_LOSSES, "frechet", "adversarial", "feature_matching")
-    kind: Literal["paired"] = "paired"
+    trainer: ClassVar[type[Trainer]] = ImageTrainer
     gradient_input: Weight = 0.0
     """GRAD(x, z): keeps the structure of the input (the paper's first term)."""
     gradient_input_kind: losses.GradientKind = "forward"
+    colour_input: Weight = 0.0
+    """Colour and light of z and x, so that the head keeps those of the distilled image."""
+    spectrum: Weight = 0.0
+    """Mean power of z and y by frequency: neither softer than the baseline nor with a texture of its own."""
+    frechet: Weight = 0.0
+    """The set of outputs towards the set of baseline images, in the embedding of the loss net (Fréchet distance)."""
+    adversarial: Weight = 0.0
+    """Against the discriminator, which sees y and z."""
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    """Of the adversarial losses."""
+
+    def check(self, config: TrainConfig) -> None:
+        """Raise `ValueError` for settings that this objective cannot train."""
+        super().check(config)
+        if config.head.input == "image" and config.head.training_latents is not None:
+            raise ValueError(f"a {config.head.name()} is trained on latents alone; give the objective kind latent")
+
+
+class PairedObjective(ImageObjective):
+    """x and y show the same subjects."""
+
+    loss_names: ClassVar[tuple[str, ...]] = (*_NEED_NO_PAIRS, *_NEED_PAIRS)
+    kind: Literal["paired"] = "paired"
     perceptual: Weight = 0.0
     """Perceptual distance of z and y (the paper's second term, LPIPS there)."""
     perceptual_net: str = "embedded"
@@ -181,20 +211,10 @@ class PairedObjective(Objective):
     gradient_target_kind: losses.GradientKind = "forward"
     low_frequency: Weight = 0.0
     """Colour and light of z and y."""
-    colour_input: Weight = 0.0
-    """Colour and light of z and x, so that the head keeps those of the distilled image."""
     focal_frequency: Weight = 0.0
     """Spectra of z and y, pixel by pixel."""
-    spectrum: Weight = 0.0
-    """Mean power of z and y by frequency: neither softer than the baseline nor with a texture of its own."""
-    frechet: Weight = 0.0
-    """The set of outputs towards the set of baseline images, in the embedding of the loss net (Fréchet distance)."""
-    adversarial: Weight = 0.0
-    """Against the discriminator, which sees y and z."""
     feature_matching: Weight = 0.0
     """The discriminator's own features of z and y."""
-    discriminator: DiscriminatorConfig = DiscriminatorConfig()
-    """Of the last two losses."""
 
     def check(self, config: TrainConfig) -> None:
         """Raise `ValueError` for settings that this objective cannot train."""
@@ -206,5 +226,13 @@ class PairedObjective(Objective):
             )
         if self.feature_matching and not self.adversarial:
             raise ValueError("feature_matching needs a discriminator; give adversarial a weight above 0 too")
-        if config.head.input == "image" and config.head.training_latents is not None:
-            raise ValueError(f"a {config.head.name()} is trained on latents alone; give the objective kind latent")
+
+
+class UnpairedObjective(ImageObjective):
+    """x and y show different subjects, so y counts as a set: its power spectrum, its distribution, its look."""
+
+    paired: ClassVar[bool] = False
+    loss_names: ClassVar[tuple[str, ...]] = (*_NEED_NO_PAIRS, "perceptual_input")
+    kind: Literal["unpaired"] = "unpaired"
+    perceptual_input: Weight = 0.0
+    """Perceptual distance of z and x: keeps the person."""
