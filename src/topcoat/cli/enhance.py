@@ -36,6 +36,7 @@ from topcoat.cli.options import (
 )
 from topcoat.embedded import EMBEDDED_HEADS
 from topcoat.errors import UsageError
+from topcoat.runtime import TorchPrecision
 
 if TYPE_CHECKING:
     from topcoat.enhance.jobs import Found, Job
@@ -61,6 +62,8 @@ class WrittenFormat(str, Enum):
         "topcoat enhance distilled/ -o enhanced/ --recursive --head runs/unet --strength 0.8",
         "topcoat enhance poster.tif -o poster-better.tif --head head.onnx --tile 1024",
         "topcoat enhance 'shoot/*.tif' -o web/ --format jpeg --quality 90",
+        "topcoat enhance shoot/ -o enhanced/ --faces",
+        "topcoat enhance shoot/ -o enhanced/ --mask masks/ --feather 12",
         "topcoat enhance distilled/ -o enhanced/ --identity-floor 0.9 --never-worse",
     ),
 )
@@ -88,7 +91,39 @@ def enhance(
     jobs: Annotated[
         int | None, typer.Option(min=1, max=64, help="Threads that decode, and as many that encode; 1 to 4 by default.")
     ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            "--mask",
+            metavar="FILE|DIR",
+            help="Enhance where this picture is white and leave the rest as it is; of a folder the file with the "
+            "picture's name.",
+        ),
+    ] = None,
+    feather: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="PX", help="Soft edge inside the mask; by default 1 % of the shorter side."),
+    ] = None,
+    faces: Annotated[
+        bool, typer.Option("--faces", help="Enhance the faces and leave the rest as it is; needs topcoat[faces].")
+    ] = False,
     runtime: RuntimeOption = "auto",
+    precision: Annotated[
+        TorchPrecision,
+        typer.Option(
+            "--precision",
+            help="With --runtime torch. bfloat16 and float16 are for GPUs: they take less memory and change pixels by "
+            "about 1/255; on a CPU they are mostly slower.",
+        ),
+    ] = "float32",
+    compiled: Annotated[
+        bool,
+        typer.Option(
+            "--compile",
+            help="With --runtime torch: compile the head, which takes up to minutes once for each size of picture; for "
+            "many pictures of one size.",
+        ),
+    ] = False,
     tile: TileOption = "auto",
     identity_floor: IdentityFloorOption = None,
     identity: IdentityOption = None,
@@ -103,7 +138,9 @@ def enhance(
     What is done is not done again. A bad file is named and the others are done (exit code 1). With gates a picture that
     would lose its person, or get worse, gets less of the head or stays as it is.
     """
+    from topcoat.enhance.faces import FaceDetector
     from topcoat.enhance.jobs import PIPE, check_output, find, plan
+    from topcoat.enhance.masks import with_masks
     from topcoat.enhance.work import Settings, enhance_files, state_of
     from topcoat.runtime.opening import open_runtime
 
@@ -111,12 +148,23 @@ def enhance(
         raise UsageError(
             "-o - writes the picture to standard output, so --json and --dry-run have no place; give a file"
         )
+    if feather is not None and mask is None:
+        raise UsageError("--feather softens the edge of a mask; add --mask, or leave it out")
     found = find(inputs, recursive=recursive, output=output.expanduser())
     one_file = len(inputs) == 1 and len(found.pictures) == 1 and not Path(inputs[0]).expanduser().is_dir()
     planned = plan(found, output, one_file=one_file, format_name=written.value)
+    planned = planned if mask is None else with_masks(planned, found, mask)
     check_output(planned, make=False)
     signer = open_signer(c2pa_cert, c2pa_key, c2pa_tsa)
-    opened = open_runtime(enhancing_head(head), runtime, tile_px=tile, threads=out.threads or 0)
+    detector = FaceDetector() if faces else None
+    opened = open_runtime(
+        enhancing_head(head),
+        runtime,
+        tile_px=tile,
+        threads=out.threads or 0,
+        precision=precision,
+        compiled=compiled,
+    )
     if head_name(head) in EMBEDDED_HEADS and any(not _is_of_mini(job.source) for job in planned[:_LOOKED_AT]):
         out.warn(TOY)
     gates = None
@@ -130,6 +178,8 @@ def enhance(
         head_digest=f"{opened.record.digest}{precision}",
         strength=strength,
         gates="" if gates is None else f"{identity_floor} {never_worse} {identity or ''}".rstrip(),
+        faces=detector,
+        feather_px=feather,
         quality=quality,
         mark=not no_mark,
         overwrite=overwrite,

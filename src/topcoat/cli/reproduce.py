@@ -103,6 +103,7 @@ def reproduce(
     from topcoat.reports.benchmark import write_benchmark
     from topcoat.reports.benchmark_tables import SHORT, headline, notes, table
 
+    out.lock(output)
     out.on_interrupt = "run the same command again: it goes on where it stopped"
     with terminated_like_interrupted():
         for stage in work.stages():

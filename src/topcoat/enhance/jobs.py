@@ -29,6 +29,8 @@ class Job:
     target: Path
     format: Format | None
     """None keeps the format that the source turns out to have."""
+    mask: Path | None = None
+    """A picture that says where the head works."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,9 @@ from typing import Any, Literal
 import numpy as np
 
 from topcoat.enhance.done import DoneFiles, job_in_file
+from topcoat.enhance.faces import FaceDetector
 from topcoat.enhance.jobs import PIPE, Job
+from topcoat.enhance.masks import blended, mask_of
 from topcoat.errors import DataError, TopcoatError
 from topcoat.files import atomic_path, is_about_the_disk
 from topcoat.pictures import Picture, decode_picture, encode_picture, seen_by_head, with_result
@@ -42,16 +44,23 @@ class Settings:
     strength: float
     gates: str = ""
     """The gates' settings in words; empty without gates."""
+    faces: FaceDetector | None = None
+    """What finds the faces that alone are enhanced; None enhances the whole picture."""
+    feather_px: int | None = None
+    """Width of the soft edge of a mask file; None takes 1 % of the picture's shorter side."""
     quality: int | None = None
     mark: bool = True
     overwrite: bool = False
     signer: Signer | None = None
 
-    def job(self, data: bytes, kind: Format | None) -> str:
-        """The digest of a picture's bytes and all settings that its result follows from."""
+    def job(self, data: bytes, kind: Format | None, mask: bytes | None = None) -> str:
+        """The digest of a picture's bytes, its mask's, and all settings that its result follows from."""
         format_name = "keep" if kind is None else kind.name
         signed = self.signer is not None
         parts = [self.head_digest, f"{self.strength:g}", self.gates, format_name, self.quality, self.mark, signed]
+        if mask is not None or self.faces is not None:
+            where = "" if mask is None else hashlib.sha256(mask).hexdigest()
+            parts += [where, self.feather_px, self.faces is not None]
         text = json.dumps([hashlib.sha256(data).hexdigest(), *parts])
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -78,6 +87,7 @@ class _Decoded:
     digest: str
     picture: Picture
     seen: np.ndarray
+    mask: np.ndarray | None
 
 
 def enhance_files(jobs: Sequence[Job], run: Run, settings: Settings, workers: int = 2) -> Iterator[Outcome]:
@@ -120,15 +130,16 @@ def state_of(job: Job, settings: Settings) -> Outcome:
     return found if isinstance(found, Outcome) else Outcome(job, "to do", notes=found.picture.notes)
 
 
-def _looked_up(job: Job, settings: Settings, done: DoneFiles) -> Outcome | tuple[bytes, str]:
-    """The input and its digest, or why there is nothing to do."""
+def _looked_up(job: Job, settings: Settings, done: DoneFiles) -> Outcome | tuple[bytes, bytes | None, str]:
+    """The input, its mask and the digest of both, or why there is nothing to do."""
     try:
         data = sys.stdin.buffer.read() if job.source == PIPE else read_bytes(job.source)
+        mask = None if job.mask is None else read_bytes(job.mask)
     except DataError as error:
         return Outcome(job, "failed", str(error))
-    digest = settings.job(data, job.format)
+    digest = settings.job(data, job.format, mask)
     if job.target == PIPE or settings.overwrite or not job.target.exists():
-        return data, digest
+        return data, mask, digest
     if digest in (job_in_file(job.target), done.job_of(job.target)):
         return Outcome(job, "done before")
     reason = f"{job.target} is there already and is not what {job.source} would become; add --overwrite to replace it"
@@ -139,14 +150,20 @@ def _decoded(job: Job, settings: Settings, done: DoneFiles) -> _Decoded | Outcom
     found = _looked_up(job, settings, done)
     if isinstance(found, Outcome):
         return found
-    data, digest = found
+    data, mask, digest = found
     name = "standard input" if job.source == PIPE else str(job.source)
     try:
         picture = decode_picture(data, name)
         note = named_otherwise(job.source, picture)
         if note is not None:
             picture = replace(picture, notes=(*picture.notes, note))
-        return _Decoded(job, data, digest, picture, seen_by_head(picture))
+        seen = seen_by_head(picture)
+        given = None if mask is None or job.mask is None else (mask, job.mask)
+        where = mask_of(picture, seen, given, settings.faces, settings.feather_px)
+        if where is not None and not where.any():
+            nothing = "no face was found" if settings.faces is not None else "its mask is black"
+            picture = replace(picture, notes=(*picture.notes, f"nothing is changed, because {nothing}"))
+        return _Decoded(job, data, digest, picture, seen, where)
     except TopcoatError as error:
         return Outcome(job, "failed", str(error))
     except MemoryError:
@@ -175,11 +192,12 @@ def _encoded(
 ) -> Outcome:
     job, source = decoded.job, decoded.picture
     try:
-        picture = with_result(source, decoded.seen, image)
+        picture = with_result(source, decoded.seen, blended(decoded.seen, image, decoded.mask))
         kind = job.format or source.format
         notes = list(source.notes)
         record = _record(decoded, decision, settings)
-        if settings.mark:
+        mark = settings.mark and (decoded.mask is None or bool(decoded.mask.any()))
+        if mark:
             metadata = marked(picture.metadata, record)
             if metadata is None:
                 notes.append("its XMP is damaged, so it was kept as it is and no mark was added")
@@ -190,7 +208,7 @@ def _encoded(
             content = settings.signer.sign(content, kind, record, (decoded.data, source.format))
             notes = [note for note in notes if "C2PA" not in note]
         _write(job.target, content)
-        if not settings.mark:
+        if not mark:
             done.add(job.target, decoded.digest)
         return Outcome(job, "enhanced", notes=(*notes, *lost), decision=decision)
     except TopcoatError as error:
@@ -201,12 +219,14 @@ def _encoded(
 
 def _record(decoded: _Decoded, decision: Decision | None, settings: Settings) -> Record:
     strength = settings.strength if decision is None else decision.strength
+    parts = {"mask": decoded.job.mask is not None, "faces": settings.faces is not None}
     return Record(
         "enhance",
         head=settings.head,
         head_digest=settings.head_digest,
         strength=f"{strength:g}",
         gate=None if decision is None else decision.kept,
+        where=" ".join(name for name, given in parts.items() if given) or None,
         job=decoded.digest,
     )
 

@@ -35,6 +35,8 @@ class Record:
     strength: str | None = None
     gate: str | None = None
     """What the gates did: enhanced, weakened or distilled."""
+    where: str | None = None
+    """Where alone the head worked: mask, faces, or both with a space between; None for the whole picture."""
     job: str | None = None
     """Digest of input, head and settings: a second run knows by it what is done."""
 

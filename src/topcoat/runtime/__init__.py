@@ -8,3 +8,5 @@ from typing import Literal
 
 RuntimeName = Literal["auto", "torch", "onnx", "openvino"]
 """What ``--runtime`` takes."""
+TorchPrecision = Literal["float32", "bfloat16", "float16"]
+"""What a head computes in on torch."""

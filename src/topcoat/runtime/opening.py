@@ -8,7 +8,7 @@ from pathlib import Path
 from topcoat.embedded import DEFAULT_HEAD, EMBEDDED_HEADS, MINI
 from topcoat.errors import DataError, UsageError
 from topcoat.files import sha256_of
-from topcoat.runtime import RuntimeName
+from topcoat.runtime import RuntimeName, TorchPrecision
 from topcoat.runtime.runner import Runtime, Session
 
 ONNX_NAME = "head.onnx"
@@ -23,11 +23,14 @@ def open_runtime(
     *,
     tile_px: int | None = None,
     threads: int = 0,
+    precision: TorchPrecision = "float32",
+    compiled: bool = False,
 ) -> Runtime:
     """The head of that name, folder, hub id or ONNX file, ready to enhance images of any size.
 
     ``auto`` runs an ONNX file where there is one, the head's own or ``head.onnx`` in its folder, and else torch; with
     an NVIDIA GPU that torch alone can use, torch. ``tile_px`` is as in `Runtime`, ``threads`` 0 means one a core.
+    ``precision`` and ``compiled`` (`topcoat.Head.compile`) are for torch alone.
 
     Raises `UsageError` for a runtime that cannot run this head, `DataError` for a damaged one, `ModuleNotFoundError`
     where the runtime is not installed.
@@ -41,7 +44,15 @@ def open_runtime(
         raise UsageError(
             f"the head {head} has no ONNX file; make one with topcoat export {head} -o {ONNX_NAME}, then give that file"
         )
-    return Runtime(_session(head, path, runtime, threads), tile_px)
+    if runtime == "torch":
+        return Runtime(_torch_session(head, threads, precision, compiled), tile_px)
+    if compiled or precision != "float32":
+        raise UsageError(
+            f"compiling and 16 bits are for torch, and {head} runs on {runtime}; add --runtime torch, or export the head "
+            "with --fp16"
+        )
+    assert path is not None
+    return Runtime(_session(path, runtime, threads), tile_px)
 
 
 def onnx_file(head: str | Path) -> Path | None:
@@ -60,13 +71,17 @@ def head_folder(head: str | Path) -> Path:
     return MINI / EMBEDDED_HEADS[str(head)] if str(head) in EMBEDDED_HEADS else Path(head)
 
 
-def _session(head: str | Path, path: Path | None, runtime: RuntimeName, threads: int) -> Session:
-    if runtime == "torch":
-        from topcoat.heads.head import Head
-        from topcoat.runtime.torch_session import TorchSession
+def _torch_session(head: str | Path, threads: int, precision: TorchPrecision, compiled: bool) -> Session:
+    import torch
 
-        return TorchSession(Head.load(head), str(head), threads)
-    assert path is not None
+    from topcoat.heads.head import Head
+    from topcoat.runtime.torch_session import TorchSession
+
+    opened = Head.load(head).to(getattr(torch, precision))
+    return TorchSession(opened.compile() if compiled else opened, str(head), threads)
+
+
+def _session(path: Path, runtime: RuntimeName, threads: int) -> Session:
     session: Session
     if runtime == "onnx":
         from topcoat.runtime.onnx_session import OnnxSession

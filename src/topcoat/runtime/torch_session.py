@@ -23,7 +23,8 @@ class TorchSession:
         """``threads`` 0 leaves torch's own number."""
         if threads:
             torch.set_num_threads(threads)
-        self.record = record_of(head, name)
+        computed_in = str(head.dtype).removeprefix("torch.")
+        self.record = record_of(head, name).model_copy(update={"precision": computed_in})
         self._head = head.to("cuda" if torch.cuda.is_available() else "cpu")
         self.name = f"torch ({self._head.device.type.upper()})"
 
