@@ -18,3 +18,10 @@ EMBEDDED_HEADS: Mapping[str, str] = {
 }
 """Names of the embedded heads and their folders in `MINI`. The default changes images; the refiner does too, then sends
 the result through the VAE and corrects it there; the decoder decodes latents, in place of the VAE."""
+MINI_NAME = "embedded mini pair"
+"""What pictures say of the model that made them."""
+
+
+def name_of_head(name: str) -> str:
+    """What to call a head in a file: a hub id as it is, a folder by its name, which tells nothing of where it lies."""
+    return Path(name).resolve().name if Path(name).is_dir() else name

@@ -12,11 +12,12 @@ Both are calibrated on a dataset of pairs and stored in ``gates.json`` with the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pydantic
 import torch
 from torch import Tensor, nn
@@ -144,6 +145,20 @@ class Gates:
             for part, cosine, gain in zip(share.tolist(), cosines.tolist(), gains, strict=True)
         ]
         return Gated(images, tuple(decisions))
+
+    def enhanced(
+        self, head: Callable[[np.ndarray, float], np.ndarray], images: np.ndarray, strength: float = 1.0
+    ) -> tuple[np.ndarray, tuple[GateDecision, ...]]:
+        """Enhance images ``(N, H, W, 3)``, uint8 or float32 in [0, 1], as far as the rules allow; of the same type.
+
+        ``head`` is a `topcoat.runtime.runner.Runtime`, or another function of images ``(N, 3, H, W)`` and a strength.
+        """
+        given = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+        floats = given.astype(np.float32) / np.float32(255) if images.dtype == np.uint8 else given
+        gated = self(torch.from_numpy(floats), torch.from_numpy(head(floats, strength)), strength)
+        result = gated.images.permute(0, 2, 3, 1).contiguous()
+        result = result.mul(255).round().to(torch.uint8) if images.dtype == np.uint8 else result
+        return result.numpy(), gated.decisions
 
 
 def gates_for(

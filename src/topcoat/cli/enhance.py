@@ -15,7 +15,6 @@ import typer
 
 from topcoat.cli.console import Output, command
 from topcoat.cli.options import (
-    MINI_NAME,
     TOY,
     C2paCertOption,
     C2paKeyOption,
@@ -34,11 +33,13 @@ from topcoat.cli.options import (
     need_head,
     open_signer,
 )
-from topcoat.embedded import EMBEDDED_HEADS
+from topcoat.embedded import EMBEDDED_HEADS, MINI_NAME
 from topcoat.errors import UsageError
 from topcoat.runtime import TorchPrecision
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from topcoat.enhance.jobs import Found, Job
     from topcoat.enhance.work import Outcome, Run, Settings
     from topcoat.gates import Gates
@@ -211,22 +212,14 @@ def _runner(head: Runtime, gates: Gates | None, strength: float, flags: dict[str
 
     ``flags`` collects why the gates' net should not judge them.
     """
-    import numpy as np
 
     def run(images: np.ndarray) -> tuple[np.ndarray, Sequence[Any]]:
         given = images.transpose(0, 3, 1, 2)
         if gates is None:
             return head(given, strength).transpose(0, 2, 3, 1), ()
-        import torch
-
-        floats = given.astype(np.float32) / np.float32(255) if images.dtype == np.uint8 else given
-        enhanced = torch.from_numpy(head(floats, strength))
         if note := gates.note(None, given.shape[3], given.shape[2]):
             flags[note] = None
-        gated = gates(torch.from_numpy(np.ascontiguousarray(floats)), enhanced, strength)
-        result = gated.images.permute(0, 2, 3, 1).contiguous()
-        result = result.mul(255).round().to(torch.uint8) if images.dtype == np.uint8 else result
-        return result.numpy(), gated.decisions
+        return gates.enhanced(head, images, strength)
 
     return run
 

@@ -14,7 +14,6 @@ import typer
 from topcoat import __version__
 from topcoat.cli.console import Output, command
 from topcoat.cli.options import (
-    MINI_NAME,
     NO_HEAD,
     TOY,
     BatchSizeOption,
@@ -38,6 +37,7 @@ from topcoat.cli.options import (
     open_signer,
     say_what_is_read,
 )
+from topcoat.embedded import MINI_NAME
 from topcoat.errors import UsageError
 from topcoat.files import check_folder
 from topcoat.prompts import Prompt, prompt_from_text

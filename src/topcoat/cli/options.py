@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from topcoat.embedded import DEFAULT_HEAD, EMBEDDED_HEADS
+from topcoat.embedded import DEFAULT_HEAD, EMBEDDED_HEADS, name_of_head
 from topcoat.errors import UsageError
 from topcoat.runtime import RuntimeName
 
@@ -221,9 +221,8 @@ def need_head(head: str | None, pair_name: str) -> Head:
 
 
 def head_name(head: str | None) -> str:
-    """What to call a head in a file: a hub id as it is, a folder by its name, which tells nothing of where it lies."""
-    name = DEFAULT_HEAD if head is None else head
-    return Path(name).resolve().name if Path(name).is_dir() else name
+    """What to call the head that ``--head`` names in a file, see `name_of_head`."""
+    return name_of_head(DEFAULT_HEAD if head is None else head)
 
 
 def open_signer(certificates: Path | None, key: Path | None, time_authority: str | None) -> Signer | None:
@@ -350,8 +349,6 @@ def next_training(dataset: PairDataset, folder: Path) -> str:
     return f"Next: {command_line('train', run, '--data', folder, '-o', free_folder(Path('runs') / run), *smaller)}"
 
 
-MINI_NAME = "embedded mini pair"
-"""What pictures say of the model that made them."""
 TOY = (
     "the embedded pair and its heads are a toy to try topcoat with: 128 px, made of rendered portraits; for pictures "
     "of your own model build pairs with it and train a head: topcoat pairs build pairs/ --pair NAME --count 2000, then "

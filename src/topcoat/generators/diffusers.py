@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from topcoat.config import parse_config
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import OFFLOADS, GeneratorSpec, ModelPair, check_request, check_steps, check_strength
 from topcoat.generators.families import Family, family_named
 from topcoat.generators.families.base import Img2ImgRequest
 from topcoat.generators.latents import decode, encode, from_vae, latent_space, to_vae
-from topcoat.generators.loading import load_pipeline, quiet_libraries
+from topcoat.generators.loading import check_size, load_pipeline, quiet_libraries
 from topcoat.generators.placement import ComponentCache, place, share_device
 from topcoat.generators.speed import ALONE
 from topcoat.generators.texts import EncodedTexts
@@ -54,6 +55,34 @@ class DiffusersGenerator:
     def device(self) -> torch.device:
         """Where the networks run."""
         return self._pipeline._execution_device
+
+    def with_call(
+        self,
+        *,
+        size_px: tuple[int, int] | None = None,
+        guidance_scale: float | None = None,
+        negative_prompt: str | None = None,
+    ) -> DiffusersGenerator:
+        """The same networks, called for another size (width, height), guidance or negative prompt; None leaves each.
+
+        Raises `UsageError` for what this pipeline cannot do, such as a negative prompt where no guidance runs.
+        """
+        spec = self._spec
+        width_px, height_px = size_px or (spec.width_px, spec.height_px)
+        changes = {
+            "width_px": width_px,
+            "height_px": height_px,
+            "guidance_scale": spec.guidance_scale if guidance_scale is None else guidance_scale,
+            "negative_prompt": negative_prompt or spec.negative_prompt,
+        }
+        changed = parse_config(spec.model_dump() | changes, GeneratorSpec, source=spec.name)
+        if negative_prompt and self._family.has_negative_prompt and not self._family.guided(changed):
+            raise UsageError(
+                f"{spec.name} runs without guidance, so a negative prompt changes nothing; leave negative_prompt out"
+            )
+        self._family.check(changed)
+        check_size(changed, self._pipeline, self._family)
+        return DiffusersGenerator(changed, self._pipeline, self._family)
 
     @property
     def latent_space(self) -> dict[str, Any]:

@@ -71,11 +71,7 @@ def load_pipeline(spec: GeneratorSpec, cache: ComponentCache) -> tuple[Any, Fami
         )
     except Exception as error:  # diffusers, transformers and the hub raise a dozen types for a model that will not load
         raise ModelError(hub.load_error(error, spec.name, *sources, licence=spec.licence.name)) from error
-    cell_px = pipeline.vae_scale_factor * family.packing
-    if spec.width_px % cell_px or spec.height_px % cell_px:
-        raise UsageError(
-            f"{spec.name} has no size {spec.width_px}x{spec.height_px}; width and height must be multiples of {cell_px}"
-        )
+    check_size(spec, pipeline, family)
     if spec.scheduler is not None:
         pipeline.scheduler = _scheduler(spec.scheduler, pipeline.scheduler)
     if spec.loras:
@@ -87,6 +83,15 @@ def load_pipeline(spec: GeneratorSpec, cache: ComponentCache) -> tuple[Any, Fami
     pipeline.set_progress_bar_config(disable=True)
     cache.add(spec, folder, pipeline.components)
     return pipeline, family
+
+
+def check_size(spec: GeneratorSpec, pipeline: Any, family: Family) -> None:
+    """Raise `UsageError` for a size that this pipeline cannot make."""
+    cell_px = pipeline.vae_scale_factor * family.packing
+    if spec.width_px % cell_px or spec.height_px % cell_px:
+        raise UsageError(
+            f"{spec.name} has no size {spec.width_px}x{spec.height_px}; width and height must be multiples of {cell_px}"
+        )
 
 
 def _model_index(spec: GeneratorSpec) -> dict[str, Any]:

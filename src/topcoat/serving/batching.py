@@ -1,0 +1,104 @@
+"""Joining what many requests ask for into batches."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting(Generic[Item, Result]):
+    key: Hashable
+    item: Item
+    result: asyncio.Future[Result]
+    begun: Callable[[], None] = field(repr=False)
+
+
+class Batcher(Generic[Item, Result]):
+    """Runs items in batches of equal keys, one batch at a time, the oldest item first.
+
+    ``run`` gets a key and at most ``max_batch`` items, and gives a result for each in their order. A batch that fails
+    is run again one by one, so that an item fails for its own faults alone.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Hashable, Sequence[Item]], Awaitable[Sequence[Result]]],
+        *,
+        max_batch: int,
+        wait_seconds: float,
+    ) -> None:
+        self._run, self._max_batch, self._wait_seconds = run, max_batch, wait_seconds
+        self._waiting: deque[_Waiting[Item, Result]] = deque()
+        self._arrived = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+
+    def start(self) -> None:
+        """Begin to run batches; needs a running event loop."""
+        self._task = asyncio.get_running_loop().create_task(self._work(), name="topcoat batches")
+
+    async def close(self) -> None:
+        """Stop after the batch that runs; what still waits is cancelled."""
+        self._closing = True
+        self._arrived.set()
+        if self._task is not None:
+            await self._task
+        for each in self._waiting:
+            each.result.cancel()
+
+    async def submit(self, key: Hashable, item: Item, begun: Callable[[], None] = lambda: None) -> Result:
+        """The result of one item; ``begun`` is called when its batch starts. Cancelling it takes it off the queue."""
+        result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(key, item, result, begun)
+        self._waiting.append(waiting)
+        self._arrived.set()
+        try:
+            return await result
+        finally:
+            with contextlib.suppress(ValueError):  # it has begun
+                self._waiting.remove(waiting)
+
+    async def _work(self) -> None:
+        while not self._closing:
+            if not self._waiting:
+                self._arrived.clear()
+                await self._arrived.wait()
+                await asyncio.sleep(self._wait_seconds)  # others may join; behind a running batch they have by now
+            batch = self._next_batch()
+            if batch:
+                await self._finish(batch)
+
+    def _next_batch(self) -> list[_Waiting[Item, Result]]:
+        while self._waiting and self._waiting[0].result.done():
+            self._waiting.popleft()
+        if not self._waiting:
+            return []
+        key = self._waiting[0].key
+        batch = [each for each in self._waiting if each.key == key and not each.result.done()][: self._max_batch]
+        for each in batch:
+            self._waiting.remove(each)
+        return batch
+
+    async def _finish(self, batch: Sequence[_Waiting[Item, Result]]) -> None:
+        for each in batch:
+            each.begun()
+        try:
+            results = await self._run(batch[0].key, [each.item for each in batch])
+        except Exception as error:  # whatever it is belongs to the one who asked
+            if len(batch) > 1:
+                for each in batch:
+                    await self._finish([each])
+            elif not batch[0].result.done():
+                batch[0].result.set_exception(error)
+            return
+        for each, result in zip(batch, results, strict=True):
+            if not each.result.done():
+                each.result.set_result(result)
