@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from topcoat.cli.app import app
 from topcoat.features import FeatureNet
 from topcoat.generators.base import ModelPair
+from topcoat.generators.presets import model_pair
 from topcoat.heads import Decoder, DecoderConfig, Head, UNet, UNetConfig
 from topcoat.images import write_image
 from topcoat.metrics import c2st
@@ -64,6 +65,17 @@ def pair_file(flux_pair: ModelPair, tmp_path_factory: pytest.TempPathFactory) ->
     """A spec file that a user could have written for the tiny Flux folder."""
     path = tmp_path_factory.mktemp("pair") / "tiny.json"
     path.write_text(flux_pair.model_dump_json())
+    return path
+
+
+@pytest.fixture(scope="session")
+def fast_mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded mini pair with a baseline of 3 steps, as a spec file."""
+    pair = model_pair("mini")
+    path = tmp_path_factory.mktemp("pair") / "mini.json"
+    path.write_text(
+        pair.model_copy(update={"baseline": pair.baseline.model_copy(update={"steps": 3})}).model_dump_json()
+    )
     return path
 
 

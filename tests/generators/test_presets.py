@@ -13,7 +13,7 @@ from topcoat.errors import ModelError, UsageError
 from topcoat.generators import presets
 from topcoat.generators.base import GeneratorSpec, LoraSpec, ModelPair, SchedulerSpec
 from topcoat.generators.families import family_of
-from topcoat.generators.presets import PRESETS, model_pair, pair_as_yaml
+from topcoat.generators.presets import COMMENTS, PRESETS, model_pair, pair_as_yaml
 
 
 def test_flux1_is_schnell_and_dev() -> None:
@@ -63,6 +63,8 @@ def test_a_printed_pair_reads_back_the_same(tmp_path: Path, name: str) -> None:
     path = tmp_path / "pair.yaml"
     path.write_text(pair_as_yaml(model_pair(name)))
     assert model_pair(str(path)) == model_pair(name)
+    for key in GeneratorSpec.model_fields:
+        assert path.read_text().count(f"# {COMMENTS[key]}\n") >= 2, key
 
 
 def test_image_settings_leave_out_where_it_runs_and_what_is_not_used() -> None:

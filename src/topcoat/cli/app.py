@@ -21,8 +21,10 @@ from topcoat.cli.evaluate import evaluate
 from topcoat.cli.export import export
 from topcoat.cli.frontier import frontier
 from topcoat.cli.generate import generate
+from topcoat.cli.init import init
 from topcoat.cli.inspect import inspect_picture
 from topcoat.cli.pairs import build, plan, specs
+from topcoat.cli.presets import presets
 from topcoat.cli.prompts import prompts
 from topcoat.cli.reproduce import reproduce
 from topcoat.cli.train import train
@@ -39,7 +41,7 @@ app = typer.Typer(
 pairs = typer.Typer(name="pairs", help="Build and look at datasets of pairs.", no_args_is_help=True)
 _others = typer.Typer()
 for _group, _commands in (
-    (app, (demo, generate, enhance, inspect_picture)),
+    (app, (demo, generate, enhance, inspect_picture, init, presets)),
     (pairs, (specs, plan, build, import_command, inspect, dedupe, push)),
     (_others, (train, calibrate, export, evaluate, cost, frontier, reproduce, prompts, doctor)),
 ):

@@ -66,7 +66,8 @@ def tile_side(text: str | int | None) -> int | None:
         raise typer.BadParameter(f"{text!r} is no side in px; give a whole number such as 1024, or auto") from None
 
 
-_LARGE_PX = 512  # from this side on the run for large pictures is proposed
+LARGE_PX = 512
+"""From this side on the run for large pictures is proposed."""
 NO_HEAD = "none"
 PairOption = Annotated[
     str,
@@ -339,7 +340,7 @@ def next_training(dataset: PairDataset, folder: Path) -> str:
     from topcoat.training.runs import run_config
 
     side = min(settings[name] for settings in dataset.manifest.sides.values() for name in ("width_px", "height_px"))
-    run = "real-unet" if side >= _LARGE_PX else "unet"
+    run = "real-unet" if side >= LARGE_PX else "unet"
     stages = run_config(run).stages
     count, needed = len(dataset.split("train")), max(stage.batch_size for stage in stages)
     if count < needed:

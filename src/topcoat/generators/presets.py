@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +53,62 @@ def model_pair(name: str) -> ModelPair:
     raise UsageError(f"no model pair is called {name!r}; use one of: {', '.join(PRESETS)}, or a .yaml file of your own")
 
 
+COMMENTS = {
+    "name": "what reports and datasets call it",
+    "model": "hub id, folder of diffusers' layout, or module:function",
+    "revision": "commit or branch of a hub repository",
+    "variant": "weight files of that name, such as fp16",
+    "transformer": "other weights: folder, hub id, .safetensors or .gguf",
+    "unet": "the same for models with a U-Net",
+    "vae": "the same for the VAE",
+    "scheduler": "name of a diffusers class, and config: what it changes",
+    "sigmas": "noise levels, one for each step",
+    "timesteps": "the same as timesteps; give one of the two",
+    "loras": "list of model, weight_name, revision, scale",
+    "fuse_loras": "true adds LoRAs to the weights themselves",
+    "steps": "what the model was made for; its card says so",
+    "guidance_scale": "as the model's own pipeline calls it",
+    "negative_prompt": "not for FLUX.2 and Sana-Sprint",
+    "true_cfg_scale": "FLUX.1 and Qwen-Image: above 1 with a negative prompt, at twice the cost",
+    "max_sequence_length": "text tokens; longer prompts are cut",
+    "width_px": "the same for both models",
+    "height_px": "the same for both models",
+    "dtype": "float32, bfloat16 or float16",
+    "quantisation": "none, bitsandbytes-8bit, bitsandbytes-4bit, torchao-int8 or layerwise-float8",
+    "text_quantisation": "of the text encoders: as above, without layerwise-float8",
+    "attention_backend": "of diffusers, such as flash or sage",
+    "compile": "true: through torch.compile",
+    "step_cache": "name of a cache of diffusers, and config",
+    "call": "further arguments of the pipeline",
+    "device": "auto, cpu, cuda or cuda:1",
+    "offload": "what waits in main memory: none, model, group or sequential",
+    "decode_batch": "images that the VAE takes at a time",
+    "vae_tiling": "true: decode in tiles; less memory",
+    "licence": "shown when pairs are built, and kept with them",
+}
+"""What each setting of a `GeneratorSpec` is, as a printed pair says it."""
+
+
 def pair_as_yaml(pair: ModelPair) -> str:
-    """The pair as a file that can be saved, edited and given to `model_pair`; every setting is there, used or not."""
+    """The pair as a file that can be saved, edited and given to `model_pair`.
+
+    Every setting is there, used or not, and its comment says what it is.
+    """
     import yaml
 
-    text = yaml.safe_dump(pair.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
-    return f"# a model pair: edit it and give the file as --pair\n{text}"
+    def lines(data: dict[str, Any]) -> list[str]:
+        text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
+        return text.rstrip("\n").split("\n")
+
+    found = ["# a model pair: edit it and give the file as --pair", f"name: {json.dumps(pair.name)}"]
+    for side in ("distilled", "baseline"):
+        found += ["", f"{side}:"]
+        for key, value in getattr(pair, side).model_dump(mode="json").items():
+            first, *rest = lines({key: value})
+            if rest and isinstance(value, str):  # folded: no comment may stand inside
+                first, rest = f"{key}: {json.dumps(value, ensure_ascii=False)}", []
+            found += [f"  {first:<48}  # {COMMENTS[key]}", *(f"  {line}" for line in rest)]
+    return "\n".join(found) + "\n"
 
 
 def _from_file(path: Path) -> ModelPair:
