@@ -27,6 +27,7 @@ from topcoat.errors import DataError, UsageError
 from topcoat.features import FeatureNetLike, domain_note, feature_net, whole
 from topcoat.files import write_json
 from topcoat.heads.head import GATES_NAME, Head
+from topcoat.runtime.record import HeadRecord
 
 WEAKER = (1.0, 0.75, 0.5, 0.25)
 """Shares of the asked strength that are tried, in this order; after the last one the distilled image stays."""
@@ -162,16 +163,16 @@ class Gates:
 
 
 def gates_for(
-    head: Head | None,
+    head: Head | HeadRecord | None,
     identity_floor: float | Literal["calibrated"] | None,
     never_worse: bool,
     identity: str | None = None,
 ) -> Gates | None:
     """The gates of a head, by its own calibration where that is asked for; None where neither rule is.
 
-    ``identity`` names the net that compares people, by default that of the calibration, else the embedded one. Raises
-    `UsageError` for gates that cannot work: without a head whose strength can be lowered, not calibrated, or calibrated
-    with another net.
+    A head that another runtime runs is given by its record. ``identity`` names the net that compares people, by default
+    that of the calibration, else the embedded one. Raises `UsageError` for gates that cannot work: without a head whose
+    strength can be lowered, not calibrated, or calibrated with another net.
     """
     if identity_floor is None and not never_worse:
         return None
@@ -269,7 +270,7 @@ def discriminant(distilled: Tensor, baseline: Tensor) -> Tensor:
     return direction / length
 
 
-def rules_of(head: Head) -> GateRules | None:
+def rules_of(head: Head | HeadRecord) -> GateRules | None:
     """The rules that were calibrated for ``head``, None where there are none; raises `DataError` for damaged ones."""
     if head.gates is None:
         return None

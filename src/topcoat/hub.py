@@ -50,9 +50,9 @@ def download(repo: str, files: Sequence[str], *, what: str, revision: str | None
 
     Raises `ModelError` for a name that is no hub id, and when the hub refuses or is unreachable.
     """
+    check_source(repo, what)
     from huggingface_hub import snapshot_download
 
-    check_source(repo, what)
     try:
         return Path(patiently(lambda: snapshot_download(repo, revision=revision, allow_patterns=list(files))))
     except Exception as error:  # hub, network and cache errors have no common base

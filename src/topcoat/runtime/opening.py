@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
+from topcoat import hub
 from topcoat.embedded import DEFAULT_HEAD, EMBEDDED_HEADS, MINI
 from topcoat.errors import DataError, UsageError
 from topcoat.files import sha256_of
@@ -14,6 +15,7 @@ from topcoat.runtime.runner import Runtime, Session
 ONNX_NAME = "head.onnx"
 """The file of an exported head in its folder."""
 WEIGHTS_NAME = "model.safetensors"
+_HUB_FILES = ("config.json", WEIGHTS_NAME, "gates.json", "README.md", ONNX_NAME)
 _NVIDIA = Path("/dev/nvidiactl")
 
 
@@ -25,16 +27,19 @@ def open_runtime(
     threads: int = 0,
     precision: TorchPrecision = "float32",
     compiled: bool = False,
+    revision: str | None = None,
 ) -> Runtime:
     """The head of that name, folder, hub id or ONNX file, ready to enhance images of any size.
 
     ``auto`` runs an ONNX file where there is one, the head's own or ``head.onnx`` in its folder, and else torch; with
     an NVIDIA GPU that torch alone can use, torch. ``tile_px`` is as in `Runtime`, ``threads`` 0 means one a core.
-    ``precision`` and ``compiled`` (`topcoat.Head.compile`) are for torch alone.
+    ``precision`` and ``compiled`` (`topcoat.Head.compile`) are for torch alone, ``revision`` (a branch, tag or commit) is
+    for a hub id.
 
-    Raises `UsageError` for a runtime that cannot run this head, `DataError` for a damaged one, `ModuleNotFoundError`
-    where the runtime is not installed.
+    Raises `UsageError` for a runtime that cannot run this head, `DataError` for a damaged one, `ModelError` for one
+    that is not there or that the hub does not give, `ModuleNotFoundError` where the runtime is not installed.
     """
+    name, head = str(head), _local(head, revision)
     path = onnx_file(head)
     if runtime == "auto":
         runtime = "torch" if path is None or (path.name == ONNX_NAME and _torch_alone_has_the_gpu()) else "onnx"
@@ -42,13 +47,13 @@ def open_runtime(
         raise UsageError(f"{head} is an ONNX file, which torch does not run; use --runtime onnx, or the head's folder")
     if runtime != "torch" and path is None:
         raise UsageError(
-            f"the head {head} has no ONNX file; make one with topcoat export {head} -o {ONNX_NAME}, then give that file"
+            f"the head {name} has no ONNX file; make one with topcoat export {name} -o {ONNX_NAME}, then give that file"
         )
     if runtime == "torch":
-        return Runtime(_torch_session(head, threads, precision, compiled), tile_px)
+        return Runtime(_torch_session(head, name, threads, precision, compiled), tile_px)
     if compiled or precision != "float32":
         raise UsageError(
-            f"compiling and 16 bits are for torch, and {head} runs on {runtime}; add --runtime torch, or export the "
+            f"compiling and 16 bits are for torch, and {name} runs on {runtime}; add --runtime torch, or export the "
             "head with --fp16"
         )
     assert path is not None
@@ -71,14 +76,21 @@ def head_folder(head: str | Path) -> Path:
     return MINI / EMBEDDED_HEADS[str(head)] if str(head) in EMBEDDED_HEADS else Path(head)
 
 
-def _torch_session(head: str | Path, threads: int, precision: TorchPrecision, compiled: bool) -> Session:
+def _local(head: str | Path, revision: str | None) -> str | Path:
+    """``head`` itself, or the folder of this machine's cache into which one is fetched from the hub."""
+    if str(head) in EMBEDDED_HEADS or Path(head).suffix == ".onnx" or Path(head).exists():
+        return head
+    return hub.download(str(head), _HUB_FILES, what="the head", revision=revision)
+
+
+def _torch_session(head: str | Path, name: str, threads: int, precision: TorchPrecision, compiled: bool) -> Session:
     import torch
 
     from topcoat.heads.head import Head
     from topcoat.runtime.torch_session import TorchSession
 
     opened = Head.load(head).to(getattr(torch, precision))
-    return TorchSession(opened.compile() if compiled else opened, str(head), threads)
+    return TorchSession(opened.compile() if compiled else opened, name, threads)
 
 
 def _session(path: Path, runtime: RuntimeName, threads: int) -> Session:
