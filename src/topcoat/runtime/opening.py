@@ -33,7 +33,7 @@ def open_runtime(
 
     ``auto`` runs an ONNX file where there is one, the head's own or ``head.onnx`` in its folder, and else torch; with
     an NVIDIA GPU that torch alone can use, torch. ``tile_px`` is as in `Runtime`, ``threads`` 0 means one a core.
-    ``precision`` and ``compiled`` (`topcoat.Head.compile`) are for torch alone, ``revision`` (a branch, tag or commit) is
+    ``precision`` and ``compiled`` (`topcoat.Head.compile`) are for torch alone, ``revision`` (branch, tag or commit) is
     for a hub id.
 
     Raises `UsageError` for a runtime that cannot run this head, `DataError` for a damaged one, `ModelError` for one
