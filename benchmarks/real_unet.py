@@ -1,4 +1,4 @@
-"""What the run ``real-unet`` costs: FLOP and memory of a step, hours on two GPUs, and a crop against the whole picture.
+"""What the run ``real-unet`` costs: FLOP and memory of a step, hours on GPUs, and a crop against the whole picture.
 
     python benchmarks/real_unet.py
 
@@ -39,10 +39,11 @@ WHOLE_PX = 1024
 SURROUNDINGS_PX = 320
 PEAKS = {
     "RTX 4090": (165.2, "NVIDIA Ada GPU architecture whitepaper, v2.1: dense bfloat16 with float32 accumulation"),
+    "A100 SXM": (312.0, "NVIDIA A100 Tensor Core GPU datasheet: dense bfloat16"),
     "H100 SXM": (989.4, "NVIDIA H100 Tensor Core GPU datasheet: dense bfloat16"),
 }
 """TFLOP/s and where they are published."""
-UTILISATION = {"RTX 4090": (0.15, 0.30), "H100 SXM": (0.05, 0.15)}
+UTILISATION = {"RTX 4090": (0.15, 0.30), "A100 SXM": (0.10, 0.25), "H100 SXM": (0.05, 0.15)}
 """Assumed, not measured: narrow convolutions are held up by memory, and more so the faster the card computes."""
 
 
@@ -91,6 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
         given.json,
         {
             "head": head.model_dump(mode="json"),
+            "whole_px_tflop": tflop,
             "stages": [asdict(cost) for cost in costs],
             "total_tflop": total,
             "peaks": {gpu: {"tflop_per_second": peak, "source": source} for gpu, (peak, source) in PEAKS.items()},

@@ -106,3 +106,14 @@ def _anchors(page: Path) -> list[str]:
     """The headings of a page as links name them."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
     return [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+def test_the_page_when_not_quotes_the_frontier() -> None:
+    text = (ROOT / "docs" / "when-not.md").read_text(encoding="utf-8")
+    results = (ROOT / "docs" / "results.md").read_text(encoding="utf-8").replace("**", "")
+    rows = [line.strip("|").split("|") for line in text.splitlines() if re.match(r"\| (1 step|baseline)", line)]
+    assert len(rows) == 6
+    for row in rows:
+        name, gap, interval, frechet, tflop, seconds = (re.escape(cell.strip()) for cell in row)
+        pattern = rf"\| {name} \| {gap} \| {interval} \| {frechet} \| [\d.]+ \| {tflop} \| {seconds} \|"
+        assert re.search(pattern, results), name
