@@ -34,9 +34,9 @@ class Browser:
     def __init__(self, url: str, session: str) -> None:
         self._url = f"{url}/session/{session}"
 
-    def open(self, path: Path) -> None:
-        """Load a file and wait until it is complete."""
-        _call("POST", f"{self._url}/url", {"url": path.resolve().as_uri()})
+    def open(self, page: Path | str) -> None:
+        """Load a file, or an address, and wait until it is complete."""
+        _call("POST", f"{self._url}/url", {"url": page if isinstance(page, str) else page.resolve().as_uri()})
 
     def run(self, script: str, *arguments: Any) -> Any:
         """The value that a function body returns."""
@@ -64,6 +64,18 @@ class Browser:
         """Click an element as a user would: one that another covers raises an error."""
         found = _call("POST", f"{self._url}/element", {"using": "css selector", "value": selector})
         _call("POST", f"{self._url}/element/{found[_ELEMENT]}/click", {})
+
+    def press(self, key: str) -> None:
+        """Press a key and let it go."""
+        strokes = [{"type": kind, "value": key} for kind in ("keyDown", "keyUp")]
+        _call("POST", f"{self._url}/actions", {"actions": [{"type": "key", "id": "keyboard", "actions": strokes}]})
+
+    def wait_until(self, condition: str) -> None:
+        """Wait until an expression is true."""
+        until = time.monotonic() + _START_SECONDS
+        while not self.run(f"return Boolean({condition});"):
+            assert time.monotonic() < until, condition
+            time.sleep(0.02)
 
     def resize(self, width_px: int, height_px: int, *, dark: bool = False) -> None:
         """Set the size of the page (as a phone would have it) and what colours its user prefers."""

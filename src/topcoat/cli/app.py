@@ -27,6 +27,7 @@ from topcoat.cli.pairs import build, plan, specs
 from topcoat.cli.presets import presets
 from topcoat.cli.prompts import prompts
 from topcoat.cli.reproduce import reproduce
+from topcoat.cli.study import create, raters, result, serve
 from topcoat.cli.train import train
 
 app = typer.Typer(
@@ -39,16 +40,21 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 pairs = typer.Typer(name="pairs", help="Build and look at datasets of pairs.", no_args_is_help=True)
+study = typer.Typer(
+    name="study", help="Let people compare pictures blindly, and see what their votes show.", no_args_is_help=True
+)
 _others = typer.Typer()
 for _group, _commands in (
     (app, (demo, generate, enhance, inspect_picture, init, presets)),
     (pairs, (specs, plan, build, import_command, inspect, dedupe, push)),
+    (study, (create, serve, result, raters)),
     (_others, (train, calibrate, export, evaluate, cost, frontier, reproduce, prompts, doctor)),
 ):
     for _register in _commands:
         _register(_group)
 app.add_typer(pairs)
-app.add_typer(_others)  # without a name: commands of `topcoat` itself, listed after the group
+app.add_typer(study)
+app.add_typer(_others)  # without a name: commands of `topcoat` itself, listed after the groups
 
 
 def _print_version(wanted: bool) -> None:

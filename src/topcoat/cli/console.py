@@ -33,7 +33,13 @@ _MODELS = (
     "torch diffusers transformers accelerate safetensors huggingface_hub tokenizers pyarrow scipy faker jinja2 onnx "
     "onnxscript"
 )
-_EXTRA_OF = {**dict.fromkeys(_MODELS.split(), "models"), "openvino": "openvino", "peft": "lora", "ray": "ray"}
+_EXTRA_OF = {
+    **dict.fromkeys(_MODELS.split(), "models"),
+    **dict.fromkeys(("choix", "fastapi", "uvicorn"), "study"),
+    "openvino": "openvino",
+    "peft": "lora",
+    "ray": "ray",
+}
 """The extra of the package that a module comes with, where the base installation lacks it."""
 
 Item = TypeVar("Item")
@@ -184,11 +190,14 @@ def _use_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-def command(name: str, *, examples: Sequence[str], computes: bool = False) -> Callable[[Callable[..., None]], Register]:
+def command(
+    name: str, *, examples: Sequence[str], computes: bool = False, extra: str | None = None
+) -> Callable[[Callable[..., None]], Register]:
     """Make a function the command ``name``, with ``--json``, ``--debug`` and one way to end.
 
     The function's first parameter is ``out``, its `Output`; the others are its options. ``examples`` are command lines
-    shown at the end of its help. A command that ``computes`` runs networks here, and has ``--threads`` too.
+    shown at the end of its help. A command that ``computes`` runs networks here, and has ``--threads`` too. ``extra``
+    has all that it needs, and is named where something is missing.
     """
     epilog = "\n".join(("Examples:", *(f"  {example}" for example in examples)))
 
@@ -214,7 +223,7 @@ def command(name: str, *, examples: Sequence[str], computes: bool = False) -> Ca
                 typer.echo(f"\nstopped; to go on, {out.on_interrupt}", err=True)
                 raise typer.Exit(INTERRUPTED) from None
             except Exception as error:
-                raise typer.Exit(_report(error, out, debug=debug)) from None
+                raise typer.Exit(_report(error, out, debug=debug, extra=extra)) from None
             finally:
                 out.unlock()
 
@@ -263,12 +272,12 @@ def terminated_like_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _report(error: Exception, out: Output, *, debug: bool) -> int:
+def _report(error: Exception, out: Output, *, debug: bool, extra: str | None = None) -> int:
     """Say what went wrong, in one sentence; returns the exit code."""
     if isinstance(error, TopcoatError):
         message, code = str(error), error.exit_code
-    elif isinstance(error, ModuleNotFoundError) and (extra := _EXTRA_OF.get(str(error.name).partition(".")[0])):
-        message, code = f"this needs {error.name}, which is not installed: pip install 'topcoat[{extra}]'", 1
+    elif isinstance(error, ModuleNotFoundError) and (found := _EXTRA_OF.get(str(error.name).partition(".")[0])):
+        message, code = f"this needs {error.name}, which is not installed: pip install 'topcoat[{extra or found}]'", 1
     elif isinstance(error, OSError) and error.strerror:
         where = f" ({error.filename})" if error.filename else ""
         message, code = f"{error.strerror}{where}", 1
