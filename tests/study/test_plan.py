@@ -78,15 +78,12 @@ def test_attention_checks_lie_anywhere_but_at_the_start() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "sentence"),
-    [
-        ({"votes": 37}, "37 votes of each rater are more than the 36 comparisons"),
-        ({"checks": 13}, "13 attention checks"),
-    ],
+    ("votes", "checks", "sentence"),
+    [(37, 2, "37 votes of each rater are more than the 36 comparisons"), (12, 13, "13 attention checks")],
 )
-def test_what_does_not_fit_is_refused(given: dict[str, int], sentence: str) -> None:
+def test_what_does_not_fit_is_refused(votes: int, checks: int, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        small_plan(subjects=12, **({"votes": 12} | given))
+        small_plan(subjects=12, votes=votes, checks=checks)
 
 
 def test_a_plan_is_read_as_it_was_written(study: tuple[Path, StudyPlan]) -> None:

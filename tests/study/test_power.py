@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from tests.study.simulated import Population, small_plan
@@ -33,12 +35,12 @@ def test_few_subjects_are_never_enough() -> None:
 def test_simulated_studies_reach_what_is_said() -> None:
     """Preferences that deviate by 0.47 in log-odds among raters, and among subjects, correlate by about 0.05."""
     power = analyse_power(planned(40, 60, 60))
-    spread = {"rater_deviation": 0.47, "subject_deviation": 0.47, "ties": 0.0}
-    null = [found for votes in Population(**spread).studies(200) if (found := share(votes)) is not None]
+    equal = Population(rater_deviation=0.47, subject_deviation=0.47, ties=0.0)
+    null = [found for votes in equal.studies(200) if (found := share(votes)) is not None]
     assert sum(one.high - one.low for one in null) / len(null) / 2 == pytest.approx(power.half_width, rel=0.1)
     shown = sum(one.low > 0.5 - power.margin for one in null) / len(null)
     assert shown == pytest.approx(power.margin_power, abs=0.08)
-    real = Population(preference=0.36, **spread)
+    real = dataclasses.replace(equal, preference=0.36)
     assert real.share == pytest.approx(power.smallest_share, abs=0.01)
     told = [share(votes) for votes in real.studies(200)]
     assert sum(one is not None and one.low > 0.5 for one in told) / 200 == pytest.approx(0.8, abs=0.08)

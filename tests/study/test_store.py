@@ -98,8 +98,7 @@ def test_a_deleted_rater_is_gone_from_the_files(store: Store, study: tuple[Path,
 
 def test_a_plan_that_was_changed_after_creation_is_refused(study: tuple[Path, StudyPlan]) -> None:
     folder, plan = study
-    changed = plan.model_copy(update={"margin": 0.2})
-    changed.__dict__.pop("digest", None)
+    changed = StudyPlan.model_validate(plan.model_dump() | {"margin": 0.2})
     for opened in (Store, read_raters):
         with pytest.raises(DataError, match="not the one that its votes were given under"):
             opened(folder, changed)

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -104,7 +103,7 @@ class StudyPlan(StrictModel):
     """Of the orders and places; whoever knows it can tell the pictures apart."""
     subjects: tuple[StudySubject, ...] = pydantic.Field(min_length=1)
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """The SHA-256 of everything above, as 64 hex digits."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
