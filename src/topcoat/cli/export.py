@@ -1,4 +1,4 @@
-"""`topcoat export`: a head as an ONNX file."""
+"""`topcoat export`: a head as an ONNX file, or as one file of weights."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
         "topcoat export runs/unet -o head.onnx",
         "topcoat export runs/unet -o head.onnx --fp16",
         "topcoat export runs/unet -o head.onnx --int8 --calibrate pairs/",
+        "topcoat export runs/unet -o head.safetensors",
     ),
 )
 def export(
     out: Output,
     head: Annotated[str, typer.Argument(help="Head folder or hub id; embedded, embedded-refiner, embedded-decoder.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write, such as head.onnx.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write: .onnx or .safetensors.")],
     fp16: Annotated[bool, typer.Option("--fp16", help="Compute in 16 bits: for GPUs; half the size.")] = False,
     int8: Annotated[bool, typer.Option("--int8", help="Convolutions in 8 bits; needs --calibrate.")] = False,
     calibrate: Annotated[
@@ -37,9 +38,19 @@ def export(
 
     The file is kept only if ONNX Runtime gives what torch gives, on random and real images of three sizes: within
     0.0001 in float32, 1/255 with --fp16. With --int8 the loss on other pairs is measured, and must be small.
+
+    A name that ends in .safetensors gets weights and settings in one file, for spandrel.
     """
-    if output.suffix.lower() != ".onnx" or output.is_dir():
-        raise UsageError(f"{output} is no name of an ONNX file; give one that ends in .onnx, such as head.onnx")
+    suffix = output.suffix.lower()
+    if suffix not in (".onnx", ".safetensors") or output.is_dir():
+        raise UsageError(
+            f"{output} is no name of an ONNX file; give one that ends in .onnx, such as head.onnx, or in .safetensors"
+        )
+    if suffix == ".safetensors":
+        if fp16 or int8 or calibrate is not None:
+            raise UsageError("--fp16 and --int8 are for ONNX files; leave them out, or give a name that ends in .onnx")
+        _export_weights(out, head, output)
+        return
     if fp16 and int8:
         raise UsageError("--fp16 and --int8 are two precisions; give one of them")
     if int8 != (calibrate is not None):
@@ -79,6 +90,16 @@ def export(
             "loss": loss,
         }
     )
+
+
+def _export_weights(out: Output, name: str, output: Path) -> None:
+    from topcoat.heads.head import Head
+    from topcoat.heads.single_file import write_single_file
+
+    head = Head.load(name)
+    write_single_file(head, output)
+    out.line(f"{output}: {head.kind}, float32, {output.stat().st_size / 1e6:.1f} MB")
+    out.result({"path": str(output), "kind": head.kind, "digest": head.digest})
 
 
 def _tiles_line(halo_px: int | None, difference: float | None) -> str:
