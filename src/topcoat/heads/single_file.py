@@ -1,4 +1,4 @@
-"""A head as one safetensors file, for programs that load a model from its weights alone: a tensor holds its settings."""
+"""A head as one safetensors file, for programs that load models from weights alone: a tensor holds its settings."""
 
 from __future__ import annotations
 
