@@ -27,7 +27,9 @@ from topcoat.cli.pairs import build, plan, specs
 from topcoat.cli.presets import presets
 from topcoat.cli.prompts import prompts
 from topcoat.cli.reproduce import reproduce
-from topcoat.cli.study import create, raters, result, serve
+from topcoat.cli.serve import serve
+from topcoat.cli.study import create, raters, result
+from topcoat.cli.study import serve as study_serve
 from topcoat.cli.train import train
 
 app = typer.Typer(
@@ -45,9 +47,9 @@ study = typer.Typer(
 )
 _others = typer.Typer()
 for _group, _commands in (
-    (app, (demo, generate, enhance, inspect_picture, init, presets)),
+    (app, (demo, generate, enhance, inspect_picture, serve, init, presets)),
     (pairs, (specs, plan, build, import_command, inspect, dedupe, push)),
-    (study, (create, serve, result, raters)),
+    (study, (create, study_serve, result, raters)),
     (_others, (train, calibrate, export, evaluate, cost, frontier, reproduce, prompts, doctor)),
 ):
     for _register in _commands:

@@ -1,0 +1,122 @@
+"""Running the app: the socket, its limits, and a shutdown that finishes what runs."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from topcoat.errors import UsageError
+from topcoat.serving.engine import Engine
+from topcoat.serving.guard import LOOPBACK
+
+HEADER_SECONDS = 15.0
+"""In which a connection has to say what it wants."""
+
+
+class PatientProtocol(H11Protocol):
+    """uvicorn's protocol, which also closes connections that do not finish the head of a request in time."""
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """See `asyncio.Protocol`."""
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        if self._timer is not None:
+            self._timer.cancel()
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        """An answer is sent, and another request may come."""
+        super().on_response_complete()
+        self._wait_for_head()
+
+    def _wait_for_head(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_later(HEADER_SECONDS, self._close_if_idle)
+
+    def _close_if_idle(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a server on ``host`` is reached from this machine alone."""
+    return host in LOOPBACK or host.startswith("127.")
+
+
+def open_socket(host: str, port: int) -> socket.socket:
+    """A socket bound to ``host`` and ``port``, 0 for a free one; raises `UsageError` where that is not possible."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+    except (OSError, OverflowError) as error:
+        bound.close()
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"cannot listen on {host}:{port} ({reason}); give another --host or --port") from None
+    bound.set_inheritable(False)
+    return bound
+
+
+def make_server(app: ASGIApp, grace_seconds: float) -> uvicorn.Server:
+    """uvicorn as it is run here."""
+    config = uvicorn.Config(
+        app,
+        http=PatientProtocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(grace_seconds)),
+    )
+    return uvicorn.Server(config)
+
+
+async def serve_until_stopped(
+    app: ASGIApp, engine: Engine, bound: socket.socket, *, grace_seconds: float, on_ready: Callable[[], None]
+) -> None:
+    """Start ``engine`` and answer until SIGINT or SIGTERM; then finish what was taken, for at most ``grace_seconds``.
+
+    While models load, health is answered already. Raises what loading them does.
+    """
+    server = make_server(app, grace_seconds)
+
+    async def start() -> None:
+        try:
+            await engine.start()
+        except BaseException:
+            server.should_exit = True
+            raise
+        on_ready()
+
+    starting = asyncio.create_task(start())
+    with _signals_end_here():
+        await server.serve([bound])
+    if starting.done():
+        await starting
+    await engine.close()
+
+
+@contextmanager
+def _signals_end_here() -> Iterator[None]:
+    """uvicorn raises the signal that stopped it again when it has ended, which would end the process at once."""
+    before = {each: signal.signal(each, lambda *_: None) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
