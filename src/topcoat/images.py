@@ -29,7 +29,8 @@ from topcoat.pictures.provenance import Record, marked
 from topcoat.pictures.reading import MAX_MEGAPIXELS, read_bytes, upright_size
 from topcoat.pictures.signing import Signer
 
-_GAP_PX = 6  # of a contact sheet
+SHEET_GAP_PX = 6
+"""Between the images of a contact sheet."""
 _INK = (32, 32, 32)
 _PAPER = (255, 255, 255)
 _TOLERANCE = 1e-3  # rounding of half-precision models; anything further out is another convention
@@ -243,18 +244,18 @@ def contact_sheet(rows: Sequence[tuple[str, Tensor]], scale: float = 1) -> Image
     cell_width = max(picture.width for row in pictures for picture in row)
     cell_heights = [max(picture.height for picture in row) for row in pictures]
     font = ImageFont.load_default(max(11, min(28, cell_width // 8)))
-    label_width = max(int(font.getbbox(label)[2]) for label, _ in rows) + 2 * _GAP_PX
+    label_width = max(int(font.getbbox(label)[2]) for label, _ in rows) + 2 * SHEET_GAP_PX
     columns = max(len(row) for row in pictures)
-    width = label_width + columns * (cell_width + _GAP_PX) + _GAP_PX
-    height = sum(cell_heights) + (len(rows) + 1) * _GAP_PX
+    width = label_width + columns * (cell_width + SHEET_GAP_PX) + SHEET_GAP_PX
+    height = sum(cell_heights) + (len(rows) + 1) * SHEET_GAP_PX
     sheet = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    top = _GAP_PX
+    top = SHEET_GAP_PX
     for (label, _), row, cell_height in zip(rows, pictures, cell_heights, strict=True):
-        draw.text((_GAP_PX, top + cell_height / 2), label, fill=_INK, font=font, anchor="lm")
+        draw.text((SHEET_GAP_PX, top + cell_height / 2), label, fill=_INK, font=font, anchor="lm")
         for column, picture in enumerate(row):
-            sheet.paste(picture, (label_width + column * (cell_width + _GAP_PX), top))
-        top += cell_height + _GAP_PX
+            sheet.paste(picture, (label_width + column * (cell_width + SHEET_GAP_PX), top))
+        top += cell_height + SHEET_GAP_PX
     return sheet
 
 

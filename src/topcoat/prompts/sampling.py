@@ -97,7 +97,7 @@ def sample_prompts(count: int, seed: int = 0) -> list[Prompt]:
     prompts = []
     for index in range(count):
         words = _words_at(sampler, index)
-        prompts.append(Prompt(id=f"{seed:04d}-{index:08d}", text=_sentence(words), attributes=words))
+        prompts.append(Prompt(id=f"{seed:04d}-{index:08d}", text=mini_sentence(words), attributes=words))
     return prompts
 
 
@@ -127,7 +127,7 @@ def _words_at(sampler: StratifiedSampler, index: int) -> dict[str, str]:
     return words
 
 
-def _sentence(words: Mapping[str, str]) -> str:
+def mini_sentence(words: Mapping[str, str]) -> str:
     """The prompt's text, for example ``studio portrait of a young woman, fair skin, long wavy red hair, ...``."""
     hair = f"{words['hair_length']} {words['hair_texture']} {words['hair_color']} hair"
     parts = (

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from markupsafe import Markup
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from topcoat.benchmark.frontier import Target, pareto_front, points_of
@@ -14,7 +16,7 @@ from topcoat.benchmark.record import BASELINE, CONTROLS, DISTILLED, ENHANCED, EX
 from topcoat.benchmark.store import to_floats
 from topcoat.cost.table import format_tflop
 from topcoat.files import atomic_path, write_json, write_text
-from topcoat.images import contact_sheet
+from topcoat.images import SHEET_GAP_PX, contact_sheet
 from topcoat.metrics.evaluation import percent, share_interval
 from topcoat.reports.benchmark_tables import (
     arm_order,
@@ -33,6 +35,8 @@ from topcoat.reports.page import Card, Chart, Subject, data_uri, render
 SUBJECTS = 12
 """Subjects on the page: the first ones, as they were given, never picked."""
 SHEET_COLUMNS = 8
+LAYOUT_KEY = "topcoat-layout"
+"""The text of a contact sheet that says where its images are."""
 _COSINE_COLOURS = ("control", "distilled", "enhanced")
 
 
@@ -48,7 +52,7 @@ def write_benchmark(
     folder = Path(folder)
     stem = "report" if result.kind == "demo" else result.kind
     if result.evidence is not None:
-        _write_evidence(folder, result.evidence, 2 if result.width_px <= 256 else 1)
+        write_evidence(folder, result.evidence, 2 if result.width_px <= 256 else 1)
     if result.kind == "frontier":
         write_text(folder / "frontier.svg", standalone(_frontier_chart(result, chosen)))
     write_text(folder / f"{stem}.html", page(result, chosen=chosen, target=target))
@@ -81,15 +85,25 @@ def page(result: BenchmarkResult, *, chosen: str | None = None, target: Target |
     )
 
 
-def _write_evidence(folder: Path, evidence: Evidence, scale: int) -> None:
+def write_evidence(folder: Path, evidence: Evidence, scale: int) -> None:
+    """Write ``subjects.json`` and the contact sheets, whose images are enlarged ``scale`` times."""
     subjects = zip(evidence.subjects.prompts, evidence.subjects.seeds, strict=True)
     write_json(folder / "subjects.json", [{"prompt": prompt, "seed": seed} for prompt, seed in subjects])
     count = max((len(images) for images in evidence.pictures.values()), default=0)
     for number, start in enumerate(range(0, count, SHEET_COLUMNS), start=1):
         part = slice(start, start + SHEET_COLUMNS)
         rows = [(name, to_floats(images[part])) for name, images in evidence.pictures.items()]
+        layout = PngInfo()
+        layout.add_text(LAYOUT_KEY, json.dumps(_layout(rows, scale)))
         with atomic_path(folder / f"contact-{number}.png") as temporary:
-            contact_sheet(rows, scale=scale).save(temporary, "PNG")
+            contact_sheet(rows, scale=scale).save(temporary, "PNG", pnginfo=layout)
+
+
+def _layout(rows: Sequence[tuple[str, Tensor]], scale: int) -> dict[str, object]:
+    """Where the images of a contact sheet are, from its right edge on; all have one size."""
+    count, _, height_px, width_px = rows[0][1].shape
+    cell_px = [width_px * scale, height_px * scale]
+    return {"rows": [name for name, _ in rows], "columns": count, "cell_px": cell_px, "gap_px": SHEET_GAP_PX}
 
 
 def _subjects(result: BenchmarkResult, evidence: Evidence) -> list[Subject]:

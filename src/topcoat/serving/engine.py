@@ -129,7 +129,7 @@ class Engine:
 
         async def work() -> Answer:
             done = await _all(self._one(settings, subject, partial(finish, subject)) for subject in subjects)
-            cost = await self._cost(settings)
+            cost = await self.cost(settings)
             spec = pair.distilled if settings.side == "distilled" else pair.baseline
             return _answer(done, head, settings, settings.steps or spec.steps, began, cost)
 
@@ -215,7 +215,8 @@ class Engine:
         self.load.made((sample.generator_seconds + sample.head_seconds) / sample.batch_images)
         return _Done(sample, await finish(sample), wait.seconds)
 
-    async def _cost(self, settings: GenerateSettings) -> Cost | None:
+    async def cost(self, settings: GenerateSettings) -> Cost | None:
+        """Computed TFLOP of one image with these settings; None where the networks' sizes are not known."""
         key = (settings.side, settings.head, settings.steps, settings.size_px)
         if key not in self._costs:
             self._costs[key] = await self._backend.cost(settings)

@@ -1,0 +1,1 @@
+"""The page at ``/``: gradio components on the engine, mounted in the server's app."""
