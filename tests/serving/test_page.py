@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import time
@@ -119,6 +120,28 @@ def test_a_click_names_files_of_the_page_alone(client: TestClient, files: PageFi
     for path in ("/etc/passwd", "https://example.org/a.png", "a.png", None, f"{files.folder}/../x/y"):
         assert click(path) == 400
     assert client.post("/gradio_api/queue/join", content=b"[" * 300_000).status_code == 400
+
+
+def test_a_stopping_server_hangs_up_on_open_pages(files: PageFiles) -> None:
+    begun: list[bool] = []
+
+    async def endless(scope: Any, receive: Any, send: Any) -> None:
+        begun.append(True)
+        await asyncio.sleep(1000)
+
+    async def nothing(*_: Any) -> Any:
+        return None
+
+    async def run() -> None:
+        confined = Confined(endless, files)
+        scope = {"type": "http", "method": "GET", "path": "/gradio_api/heartbeat/abc", "headers": []}
+        page = asyncio.ensure_future(confined(scope, nothing, nothing))
+        while not begun:
+            await asyncio.sleep(0)
+        confined.end()
+        await asyncio.wait_for(page, 10)
+
+    asyncio.run(run())
 
 
 def test_figures_say_what_is_measured_and_escape(files: PageFiles) -> None:

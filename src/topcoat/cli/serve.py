@@ -24,6 +24,7 @@ _MEBIBYTE = 2**20
     examples=(
         "topcoat serve",
         "topcoat serve --pair flux1 --head runs/unet --max-batch 4 --timeout 300",
+        "topcoat serve --baseline --report out/demo",
         "topcoat serve --host 0.0.0.0 --api-key-file keys.txt",
     ),
 )
@@ -75,11 +76,18 @@ def serve(
         float, typer.Option("--max-megapixels", min=0.01, max=100, help="Largest picture that is taken.")
     ] = 32.0,
     log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Write prompts into the log.")] = False,
+    page: Annotated[
+        bool, typer.Option("--page/--no-page", help="A page at / for people, where topcoat[page] is installed.")
+    ] = True,
+    report: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of a demo or study, whose subjects the page shows.")
+    ] = None,
 ) -> None:
     """Serve a pair and its heads as an API that OpenAI's clients speak.
 
     POST /v1/images/generations makes portraits, POST /v1/images/edits enhances pictures; /v1/models, /health, /ready
-    and /metrics say the rest. Requests are made in batches; the same seed gives the same bytes in any.
+    and /metrics say the rest. A page at / is for people. Requests are made in batches; the same seed gives the same
+    bytes in any.
     """
     import asyncio
     import logging
@@ -92,6 +100,8 @@ def serve(
     from topcoat.serving.server import is_loopback, open_socket, serve_until_stopped
     from topcoat.serving.settings import ServeConfig
 
+    if report is not None and not page:
+        raise UsageError("--report is for the page; leave --no-page out, or leave the report out")
     keys = read_keys(api_key_file) if api_key_file else ()
     if not is_loopback(host) and not keys and not without_key:
         raise UsageError(
@@ -124,13 +134,21 @@ def serve(
     key = "a key is asked for" if keys else "no key is asked for"
     out.line(f"{url}: {who}, {key}; loading the models")
     began = time.monotonic()
+    on_stop = None
+    if page and find_spec("gradio") is not None:
+        from topcoat.serving.page.mount import mount_page
+
+        on_stop = mount_page(app, engine, report=report).end
+    elif page:
+        out.line("there is no page at /, because gradio is not installed: pip install 'topcoat[page]'")
 
     def on_ready() -> None:
         seconds = time.monotonic() - began
         out.line(f"{url}: ready after {seconds:.1f} s")
         out.result({"url": url, "ready_seconds": round(seconds, 2)})
 
-    asyncio.run(serve_until_stopped(app, engine, bound, grace_seconds=timeout, on_ready=on_ready))
+    stopping = on_stop or (lambda: None)
+    asyncio.run(serve_until_stopped(app, engine, bound, grace_seconds=timeout, on_ready=on_ready, on_stop=stopping))
 
 
 def _pair_name(out: Output, pair: str | None) -> str | None:

@@ -51,6 +51,19 @@ class PatientProtocol(H11Protocol):
             self.transport.close()
 
 
+class Server(uvicorn.Server):
+    """uvicorn, which first ends what would never end by itself."""
+
+    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_stop = on_stop
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn."""
+        self._on_stop()
+        await super().shutdown(sockets)
+
+
 def is_loopback(host: str) -> bool:
     """Whether a server on ``host`` is reached from this machine alone."""
     return host in LOOPBACK or host.startswith("127.")
@@ -71,8 +84,8 @@ def open_socket(host: str, port: int) -> socket.socket:
     return bound
 
 
-def make_server(app: ASGIApp, grace_seconds: float) -> uvicorn.Server:
-    """uvicorn as it is run here."""
+def make_server(app: ASGIApp, grace_seconds: float, on_stop: Callable[[], None] = lambda: None) -> uvicorn.Server:
+    """uvicorn as it is run here; it calls ``on_stop`` before it waits for what runs."""
     config = uvicorn.Config(
         app,
         http=PatientProtocol,
@@ -83,17 +96,24 @@ def make_server(app: ASGIApp, grace_seconds: float) -> uvicorn.Server:
         server_header=False,
         timeout_graceful_shutdown=max(1, round(grace_seconds)),
     )
-    return uvicorn.Server(config)
+    return Server(config, on_stop)
 
 
 async def serve_until_stopped(
-    app: ASGIApp, engine: Engine, bound: socket.socket, *, grace_seconds: float, on_ready: Callable[[], None]
+    app: ASGIApp,
+    engine: Engine,
+    bound: socket.socket,
+    *,
+    grace_seconds: float,
+    on_ready: Callable[[], None],
+    on_stop: Callable[[], None] = lambda: None,
 ) -> None:
     """Start ``engine`` and answer until SIGINT or SIGTERM; then finish what was taken, for at most ``grace_seconds``.
+    ``on_stop`` is called as soon as it begins to stop.
 
     While models load, health is answered already. Raises what loading them does.
     """
-    server = make_server(app, grace_seconds)
+    server = make_server(app, grace_seconds, on_stop)
 
     async def start() -> None:
         try:

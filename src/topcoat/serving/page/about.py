@@ -31,7 +31,11 @@ def about_tab(context: Context, page: gr.Blocks) -> None:
     for head, text in cards:
         with gr.Accordion(f"Card of the head {head}", open=False):
             gr.Markdown(text, sanitize_html=True, elem_classes="card")
-    page.load(lambda: _about(context.engine.catalogue), None, facts, show_progress="hidden", **PRIVATE)
+
+    async def about() -> str:
+        return _about(await context.catalogue())
+
+    page.load(about, None, facts, show_progress="hidden", **PRIVATE)
 
 
 def _about(catalogue: Catalogue) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ from typing import Any
 from topcoat.errors import TopcoatError
 from topcoat.serving.engine import Engine
 from topcoat.serving.page.files import PageFiles
+from topcoat.serving.work import Catalogue
+
+_LOOK_SECONDS = 0.2
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 """For every event: what clients call is the API, not the page's buttons."""
@@ -21,6 +25,12 @@ class Context:
 
     engine: Engine
     files: PageFiles
+
+    async def catalogue(self) -> Catalogue:
+        """What is served, once it is known: models take a while to load."""
+        while not self.engine.ready:
+            await asyncio.sleep(_LOOK_SECONDS)
+        return self.engine.catalogue
 
 
 @contextlib.contextmanager

@@ -163,8 +163,8 @@ def enhance_tab(context: Context, page: gr.Blocks) -> None:
     def other_head(known: Sequence[Item]) -> list[Item]:
         return [replace(each, strength=None) for each in known]
 
-    def of_catalogue() -> Any:
-        names = [each.name for each in engine.catalogue.heads if each.edits]
+    async def of_catalogue() -> Any:
+        names = [each.name for each in (await context.catalogue()).heads if each.edits]
         return gr.Dropdown(names, value=names[0] if names else None, visible=len(names) > 1)
 
     page.load(of_catalogue, None, head, show_progress="hidden", **PRIVATE)

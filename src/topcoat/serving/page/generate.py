@@ -94,8 +94,8 @@ def generate_tab(context: Context, page: gr.Blocks) -> None:
         )
         return gr.Image(value=str(path), visible=True), _took(context, ready, answer)
 
-    def of_catalogue() -> tuple[Any, Any]:
-        heads = [each for each in engine.catalogue.heads if each.generates]
+    async def of_catalogue() -> tuple[Any, Any]:
+        heads = [each for each in (await context.catalogue()).heads if each.generates]
         names = [*(each.name for each in heads), "none"]
         return gr.Dropdown(names, value=names[0]), gr.Slider(interactive=bool(heads) and heads[0].has_strength)
 

@@ -22,8 +22,9 @@ _KEPT_SECONDS = 3600.0
 _LOOK_SECONDS = 300.0
 
 
-def mount_page(app: FastAPI, engine: Engine, *, report: Path | None = None) -> PageFiles:
-    """Mount the page at ``/``, behind all routes that ``app`` has, and return its files, which end with the app.
+def mount_page(app: FastAPI, engine: Engine, *, report: Path | None = None) -> Confined:
+    """Mount the page at ``/``, behind all routes that ``app`` has, and return what stands around it; its files end with
+    the app.
 
     ``report`` is the folder of a benchmark for *Compare*, which is left out without one. Raises `DataError` for a
     folder without a report, `ModuleNotFoundError` where gradio is not installed.
@@ -57,9 +58,8 @@ def mount_page(app: FastAPI, engine: Engine, *, report: Path | None = None) -> P
         raise
     mounted: Any = app.router.routes[-1]
     mounted.app = confined = Confined(mounted.app, files)
-    app.state.end_streams = confined.end
     _end_with(app, files)
-    return files
+    return confined
 
 
 def _end_with(app: FastAPI, files: PageFiles) -> None:
