@@ -103,6 +103,8 @@ def serve(
     if report is not None and not page:
         raise UsageError("--report is for the page; leave --no-page out, or leave the report out")
     keys = read_keys(api_key_file) if api_key_file else ()
+    if api_key_file and api_key_file.stat().st_mode & 0o077:
+        out.warn(f"{api_key_file} can be read by other users of this machine; chmod 600 takes that away")
     if not is_loopback(host) and not keys and not without_key:
         raise UsageError(
             f"{host} can be reached from other machines, and no key is asked for; give --api-key-file, or say "

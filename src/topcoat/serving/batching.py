@@ -24,6 +24,7 @@ class _Waiting(Generic[Item, Result]):
 class Batcher(Generic[Item, Result]):
     """Runs items in batches of equal keys, one batch at a time, the oldest item first.
 
+    Batches hold 1, 2, 4 ... items, so that few shapes occur: for each, kernels are chosen, compiled or checked once.
     ``run`` gets a key and at most ``max_batch`` items, and gives a result for each in their order. A batch that fails
     is run again one by one, so that an item fails for its own faults alone.
     """
@@ -82,7 +83,8 @@ class Batcher(Generic[Item, Result]):
         if not self._waiting:
             return []
         key = self._waiting[0].key
-        batch = [each for each in self._waiting if each.key == key and not each.result.done()][: self._max_batch]
+        joining = [each for each in self._waiting if each.key == key and not each.result.done()][: self._max_batch]
+        batch = joining[: whole_batch(len(joining))]
         for each in batch:
             self._waiting.remove(each)
         return batch
@@ -102,3 +104,8 @@ class Batcher(Generic[Item, Result]):
         for each, result in zip(batch, results, strict=True):
             if not each.result.done():
                 each.result.set_result(result)
+
+
+def whole_batch(count: int) -> int:
+    """The largest power of two that is not above ``count``, which is 1 or more."""
+    return 1 << (count.bit_length() - 1)

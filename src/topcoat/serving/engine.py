@@ -35,6 +35,7 @@ from topcoat.serving.work import (
 
 T = TypeVar("T")
 _CODERS = 2  # threads that decode and encode
+_DECODED = 4  # uploads whose pixels are in memory at a time: each may be of many megapixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ class Engine:
         self.load = self.admission.load
         self._backend = backend or LocalBackend(config)
         self._coders = ThreadPoolExecutor(_CODERS, "topcoat pictures")
+        self._decoded_uploads = asyncio.Semaphore(_DECODED)
         self._costs: dict[tuple[object, ...], Cost | None] = {}
 
     @property
@@ -153,6 +155,10 @@ class Engine:
         began = time.perf_counter()
 
         async def one(upload: Upload) -> _Done:
+            async with self._decoded_uploads:
+                return await in_memory(upload)
+
+        async def in_memory(upload: Upload) -> _Done:
             picture, seen, mask = await self._coded(partial(self._decoded, upload))
 
             async def finish(sample: Sample) -> Made:

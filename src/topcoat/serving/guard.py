@@ -32,14 +32,12 @@ _KEY_CHARACTERS = 16
 def read_keys(path: Path) -> tuple[str, ...]:
     """The keys in a file, one a line; empty lines and those that start with # are no keys.
 
-    Raises `DataError` if there are none, one is too short, or other users of the machine can read the file.
+    Raises `DataError` if there are none, or one is too short.
     """
     try:
-        text, mode = path.read_text(encoding="ascii"), path.stat().st_mode
+        text = path.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as a file of keys; give a text file with one key a line") from error
-    if mode & 0o077:
-        raise DataError(f"{path} can be read by other users of this machine; take that away with chmod 600")
     keys = tuple(line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#"))
     if not keys:
         raise DataError(f"{path} holds no key; write one of {_KEY_CHARACTERS} characters or more a line")

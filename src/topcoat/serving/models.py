@@ -15,6 +15,7 @@ import numpy as np
 
 from topcoat.embedded import name_of_head
 from topcoat.errors import TopcoatError, UsageError
+from topcoat.serving.batching import whole_batch
 from topcoat.serving.settings import ServeConfig
 from topcoat.serving.work import (
     Catalogue,
@@ -146,19 +147,20 @@ class Models:
         return self._generate(settings, items)
 
     def _generate(self, settings: GenerateSettings, subjects: Sequence[Subject]) -> list[Sample]:
-        shape = (_kernels(settings), len(subjects))
-        if shape in self._varying:
-            half = len(subjects) // 2
-            return self._generate(settings, subjects[:half]) + self._generate(settings, subjects[half:])
+        count, whole = len(subjects), whole_batch(len(subjects))
+        shape = (_kernels(settings), count)
+        if whole < count or shape in self._varying:
+            first = whole if whole < count else count // 2
+            return self._generate(settings, subjects[:first]) + self._generate(settings, subjects[first:])
         import torch
 
         made = self._batch(settings, subjects)
-        if len(subjects) == 1 or shape in self._exact:
+        if count == 1 or shape in self._exact:
             return _samples([made], settings)
         alone = [self._batch(settings, [subject]) for subject in subjects]
         same = made.enhanced.equal(torch.cat([each.enhanced for each in alone]))
         (self._exact if same else self._varying).add(shape)
-        _LOG.info("batches of %d: %s", len(subjects), "the same bits" if same else "other bits, not used")
+        _LOG.info("batches of %d: %s", count, "the same bits" if same else "other bits, not used")
         return _samples([made] if same else alone, settings)
 
     def _batch(self, settings: GenerateSettings, subjects: Sequence[Subject]) -> PortraitBatch:
