@@ -10,6 +10,7 @@ import numpy as np
 
 from topcoat import __version__
 from topcoat.embedded import MINI_NAME
+from topcoat.enhance.masks import blended
 from topcoat.errors import DataError
 from topcoat.pictures import FORMATS, Picture, decode_picture, encode_picture, seen_by_head, with_result
 from topcoat.pictures.formats import Format, what_it_is
@@ -109,7 +110,7 @@ def enhanced_file(
     quality: int | None,
 ) -> tuple[bytes, tuple[str, ...]]:
     """An enhanced upload as a file with all that the upload carried, and what the file could not hold."""
-    result = sample.image if mask is None else _masked(seen, sample.image, mask)
+    result = blended(seen, sample.image, mask)
     strength = settings.strength if sample.decision is None else sample.decision.strength
     record = Record(
         "enhance",
@@ -117,6 +118,7 @@ def enhanced_file(
         head_digest=head.digest,
         strength=f"{strength:g}",
         gate=None if sample.decision is None else sample.decision.kept,
+        where=None if mask is None else "mask",
     )
     content, notes = _marked_file(with_result(picture, seen, result), record, kind, quality)
     return content, (*picture.notes, *notes)
@@ -134,13 +136,6 @@ def _marked_file(picture: Picture, record: Record, kind: Format, quality: int | 
     assert bare is not None, "a new packet takes any record"
     content, notes = encode_picture(replace(picture, metadata=bare), kind, quality)
     return content, (*notes, "its XMP and texts are not there, because they left no room for the marks of AI")
-
-
-def _masked(seen: np.ndarray, result: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The result where the mask is 1 and the picture where it is 0, both ``(H, W, 3)`` of one type."""
-    before, after = seen.astype(np.float32), result.astype(np.float32)
-    mixed = before + (after - before) * mask[..., None]
-    return np.rint(mixed).astype(np.uint8) if seen.dtype == np.uint8 else mixed
 
 
 def _format_by_content(data: bytes) -> Format | None:

@@ -70,8 +70,8 @@ def compare_tab(context: Context, report: Path) -> None:
         with gr.Column(scale=2, min_width=320):
             subject = gr.Dropdown(titles, value=titles[0], label="Subject", elem_id="subject")
             with gr.Row():
-                back = gr.Button("Previous", size="sm", elem_id="previous")
-                on = gr.Button("Next", size="sm", elem_id="next")
+                back = gr.Button("Previous", size="sm", elem_id="previous", min_width=100)
+                on = gr.Button("Next", size="sm", elem_id="next", min_width=100)
             with gr.Row():
                 first = gr.Dropdown(arms, value=left, label="Left", filterable=False, min_width=130)
                 second = gr.Dropdown(arms, value=right, label="Right", filterable=False, min_width=130, elem_id="right")

@@ -35,8 +35,8 @@ def generate_tab(context: Context, page: gr.Blocks) -> None:
             )
             attributes = _attribute_controls(first.attributes) if style == "mini" else {}
             with gr.Row():
-                surprise = gr.Button("Another person", variant="secondary", elem_id="surprise")
-                go = gr.Button("Generate", variant="primary", elem_id="generate")
+                surprise = gr.Button("Another person", variant="secondary", elem_id="surprise", min_width=120)
+                go = gr.Button("Generate", variant="primary", elem_id="generate", min_width=120)
             with gr.Row():
                 seed = gr.Number(7, label="Seed", precision=0, minimum=0, maximum=_LARGEST_SEED, min_width=120)
                 head = gr.Dropdown(["none"], value="none", label="Head", min_width=160)
@@ -48,7 +48,7 @@ def generate_tab(context: Context, page: gr.Blocks) -> None:
             took = gr.HTML(note("Distilled and enhanced appear here, with what they took."), elem_id="took")
             with gr.Row():
                 saved = [
-                    gr.DownloadButton(text, visible=False, size="sm", elem_id=f"save-{name}")
+                    gr.DownloadButton(text, visible=False, size="sm", elem_id=f"save-{name}", min_width=120)
                     for name, text in (("distilled", "Save distilled"), ("enhanced", "Save enhanced"))
                 ]
             with gr.Column(visible=config.baseline, min_width=0):
