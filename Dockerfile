@@ -17,7 +17,7 @@ WORKDIR /source
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY src src
 RUN python3 -m venv /opt/topcoat \
-    && /opt/topcoat/bin/pip install --no-cache-dir --constraint constraints.txt '.[models,serve]'
+    && /opt/topcoat/bin/pip install --no-cache-dir --constraint constraints.txt '.[models,serve,page]'
 
 # hadolint ignore=DL3006
 FROM ${BASE}
