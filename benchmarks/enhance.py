@@ -33,7 +33,7 @@ from results import ROOT, ended, publish
 from topcoat.cost.machine import hardware
 from topcoat.files import write_json
 from topcoat.heads import CycleGANConfig, Head
-from topcoat.metrics.evaluation import Table
+from topcoat.metrics.table import Table
 from topcoat.pictures import decode_picture, encode_picture, seen_by_head, with_result
 from topcoat.runtime import RuntimeName
 from topcoat.runtime.graph import graph_record, write_graph

@@ -27,7 +27,7 @@ from topcoat.cost.table import DECODE_ROW, format_tflop
 from topcoat.files import write_json
 from topcoat.heads import CycleGANConfig, DecoderConfig, ESACycleGANConfig, Head, NAFNetConfig, UNetConfig
 from topcoat.heads.network import HeadConfig
-from topcoat.metrics.evaluation import Table
+from topcoat.metrics.table import Table
 from topcoat.training import run_config
 
 SIZES_PX = (128, 512, 1024)

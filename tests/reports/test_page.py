@@ -13,7 +13,7 @@ from jinja2 import UndefinedError
 from PIL import Image
 from torch import Tensor
 
-from topcoat.metrics.evaluation import Table
+from topcoat.metrics.table import Table
 from topcoat.reports.page import Card, Subject, data_uri, environment
 
 

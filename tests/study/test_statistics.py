@@ -126,11 +126,11 @@ def test_strengths_of_three_comparisons_are_those_of_another_estimator() -> None
     scores = [[1.0] * 30 + [0.0] * 12, [1.0] * 18 + [0.0] * 22, [1.0] * 25 + [0.0] * 15]
     found = bradley_terry([(arms, votes_of(score)) for arms, score in zip(ARMS, scores, strict=True)])
     names = ["enhanced", "distilled", "baseline"]
-    single = []
+    wins = np.zeros((3, 3))
     for (first, second), score in zip(ARMS, scores, strict=True):
-        pair = (names.index(first), names.index(second))
-        single += [pair] * int(2 * sum(score) + 1) + [pair[::-1]] * int(2 * (len(score) - sum(score)) + 1)
-    strengths = choix.opt_pairwise(3, single, alpha=1e-9)  # votes doubled, so that the half votes are whole
+        wins[names.index(first), names.index(second)] = sum(score) + 0.5
+        wins[names.index(second), names.index(first)] = len(score) - sum(score) + 0.5
+    strengths = choix.ilsr_pairwise_dense(wins)
     expected = [strengths[names.index(first)] - strengths[names.index(second)] for first, second in ARMS]
     assert [one.log_odds for one in found] == pytest.approx(expected, abs=1e-3)
 
@@ -157,7 +157,7 @@ def test_bootstrap_intervals_hold_the_truth(population: Population) -> None:
         strength = bradley_terry([(ARMS[0], one), (ARMS[1], other)], seed=number)[0]
         held += strength.low <= truth <= strength.high
     print(f"{population}: {held} of {SIMULATIONS}")
-    assert 0.93 <= held / SIMULATIONS <= 0.975
+    assert 0.93 <= held / SIMULATIONS <= 0.97
 
 
 # Krippendorff (2011), "Computing Krippendorff's Alpha-Reliability", table E: four observers, twelve units

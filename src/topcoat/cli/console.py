@@ -35,7 +35,7 @@ _MODELS = (
 )
 _EXTRA_OF = {
     **dict.fromkeys(_MODELS.split(), "models"),
-    **dict.fromkeys(("choix", "fastapi", "uvicorn"), "study"),
+    **dict.fromkeys(("fastapi", "uvicorn"), "study"),
     "prometheus_client": "serve",
     "openvino": "openvino",
     "peft": "lora",

@@ -15,7 +15,6 @@ from topcoat.cli.options import DryRunOption, command_line
 from topcoat.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from topcoat.study.power import PowerAnalysis
     from topcoat.study.result import StudyResult
 
 EXTRA = "study"
@@ -72,6 +71,7 @@ def create(
 ) -> None:
     """Plan a blind study, say what it can tell, and write its folder."""
     from topcoat.config import load_config, parse_config
+    from topcoat.reports.study import power_lines
     from topcoat.study.create import StudySettings, create_study, match_pictures, plan_study
     from topcoat.study.plan import ExclusionRules
     from topcoat.study.power import analyse_power
@@ -99,7 +99,8 @@ def create(
         attributes = dict(zip(names, read_groups(groups, names), strict=True))
     plan = plan_study(sources, settings, attributes)
     power = analyse_power(plan)
-    _show_power(out, power)
+    first, *rest = power_lines(power)
+    out.line(f"{first}:", *(f"- {line}" for line in rest))
     if not dry_run:
         with out.progress("writing pictures") as progress:
             plan, notes = create_study(output, sources, plan, on_progress=progress)
@@ -169,6 +170,7 @@ def result(
 ) -> None:
     """Say what the votes show: result.json, votes.csv and a page. A server may run meanwhile."""
     from topcoat.files import write_json
+    from topcoat.reports.study import write_study_page
     from topcoat.study.plan import read_plan
     from topcoat.study.result import read_result, write_votes
 
@@ -182,8 +184,9 @@ def result(
     target = folder / "result" if output is None else output
     write_json(target / "result.json", found.as_dict())
     write_votes(target / "votes.csv", plan, raters, found)
+    write_study_page(target / "result.html", found)
     _show_result(out, found)
-    out.line(f"The files: {target}/result.json and votes.csv")
+    out.line(f"The page: {target}/result.html, beside result.json and votes.csv")
     out.result(found.as_dict())
 
 
@@ -239,37 +242,15 @@ def raters(
     out.result({"raters": [asdict(report) for report in reports], "deleted": deleted})
 
 
-def _show_power(out: Output, power: PowerAnalysis) -> None:
-    """What a planned study can tell, for a person."""
-    needed = "no number of raters is enough" if power.needed_raters is None else f"{power.needed_raters} raters"
-    out.line(
-        f"{power.raters} raters give {power.votes} votes on each of 3 comparisons of {power.subjects} subjects:",
-        f"- a share near 50 % is known to within {power.half_width * 100:.1f} points (95 % interval)",
-        f"- a preference of {power.smallest_share * 100:.1f} % or more is told from 50 % in 80 % of such studies",
-        f"- if enhanced is as good as the baseline, {power.margin_power * 100:.0f} % of such studies show that it is "
-        f"not worse by the margin of {power.margin * 100:g} points",
-        f"- within 5 points takes {power.independent_votes} independent votes a comparison; votes of one rater or on "
-        f"one subject are alike (correlation {power.correlation:g} assumed), so with these subjects: {needed}",
-    )
-
-
 def _show_result(out: Output, result: StudyResult) -> None:
     """The result for a person."""
+    from topcoat.reports.study import study_table
+
     excluded = sum(bool(rater.excluded) for rater in result.raters)
     out.line(f"{len(result.counted)} raters count, {excluded} are left out, {result.planned_raters} were planned")
     out.line(*(f"- {claim.sentence}" for claim in result.claims))
-    rows = [
-        (
-            one.name.replace("-", " over "),
-            f"{one.share.value * 100:.1f} %",
-            f"{one.share.low * 100:.1f} to {one.share.high * 100:.1f}",
-            f"{one.share.first}/{one.share.neither}/{one.share.second}",
-            f"{one.share.effective_n:.0f}",
-            "-" if one.alpha is None else f"{one.alpha:.2f}",
-        )
-        for one in result.comparisons
-    ]
-    out.table("", ("preferred", "share", "95 % interval", "votes +/=/-", "effective votes", "alpha"), rows)
+    table = study_table(result)
+    out.table("", table.columns, table.rows)
     for note in result.notes:
         out.warn(note)
 

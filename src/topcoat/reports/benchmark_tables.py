@@ -11,7 +11,8 @@ from topcoat.cost.flops import EXTRA_STEPS
 from topcoat.cost.table import count_steps, format_tflop
 from topcoat.metrics.base import Score
 from topcoat.metrics.evaluate import ENOUGH_IMAGES
-from topcoat.metrics.evaluation import Table, percent, row_label, share_text, value_text
+from topcoat.metrics.evaluation import percent, row_label, share_text, value_text
+from topcoat.metrics.table import Table
 
 SHORT = ("arm", "gap", "frechet", "p05", "c2st", "parameters", "tflop", "ms", "tflop_saving", "seconds_saving")
 """The columns that fit a terminal."""

@@ -7,9 +7,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _WIDTH = 480
 _WIDE = 760

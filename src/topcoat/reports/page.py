@@ -11,14 +11,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from PIL import Image
-from torch import Tensor
 
-from topcoat.images import encode_png, to_pil
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _LOSSLESS_PX = 256
 """Images up to this side are embedded as PNG, where that is small enough; others as WebP."""
@@ -91,6 +91,8 @@ def data_uri(image: Tensor, *, largest_px: int = 768, most_bytes: int | None = N
 
     Under ``most_bytes`` (of the URI) it is made coarser, then smaller, until it fits or is 32 px.
     """
+    from topcoat.images import encode_png, to_pil  # with torch, which not every page needs
+
     most = float("inf") if most_bytes is None else most_bytes
     picture = to_pil(image)
     uri = ""

@@ -11,8 +11,8 @@ import torch
 from markupsafe import Markup
 
 from topcoat.files import write_text
-from topcoat.metrics.evaluation import Table
 from topcoat.metrics.spectrum import ring_middles
+from topcoat.metrics.table import Table
 from topcoat.pairs.inspect import SIDES, Example, Inspection, evenness
 from topcoat.reports.charts import CYCLES, curves, histogram, spectra
 from topcoat.reports.page import Card, Chart, Subject, data_uri, render

@@ -31,7 +31,7 @@ MOST_RATERS = 1000
 AHEAD = 3
 """Comparisons whose pictures are given out before their turn, for the page to load early."""
 _SECONDS_EACH = 7
-_MOST_FORM_BYTES = 1024
+_MOST_BODY_BYTES = 4096
 _NO_RATER = "This link belongs to nobody in this study. It may be incomplete, or its answers were deleted."
 _BROWSER, _LINK = "study-browser", "study-link"
 _YEAR_SECONDS = 365 * 86_400
@@ -74,6 +74,8 @@ def create_app(folder: Path, *, most_raters: int = MOST_RATERS) -> FastAPI:
 
     @app.middleware("http")
     async def _add_headers(request: Request, call_next: Any) -> Response:
+        if _is_too_large(request):
+            return JSONResponse({"error": f"give at most {_MOST_BODY_BYTES} bytes, and say how many"}, 413)
         response: Response = await call_next(request)
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
@@ -120,8 +122,7 @@ def create_app(folder: Path, *, most_raters: int = MOST_RATERS) -> FastAPI:
 
     @app.post("/start")
     async def start(request: Request) -> Response:
-        body = await _body(request)
-        if parse_qs(body.decode("latin-1")).get("consent") != ["yes"]:
+        if parse_qs((await request.body()).decode("latin-1")).get("consent") != ["yes"]:
             return RedirectResponse("/", 303)
         browser = request.cookies.get(_BROWSER, "")
         if not (browser.isalnum() and len(browser) == 32):
@@ -201,14 +202,10 @@ def create_app(folder: Path, *, most_raters: int = MOST_RATERS) -> FastAPI:
     return app
 
 
-async def _body(request: Request) -> bytes:
-    """The body of a small form; one that is larger is cut off."""
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > _MOST_FORM_BYTES:
-            break
-    return body[:_MOST_FORM_BYTES]
+def _is_too_large(request: Request) -> bool:
+    """Whether a body is longer than an answer, or does not say how long it is."""
+    length = request.headers.get("content-length", "")
+    return request.method not in ("GET", "HEAD") and not (length.isdigit() and int(length) <= _MOST_BODY_BYTES)
 
 
 def _state(plan: StudyPlan, rater: Rater) -> dict[str, Any]:

@@ -214,13 +214,13 @@ def _notes(
     if excluded:
         names = "; ".join(f"rater {report.number}: {', '.join(report.excluded)}" for report in excluded[:5])
         more = f"; and {len(excluded) - 5} more" if len(excluded) > 5 else ""
-        notes.append(f"{len(excluded)} raters are left out by the rules fixed at creation ({names}{more})")
+        notes.append(f"left out by the rules fixed at creation: {_raters(len(excluded))} ({names}{more})")
     doubled = [r for r in reports if not r.excluded and (r.same_browser_as or r.same_network_as)]
     if doubled:
         some = ", ".join(f"{r.number} and {r.same_browser_as or r.same_network_as}" for r in doubled[:5])
         notes.append(
-            f"{len(doubled)} raters that count share a browser, or a network address and kind of browser, with an "
-            f"earlier one and may be one person (such as {some})"
+            f"{_raters(len(doubled))} that count and an earlier one share a browser, or a network address and kind of "
+            f"browser, and may be one person (such as {some})"
         )
     if first is not None and not first.low <= 0.5 <= first.high:
         notes.append(
@@ -235,8 +235,12 @@ def _notes(
             "little: they may not have seen any difference"
         )
     if deleted:
-        notes.append(f"{deleted} raters have deleted their votes")
+        notes.append(f"{_raters(deleted)} deleted their votes")
     return notes
+
+
+def _raters(count: int) -> str:
+    return "1 rater" if count == 1 else f"{count} raters"
 
 
 def write_votes(path: Path, plan: StudyPlan, raters: Sequence[Rater], result: StudyResult) -> None:

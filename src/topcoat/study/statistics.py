@@ -11,7 +11,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import choix
 import numpy as np
 from scipy import stats
 
@@ -20,6 +19,7 @@ RESAMPLES = 300
 """Of each kind, for the variances of Bradley-Terry strengths."""
 _HALF_A_VOTE = 0.5
 """Added to both sides of a comparison in Bradley-Terry, so that a side that always wins has a finite strength."""
+_MOST_STEPS, _CONVERGED = 10_000, 1e-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +131,9 @@ class Strength:
 def bradley_terry(votes: Sequence[tuple[tuple[str, str], Votes]], *, seed: int = 0) -> list[Strength]:
     """Strengths of the arms by all comparisons together (Bradley and Terry 1952), each with a bootstrap interval.
 
-    ``votes`` has the two arms of every comparison with its votes. The maximum likelihood estimate is that of choix
-    (Maystre and Grossglauser 2015), a vote for neither counting half for both. Raters, subjects and single votes are
-    resampled, and the three variances combined as everywhere here. Empty unless two comparisons or more have votes.
+    ``votes`` has the two arms of every comparison with its votes; a vote for neither counts half for both. Raters,
+    subjects and single votes are resampled, and the three variances combined as everywhere here. Empty unless two
+    comparisons or more have votes.
     """
     given = [(arms, own) for arms, own in votes if len(own)]
     if len(given) < 2:
@@ -150,7 +150,7 @@ def bradley_terry(votes: Sequence[tuple[tuple[str, str], Votes]], *, seed: int =
             own = comparison == place
             wins[:, first, second] = weights[:, own] @ joined.score[own] + _HALF_A_VOTE
             wins[:, second, first] = weights[:, own] @ (1 - joined.score[own]) + _HALF_A_VOTE
-        strengths = np.stack([choix.ilsr_pairwise_dense(one, tol=1e-6) for one in wins])
+        strengths = _strengths(wins)
         return np.stack([strengths[:, first] - strengths[:, second] for first, second in places], axis=1)
 
     random = np.random.default_rng(seed)
@@ -169,6 +169,25 @@ def bradley_terry(votes: Sequence[tuple[tuple[str, str], Votes]], *, seed: int =
         value = float(estimate[place])
         ends = [_logistic(end) for end in (value, value - half, value + half)]
         strengths.append(Strength("-".join(arms), value, *ends))
+    return strengths
+
+
+def _strengths(wins: np.ndarray) -> np.ndarray:
+    """Maximum likelihood estimates ``(B, arms)`` from tables ``(B, arms, arms)`` of how often one beat the other.
+
+    By minorisation and maximisation (Hunter 2004, eq. 3). Packages fit one table at a time: 900 resamples take them two
+    seconds, and a simulation of 1,000 studies an hour.
+    """
+    met, won = wins + wins.transpose(0, 2, 1), wins.sum(axis=2)
+    strengths = np.zeros(won.shape)
+    for _ in range(_MOST_STEPS):
+        worth = np.exp(strengths)
+        new = np.log(won) - np.log((met / (worth[:, :, None] + worth[:, None, :])).sum(axis=2))
+        new -= new.mean(axis=1, keepdims=True)
+        change = float(np.abs(new - strengths).max())
+        strengths = new
+        if change < _CONVERGED:
+            break
     return strengths
 
 
