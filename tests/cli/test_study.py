@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import builtins
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import uvicorn
 from PIL import Image
 
 from tests.cli.conftest import Run, words_after
@@ -124,12 +126,22 @@ def test_a_study_is_served_on_this_machine_alone_unless_said_otherwise(
 ) -> None:
     study = tmp_path / "study"
     run("study", "create", *folders, "-o", study, *SMALL)
-    calls: list[dict[str, Any]] = []
-    monkeypatch.setattr("uvicorn.run", lambda app, **given: calls.append(given))
-    assert "http://127.0.0.1:8100/" in run("study", "serve", study).stdout
-    assert "without encryption" in run("study", "serve", study, "--host", "0.0.0.0").stderr
-    assert [call["host"] for call in calls] == ["127.0.0.1", "0.0.0.0"]
+    hosts: list[str] = []
+
+    def listen(self: uvicorn.Server, sockets: list[socket.socket]) -> None:
+        hosts.append(sockets[0].getsockname()[0])
+        sockets[0].close()
+
+    monkeypatch.setattr(uvicorn.Server, "run", listen)
+    assert "raters vote at http://127.0.0.1:" in run("study", "serve", study, "--port", 0).stdout
+    assert "without encryption" in run("study", "serve", study, "--port", 0, "--host", "0.0.0.0").stderr
+    assert hosts == ["127.0.0.1", "0.0.0.0"]
     assert "holds no study" in run("study", "serve", tmp_path, code=1).stderr
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = run("study", "serve", study, "--port", other.getsockname()[1], code=2)
+    assert "cannot listen on 127.0.0.1" in taken.stderr
 
 
 def test_a_missing_extra_is_named(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

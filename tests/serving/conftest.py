@@ -20,8 +20,9 @@ from topcoat.serving.app import create_app
 from topcoat.serving.backend import LocalBackend
 from topcoat.serving.engine import Engine
 from topcoat.serving.models import Models
-from topcoat.serving.server import make_server, open_socket
+from topcoat.serving.server import make_server
 from topcoat.serving.settings import ServeConfig
+from topcoat.serving.sockets import open_socket
 from topcoat.serving.work import Side
 
 MakeEngine = Callable[..., Engine]

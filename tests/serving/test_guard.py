@@ -28,7 +28,8 @@ from topcoat.errors import DataError
 from topcoat.serving import guard, server
 from topcoat.serving.app import create_app
 from topcoat.serving.guard import read_keys
-from topcoat.serving.server import open_socket, serve_until_stopped
+from topcoat.serving.server import serve_until_stopped
+from topcoat.serving.sockets import open_socket
 
 Serve = Callable[..., Served]
 KEY = "a-key-of-more-than-16-characters"

@@ -96,9 +96,10 @@ def serve(
     from topcoat.config import parse_config
     from topcoat.serving.app import create_app
     from topcoat.serving.engine import Engine
-    from topcoat.serving.guard import LOOPBACK, read_keys
-    from topcoat.serving.server import is_loopback, open_socket, serve_until_stopped
+    from topcoat.serving.guard import read_keys
+    from topcoat.serving.server import serve_until_stopped
     from topcoat.serving.settings import ServeConfig
+    from topcoat.serving.sockets import LOOPBACK, is_loopback, open_socket
 
     if report is not None and not page:
         raise UsageError("--report is for the page; leave --no-page out, or leave the report out")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -142,18 +141,24 @@ def serve(
     """Let raters vote in their browsers, until Ctrl-C; every acknowledged vote is on disk."""
     import uvicorn
 
+    from topcoat.serving.sockets import is_loopback, open_socket
     from topcoat.study.app import create_app
+    from topcoat.study.plan import read_plan
 
     out.on_interrupt = "run the same command again: every vote is there"
+    read_plan(folder)  # before a file is written into a folder that is no study
     out.lock(folder)
     app = create_app(folder, most_raters=max_raters)
-    if not _is_loopback(host):
+    bound = open_socket(host, port)
+    url = f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}/"
+    if not is_loopback(host):
         out.warn(
-            f"the study is open to whoever reaches {host}:{port}, without encryption; put a web server with TLS in "
-            "front, and let it listen instead"
+            f"whoever reaches {url} can vote, without encryption; put a web server with TLS in front, and let that one "
+            "listen instead"
         )
-    out.line(f"raters vote at http://{host}:{port}/ ({max_raters} at most may begin); Ctrl-C ends the server")
-    uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False, server_header=False)
+    out.line(f"raters vote at {url} ({max_raters} at most may begin); Ctrl-C ends the server")
+    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, ws="none")
+    uvicorn.Server(config).run([bound])
 
 
 @command(
@@ -253,13 +258,6 @@ def _show_result(out: Output, result: StudyResult) -> None:
     out.table("", table.columns, table.rows)
     for note in result.notes:
         out.warn(note)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _text(path: Path) -> str:

@@ -20,7 +20,6 @@ from topcoat.serving.problems import problem
 
 OPEN_PATHS = ("/health", "/ready")
 """What is answered without a key."""
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 JSON_BYTES = 2**20
 """Of a body that is no form."""
 BODY_SECONDS = 30.0

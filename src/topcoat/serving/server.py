@@ -12,9 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from topcoat.errors import UsageError
 from topcoat.serving.engine import Engine
-from topcoat.serving.guard import LOOPBACK
 
 HEADER_SECONDS = 15.0
 """In which a connection has to say what it wants."""
@@ -62,26 +60,6 @@ class Server(uvicorn.Server):
         """See uvicorn."""
         self._on_stop()
         await super().shutdown(sockets)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a server on ``host`` is reached from this machine alone."""
-    return host in LOOPBACK or host.startswith("127.")
-
-
-def open_socket(host: str, port: int) -> socket.socket:
-    """A socket bound to ``host`` and ``port``, 0 for a free one; raises `UsageError` where that is not possible."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((host, port))
-    except (OSError, OverflowError) as error:
-        bound.close()
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"cannot listen on {host}:{port} ({reason}); give another --host or --port") from None
-    bound.set_inheritable(False)
-    return bound
 
 
 def make_server(app: ASGIApp, grace_seconds: float, on_stop: Callable[[], None] = lambda: None) -> uvicorn.Server:
