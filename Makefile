@@ -10,10 +10,10 @@ SETUP := $(VENV)/.setup-done
 DEV := $(VENV)/.dev-done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo test lint format types layers onnx figures clean
+.PHONY: help setup dev demo test lint format types layers workflows docs release-check onnx figures clean
 
 help: ## list what can be made
-	@sed -n 's/^\([a-z]*\):.*## /  make \1 - /p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1 - /p' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { \
@@ -59,6 +59,16 @@ format: $(DEV) ## put the code into shape
 
 types: $(DEV) ## check the types
 	@$(BIN)/pyright --pythonpath $(BIN)/python
+
+workflows: $(DEV) ## check the workflow files of the forge
+	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+
+docs: $(DEV) ## build the documentation's site into out/site; a broken link fails
+	@$(BIN)/mkdocs build --strict --quiet --site-dir out/site
+	@echo "out/site/index.html"
+
+release-check: $(DEV) ## build wheel and sdist, and use them in empty environments; TAG=v0.1.0 must name the version
+	@PYTHON=$(BIN)/python TAG=$(TAG) .ci/release-check
 
 onnx: $(SETUP) ## write the embedded head's ONNX file again, from its safetensors
 	@$(BIN)/topcoat export embedded --output src/topcoat/assets/mini/head/head.onnx
