@@ -64,7 +64,7 @@ workflows: $(DEV) ## check the workflow files of the forge
 	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 docs: $(DEV) ## build the documentation's site into out/site; a broken link fails
-	@$(BIN)/mkdocs build --strict --quiet --site-dir out/site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir out/site
 	@echo "out/site/index.html"
 
 release-check: $(DEV) ## build wheel and sdist, and use them in empty environments; TAG=v0.1.0 must name the version

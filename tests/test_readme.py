@@ -18,7 +18,7 @@ from topcoat.generators.base import ModelPair
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = (*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")), ROOT / "recipes" / "mini" / "README.md")
+PAGES = (*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md")), ROOT / "recipes" / "mini" / "README.md")
 
 
 def _blocks(language: str, text: str = README) -> list[str]:
