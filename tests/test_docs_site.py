@@ -29,6 +29,8 @@ DOCS = ROOT / "docs"
 TUTORIALS = sorted((DOCS / "tutorials").glob("*.md"))
 SMALLER = {"60000": "8", "2000": "120", "1000": "8", "unet": "debug", "64": "4", "4,8": "1", "16": "8"}
 """Words of a tutorial -> what a test says in their place."""
+SLOW = ("many-machines", "your-own-head")
+"""Ray; every command once more, which the runbooks' test runs on a smaller pair."""
 ELSEWHERE = ("--address", "presets", "doctor")  # a cluster, minutes of nothing to see, the state of this machine
 
 
@@ -129,7 +131,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     "page",
-    [pytest.param(path, marks=pytest.mark.slow) if path.stem == "many-machines" else path for path in TUTORIALS],
+    [pytest.param(path, marks=pytest.mark.slow) if path.stem in SLOW else path for path in TUTORIALS],
     ids=lambda path: path.stem,
 )
 def test_a_tutorial_runs(page: Path, small: Path) -> None:
