@@ -55,8 +55,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     from topcoat.serving.models import Models
     from topcoat.serving.page.mount import mount_page
     from topcoat.serving.server import make_server
-    from topcoat.serving.sockets import open_socket
     from topcoat.serving.settings import ServeConfig
+    from topcoat.serving.sockets import open_socket
 
     config = ServeConfig(baseline=True)
     models = Models(
