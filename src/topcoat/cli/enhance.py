@@ -173,10 +173,10 @@ def enhance(
         from topcoat.gates import gates_for
 
         gates = gates_for(need_head(head, "mini"), identity_floor, never_worse, identity)
-    precision = "" if opened.record.precision == "float32" else f"-{opened.record.precision}"
+    lower = "" if opened.record.precision == "float32" else f"-{opened.record.precision}"
     settings = Settings(
         head=head_name(head),
-        head_digest=f"{opened.record.digest}{precision}",
+        head_digest=f"{opened.record.digest}{lower}",
         strength=strength,
         gates="" if gates is None else f"{identity_floor} {never_worse} {identity or ''}".rstrip(),
         faces=detector,
