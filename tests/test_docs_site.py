@@ -29,9 +29,10 @@ DOCS = ROOT / "docs"
 TUTORIALS = sorted((DOCS / "tutorials").glob("*.md"))
 SMALLER = {"60000": "8", "2000": "120", "1000": "8", "unet": "debug", "64": "4", "4,8": "1", "16": "8"}
 """Words of a tutorial -> what a test says in their place."""
-SLOW = ("many-machines", "your-own-head")
-"""Ray; every command once more, which the runbooks' test runs on a smaller pair."""
-ELSEWHERE = ("--address", "presets", "doctor")  # a cluster, minutes of nothing to see, the state of this machine
+SLOW = ("your-own-head",)
+"""Every command once more, which the runbooks' test runs on a smaller pair."""
+ELSEWHERE = ("ray", "presets", "doctor")
+"""Ray, which tests/pairs runs; minutes of nothing to see; the state of this machine."""
 
 
 class Requests(HTMLParser):
@@ -149,7 +150,7 @@ def test_a_tutorial_runs(page: Path, small: Path) -> None:
             result = CliRunner().invoke(app, [SMALLER.get(word, word) for word in words[1:]])
             assert result.exit_code == 0, (line, result.output, result.exception)
             ran += 1
-    assert ran >= 2
+    assert ran >= 1
 
 
 @pytest.mark.parametrize(
