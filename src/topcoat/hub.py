@@ -29,6 +29,9 @@ _UNREACHABLE = {
 
 
 Result = TypeVar("Result")
+Kind = Literal["model", "dataset"]
+"""Of a repository."""
+_FAILED: Mapping[Kind, type[TopcoatError]] = {"model": ModelError, "dataset": DataError}
 
 _USUAL_WAIT_SECONDS = (30.0, 600.0)
 """The shortest and the longest one wait, where the hub does not say how long."""
@@ -45,18 +48,37 @@ def check_source(source: str, what: str) -> None:
         raise ModelError(f"there is no folder {source} for {what}; give a folder, or a hub id like owner/name")
 
 
-def download(repo: str, files: Sequence[str], *, what: str, revision: str | None = None) -> Path:
-    """Fetch ``files`` (patterns) of the model repository ``repo`` and return the local folder that holds them.
+def named(text: str) -> tuple[str, str | None] | None:
+    """Repository and revision of a name ``owner/name`` or ``owner/name@revision``; None for any other text."""
+    repo, _, revision = text.partition("@")
+    return (repo, revision or None) if _is_id(repo) else None
 
-    Raises `ModelError` for a name that is no hub id, and when the hub refuses or is unreachable.
+
+def download(
+    repo: str,
+    files: Sequence[str],
+    *,
+    what: str,
+    revision: str | None = None,
+    kind: Kind = "model",
+    folder: Path | None = None,
+) -> Path:
+    """Fetch ``files`` (patterns) of the repository ``repo`` and return the local folder that holds them.
+
+    That is ``folder``, by default one in this machine's cache. ``revision`` is a branch, tag or commit. Raises
+    `ModelError` (of a dataset `DataError`) for a name that is no hub id, and when the hub refuses or is unreachable.
     """
     check_source(repo, what)
     from huggingface_hub import snapshot_download
 
+    place: dict[str, Any] = {} if kind == "model" else {"repo_type": kind}
+    place |= {} if folder is None else {"local_dir": folder}
     try:
-        return Path(patiently(lambda: snapshot_download(repo, revision=revision, allow_patterns=list(files))))
+        return Path(patiently(lambda: snapshot_download(repo, revision=revision, allow_patterns=list(files), **place)))
     except Exception as error:  # hub, network and cache errors have no common base
-        raise ModelError(load_error(error, what, repo)) from error
+        if revision is not None and "RevisionNotFoundError" in _chain(error)[0]:
+            raise _FAILED[kind](f"{repo} has no revision {revision}; give a branch, a tag or a commit of it") from error
+        raise _FAILED[kind](load_error(error, what, repo, kind=kind)) from error
 
 
 def upload(folder: Path, repo: str, message: str, *, private: bool = True) -> str:
@@ -107,9 +129,7 @@ def cached_commit(repo: str, revision: str | None = None) -> str | None:
 
 
 @contextmanager
-def sending(
-    repo: str, kind: Literal["model", "dataset"], token: str | None = None, endpoint: str | None = None
-) -> Iterator[Any]:
+def sending(repo: str, kind: Kind, token: str | None = None, endpoint: str | None = None) -> Iterator[Any]:
     """Give a `huggingface_hub.HfApi` that may write, and turn any failure inside into one sentence.
 
     It is a `UsageError` for a name that is no hub id, otherwise a `ModelError`, of a dataset a `DataError`.
@@ -117,7 +137,7 @@ def sending(
     """
     import huggingface_hub
 
-    failed = DataError if kind == "dataset" else ModelError
+    failed = _FAILED[kind]
     if not _is_id(repo):
         raise UsageError(f"{repo!r} is not the name of a repository; write owner/name")
     token = token or huggingface_hub.get_token()
@@ -136,7 +156,12 @@ def sending(
 
 
 def load_error(
-    error: BaseException, what: str, *sources: str, licence: str | None = None, otherwise: str | None = None
+    error: BaseException,
+    what: str,
+    *sources: str,
+    licence: str | None = None,
+    otherwise: str | None = None,
+    kind: Kind = "model",
 ) -> str:
     """Say why ``what`` cannot be loaded from ``sources`` (folders or hub ids) and what to do, in one sentence.
 
@@ -149,7 +174,7 @@ def load_error(
             f"{what} cannot be loaded from {where} ({first_line(error)}); the folder is damaged, incomplete or of "
             "another kind: fetch it again or give another one"
         )
-    page = f"https://huggingface.co/{remote}"
+    page = f"https://huggingface.co/{'datasets/' if kind == 'dataset' else ''}{remote}"
     names, _ = _chain(error)
     if "GatedRepoError" in names:
         named = f" ({licence})" if licence else ""

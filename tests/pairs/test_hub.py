@@ -1,20 +1,16 @@
 from __future__ import annotations
 
-import base64
 import email.utils
 import hashlib
-import json
-import threading
 import time
 import warnings
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlparse
 
 import pytest
 
+from tests.fake_hub import TOKEN, FakeHub, serving
 from topcoat.errors import DataError, UsageError
 from topcoat.generators.base import ModelPair
 from topcoat.pairs import PairDataset, build_pairs
@@ -25,167 +21,13 @@ from topcoat.prompts import sample_prompts
 # huggingface_hub's own upload of large files warns so with the HTTP library of now
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload:DeprecationWarning")
 
-TOKEN = "hf_test"
-COMMIT = "c" * 40
-
-
-class FakeHub:
-    """What the Hugging Face hub does with a dataset repository, over HTTP: repositories, LFS, commits, downloads."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, bytes] = {}
-        self.lfs: set[str] = set()
-        self.blobs: dict[str, bytes] = {}
-        self.repos: dict[str, bool] = {}
-        self.commits: list[list[str]] = []
-        self.uploads = 0
-        self.read_only = False
-        self.address = ""
-        self.breaks_after: int | None = None
-        """The number of uploads after which every further one fails."""
-        self.commits_allowed: int | None = None
-        """The number of commits after which every further one fails."""
-        self.too_many: dict[str, int] = {}
-        """Part of a request's path -> how many such requests are answered with 429."""
-        self.wait: dict[str, str] = {"Retry-After": "7"}
-        """What such an answer says of the wait."""
-
-    def handle(self, method: str, path: str, token: str | None, body: bytes) -> tuple[int, dict[str, str], bytes]:
-        limited = next((part for part, left in self.too_many.items() if part in path and left), None)
-        if limited is not None:
-            self.too_many[limited] -= 1
-            return 429, self.wait, b'{"error": "too many requests"}'
-        if path.startswith("/lfs/") and method == "PUT":  # a signed address: no token
-            if self.breaks_after is not None and self.uploads >= self.breaks_after:
-                return 400, {}, b"storage says no"
-            self.uploads += 1
-            self.blobs[path.rsplit("/", 1)[1]] = body
-            return 200, {}, b""
-        if token != TOKEN:
-            return 401, {"X-Error-Message": "Invalid credentials in Authorization header"}, b"{}"
-        if path == "/api/repos/create":
-            asked = json.loads(body)
-            name = f"{asked['organization']}/{asked['name']}" if asked.get("organization") else f"me/{asked['name']}"
-            if name in self.repos:
-                return 409, {}, json.dumps({"error": "exists", "url": f"{self.address}/datasets/{name}"}).encode()
-            if self.read_only:
-                return 403, {}, b'{"error": "forbidden"}'
-            self.repos[name] = asked.get("visibility", "public") == "private" or bool(asked.get("private"))
-            return self._json({"url": f"{self.address}/datasets/{name}"})
-        if path == "/api/validate-yaml":
-            return self._json({"errors": [], "warnings": []})
-        if "me/pairs" not in self.repos:
-            return 404, {"X-Error-Code": "RepoNotFound"}, b"{}"
-        if self.read_only and method == "POST":
-            return 403, {}, b'{"error": "forbidden"}'
-        rest = path.removeprefix("/api/datasets/me/pairs").removeprefix("/datasets/me/pairs")
-        if rest.startswith("/preupload/"):
-            return self._json({"files": [self._mode(item) for item in json.loads(body)["files"]]})
-        if rest == ".git/info/lfs/objects/batch":
-            return self._json({"transfer": "basic", "objects": [self._action(x) for x in json.loads(body)["objects"]]})
-        if rest.startswith("/commit/"):
-            return self._commit(body)
-        if rest.startswith("/tree/"):
-            return self._json([self._entry(name) for name in sorted(self.files)])
-        if rest.startswith("/resolve/"):
-            data = self.files.get(unquote(rest.split("/", 3)[3]))
-            if data is None:
-                return 404, {"X-Error-Code": "EntryNotFound"}, b""
-            etag = hashlib.sha1(data).hexdigest()
-            return 200, {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT}, data
-        if rest == "" or rest.startswith("/revision/"):
-            return self._json({"id": "me/pairs", "sha": COMMIT, "tags": [], "siblings": []})
-        raise AssertionError(f"the fake hub does not know {method} {path}")
-
-    def _mode(self, item: dict[str, Any]) -> dict[str, Any]:
-        path, large = item["path"], item["path"].endswith(".parquet")
-        mode = {"path": path, "uploadMode": "lfs" if large else "regular", "shouldIgnore": False}
-        return mode | ({"oid": self._entry(path)["oid"]} if path in self.files else {})
-
-    def _action(self, item: dict[str, Any]) -> dict[str, Any]:
-        if item["oid"] in self.blobs:
-            return item
-        return item | {"actions": {"upload": {"href": f"{self.address}/lfs/{item['oid']}"}}}
-
-    def _commit(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
-        if self.commits_allowed is not None and len(self.commits) >= self.commits_allowed:
-            return 400, {}, b'{"error": "no more"}'
-        touched: list[str] = []
-        for line in body.decode().splitlines():
-            operation = json.loads(line)
-            value = operation["value"]
-            if operation["key"] == "file":
-                self.files[value["path"]] = base64.b64decode(value["content"])
-                touched.append(value["path"])
-            elif operation["key"] == "lfsFile":
-                self.files[value["path"]] = self.blobs[value["oid"]]
-                self.lfs.add(value["path"])
-                touched.append(value["path"])
-        self.commits.append(touched)
-        return self._json(
-            {"commitUrl": f"{self.address}/datasets/me/pairs/commit/{COMMIT}", "commitOid": COMMIT, "hookOutput": ""}
-        )
-
-    def _entry(self, name: str) -> dict[str, Any]:
-        data = self.files[name]
-        blob = hashlib.sha1(f"blob {len(data)}\0".encode() + data).hexdigest()
-        entry: dict[str, Any] = {"type": "file", "path": name, "size": len(data), "oid": blob}
-        if name in self.lfs:
-            digest = hashlib.sha256(data).hexdigest()
-            entry["lfs"] = {"oid": digest, "size": len(data), "pointerSize": 130}
-        return entry
-
-    def _json(self, value: Any) -> tuple[int, dict[str, str], bytes]:
-        return 200, {"Content-Type": "application/json"}, json.dumps(value).encode()
-
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
-    fake = FakeHub()
-
-    class Handler(BaseHTTPRequestHandler):
-        def _serve(self) -> None:
-            size = int(self.headers.get("Content-Length") or 0)
-            body = self.rfile.read(size)
-            if self.headers.get("Transfer-Encoding") == "chunked":
-                body = self._chunks()
-            bearer = self.headers.get("Authorization")
-            token = bearer.removeprefix("Bearer ") if bearer else None
-            status, headers, data = fake.handle(self.command, urlparse(self.path).path, token, body)
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(data)
-
-        def _chunks(self) -> bytes:
-            body = b""
-            while size := int(self.rfile.readline(), 16):
-                body += self.rfile.read(size)
-                self.rfile.readline()
-            self.rfile.readline()
-            return body
-
-        do_GET = do_POST = do_PUT = do_HEAD = _serve
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    fake.address = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
     monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True, raising=False)
-    yield fake
-    from huggingface_hub.utils import close_session
-
-    close_session()
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(FakeHub()) as fake:
+        yield fake
 
 
 @pytest.fixture

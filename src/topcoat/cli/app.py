@@ -13,7 +13,7 @@ from topcoat import __version__
 from topcoat.cli.calibrate import calibrate
 from topcoat.cli.console import Commands, wait_passively
 from topcoat.cli.cost import cost
-from topcoat.cli.datasets import dedupe, import_command, inspect, push
+from topcoat.cli.datasets import dedupe, import_command, inspect, pull, push
 from topcoat.cli.demo import demo
 from topcoat.cli.doctor import doctor
 from topcoat.cli.enhance import enhance
@@ -26,6 +26,7 @@ from topcoat.cli.inspect import inspect_picture
 from topcoat.cli.pairs import build, plan, specs
 from topcoat.cli.presets import presets
 from topcoat.cli.prompts import prompts
+from topcoat.cli.push import push_command
 from topcoat.cli.reproduce import reproduce
 from topcoat.cli.serve import serve
 from topcoat.cli.study import create, raters, result
@@ -48,9 +49,9 @@ study = typer.Typer(
 _others = typer.Typer()
 for _group, _commands in (
     (app, (demo, generate, enhance, inspect_picture, serve, init, presets)),
-    (pairs, (specs, plan, build, import_command, inspect, dedupe, push)),
+    (pairs, (specs, plan, build, import_command, inspect, dedupe, push, pull)),
     (study, (create, study_serve, result, raters)),
-    (_others, (train, calibrate, export, evaluate, cost, frontier, reproduce, prompts, doctor)),
+    (_others, (train, calibrate, export, push_command, evaluate, cost, frontier, reproduce, prompts, doctor)),
 ):
     for _register in _commands:
         _register(_group)

@@ -310,3 +310,28 @@ def push(
     else:
         out.line(f"{len(done.sent)} files sent ({size}), {len(done.unchanged)} unchanged: {done.url}")
     out.result({"dry_run": dry_run, **asdict(done)})
+
+
+@command(
+    "pull",
+    examples=(
+        "topcoat pairs pull me/portrait-pairs -o pairs/",
+        "topcoat pairs pull me/portrait-pairs --revision v1 -o pairs/",
+    ),
+)
+def pull(
+    out: Output,
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="Dataset repository, owner/name, of pairs push.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder for the pairs.")],
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit; by default the newest.")] = None,
+) -> None:
+    """Fetch a dataset of pairs from the hub and compare its digests; the same command resumes."""
+    from topcoat.files import FolderLock
+    from topcoat.pairs.dataset import PairDataset
+
+    with FolderLock(output):
+        out.line(f"fetching {repo}")
+        dataset = PairDataset.from_pretrained(repo, revision=revision, folder=output)
+        dataset.verify()
+    out.line(f"{output}: {len(dataset)} pairs of {dataset.manifest.pair}")
+    out.result({"folder": str(output), "pairs": len(dataset), "pair": dataset.manifest.pair, "digest": dataset.digest})

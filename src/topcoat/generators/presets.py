@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from topcoat import hub
 from topcoat.config import SUFFIXES, parse_config, read_mapping
 from topcoat.embedded import MINI
 from topcoat.errors import ModelError, UsageError
@@ -37,10 +38,11 @@ PRESETS = (
 
 
 def model_pair(name: str) -> ModelPair:
-    """The pair of that preset name, or of a YAML, TOML or JSON file that describes one.
+    """The pair of that preset name, of a YAML, TOML or JSON file that describes one, or of a hub id.
 
-    Folders in a file are relative to it. Raises `UsageError` for an unknown name or a file that describes no pair, and
-    `ModelError` if the embedded pair is missing.
+    Folders in a file are relative to it. A hub id is ``owner/name`` or ``owner/name@revision``, a repository of
+    `topcoat.generators.sharing.push_pair`. Raises `UsageError` for an unknown name or a file that describes no pair,
+    and `ModelError` if the embedded pair is missing or a repository cannot be loaded.
     """
     if name == "mini":
         if not (MINI / "pair.json").is_file():
@@ -50,6 +52,10 @@ def model_pair(name: str) -> ModelPair:
         return _from_file(Path(__file__).with_name("pairs") / f"{name}.yaml")
     if Path(name).suffix.lower() in SUFFIXES:
         return _from_file(Path(name))
+    if hub.named(name) is not None:
+        from topcoat.generators.sharing import pulled_pair
+
+        return pulled_pair(name)
     raise UsageError(f"no model pair is called {name!r}; use one of: {', '.join(PRESETS)}, or a .yaml file of your own")
 
 

@@ -10,11 +10,13 @@ from typing import Any
 from topcoat.heads.network import HeadConfig, LatentHeadConfig
 
 
-def render_card(config: HeadConfig, *, parameters: int, digest: str, facts: Mapping[str, Any]) -> str:
+def render_card(
+    config: HeadConfig, *, parameters: int, digest: str, facts: Mapping[str, Any], source: str = "this-folder"
+) -> str:
     """The card as Markdown with a YAML front matter; ``facts`` holds JSON values (run, dataset, licences, ...).
 
-    ``facts["licences"]`` (terms by side) and ``facts["figures"]`` (measured values by name) get sections of their own,
-    the figures also as the results that the Hugging Face hub reads.
+    ``source`` is what its example loads. ``facts["licences"]`` (terms by side) and ``facts["figures"]`` (measured
+    values by name) get sections of their own, the figures also as the results that the Hugging Face hub reads.
     """
     from huggingface_hub import EvalResult, ModelCardData
     from jinja2 import Environment, StrictUndefined
@@ -31,10 +33,13 @@ def render_card(config: HeadConfig, *, parameters: int, digest: str, facts: Mapp
         for name, value in figures.items()
         if isinstance(value, float) and "without_head" not in name
     ]
+    licence = licence_of(facts.get("licences"))
     data = ModelCardData(
         library_name="topcoat",
         pipeline_tag="image-to-image",
         tags=["topcoat", "image-to-image"],
+        license=licence,
+        license_name="see-below" if licence == "other" else None,
         model_name=f"topcoat {config.name()}" if results else None,
         eval_results=results or None,
     )
@@ -43,6 +48,7 @@ def render_card(config: HeadConfig, *, parameters: int, digest: str, facts: Mapp
     template = resources.files("topcoat.heads").joinpath("card.md.j2").read_text(encoding="utf-8")
     return environment.from_string(template).render(
         card_data=data.to_yaml(),
+        source=source,
         kind=config.name(),
         input=config.input,
         has_strength=config.has_strength,
@@ -54,6 +60,14 @@ def render_card(config: HeadConfig, *, parameters: int, digest: str, facts: Mapp
         licences=facts.get("licences"),
         figures=figures,
     )
+
+
+def licence_of(licences: Any) -> str | None:
+    """What the hub is told of terms by side: ``apache-2.0`` if all are that, else ``other``; None without any."""
+    if not isinstance(licences, Mapping) or not licences:
+        return None
+    names = {terms.get("name") if isinstance(terms, Mapping) else terms for terms in licences.values()}
+    return "apache-2.0" if names == {"Apache-2.0"} else "other"
 
 
 def _terms(terms: Any) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -33,6 +34,7 @@ CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 CARD_NAME = "README.md"
 GATES_NAME = "gates.json"
+GRAPH_NAME = "head.onnx"
 PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 MAX_STRENGTH = 2.0
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -162,22 +164,32 @@ class Head:
         settings = self.config.model_dump(mode="json")
         about = {"format": FORMAT, "format_version": FORMAT_VERSION, "head": settings, "facts": facts}
         write_json(folder / CONFIG_NAME, about)
-        text = render_card(self.config, parameters=self.parameters, digest=self.digest, facts=facts)
-        write_text(folder / CARD_NAME, text)
+        write_text(folder / CARD_NAME, self._card(facts))
         if self.gates is not None:
             write_json(folder / GATES_NAME, self.gates)
         else:  # those of another head that lay here before
             (folder / GATES_NAME).unlink(missing_ok=True)
 
-    def push_to_hub(self, name: str, *, private: bool = True, card: Mapping[str, Any] | None = None) -> str:
+    def push_to_hub(
+        self, name: str, *, private: bool = True, card: Mapping[str, Any] | None = None, folder: Path | None = None
+    ) -> str:
         """Put the head into the Hugging Face repository ``owner/name``, made if it is missing; returns its address.
 
-        ``card`` is as in `save_pretrained`. Raises `UsageError` for a name that is not ``owner/name``, `ModelError` if
-        the repository cannot be written.
+        ``card`` is as in `save_pretrained`. ``folder`` is the one that this head was loaded from: its weights then go
+        as they are, and its ``head.onnx`` with them. Raises `UsageError` for a name that is not ``owner/name``,
+        `ModelError` if the repository cannot be written.
         """
-        with TemporaryDirectory() as folder:
-            self.save_pretrained(folder, card)
-            return hub.upload(Path(folder), name, f"topcoat head {self.digest}", private=private)
+        with TemporaryDirectory() as temporary:
+            files = Path(temporary)
+            self.save_pretrained(files, card)
+            write_text(files / CARD_NAME, self._card(self.facts if card is None else card, name))
+            for own in () if folder is None else (folder / WEIGHTS_NAME, folder / GRAPH_NAME):
+                if own.is_file():
+                    shutil.copyfile(own, files / own.name)
+            return hub.upload(files, name, f"topcoat head {self.digest}", private=private)
+
+    def _card(self, facts: Mapping[str, Any], source: str = "this-folder") -> str:
+        return render_card(self.config, parameters=self.parameters, digest=self.digest, facts=facts, source=source)
 
     @classmethod
     def from_pretrained(cls, folder_or_id: str | Path, *, revision: str | None = None) -> Head:

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args, overload
 import torch
 from torch import Tensor
 
+from topcoat import hub
 from topcoat.errors import DataError, UsageError
 from topcoat.files import sha256_of
 from topcoat.images import decode_image
@@ -122,6 +123,21 @@ class PairDataset(Sequence[Pair]):
                 start += size
             records += rows
         return cls(folder, manifest, groups, records, range(len(records)))
+
+    @classmethod
+    def from_pretrained(cls, repo: str, *, revision: str | None = None, folder: Path | None = None) -> PairDataset:
+        """Fetch and open the dataset in the Hugging Face repository ``owner/name`` at ``revision``.
+
+        It lies in this machine's cache, or in ``folder``, which is a dataset's folder like any other then. What is
+        there already is not fetched again. Raises `DataError` if the hub refuses or cannot be reached, or the
+        repository holds no pairs of topcoat.
+        """
+
+        def fetched(*files: str) -> Path:
+            return hub.download(repo, files, what="the pairs", revision=revision, kind="dataset", folder=folder)
+
+        manifest = read_manifest(fetched("manifest.json", "README.md"))
+        return cls.open(fetched(*(f"data/{entry.name}" for entry in manifest.shards)))
 
     @property
     def distilled(self) -> ImageColumn:

@@ -103,13 +103,26 @@ def _session(path: Path, runtime: RuntimeName, threads: int) -> Session:
         from topcoat.runtime.openvino_session import OpenVinoSession
 
         session = OpenVinoSession(path, threads)
+    _check_weights(path, session)
+    return session
+
+
+def check_graph(folder: Path) -> None:
+    """Raise `DataError` for a ``head.onnx`` in ``folder`` that is damaged or of other weights than those beside it."""
+    from topcoat.runtime.onnx_session import OnnxSession
+
+    path = folder / ONNX_NAME
+    if path.is_file():
+        _check_weights(path, OnnxSession(path))
+
+
+def _check_weights(path: Path, session: Session) -> None:
     weights = path.with_name(WEIGHTS_NAME)
     if path.name == ONNX_NAME and weights.is_file() and sha256_of(weights) != session.record.weights_sha256:
         raise DataError(
             f"{path} was exported from other weights than {WEIGHTS_NAME} beside it; export the head again with topcoat "
             f"export {path.parent} -o {path}, or remove the file"
         )
-    return session
 
 
 def _torch_alone_has_the_gpu() -> bool:
