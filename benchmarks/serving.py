@@ -35,7 +35,7 @@ from topcoat.files import write_json
 from topcoat.metrics.evaluation import Table
 
 CLIENTS = 16
-MAX_BATCH, MAX_QUEUE = 8, 32
+MAX_BATCH, MAX_QUEUE = 16, 32
 HANG_UPS, SLOW_WRITERS, MALFORMED = 200, 50, 1000
 _PATH = "/v1/images/generations"
 

@@ -199,6 +199,21 @@ def test_a_model_that_fails_on_one_image_makes_the_others(
     _in(make_engine(), work)
 
 
+def test_a_batch_without_memory_is_halved_and_not_tried_again(
+    make_engine: MakeEngine, fake_generators: tuple[FakeGenerator, FakeGenerator]
+) -> None:
+    fake_generators[0].fits = 2
+
+    async def work(engine: Engine) -> None:
+        for calls in ([4, 2, 1, 1, 2], [2, 2]):
+            fake_generators[0].calls.clear()
+            answers = await asyncio.gather(*(engine.generate([Subject("old man", seed)], DEFAULT) for seed in range(4)))
+            assert [answer.batch_images for answer in answers] == [2, 2, 2, 2]
+            assert fake_generators[0].calls == calls
+
+    _in(make_engine(), work)
+
+
 def test_nothing_is_taken_before_the_start_and_after_the_end(make_engine: MakeEngine) -> None:
     engine = make_engine()
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -63,7 +63,7 @@ def serve(
         list[str] | None,
         typer.Option("--cors-origin", metavar="URL", help="Site whose pages may call the server; none by default."),
     ] = None,
-    max_batch: Annotated[int, typer.Option(min=1, max=256, help="Images that are made at a time.")] = 8,
+    max_batch: Annotated[int, typer.Option(min=1, max=256, help="Images that are made at a time.")] = 16,
     max_queue: Annotated[int, typer.Option(min=1, help="Images that wait or are made; more are refused (429).")] = 32,
     batch_wait_ms: Annotated[
         float, typer.Option("--batch-wait-ms", min=0, max=1000, help="How long a request waits for others to join it.")
@@ -75,6 +75,13 @@ def serve(
     max_megapixels: Annotated[
         float, typer.Option("--max-megapixels", min=0.01, max=100, help="Largest picture that is taken.")
     ] = 32.0,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="Where the models run: in this process, or on Ray Serve.")
+    ] = "local",
+    replicas: Annotated[int, typer.Option(min=1, help="Copies of the models, with --engine ray.")] = 1,
+    ray_address: Annotated[
+        str | None, typer.Option("--ray-address", help="A running cluster (auto finds one); this machine by default.")
+    ] = None,
     log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Write prompts into the log.")] = False,
     page: Annotated[
         bool, typer.Option("--page/--no-page", help="A page at / for people, where topcoat[page] is installed.")
@@ -127,9 +134,16 @@ def serve(
     config = parse_config(settings, ServeConfig, source="topcoat serve")
     config.chosen_heads()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    engine = Engine(config)
+    if engine == "local" and (replicas != 1 or ray_address is not None):
+        raise UsageError("--replicas and --ray-address are for --engine ray; add it, or leave them out")
+    backend = None
+    if engine == "ray":
+        from topcoat.serving.ray_backend import RayBackend
+
+        backend = RayBackend(config, replicas, ray_address)
+    served = Engine(config, backend)
     hosts = _hosts(host, allowed_host, LOOPBACK if is_loopback(host) else None)
-    app = create_app(engine, keys=keys, hosts=hosts, cors_origins=cors_origin or (), log_prompts=log_prompts)
+    app = create_app(served, keys=keys, hosts=hosts, cors_origins=cors_origin or (), log_prompts=log_prompts)
     bound = open_socket(host, port)
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{bound.getsockname()[1]}"
@@ -141,7 +155,7 @@ def serve(
     if page and find_spec("gradio") is not None:
         from topcoat.serving.page.mount import mount_page
 
-        on_stop = mount_page(app, engine, report=report).end
+        on_stop = mount_page(app, served, report=report).end
     elif page:
         out.line("there is no page at /, because gradio is not installed: pip install 'topcoat[page]'")
 
@@ -151,7 +165,7 @@ def serve(
         out.result({"url": url, "ready_seconds": round(seconds, 2)})
 
     stopping = on_stop or (lambda: None)
-    asyncio.run(serve_until_stopped(app, engine, bound, grace_seconds=timeout, on_ready=on_ready, on_stop=stopping))
+    asyncio.run(serve_until_stopped(app, served, bound, grace_seconds=timeout, on_ready=on_ready, on_stop=stopping))
 
 
 def _pair_name(out: Output, pair: str | None) -> str | None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from topcoat.embedded import name_of_head
 from topcoat.errors import TopcoatError, UsageError
+from topcoat.memory import free_cached_memory, is_out_of_memory
 from topcoat.serving.batching import whole_batch
 from topcoat.serving.settings import ServeConfig
 from topcoat.serving.work import (
@@ -54,8 +55,8 @@ class Models:
         self._generators: dict[Side, Generator] = {}
         self._heads: dict[str, Head] = {}
         self._runtimes: dict[str, Runtime] = {}
-        self._varying: set[tuple[Hashable, int]] = set()
-        """Settings and batch sizes at which an image is not, bit for bit, what it is alone."""
+        self._avoided: set[tuple[Hashable, int]] = set()
+        """Settings and batch sizes for which there is no memory, or at which an image is not bit for bit that alone."""
         self._exact: set[tuple[Hashable, int]] = set()
         names = config.chosen_heads()
         if config.pair is not None:
@@ -149,17 +150,24 @@ class Models:
     def _generate(self, settings: GenerateSettings, subjects: Sequence[Subject]) -> list[Sample]:
         count, whole = len(subjects), whole_batch(len(subjects))
         shape = (_kernels(settings), count)
-        if whole < count or shape in self._varying:
+        if whole < count or shape in self._avoided:
             first = whole if whole < count else count // 2
             return self._generate(settings, subjects[:first]) + self._generate(settings, subjects[first:])
         import torch
 
-        made = self._batch(settings, subjects)
+        try:
+            made = self._batch(settings, subjects)
+        except Exception as error:
+            if count == 1 or not is_out_of_memory(error):
+                raise
+            self._avoided.add(shape)
+            free_cached_memory()
+            return self._generate(settings, subjects)
         if count == 1 or shape in self._exact:
             return _samples([made], settings)
         alone = [self._batch(settings, [subject]) for subject in subjects]
         same = made.enhanced.equal(torch.cat([each.enhanced for each in alone]))
-        (self._exact if same else self._varying).add(shape)
+        (self._exact if same else self._avoided).add(shape)
         _LOG.info("batches of %d: %s", count, "the same bits" if same else "other bits, not used")
         return _samples([made] if same else alone, settings)
 

@@ -25,7 +25,7 @@ class ServeConfig(StrictModel):
     """Widths and heights that may be asked for besides the pair's own."""
     runtime: RuntimeName = "auto"
     """What runs heads on uploads."""
-    max_batch: int = pydantic.Field(default=8, ge=1, le=256)
+    max_batch: int = pydantic.Field(default=16, ge=1, le=256)
     """Images that are made at a time."""
     batch_wait_seconds: float = pydantic.Field(default=0.003, ge=0, le=1)
     """How long a request waits for others to join it, when nothing runs."""
