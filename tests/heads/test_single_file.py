@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,3 +69,10 @@ def test_export_writes_it(tmp_path: Path) -> None:
     assert Head(network, config).digest == Head.default().digest
     done = CliRunner().invoke(app, ["export", "embedded", "-o", str(path), "--fp16"])
     assert done.exit_code == 2 and "--fp16 and --int8 are for ONNX files" in done.output
+
+
+def test_spandrel_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "spandrel", None)
+    monkeypatch.delitem(sys.modules, "topcoat.integrations.spandrel", raising=False)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'topcoat\[spandrel\]'"):
+        importlib.import_module("topcoat.integrations.spandrel")

@@ -17,7 +17,12 @@ import warnings
 from typing import Any
 
 import torch
-from spandrel import MAIN_REGISTRY, Architecture, ArchRegistry, ArchSupport, ImageModelDescriptor, ModelTiling
+
+try:
+    from spandrel import MAIN_REGISTRY, Architecture, ArchRegistry, ArchSupport, ImageModelDescriptor, ModelTiling
+except ModuleNotFoundError as error:
+    message = f"{error}; install a torchvision that fits your torch, then: pip install 'topcoat[spandrel]'"
+    raise ModuleNotFoundError(message, name=error.name) from error
 
 from topcoat.heads.network import Network, channels_last
 from topcoat.heads.single_file import is_head, settings_and_weights
