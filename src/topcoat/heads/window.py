@@ -70,8 +70,9 @@ class Window:
         cells = F.avg_pool2d(hidden, self.cell) if self.cell > 1 else hidden
         side, beyond = 2 * self.reach + 1, 2 * self.reach
         height, width = cells.shape[-2:]
-        padded = F.pad(cells, (0, beyond, 0, beyond))
-        sums = F.avg_pool2d(F.avg_pool2d(padded, (side, 1), 1), (1, side), 1)
+        # each axis right before its pool: ONNX Runtime joins both, and a pad may not be larger than its kernel
+        rows = F.avg_pool2d(F.pad(cells, (0, 0, 0, beyond)), (side, 1), 1)
+        sums = F.avg_pool2d(F.pad(rows, (0, beyond)), (1, side), 1)
         share = side * side / (torch.sym_min(height, side) * torch.sym_min(width, side))
         return self._moved_inside(sums * share, height, width)
 
@@ -80,8 +81,8 @@ class Window:
         cells = F.max_pool2d(hidden, self.cell) if self.cell > 1 else hidden
         side, beyond = 2 * self.reach + 1, 2 * self.reach
         height, width = cells.shape[-2:]
-        padded = F.pad(cells, (0, beyond, 0, beyond), value=float("-inf"))
-        maxima = F.max_pool2d(F.max_pool2d(padded, (side, 1), 1), (1, side), 1)
+        rows = F.max_pool2d(F.pad(cells, (0, 0, 0, beyond), value=float("-inf")), (side, 1), 1)
+        maxima = F.max_pool2d(F.pad(rows, (0, beyond), value=float("-inf")), (1, side), 1)
         return self._moved_inside(maxima, height, width)
 
     def spread(self, cells: Tensor) -> Tensor:
