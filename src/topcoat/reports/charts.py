@@ -14,9 +14,9 @@ from markupsafe import Markup
 if TYPE_CHECKING:
     from torch import Tensor
 
-_WIDTH = 480
+_WIDTH = 488
 _WIDE = 760
-_LABEL = 176
+_LABEL = 198
 _ROW = 40
 _SLIM_ROW = 28
 _MARGIN = 12
@@ -146,7 +146,7 @@ def standalone(drawing: Markup) -> str:
 def bars(rows: Sequence[Bar], *, title: str, marker: Tick | None = None) -> Markup:
     """Horizontal bars from 0; ``marker`` is a value with its name, drawn as a dashed line over all rows."""
     top = max([max(row.value, row.high or 0.0) for row in rows] + [marker[0] if marker else 0.0])
-    x = _Axis(0.0, top, _LABEL, _WIDTH - 16 - _CHARACTER * max(len(row.text) for row in rows))
+    x = _Axis(0.0, top, _LABEL, _WIDTH - 28 - _CHARACTER * max(len(row.text) for row in rows))
     height = len(rows) * _ROW + (26 if marker else 6)
     drawing = _Drawing(title)
     for index, row in enumerate(rows):
@@ -172,7 +172,7 @@ def intervals(rows: Sequence[Bar | str], *, title: str, ticks: Sequence[Tick]) -
     given = [row for row in rows if isinstance(row, Bar)]
     values = [end for row in given for end in (row.value, row.low, row.high) if end is not None]
     values += [tick for tick, _ in ticks]
-    room = _WIDTH - 16 - _CHARACTER * max([len(row.text) for row in given], default=0)
+    room = _WIDTH - 28 - _CHARACTER * max([len(row.text) for row in given], default=0)
     x = _Axis(min(values, default=0.0), max(values, default=1.0), _LABEL + 8, room)
     base = 8 + len(rows) * _SLIM_ROW
     drawing = _Drawing(title)
