@@ -11,7 +11,8 @@ from PIL import Image, PngImagePlugin
 from typer.testing import CliRunner
 
 from topcoat.cli.app import app
-from topcoat.cli.options import MINI_NAME, TOY
+from topcoat.cli.options import TOY
+from topcoat.embedded import MINI_NAME
 from topcoat.heads import Head
 from topcoat.images import read_image
 from topcoat.pictures import decode_picture, read_picture

@@ -161,7 +161,7 @@ class DiffusersGenerator:
             ]
             return torch.cat(each)
         with self._running(len(texts)):
-            start = self._encode(images)
+            start = self._encode(images.contiguous())  # another layout in memory takes kernels that round otherwise
             request = Img2ImgRequest(self._pipeline, spec, start, _noise(seeds), strength, count)
             pipeline, arguments = self._family.img2img(request)
             borrowed = pipeline is not self._pipeline  # a pipeline of the same parts, for this call
