@@ -76,13 +76,18 @@ def mask_of(
     return mask
 
 
+def brightness(picture: Picture) -> np.ndarray:
+    """The mean of its colours, ``(H, W)`` float32 in [0, 1]."""
+    seen = seen_by_head(picture)
+    return (seen.astype(np.float32) / (255 if seen.dtype == np.uint8 else 1)).mean(axis=2)
+
+
 def mask_values(mask: Picture, size: tuple[int, int], name: str) -> np.ndarray:
     """The mask's brightness times its alpha, ``(H, W)`` float32 in [0, 1], at the picture's ``size`` (width, height).
 
     Raises `DataError` for one whose sides have another ratio.
     """
-    seen = seen_by_head(mask)
-    values = (seen.astype(np.float32) / (255 if seen.dtype == np.uint8 else 1)).mean(axis=2)
+    values = brightness(mask)
     if mask.alpha is not None:
         full = 1 if mask.alpha.dtype == np.float32 else np.iinfo(mask.alpha.dtype).max
         values *= mask.alpha.astype(np.float32) / full

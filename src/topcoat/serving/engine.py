@@ -126,7 +126,7 @@ class Engine:
                 before = await self._coded(partial(generated_file, plain, subject, alone, pair, None, kind, quality))
             content = await self._coded(partial(encode, sample, quality=quality))
             size_px = (sample.image.shape[1], sample.image.shape[0])
-            strength = _strength(sample, settings) if head else 0.0
+            strength = sample.used_strength(settings.strength) if head else 0.0
             return Made(content, kind, size_px, subject.seed, strength, sample.decision, before, ())
 
         async def work() -> Answer:
@@ -166,7 +166,7 @@ class Engine:
                 content, notes = await self._coded(
                     partial(enhanced_file, picture, seen, sample, mask, settings, head, kind, quality)
                 )
-                strength = _strength(sample, settings)
+                strength = sample.used_strength(settings.strength)
                 return Made(content, kind, picture.size, None, strength, sample.decision, None, notes)
 
             return await self._one(settings, seen, finish)
@@ -270,11 +270,6 @@ def _answer(
     )
     batch = max(each.batch_images for each in samples)
     return Answer(tuple(each.made for each in done), head, settings, steps, batch, seconds, cost)
-
-
-def _strength(sample: Sample, settings: GenerateSettings | EnhanceSettings) -> float:
-    """As used: gates may have lowered it."""
-    return settings.strength if sample.decision is None else sample.decision.strength
 
 
 def _check_strength(strength: float, head: HeadFacts) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 
 from topcoat import __version__
 from topcoat.embedded import MINI_NAME
-from topcoat.enhance.masks import blended
+from topcoat.enhance.masks import blended, brightness
 from topcoat.errors import DataError
-from topcoat.pictures import FORMATS, Picture, decode_picture, encode_picture, seen_by_head, with_result
+from topcoat.pictures import FORMATS, Picture, decode_picture, encode_picture, with_result
 from topcoat.pictures.formats import Format, what_it_is
 from topcoat.pictures.metadata import Metadata
 from topcoat.pictures.provenance import Record, marked
@@ -58,9 +58,7 @@ def mask_of(data: bytes, name: str, size_px: tuple[int, int], max_megapixels: fl
     if mask.alpha is not None:
         full = np.float32(255 if mask.bits == 8 else 65535)
         return 1 - mask.alpha.astype(np.float32) / full
-    seen = seen_by_head(mask)
-    floats = seen.astype(np.float32) / np.float32(255) if seen.dtype == np.uint8 else seen
-    return floats.mean(axis=2)
+    return brightness(mask)
 
 
 def generated_file(
@@ -75,7 +73,7 @@ def generated_file(
     """A generated image as a file that says how it was made, as `topcoat generate` writes it."""
     spec = pair.distilled if settings.side == "distilled" else pair.baseline
     model = MINI_NAME if pair.name == "mini" else _model_name(spec.model)
-    strength = settings.strength if sample.decision is None else sample.decision.strength
+    strength = sample.used_strength(settings.strength)
     gate = {} if sample.decision is None else {"gate": str(sample.decision.kept)}
     texts = {
         "prompt": subject.prompt,
@@ -111,7 +109,7 @@ def enhanced_file(
 ) -> tuple[bytes, tuple[str, ...]]:
     """An enhanced upload as a file with all that the upload carried, and what the file could not hold."""
     result = blended(seen, sample.image, mask)
-    strength = settings.strength if sample.decision is None else sample.decision.strength
+    strength = sample.used_strength(settings.strength)
     record = Record(
         "enhance",
         head=head.name,

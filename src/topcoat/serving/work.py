@@ -79,6 +79,10 @@ class Sample:
     """Of the whole batch, like those of the head."""
     head_seconds: float
 
+    def used_strength(self, asked: float) -> float:
+        """Of the ``asked`` one: gates may have lowered it."""
+        return asked if self.decision is None else self.decision.strength
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
