@@ -25,3 +25,8 @@ MINI_NAME = "embedded mini pair"
 def name_of_head(name: str) -> str:
     """What to call a head in a file: a hub id as it is, a folder by its name, which tells nothing of where it lies."""
     return Path(name).resolve().name if Path(name).is_dir() else name
+
+
+def name_of_model(model: str) -> str:
+    """A hub id as it is, a folder or file by its name: an image should not tell where its maker keeps files."""
+    return Path(model).name if Path(model).exists() else model

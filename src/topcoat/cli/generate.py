@@ -37,7 +37,7 @@ from topcoat.cli.options import (
     open_signer,
     say_what_is_read,
 )
-from topcoat.embedded import MINI_NAME
+from topcoat.embedded import MINI_NAME, name_of_model
 from topcoat.errors import UsageError
 from topcoat.files import check_folder
 from topcoat.prompts import Prompt, prompt_from_text
@@ -138,7 +138,7 @@ def generate(
     records = {picture.path: picture.record | {"made": False} for picture in pictures}
     facts = {
         "pair": chosen.name,
-        "model": _model_name(chosen.distilled.model) if chosen.name != "mini" else MINI_NAME,
+        "model": name_of_model(chosen.distilled.model) if chosen.name != "mini" else MINI_NAME,
         "steps": str(steps or chosen.distilled.steps),
         "head": opened.digest if opened else "none",
         "strength": f"{strength:g}",
@@ -262,8 +262,3 @@ def _output_paths(output: Path, count: int) -> list[Path]:
         paths = [output / f"{index:05d}.png" for index in range(count)]
     check_folder(paths[0].parent, make=False)
     return paths
-
-
-def _model_name(model: str) -> str:
-    """A hub id as it is, a folder by its name: an image should not tell where its maker keeps files."""
-    return Path(model).name if Path(model).is_dir() else model

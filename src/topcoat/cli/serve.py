@@ -106,7 +106,7 @@ def serve(
     from topcoat.serving.guard import read_keys
     from topcoat.serving.server import serve_until_stopped
     from topcoat.serving.settings import ServeConfig
-    from topcoat.serving.sockets import LOOPBACK, is_loopback, open_socket
+    from topcoat.serving.sockets import LOOPBACK, is_loopback, open_socket, url_of
 
     if report is not None and not page:
         raise UsageError("--report is for the page; leave --no-page out, or leave the report out")
@@ -145,8 +145,7 @@ def serve(
     hosts = _hosts(host, allowed_host, LOOPBACK if is_loopback(host) else None)
     app = create_app(served, keys=keys, hosts=hosts, cors_origins=cors_origin or (), log_prompts=log_prompts)
     bound = open_socket(host, port)
-    shown = f"[{host}]" if ":" in host else host
-    url = f"http://{shown}:{bound.getsockname()[1]}"
+    url = url_of(host, bound)
     who = "this machine alone can reach it" if is_loopback(host) else "other machines can reach it"
     key = "a key is asked for" if keys else "no key is asked for"
     out.line(f"{url}: {who}, {key}; loading the models")

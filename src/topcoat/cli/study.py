@@ -141,7 +141,7 @@ def serve(
     """Let raters vote in their browsers, until Ctrl-C; every acknowledged vote is on disk."""
     import uvicorn
 
-    from topcoat.serving.sockets import is_loopback, open_socket
+    from topcoat.serving.sockets import is_loopback, open_socket, url_of
     from topcoat.study.app import create_app
     from topcoat.study.plan import read_plan
 
@@ -150,7 +150,7 @@ def serve(
     out.lock(folder)
     app = create_app(folder, most_raters=max_raters)
     bound = open_socket(host, port)
-    url = f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}/"
+    url = f"{url_of(host, bound)}/"
     if not is_loopback(host):
         out.warn(
             f"whoever reaches {url} can vote, without encryption; put a web server with TLS in front, and let that one "

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from topcoat import __version__
-from topcoat.embedded import MINI_NAME
+from topcoat.embedded import MINI_NAME, name_of_model
 from topcoat.enhance.masks import blended, brightness
 from topcoat.errors import DataError
 from topcoat.pictures import FORMATS, Picture, decode_picture, encode_picture, with_result
@@ -72,13 +71,13 @@ def generated_file(
 ) -> bytes:
     """A generated image as a file that says how it was made, as `topcoat generate` writes it."""
     spec = pair.distilled if settings.side == "distilled" else pair.baseline
-    model = MINI_NAME if pair.name == "mini" else _model_name(spec.model)
+    model = MINI_NAME if pair.name == "mini" else name_of_model(spec.model)
     strength = sample.used_strength(settings.strength)
     gate = {} if sample.decision is None else {"gate": str(sample.decision.kept)}
     texts = {
         "prompt": subject.prompt,
         "seed": str(subject.seed),
-        "pair": pair.name if pair.name == "mini" else _model_name(pair.name),
+        "pair": pair.name if pair.name == "mini" else name_of_model(pair.name),
         "model": model,
         "steps": str(settings.steps or spec.steps),
         "head": head.digest if head else "none",
@@ -144,8 +143,3 @@ def _format_by_content(data: bytes) -> Format | None:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return FORMATS["webp"]
     return FORMATS["avif"] if data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis") else None
-
-
-def _model_name(model: str) -> str:
-    """A hub id as it is, a folder or file by its name: an image should not tell where its maker keeps files."""
-    return Path(model).name if Path(model).exists() else model

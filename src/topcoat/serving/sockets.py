@@ -14,6 +14,11 @@ def is_loopback(host: str) -> bool:
     return host in LOOPBACK or host.startswith("127.")
 
 
+def url_of(host: str, bound: socket.socket) -> str:
+    """The address of a server on ``host``, without a slash at the end."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}"
+
+
 def open_socket(host: str, port: int) -> socket.socket:
     """A socket bound to ``host`` and ``port``, 0 for a free one; raises `UsageError` where that is not possible."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
