@@ -171,13 +171,23 @@ def enhance_tab(context: Context, page: gr.Blocks) -> None:
     outputs = [shown, slider, said, save, every, items]
     tuned = [strength, head, shown, items]
     once: dict[str, Any] = {"concurrency_limit": None, "show_progress_on": said, **PRIVATE}
-    uploads.change(dropped, [uploads, strength, head, items], outputs, trigger_mode="always_last", **once)
-    strength.input(
+    feeling = strength.input(
         felt, tuned, outputs, trigger_mode="always_last", show_progress="hidden", concurrency_limit=None, **PRIVATE
     )
-    strength.release(settled, tuned, outputs, trigger_mode="always_last", **once)
+    settling = strength.release(settled, tuned, outputs, trigger_mode="always_last", **once)
     shown.input(lambda known, name: view(known, name), [items, shown], outputs, show_progress="hidden", **PRIVATE)
-    head.input(other_head, items, items, show_progress="hidden", **PRIVATE).then(settled, tuned, outputs, **once)
+    switching = head.input(other_head, items, items, show_progress="hidden", **PRIVATE).then(
+        settled, tuned, outputs, **once
+    )
+    # pictures of before must not come back over those that are dropped meanwhile
+    uploads.change(
+        dropped,
+        [uploads, strength, head, items],
+        outputs,
+        trigger_mode="always_last",
+        cancels=[feeling, settling, switching],
+        **once,
+    )
 
 
 def _free(name: str, known: Sequence[Item]) -> str:
