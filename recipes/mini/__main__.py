@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from recipes.mini.recipe import Recipe, WorkFolder
+from recipes.mini.weights import restore, restored
 from topcoat.config import load_config
 
 STAGES: dict[str, str] = {
@@ -29,7 +30,10 @@ STAGES: dict[str, str] = {
 MODEL_STAGES = ("features", "reader", "vae", "text", "baseline", "guide", "distill", "check")
 """What ``models`` runs: from packed portraits to the pair's networks and their figures."""
 
-OPTIONAL_STAGES: dict[str, str] = {"check": "check:check"}
+FINAL_STAGES = ("reader", "vae", "text")
+"""Left alone where their networks come from the repository."""
+
+OPTIONAL_STAGES: dict[str, str] = {"check": "check:check", "keep": "weights:keep"}
 
 
 def main() -> None:
@@ -43,6 +47,7 @@ def main() -> None:
     arguments = parser.parse_args()
     recipe = load_config(arguments.recipe, Recipe) if arguments.recipe else Recipe()
     work = WorkFolder(arguments.work, arguments.device)
+    restore(work)
     names = {"all": tuple(STAGES), "models": MODEL_STAGES}.get(arguments.stage, (arguments.stage,))
     for stage in names:
         _run(stage, recipe, work, arguments.threads)
@@ -51,6 +56,9 @@ def main() -> None:
 def _run(stage: str, recipe: Recipe, work: WorkFolder, threads: int) -> None:
     import torch
 
+    if stage in FINAL_STAGES and restored(work.root / stage):
+        print(f"{stage}: trained already, in {work.root / stage}", flush=True)
+        return
     torch.set_num_threads(threads)
     module, _, function = (STAGES | OPTIONAL_STAGES)[stage].partition(":")
     getattr(importlib.import_module(f"recipes.mini.{module}"), function)(recipe, work)

@@ -22,7 +22,7 @@ from recipes.mini.autoencoder_start import start_from_components
 from recipes.mini.checkpoint import load_state, save_state
 from recipes.mini.meter import Meter
 from recipes.mini.portraits import load_portraits
-from recipes.mini.recipe import Recipe, WorkFolder
+from recipes.mini.recipe import Recipe, WorkFolder, autocast
 from topcoat.features import FeatureNet
 from topcoat.files import write_json
 from topcoat.training.adversarial import DiscriminatorConfig, PatchDiscriminator, discriminator_loss, generator_loss
@@ -84,7 +84,8 @@ def train_autoencoder(recipe: Recipe, work: WorkFolder) -> None:
             for name, optimizer in optimizers.items():
                 for group in optimizer.param_groups:
                     group["lr"] = PEAK_RATE * rate * (1.0 if name == "optimizer" else 0.25)
-            loss, decoded = _loss(autoencoder, net, batch, recipe.latent_noise, generator)
+            with autocast(work.device):
+                loss, decoded = _loss(autoencoder, net, batch, recipe.latent_noise, generator)
             adversarial = min(1.0, (seen - adversarial_after) / ADVERSARIAL_WARM_UP_IMAGES)
             if adversarial > 0:
                 _train_discriminator(discriminator, optimizers["discriminator"], batch, decoded.detach())
@@ -157,16 +158,16 @@ def _loss(
     autoencoder: Any, net: FeatureNet, images: Tensor, latent_noise: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """The loss without its adversarial term, and the decoded images (N, 3, H, W) in about [-1, 1]."""
-    latents = autoencoder.encode(images).latent
+    latents = autoencoder.encode(images).latent.float()
     noisy = latents + torch.randn(latents.shape, generator=generator).to(images.device) * latent_noise
-    decoded = autoencoder.decode(noisy).sample
+    decoded = autoencoder.decode(noisy).sample.float()
     pixels = F.smooth_l1_loss(decoded, images, beta=0.05)
     gradients = F.l1_loss(decoded.diff(dim=-1), images.diff(dim=-1)) + F.l1_loss(
         decoded.diff(dim=-2), images.diff(dim=-2)
     )
     seen, wanted = net(decoded / 2 + 0.5).stages[:3], net(images / 2 + 0.5).stages[:3]
     perceptual = sum(
-        (F.normalize(a, dim=1) - F.normalize(b, dim=1)).square().sum(dim=1).mean()
+        (F.normalize(a.float(), dim=1) - F.normalize(b.float(), dim=1)).square().sum(dim=1).mean()
         for a, b in zip(seen, wanted, strict=True)
     )
     # Keeps the code near the PCA start's scale: without it latents drift to where noise costs nothing.

@@ -20,7 +20,6 @@ from recipes.mini.flow import Condition, build_transformer, velocity
 from recipes.mini.recipe import Recipe, WorkFolder, autocast
 from recipes.mini.text_encoders import TextEncoders, loosened
 from recipes.mini.trainer import Plan, Trainee, train_transformer
-from topcoat.files import write_json
 
 WARM_UP_IMAGES = 6_400
 DECAY_SHARE = 0.4
@@ -64,8 +63,7 @@ def train_baseline(recipe: Recipe, work: WorkFolder) -> None:
         ema_halflife=recipe.ema_halflife_images,
         snapshot_at=recipe.snapshot_images,
     )
-    figures = train_transformer(plan, Trainee(transformer, work.baseline, {"projector": projector}), batch_at, loss_of)
-    write_json(work.baseline / "figures.json", {"images_seen": figures["images_seen"], "flow_loss": figures["loss"]})
+    train_transformer(plan, Trainee(transformer, work.baseline, {"projector": projector}), batch_at, loss_of)
 
 
 def watch_image_tokens(transformer: FluxTransformer2DModel) -> dict[str, Tensor]:

@@ -12,7 +12,10 @@ from typing import Any, TypeVar
 from torch import Tensor, nn, optim
 
 from recipes.mini.checkpoint import load_state, save_state
+from recipes.mini.flow import load_transformer
 from recipes.mini.meter import Meter
+from recipes.mini.weights import restored
+from topcoat.files import read_json, write_json
 from topcoat.training.optim import Ema, ema_decay
 
 MATRIX_RATE = 2e-3
@@ -63,6 +66,8 @@ def train_transformer(
 ) -> dict[str, Any]:
     """Train up to ``plan.last`` images, going on from the folder's state; the average goes to ``transformer/`` there.
 
+    Where the folder holds an average and no state (`recipes.mini.weights`), training goes on from it.
+
     ``batch_at(seen)`` draws the batch that starts at image ``seen``, in a thread that is one batch ahead; ``loss_of``
     returns the loss to minimise and the part of it to report. Returns the figures: images seen and the reported loss,
     averaged over about fifty steps.
@@ -73,6 +78,12 @@ def train_transformer(
     average: Any = ema.network
     modules = {"transformer": transformer, "average": average, **trainee.beside}
     counters = load_state(folder, modules, optimizers)
+    if restored(folder):
+        kept = load_transformer(folder / "transformer").state_dict()
+        transformer.load_state_dict(kept)
+        average.load_state_dict(kept)
+        figures = read_json(folder / "figures.json")
+        counters = {"images": figures["images_seen"], "loss": figures["loss"]}
     seen, shown = int(counters.get("images", 0)), counters.get("loss", 0.0)
     saved = time.monotonic()
     with Meter(plan.stage, plan.last, seen) as meter, ThreadPoolExecutor(1) as thread:
@@ -97,6 +108,7 @@ def train_transformer(
             if time.monotonic() - saved > CHECKPOINT_SECONDS or seen >= plan.last:
                 save_state(folder, modules, optimizers, {"images": seen, "loss": shown})
                 average.save_pretrained(folder / "transformer")
+                write_json(folder / "figures.json", {"images_seen": seen, "loss": shown})
                 saved = time.monotonic()
     print(f"{plan.stage}: {seen:,} images seen, loss {shown:.4f}", flush=True)
     return {"images_seen": seen, "loss": shown}

@@ -12,9 +12,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from recipes.mini import weights
 from recipes.mini.flow import Condition, build_transformer, velocity
-from recipes.mini.recipe import Recipe
+from recipes.mini.recipe import Recipe, WorkFolder
 from recipes.mini.trainer import Plan, Trainee, train_transformer
+from topcoat.files import read_json
 
 TINY = Recipe(size_px=32, heads=1, head_dim=16, double_blocks=1, single_blocks=1, text_width=16, text_layers=1)
 PLAN = Plan(
@@ -69,3 +71,19 @@ def test_the_snapshot_is_of_the_run_so_far(tmp_path: Path) -> None:
 def test_a_finished_run_can_be_lengthened(tmp_path: Path) -> None:
     _train(tmp_path, PLAN)
     assert _train(tmp_path, dataclasses.replace(PLAN, last=40))["images_seen"] == 40
+
+
+def test_kept_weights_go_on_in_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "KEPT", tmp_path / "kept")
+    first, second = WorkFolder(tmp_path / "first"), WorkFolder(tmp_path / "second")
+    _train(first.baseline, dataclasses.replace(PLAN, last=16))
+    weights.keep(TINY, first)
+    assert sorted(path.name for path in (tmp_path / "kept" / "baseline").iterdir()) == ["figures.json", "transformer"]
+    weights.restore(second)
+    assert weights.restored(second.baseline)
+    with pytest.raises(KeyboardInterrupt):
+        _train(second.baseline, PLAN, stop_at=16)
+    figures = _train(second.baseline, PLAN)
+    assert figures["images_seen"] == 32 and not weights.restored(second.baseline)
+    weights.restore(second)  # leaves what is there
+    assert read_json(second.baseline / "figures.json") == figures

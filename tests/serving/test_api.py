@@ -140,6 +140,13 @@ def test_a_full_queue_is_429_with_a_time(serve: Serve, connect: Connect) -> None
     connect(served).images.generate(prompt="old man", n=2)
 
 
+def test_a_late_request_is_504(serve: Serve, connect: Connect) -> None:
+    served = serve({"timeout_seconds": 1e-6})
+    with pytest.raises(openai.InternalServerError, match="took more than") as caught:
+        connect(served).images.generate(prompt="old man")
+    assert caught.value.status_code == 504 and caught.value.code == "timeout"
+
+
 def test_a_model_that_fails_is_a_server_error(
     serve: Serve, connect: Connect, fake_generators: tuple[FakeGenerator, FakeGenerator]
 ) -> None:

@@ -40,7 +40,7 @@ class RayBackend:
         try:
             self._ray, self._serve = importlib.import_module("ray"), importlib.import_module("ray.serve")
         except ImportError as error:
-            raise UsageError("the engine ray needs Ray Serve; install it with: pip install 'ray[serve]'") from error
+            raise UsageError("the engine ray needs Ray Serve; install it with: pip install 'topcoat[ray]'") from error
         self._config, self._replicas, self._address = config, replicas, address
         self._name = f"topcoat-{os.getpid()}"
         self._started_here = False
