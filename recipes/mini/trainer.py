@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn, optim
 
 from recipes.mini.checkpoint import load_state, save_state
@@ -73,6 +74,10 @@ def train_transformer(
     averaged over about fifty steps.
     """
     transformer, folder = trainee.transformer, trainee.folder
+    if transformer.device.type == "cpu":
+        # the backward pass of PyTorch's fused attention takes a third of a step on a CPU
+        transformer.set_attention_backend("_native_math")
+        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
     optimizers = build_optimizers(transformer, *trainee.beside.values())
     ema = Ema(transformer)
     average: Any = ema.network
