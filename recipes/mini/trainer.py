@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -69,14 +68,15 @@ def train_transformer(
 
     Where the folder holds an average and no state (`recipes.mini.weights`), training goes on from it.
 
-    ``batch_at(seen)`` draws the batch that starts at image ``seen``, in a thread that is one batch ahead; ``loss_of``
-    returns the loss to minimise and the part of it to report. Returns the figures: images seen and the reported loss,
+    ``batch_at(seen)`` draws the batch that starts at image ``seen``; ``loss_of`` returns the loss to minimise and the
+    part of it to report. Returns the figures: images seen and the reported loss,
     averaged over about fifty steps.
     """
     transformer, folder = trainee.transformer, trainee.folder
     if transformer.device.type == "cpu":
         # the backward pass of PyTorch's fused attention takes a third of a step on a CPU
         transformer.set_attention_backend("_native_math")
+        torch.backends.cuda.enable_flash_sdp(False)
         torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
     optimizers = build_optimizers(transformer, *trainee.beside.values())
     ema = Ema(transformer)
@@ -91,13 +91,10 @@ def train_transformer(
         counters = {"images": figures["images_seen"], "loss": figures["loss"]}
     seen, shown = int(counters.get("images", 0)), counters.get("loss", 0.0)
     saved = time.monotonic()
-    with Meter(plan.stage, plan.last, seen) as meter, ThreadPoolExecutor(1) as thread:
-        drawn = thread.submit(batch_at, seen)
+    with Meter(plan.stage, plan.last, seen) as meter:
         while seen < plan.last:
             _set_rates(optimizers, plan.rate(seen))
-            batch = drawn.result()
-            drawn = thread.submit(batch_at, seen + plan.batch_size)
-            loss, part = loss_of(batch)
+            loss, part = loss_of(batch_at(seen))
             for optimizer in optimizers.values():
                 optimizer.zero_grad()
             loss.backward()
