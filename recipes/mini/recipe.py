@@ -64,10 +64,10 @@ class Recipe(StrictModel):
 
     distilled_guidance: float = 5.0
     distilled_levels: int = 4
-    distilled_steps: int = 1
-    trajectories: int = 5_000
+    distilled_steps: int = 2
+    trajectories: int = 20_000
     trajectory_steps: int = 16
-    distilled_images: int = 40_000
+    distilled_images: int = 200_000
 
     check_subjects: int = 1_000
 
