@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,9 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import topcoat
 from tests.fake_hub import TOKEN, FakeHub, serving
+from topcoat.cli.app import app
 from topcoat.embedded import MINI
 from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.generators.base import ModelPair
@@ -65,6 +68,7 @@ def test_a_head_is_loaded_at_every_revision(hub: FakeHub) -> None:
     for revision in ("v1", contents.tags["v1"]):
         loaded = Head.from_pretrained("me/head", revision=revision)
         assert loaded.digest == first.digest and loaded.gates == first.gates and loaded.facts == first.facts
+    assert Head.load("me/head@v1").digest == first.digest
     with pytest.raises(ModelError, match=r"me/head has no revision v2; give a branch, a tag or a commit of it"):
         Head.from_pretrained("me/head", revision="v2")
     with pytest.raises(ModelError, match=r"me/nothing is not on the Hugging Face hub or is private"):
@@ -163,12 +167,49 @@ def test_a_dataset_comes_back(hub: FakeHub, tmp_path: Path, fake_pair: ModelPair
             PairDataset.from_pretrained(name)
 
 
+def ran(*words: object, code: int = 0) -> str:
+    """What `topcoat` prints for these words in this process, or the error that ends it."""
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == code, (result.output, result.exception)
+    return result.stdout if code == 0 else result.stderr
+
+
+def test_commands_take_a_head_at_a_revision(hub: FakeHub, tmp_path: Path) -> None:
+    head, contents = other_head(), hub.contents["models/me/head"]
+    head.push_to_hub("me/head")
+    contents.tags["v1"] = contents.history[-1][0]
+    Head.default().push_to_hub("me/head")
+    picture, better = tmp_path / "picture.png", tmp_path / "better.png"
+    topcoat.write_image(picture, torch.rand(3, 24, 40))
+    for name, words in {"enhance": (picture, "-o", better), "generate": ("an old man", "-o", better)}.items():
+        ran(name, *words, "--head", "me/head@v1")
+        (record,) = json.loads(ran("inspect", better, "--json"))["topcoat"]
+        assert (record["head"], record["head_digest"]) == ("me/head@v1", head.digest)
+        better.unlink()
+        assert "me/head has no revision v2; give a branch" in ran(name, *words, "--head", "me/head@v2", code=1)
+
+
+def test_pairs_pull_fetches_and_goes_on(
+    hub: FakeHub, tmp_path: Path, fake_pair: ModelPair, fake_generators: Any
+) -> None:
+    built = build_pairs(tmp_path / "pairs", sample_prompts(6), fake_pair, shard_size=4, generators=fake_generators)
+    ran("pairs", "push", built.folder, "me/pairs")
+    contents, pulled = hub.contents["datasets/me/pairs"], tmp_path / "pulled"
+    contents.tags["v1"] = contents.history[-1][0]
+    record = json.loads(ran("pairs", "pull", "me/pairs", "--revision", "v1", "-o", pulled, "--json"))
+    assert record == {"folder": str(pulled), "pairs": 6, "pair": "fake", "digest": built.digest}
+    (pulled / "data" / "train-00001.parquet").unlink()
+    assert f"{pulled}: 6 pairs of fake" in ran("pairs", "pull", "me/pairs", "-o", pulled)
+    assert PairDataset.open(pulled).digest == built.digest
+    assert "me/pairs has no revision v2" in ran("pairs", "pull", "me/pairs@v2", "-o", tmp_path / "x", code=1)
+
+
 def test_the_commands_use_the_hub_of_the_environment(hub: FakeHub, tmp_path: Path) -> None:
     """In processes of their own: nothing of this one is replaced there."""
     source = Path(topcoat.__file__).parents[1]
     env = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": TOKEN}
 
-    def ran(*words: str, code: int = 0) -> str:
+    def started(*words: str, code: int = 0) -> str:
         done = subprocess.run(
             [sys.executable, "-W", "ignore", *words],
             env={**os.environ, **env, "PYTHONPATH": str(source)},
@@ -178,12 +219,12 @@ def test_the_commands_use_the_hub_of_the_environment(hub: FakeHub, tmp_path: Pat
         assert done.returncode == code, done.stderr
         return done.stdout + done.stderr
 
-    said = ran("-m", "topcoat", "push", "embedded", "me/head", "--public")
+    said = started("-m", "topcoat", "push", "embedded", "me/head", "--public")
     assert f"embedded is at {hub.address}/me/head; --head me/head loads it" in said and hub.repos == {"me/head": False}
     commit = hub.contents["models/me/head"].history[-1][0]
     load = f"import topcoat; print(topcoat.Head.from_pretrained('me/head', revision='{commit}').digest)"
-    assert Head.default().digest in ran("-c", load)
+    assert Head.default().digest in started("-c", load)
     assert "head.onnx" in hub.contents["models/me/head"].files
-    assert "me/pair" in ran("-m", "topcoat", "push", "flux1", "me/pair")
+    assert "me/pair" in started("-m", "topcoat", "push", "flux1", "me/pair")
     (tmp_path / "manifest.json").write_text("{}")
-    assert "topcoat pairs push" in ran("-m", "topcoat", "push", str(tmp_path), "me/x", code=2)
+    assert "topcoat pairs push" in started("-m", "topcoat", "push", str(tmp_path), "me/x", code=2)

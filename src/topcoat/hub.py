@@ -65,10 +65,13 @@ def download(
 ) -> Path:
     """Fetch ``files`` (patterns) of the repository ``repo`` and return the local folder that holds them.
 
-    That is ``folder``, by default one in this machine's cache. ``revision`` is a branch, tag or commit. Raises
-    `ModelError` (of a dataset `DataError`) for a name that is no hub id, and when the hub refuses or is unreachable.
+    That is ``folder``, by default one in this machine's cache. ``revision`` is a branch, tag or commit, which ``repo``
+    may name instead, as in ``owner/name@v1``. Raises `ModelError` (of a dataset `DataError`) for a name that is no hub
+    id, and when the hub refuses or is unreachable.
     """
     check_source(repo, what)
+    if revision is None and (at := named(repo)) is not None:
+        repo, revision = at
     from huggingface_hub import snapshot_download
 
     place: dict[str, Any] = {} if kind == "model" else {"repo_type": kind}

@@ -84,8 +84,8 @@ HeadOption = Annotated[
     str | None,
     typer.Option(
         "--head",
-        help="Head folder or hub id; by default the mini pair's embedded one, which changes images; embedded-refiner "
-        "sends them through the VAE as well, embedded-decoder decodes latents.",
+        help="Head folder or hub id (owner/name, or owner/name@revision); by default the mini pair's embedded one, "
+        "which changes images; embedded-refiner sends them through the VAE as well, embedded-decoder decodes latents.",
         metavar="DIR",
     ),
 ]

@@ -42,9 +42,7 @@ def pulled_pair(name: str) -> ModelPair:
 
     Raises `ModelError` if it cannot be loaded, `DataError` if it holds none, or one that would run a function here.
     """
-    named = hub.named(name)
-    repo, revision = (name, None) if named is None else named
-    path = hub.download(repo, (PAIR_NAME,), what="the model pair", revision=revision) / PAIR_NAME
+    path = hub.download(name, (PAIR_NAME,), what="the model pair") / PAIR_NAME
     if not path.is_file():
         raise DataError(f"{name} holds no model pair ({PAIR_NAME}); give a repository that topcoat push wrote")
     pair = load_config(path, ModelPair)

@@ -195,8 +195,8 @@ class Head:
     def from_pretrained(cls, folder_or_id: str | Path, *, revision: str | None = None) -> Head:
         """Load the head in a folder, or in a Hugging Face repository ``owner/name`` at ``revision``, onto the CPU.
 
-        Raises `DataError` if the folder holds no usable head (pickled weights are refused), `ModelError` if a
-        repository cannot be loaded.
+        ``owner/name@revision`` says the same in one word. Raises `DataError` if the folder holds no usable head
+        (pickled weights are refused), `ModelError` if a repository cannot be loaded.
         """
         folder = Path(folder_or_id)
         if folder.is_file():
