@@ -24,8 +24,8 @@ class Doubling:
         return [2 * item for item in items]
 
 
-def _batcher(run: Doubling, max_batch: int = 4) -> Batcher[int, int]:
-    batcher: Batcher[int, int] = Batcher(run, max_batch=max_batch, wait_seconds=0.001)
+def _batcher(run: Doubling, max_batch: int = 4, wait_seconds: float = 0.001) -> Batcher[int, int]:
+    batcher: Batcher[int, int] = Batcher(run, max_batch=max_batch, wait_seconds=wait_seconds)
     batcher.start()
     return batcher
 
@@ -38,6 +38,25 @@ def test_equal_keys_join_a_batch_in_their_order_and_no_batch_is_too_large() -> N
         results = await asyncio.gather(*(batcher.submit(key, item) for item, key in enumerate(keys)))
         assert results == [0, 2, 4, 6, 8, 10, 12]
         assert doubling.batches == [("a", [0, 1, 3, 4]), ("b", [2, 6]), ("a", [5])]
+        await batcher.close()
+
+    asyncio.run(run())
+
+
+def test_others_are_waited_for_after_a_batch_of_many_alone() -> None:
+    async def run() -> None:
+        doubling = Doubling()
+        batcher = _batcher(doubling, wait_seconds=0.5)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for item in range(3):
+            await batcher.submit("a", item)
+        assert loop.time() - began < 0.5
+        await asyncio.gather(*(batcher.submit("a", item) for item in (3, 4)))
+        first = asyncio.ensure_future(batcher.submit("a", 5))
+        await asyncio.sleep(0.01)
+        await asyncio.gather(first, batcher.submit("a", 6))
+        assert [items for _, items in doubling.batches] == [[0], [1], [2], [3, 4], [5, 6]]
         await batcher.close()
 
     asyncio.run(run())

@@ -6,27 +6,28 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)  # a deque without it makes its repr, a whole image in digits
 class _Waiting(Generic[Item, Result]):
     key: Hashable
     item: Item
     result: asyncio.Future[Result]
-    begun: Callable[[], None] = field(repr=False)
+    begun: Callable[[], None]
 
 
 class Batcher(Generic[Item, Result]):
     """Runs items in batches of equal keys, one batch at a time, the oldest item first.
 
     Batches hold 1, 2, 4 ... items, so that few shapes occur: for each, kernels are chosen, compiled or checked once.
-    ``run`` gets a key and at most ``max_batch`` items, and gives a result for each in their order. A batch that fails
-    is run again one by one, so that an item fails for its own faults alone.
+    ``run`` gets a key and at most ``max_batch`` items, and gives a result for each in their order. After an idle time
+    an item waits ``wait_seconds`` for others, unless the batch before was of one: a lone client does not pay for a
+    crowd. A batch that fails is run again one by one, so that an item fails for its own faults alone.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Batcher(Generic[Item, Result]):
         self._arrived = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
+        self._last_size = 1
 
     def start(self) -> None:
         """Begin to run batches; needs a running event loop."""
@@ -72,7 +74,8 @@ class Batcher(Generic[Item, Result]):
             if not self._waiting:
                 self._arrived.clear()
                 await self._arrived.wait()
-                await asyncio.sleep(self._wait_seconds)  # others may join; behind a running batch they have by now
+                # others may join, where the last batch was of many; behind a running batch they have by now
+                await asyncio.sleep(self._wait_seconds if self._last_size > 1 else 0)
             batch = self._next_batch()
             if batch:
                 await self._finish(batch)
@@ -85,6 +88,7 @@ class Batcher(Generic[Item, Result]):
         key = self._waiting[0].key
         joining = [each for each in self._waiting if each.key == key and not each.result.done()][: self._max_batch]
         batch = joining[: whole_batch(len(joining))]
+        self._last_size = len(batch)
         for each in batch:
             self._waiting.remove(each)
         return batch
