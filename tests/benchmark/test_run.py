@@ -90,8 +90,9 @@ def test_images_and_features_do_not_depend_on_the_batch_size(generated: Any, bat
     measured, _ = other.measure([WEAK], net)
     images = torch.cat(list(one.images(WEAK)))
     expected = embed(to_floats(images), net, 32)
-    torch.testing.assert_close(measured[WEAK].embeddings.embedding, expected.embedding)
-    torch.testing.assert_close(measured[WEAK].embeddings.identity, expected.identity)
+    # the net computes in float32, and processors choose other kernels for other batches
+    torch.testing.assert_close(measured[WEAK].embeddings.embedding, expected.embedding, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(measured[WEAK].embeddings.identity, expected.identity, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(measured[WEAK].gradient_energy, gradient_energy(to_floats(images)))
 
 
