@@ -258,6 +258,7 @@ def test_everything_is_reached_by_the_tab_key(opened: Opened) -> None:
 
 def test_about_names_models_licences_and_the_head(opened: Opened) -> None:
     tab(opened, "About")
+    opened.page.wait_for_selector("#about:has-text('Head embedded')")  # it is filled once the page has loaded
     text = opened.page.locator("#about").inner_text()
     for words in ("fast", "good licence", "Head embedded", "measured", "computed"):
         assert words in text
