@@ -14,6 +14,7 @@ from torch import Tensor, nn, optim
 from recipes.mini.checkpoint import load_state, save_state
 from recipes.mini.flow import load_transformer
 from recipes.mini.meter import Meter
+from recipes.mini.muon import Muon
 from recipes.mini.weights import restored
 from topcoat.files import read_json, write_json
 from topcoat.training.optim import Ema, ema_decay
@@ -122,7 +123,7 @@ def build_optimizers(transformer: nn.Module, *others: nn.Module) -> dict[str, op
     chosen = {id(p) for p in matrices}
     rest = [p for module in (transformer, *others) for p in module.parameters() if id(p) not in chosen]
     return {
-        "muon": optim.Muon(matrices, lr=MATRIX_RATE, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        "muon": Muon(matrices, lr=MATRIX_RATE),
         "adamw": optim.AdamW(rest, lr=OTHER_RATE, betas=(0.9, 0.98), weight_decay=0.0),
     }
 
