@@ -22,7 +22,6 @@ from topcoat.images import (
     encode_webp,
     from_pil,
     image_size,
-    list_images,
     pad_to_multiple,
     read_image,
     to_pil,
@@ -228,17 +227,6 @@ def test_padding_mirrors_where_it_can() -> None:
     assert pad_to_multiple(row[..., :2], 8)[0][0, 0, 0].tolist() == [0, 1, 1, 1, 1, 1, 1, 1]
     with pytest.raises(UsageError, match="multiple of 0"):
         pad_to_multiple(row, 0)
-
-
-def test_listing_a_folder(tmp_path: Path) -> None:
-    for name in ("b.png", "a.JPG", ".hidden.png", "notes.txt"):
-        (tmp_path / name).write_bytes(b"")
-    (tmp_path / "c.png").mkdir()
-    assert [path.name for path in list_images(tmp_path)] == ["a.JPG", "b.png"]
-    with pytest.raises(DataError, match="holds no pictures"):
-        list_images(tmp_path / "c.png")
-    with pytest.raises(DataError, match="is not a folder"):
-        list_images(tmp_path / "absent")
 
 
 def test_every_image_is_on_the_sheet_at_full_size() -> None:

@@ -18,12 +18,12 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional
 
-from topcoat.errors import DataError, UsageError
+from topcoat.errors import UsageError
 from topcoat.files import atomic_path
-from topcoat.pictures import FORMATS, Picture, decode_picture, encode_picture, format_of, seen_by_head
+from topcoat.pictures import Picture, decode_picture, encode_picture, seen_by_head
 from topcoat.pictures import exif as exif_blocks
 from topcoat.pictures import png as png_files
-from topcoat.pictures.formats import Format, suffixes
+from topcoat.pictures.formats import Format, written_format
 from topcoat.pictures.metadata import Metadata
 from topcoat.pictures.provenance import Record, marked
 from topcoat.pictures.reading import MAX_MEGAPIXELS, read_bytes, upright_size
@@ -150,9 +150,7 @@ def write_image(
     Raises `UsageError` for another suffix or a bad image, `DataError` if the file cannot be written.
     """
     path = Path(path)
-    kind = format_of(path)
-    if kind is None:
-        raise UsageError(f"{path} has no picture type that is written here; use one of: {written_suffixes()}")
+    kind = written_format(path)
     metadata = _metadata(text or {}, kind)
     if record is not None:
         metadata = marked(metadata, record) or metadata
@@ -161,11 +159,6 @@ def write_image(
         data = signer.sign(data, kind, record)
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
-
-
-def written_suffixes() -> str:
-    """The suffixes that `write_image` takes, for a message."""
-    return ", ".join(each.suffixes[0] for each in FORMATS.values() if each.suffixes[0] in suffixes())
 
 
 def encode_png(image: Tensor | Image.Image, text: Mapping[str, str] | None = None) -> bytes:
@@ -257,21 +250,6 @@ def contact_sheet(rows: Sequence[tuple[str, Tensor]], scale: float = 1) -> Image
             sheet.paste(picture, (label_width + column * (cell_width + SHEET_GAP_PX), top))
         top += cell_height + SHEET_GAP_PX
     return sheet
-
-
-def list_images(folder: str | Path) -> list[Path]:
-    """The picture files directly in ``folder``, sorted by name; raises `DataError` if there are none."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; give a folder of pictures")
-    paths = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in suffixes() and not path.name.startswith(".") and path.is_file()
-    )
-    if not paths:
-        raise DataError(f"{folder} holds no pictures; these are read: {written_suffixes()}")
-    return paths
 
 
 def _metadata(text: Mapping[str, str], kind: Format) -> Metadata:

@@ -91,7 +91,7 @@ def _same(folders: dict[Arm, Path]) -> None:
         (_resize, UsageError, "differ in size, which tells them apart: distilled 48 x 40 px, enhanced 50 x 40 px"),
         (_rename, UsageError, "no picture is in all of the folders under one name"),
         (_empty, DataError, "holds no pictures"),
-        (_double, UsageError, "have one name"),
+        (_double, DataError, "one name twice"),
         (_same, UsageError, "two of the folders are the same one"),
     ],
 )

@@ -84,7 +84,6 @@ def evaluate(
     subject is left out (exit code 1).
     """
     from topcoat.gates import gates_for
-    from topcoat.images import list_images
     from topcoat.metrics.evaluate import evaluate as measure
     from topcoat.metrics.sources import from_folders, read_folder, same_pictures
     from topcoat.pairs.enhanced import from_pairs
@@ -113,7 +112,7 @@ def evaluate(
     else:
         raise UsageError("nothing to compare: give --enhanced and --baseline folders, or --data with pairs")
     if floor is not None and baseline is not None:
-        note = same_pictures(floor, list_images(floor), baseline, list_images(baseline))
+        note = same_pictures(floor, baseline)
         source.notes.extend([] if note is None else [note])
     for note in source.notes:
         out.warn(note)

@@ -248,17 +248,13 @@ class _Picture:
 
 def _output_paths(output: Path, count: int) -> list[Path]:
     """One file per prompt; fails before the costly work if a file could not be written there."""
-    from topcoat.images import written_suffixes
-    from topcoat.pictures import format_of
+    from topcoat.pictures.formats import format_of, written_format
 
     is_file = format_of(output) is not None
-    if count == 1 and is_file:
-        paths = [output]
-    elif is_file:
+    if is_file and count > 1:
         raise UsageError(f"{output} is one file, but there are {count} prompts; give a folder to -o")
-    elif output.suffix and not output.is_dir():
-        raise UsageError(f"{output} has no picture type that is written here; use one of: {written_suffixes()}")
-    else:
-        paths = [output / f"{index:05d}.png" for index in range(count)]
+    if output.suffix and not output.is_dir():
+        written_format(output)
+    paths = [output] if is_file else [output / f"{index:05d}.png" for index in range(count)]
     check_folder(paths[0].parent, make=False)
     return paths

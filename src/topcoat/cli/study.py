@@ -92,7 +92,7 @@ def create(
         out.warn(note)
     attributes = None
     if groups is not None:
-        from topcoat.metrics.sources import read_groups
+        from topcoat.pictures.folders import read_groups
 
         names = list(sources.files)
         attributes = dict(zip(names, read_groups(groups, names), strict=True))

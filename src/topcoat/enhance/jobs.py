@@ -5,13 +5,21 @@ from __future__ import annotations
 import glob
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from topcoat.errors import DataError, UsageError
 from topcoat.files import check_folder
-from topcoat.pictures.formats import FORMATS, OTHER_SUFFIXES, Format, format_of, suffixes
+from topcoat.pictures.formats import (
+    FORMATS,
+    OTHER_SUFFIXES,
+    Format,
+    format_of,
+    suffixes,
+    usual_suffixes,
+    written_format,
+)
 
 PIPE = Path("-")
 """Standard input as a source, standard output as a target."""
@@ -75,8 +83,8 @@ def find(inputs: Sequence[str], *, recursive: bool, output: Path) -> Found:
             _search(path, Path(), found, recursive=recursive, output=output.resolve())
             if (len(found.pictures), len(found.left_out)) == before:
                 inside = sum(path in each.parents for each in found.folders)
-                hint = f"add --recursive for its {inside} subfolders" if inside else f"these are read: {_readable()}"
-                found.left_out.append(LeftOut(path, f"holds no pictures; {hint}"))
+                deeper, known = f"add --recursive for its {inside} subfolders", f"these are read: {usual_suffixes()}"
+                found.left_out.append(LeftOut(path, f"holds no pictures; {deeper if inside else known}"))
         elif matches := sorted(glob.glob(str(path), recursive=True)):
             _match(path, matches, found, recursive=recursive, output=output.resolve())
         elif glob.has_magic(str(path)):
@@ -101,7 +109,7 @@ def plan(found: Found, output: Path, *, one_file: bool, format_name: str) -> lis
     kind = format_of(output)
     is_file = kind is not None and not output.is_dir()
     if one_file and not output.is_dir() and output.suffix.lower() in OTHER_SUFFIXES | _NO_PICTURES:
-        raise UsageError(f"{output} has no picture type that is written here; use one of: {_readable()}")
+        written_format(output)
     if is_file:
         if not one_file:
             raise UsageError(f"{output} is one file, but several pictures were given; give a folder to -o")
@@ -205,12 +213,3 @@ def _check_targets(jobs: Sequence[Job]) -> None:
             raise UsageError(
                 f"{other} and {job.source} would both become {job.target}; enhance them into different folders"
             )
-
-
-def _readable() -> str:
-    return ", ".join(_first_suffixes())
-
-
-def _first_suffixes() -> Iterator[str]:
-    known = suffixes()
-    return (each.suffixes[0] for each in FORMATS.values() if each.suffixes[0] in known)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import itertools
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,9 +15,9 @@ from torch import Tensor
 
 from topcoat.errors import DataError, UsageError
 from topcoat.files import sha256_of
-from topcoat.images import list_images, read_image
+from topcoat.images import read_image
+from topcoat.pictures.folders import list_pictures, read_groups
 
-_NAME = "name"
 _NAMES_SHOWN = 3
 
 SubjectSets = Mapping[str, Tensor]
@@ -111,20 +111,14 @@ def from_folders(enhanced: Path, baseline: Path, distilled: Path | None = None, 
     """
     given = {"enhanced": enhanced, "baseline": baseline, "distilled": distilled, "groups": groups}
     inputs = {name: path.name for name, path in given.items() if path is not None}
-    z, y = list_images(enhanced), list_images(baseline)
-    x = None if distilled is None else list_images(distilled)
-    for folder, files in ((enhanced, z), (baseline, y), (distilled, x)):
-        if folder is not None:
-            check_sizes(folder, files or ())
-    notes = [
-        note
-        for note in (
-            same_pictures(enhanced, z, baseline, y),
-            None if distilled is None or x is None else same_pictures(distilled, x, baseline, y),
-            None if distilled is None or x is None else same_pictures(enhanced, z, distilled, x),
-        )
-        if note is not None
-    ]
+    z, y = list_pictures(enhanced), list_pictures(baseline)
+    x = None if distilled is None else list_pictures(distilled)
+    compared = [(enhanced, baseline)]
+    if distilled is not None:
+        compared += [(distilled, baseline), (enhanced, distilled)]
+    for folder in dict.fromkeys(itertools.chain(*compared)):
+        check_sizes(folder)
+    notes = [note for folders in compared if (note := same_pictures(*folders)) is not None]
     if distilled is not None and x is not None and _stems(x) != _stems(z):
         raise UsageError(
             f"{distilled} and {enhanced} must hold pictures of the same names; {_only(distilled, x, enhanced, z)}"
@@ -166,8 +160,9 @@ def from_folders(enhanced: Path, baseline: Path, distilled: Path | None = None, 
     )
 
 
-def same_pictures(folder: Path, files: Sequence[Path], other: Path, others: Sequence[Path]) -> str | None:
+def same_pictures(folder: Path, other: Path) -> str | None:
     """A sentence where pictures of two folders are the same files, byte by byte; None where none are."""
+    files, others = list_pictures(folder), list_pictures(other)
     if folder.resolve() == other.resolve():
         return f"{folder} and {other} are the same folder, whose pictures are compared with themselves; check it"
     sizes = {path.stat().st_size for path in files} & {path.stat().st_size for path in others}
@@ -182,8 +177,9 @@ def same_pictures(folder: Path, files: Sequence[Path], other: Path, others: Sequ
     )
 
 
-def check_sizes(folder: Path, files: Sequence[Path]) -> None:
+def check_sizes(folder: Path) -> None:
     """Raise `UsageError` that names the pictures of another size than the rest of a folder; headers alone are read."""
+    files = list_pictures(folder)
     sizes = {path: size for path in files if (size := _size_px(path)) is not None}
     if len(set(sizes.values())) < 2:
         return
@@ -212,45 +208,16 @@ def _size_px(path: Path) -> tuple[int, int] | None:
 
 def read_folder(folder: Path, bad: list[str]) -> Iterator[Tensor]:
     """The pictures of a folder; a sentence on each unreadable one goes to ``bad``."""
-    paths = list_images(folder)  # before the first image is asked for: a wrong folder should fail at once
-    check_sizes(folder, paths)
+    check_sizes(folder)  # before the first image is asked for: a wrong folder should fail at once
 
     def images() -> Iterator[Tensor]:
-        for path in paths:
+        for path in list_pictures(folder):
             try:
                 yield read_image(path)
             except DataError as error:
                 bad.append(str(error))
 
     return images()
-
-
-def read_groups(path: Path, names: Sequence[str]) -> list[dict[str, str]]:
-    """One mapping of column to value for each of ``names``, from a CSV file with a column ``name``.
-
-    Empty cells are left out. Raises `DataError` for a file that is none, `UsageError` where a picture has no line.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"the groups file {path} cannot be read ({error}); give a CSV file in UTF-8") from error
-    if not lines or _NAME not in lines[0]:
-        raise DataError(
-            f"the groups file {path} has no column '{_NAME}'; give picture names there, a header line first"
-        )
-    by_name = {
-        Path(line[_NAME] or "").stem: {
-            column: value
-            for column, value in line.items()
-            if column and column != _NAME and isinstance(value, str) and value
-        }
-        for line in lines
-    }
-    missing = next((name for name in names if name not in by_name), None)
-    if missing is not None:
-        raise UsageError(f"the groups file {path} has no line for the picture {missing}; give every picture a line")
-    return [by_name[name] for name in names]
 
 
 def _only(folder: Path, files: Sequence[Path], other: Path, others: Sequence[Path]) -> str:

@@ -24,12 +24,13 @@ from torch.nn import functional as F
 from topcoat.errors import DataError, TopcoatError, UsageError
 from topcoat.files import FolderLock
 from topcoat.generators.base import Licence
-from topcoat.images import decode_image, list_images
+from topcoat.images import decode_image
 from topcoat.pairs.build import shard_name
 from topcoat.pairs.dataset import PairDataset
 from topcoat.pairs.manifest import FORMAT_VERSION, Failure, Manifest, ShardEntry, versions, write_card, write_manifest
 from topcoat.pairs.schema import ImageFormat, PairingConfig, PairRecord, as_row, shard_schema
 from topcoat.pairs.shards import write_shard
+from topcoat.pictures.folders import list_pictures, pictures_by_name
 from topcoat.prompts import SPLITS, Split, prompt_from_text, split_of_id
 
 FOLDERS = (("A", "B"), ("train_A", "train_B"), ("trainA", "trainB"), ("distilled", "baseline"))
@@ -106,7 +107,7 @@ def unrelated_source(distilled: str | Path, baseline: str | Path) -> Source:
     digest = hashlib.sha256()
     by_split: dict[str, dict[str, list[Path]]] = {side: {} for side in folders}
     for side, folder in folders.items():
-        for path in list_images(folder):
+        for path in list_pictures(folder):
             digest.update(f"{side}/{path.name}/{path.stat().st_size}\n".encode())
             by_split[side].setdefault(split_of_id(path.name), []).append(path)
     left, right = by_split.values()
@@ -279,7 +280,7 @@ def _px(size: tuple[int, int]) -> str:
 
 
 def _folder_source(distilled: Path, baseline: Path) -> Source:
-    left, right = (_by_name(folder) for folder in (distilled, baseline))
+    left, right = (pictures_by_name(folder) for folder in (distilled, baseline))
     names = sorted({*left, *right})
 
     def read() -> Iterator[Item]:
@@ -289,15 +290,6 @@ def _folder_source(distilled: Path, baseline: Path) -> Source:
             yield Item(name, _bytes_of(left.get(name)), _bytes_of(right.get(name)), prompt)
 
     return Source(f"folders {distilled.name} and {baseline.name}", len(names), read)
-
-
-def _by_name(folder: Path) -> dict[str, Path]:
-    paths: dict[str, Path] = {}
-    for path in list_images(folder):
-        if path.stem in paths:
-            raise DataError(f"{folder} holds {paths[path.stem].name} and {path.name}, one name twice; remove one")
-        paths[path.stem] = path
-    return paths
 
 
 def _parquet_source(files: list[Path], distilled: str | None, baseline: str | None, prompt: str | None) -> Source:

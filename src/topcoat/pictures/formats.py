@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from topcoat.errors import UsageError
+
 
 @dataclass(frozen=True, slots=True)
 class Format:
@@ -67,6 +69,14 @@ def format_of(path: str | Path) -> Format | None:
     return _BY_SUFFIX.get(Path(path).suffix.lower())
 
 
+def written_format(path: str | Path) -> Format:
+    """`format_of`; raises `UsageError` where there is none."""
+    kind = format_of(path)
+    if kind is None:
+        raise UsageError(f"{path} has no picture type that is written here; use one of: {usual_suffixes()}")
+    return kind
+
+
 def format_of_pillow(name: str | None) -> Format | None:
     """The format that Pillow calls ``name``, or None."""
     return next((each for each in FORMATS.values() if name in each.pillow), None)
@@ -88,6 +98,12 @@ def suffixes() -> tuple[str, ...]:
     """The suffixes of files that can be read here."""
     can_read = readable()
     return tuple(suffix for each in FORMATS.values() if each.pillow[0] in can_read for suffix in each.suffixes)
+
+
+def usual_suffixes() -> str:
+    """One suffix of each format that can be read here, for a message."""
+    known = suffixes()
+    return ", ".join(each.suffixes[0] for each in FORMATS.values() if each.suffixes[0] in known)
 
 
 def what_it_is(data: bytes) -> str:

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from topcoat.errors import DataError, UsageError
+from topcoat.errors import DataError
 from topcoat.files import atomic_path
 from topcoat.pictures import exif, iptc, metadata, png, tiff
-from topcoat.pictures.formats import FORMATS, Format, format_of
+from topcoat.pictures.formats import Format, written_format
 from topcoat.pictures.picture import Picture
 
 QUALITY = 95
@@ -48,10 +48,7 @@ def write_picture(path: str | Path, picture: Picture, quality: int | None = None
     Raises `UsageError` for another suffix, else like `encode_picture` and `atomic_path`.
     """
     path = Path(path)
-    kind = format_of(path)
-    if kind is None:
-        known = ", ".join(suffix for each in FORMATS.values() for suffix in each.suffixes[:1])
-        raise UsageError(f"{path} has no picture type that is written here; use one of: {known}")
+    kind = written_format(path)
     data, notes = encode_picture(picture, kind, quality)
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)

@@ -19,9 +19,9 @@ import numpy as np
 
 from topcoat import __version__
 from topcoat.config import StrictModel, parse_config
-from topcoat.errors import DataError, UsageError
+from topcoat.errors import UsageError
 from topcoat.files import FolderLock, write_json
-from topcoat.pictures.formats import suffixes
+from topcoat.pictures.folders import pictures_by_name
 from topcoat.study.pictures import SUFFIX, degraded, encode, read_rgb
 from topcoat.study.plan import (
     ARMS,
@@ -76,7 +76,7 @@ class Sources:
 
 def match_pictures(folders: Mapping[Arm, Path]) -> Sources:
     """Pictures of the same name in all folders; raises `UsageError` or `DataError` where there are none."""
-    by_arm = {arm: _pictures(folder) for arm, folder in folders.items()}
+    by_arm = {arm: pictures_by_name(folder) for arm, folder in folders.items()}
     if len({folder.resolve() for folder in folders.values()}) < len(folders):
         raise UsageError("two of the folders are the same one, and nobody could tell its pictures apart; check them")
     common = sorted(set.intersection(*(set(files) for files in by_arm.values())))
@@ -93,22 +93,6 @@ def match_pictures(folders: Mapping[Arm, Path]) -> Sources:
             names = ", ".join(alone[:_NAMES_SHOWN])
             notes.append(f"{folder} has pictures that another folder lacks, which are left out: {names}{more}")
     return Sources({name: {arm: by_arm[arm][name] for arm in folders} for name in common}, tuple(notes))
-
-
-def _pictures(folder: Path) -> dict[str, Path]:
-    """The pictures of a folder by their name without suffix."""
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; give a folder of pictures")
-    kinds = suffixes()
-    files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in kinds and not path.name.startswith(".") and path.is_file():
-            if path.stem in files:
-                raise UsageError(f"{path} and {files[path.stem].name} have one name; keep one of the two")
-            files[path.stem] = path
-    if not files:
-        raise DataError(f"{folder} holds no pictures; give a folder of PNG, JPEG, WebP, AVIF, TIFF or BMP files")
-    return files
 
 
 def plan_study(
