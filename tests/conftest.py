@@ -1,10 +1,8 @@
-"""Tiny stand-ins that every test may use: two fake generators and a real diffusers Flux folder with random weights."""
+"""Tiny stand-ins that every test may use: two fake generators, and real diffusers folders with random weights."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tests.tiny_pipelines import family_specs as family_specs  # a fixture for every folder
+from tests.tiny_pipelines import family_specs as family_specs  # fixtures for every folder
+from tests.tiny_pipelines import flux_folder as flux_folder
+from tests.tiny_pipelines import flux_pair as flux_pair
 from topcoat.errors import ModelError
 from topcoat.generators.base import GeneratorSpec, Licence, ModelPair, check_request, check_steps
 from topcoat.heads.head import Head
@@ -150,133 +150,3 @@ def fake_pair() -> ModelPair:
 def fake_generators(fake_pair: ModelPair) -> tuple[FakeGenerator, FakeGenerator]:
     """(distilled, baseline): a plastic and a good generator that agree on the subject of a seed."""
     return FakeGenerator(fake_pair.distilled, plastic=True), FakeGenerator(fake_pair.baseline, plastic=False)
-
-
-@pytest.fixture(scope="session")
-def flux_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A diffusers Flux folder of random weights, with a second transformer and scheduler in ``distilled/`` beside it.
-
-    FLUX.1's own latent geometry (8x, 16 channels, packed 2x2), loaded and run in milliseconds.
-    """
-    root = tmp_path_factory.mktemp("flux")
-    write_flux(root / "pipeline", root / "distilled")
-    return root / "pipeline"
-
-
-@pytest.fixture(scope="session")
-def flux_pair(flux_folder: Path) -> ModelPair:
-    """A model pair on the tiny Flux folder; the distilled side has a transformer of its own."""
-    baseline = GeneratorSpec(
-        name="tiny-baseline",
-        model=str(flux_folder),
-        steps=3,
-        guidance_scale=0.0,
-        max_sequence_length=12,
-        width_px=48,
-        height_px=32,
-        dtype="float32",
-        device="cpu",
-        licence=Licence(name="Apache-2.0", url="https://example.org/licence"),
-    )
-    distilled = baseline.model_copy(
-        update={"name": "tiny-distilled", "transformer": str(flux_folder.parent / "distilled"), "steps": 1}
-    )
-    return ModelPair(name="tiny", distilled=distilled, baseline=baseline)
-
-
-def write_flux(folder: Path, distilled: Path) -> None:
-    """Write a tiny FluxPipeline with seeded random weights, and another transformer and scheduler to ``distilled``."""
-    import diffusers
-    import transformers
-
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=1.0)
-        parts: dict[str, Any] = {
-            "scheduler": scheduler,
-            "transformer": _flux_transformer(),
-            "vae": diffusers.AutoencoderTiny(
-                latent_channels=16,
-                encoder_block_out_channels=(8, 8, 8, 8),
-                decoder_block_out_channels=(8, 8, 8, 8),
-                num_encoder_blocks=(1, 1, 1, 1),
-                num_decoder_blocks=(1, 1, 1, 1),
-                scaling_factor=0.5,
-                shift_factor=0.1,
-            ),
-            "text_encoder": transformers.CLIPTextModel(
-                transformers.CLIPTextConfig(
-                    vocab_size=32,
-                    hidden_size=16,
-                    intermediate_size=16,
-                    num_hidden_layers=1,
-                    num_attention_heads=2,
-                    max_position_embeddings=16,
-                    bos_token_id=2,
-                    eos_token_id=3,
-                    pad_token_id=0,
-                )
-            ),
-            "text_encoder_2": transformers.T5EncoderModel(
-                transformers.T5Config(
-                    vocab_size=32,
-                    d_model=16,
-                    d_kv=8,
-                    d_ff=16,
-                    num_layers=1,
-                    num_heads=2,
-                    pad_token_id=0,
-                    eos_token_id=3,
-                )
-            ),
-            "tokenizer": _tokenizer(16),
-            "tokenizer_2": _tokenizer(32),
-        }
-        for part in ("scheduler", "transformer", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"):
-            parts[part].save_pretrained(folder / part)
-        _flux_transformer().save_pretrained(distilled / "transformer")
-    diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0).save_pretrained(distilled / "scheduler")
-    index: dict[str, Any] = {"_class_name": "FluxPipeline", "_diffusers_version": diffusers.__version__}
-    for part, value in parts.items():
-        index[part] = [type(value).__module__.split(".")[0], type(value).__name__]
-    index["tokenizer"] = index["tokenizer_2"] = ["transformers", "PreTrainedTokenizerFast"]
-    index["image_encoder"] = index["feature_extractor"] = [None, None]
-    (folder / "model_index.json").write_text(json.dumps(index, indent=2))
-
-
-def _flux_transformer() -> Any:
-    import diffusers
-
-    return diffusers.FluxTransformer2DModel(
-        patch_size=1,
-        in_channels=64,
-        num_layers=1,
-        num_single_layers=1,
-        attention_head_dim=8,
-        num_attention_heads=2,
-        joint_attention_dim=16,
-        pooled_projection_dim=16,
-        guidance_embeds=False,
-        axes_dims_rope=(2, 2, 4),
-    )
-
-
-def _tokenizer(length: int) -> Any:
-    import tokenizers
-    import transformers
-
-    words = (*"abcdefghij", "studio", "portrait", "young", "old", "woman", "man", "red", "hair", "eyes")
-    vocabulary = {word: number for number, word in enumerate(["<pad>", "<unk>", "<s>", "</s>", *words])}
-    core = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<unk>"))
-    core.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    core.post_processor = tokenizers.processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 2), ("</s>", 3)]
-    )
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        model_max_length=length,
-        bos_token="<s>",
-        eos_token="</s>",
-        pad_token="<pad>",
-        unk_token="<unk>",
-    )

@@ -1,4 +1,4 @@
-"""Tiny folders of random weights, one for each family but FLUX.1."""
+"""Tiny folders of random weights, one for each family."""
 
 from __future__ import annotations
 
@@ -10,12 +10,21 @@ from typing import Any
 import pytest
 import torch
 
-from topcoat.generators.base import GeneratorSpec, Licence
-
-CHAT = (
-    "{% for message in messages %}{% if message['content'] is string %}{{ message['content'] }} {% else %}"
-    "{% for part in message['content'] %}{{ part['text'] }} {% endfor %}{% endif %}{% endfor %}"
+from tests.tiny_parts import (
+    CLIP,
+    LANGUAGE_MODEL,
+    VISION,
+    clip,
+    diffusers,
+    euler,
+    qwen,
+    t5,
+    tiny_tokenizer,
+    transformers,
+    unet,
+    vae,
 )
+from topcoat.generators.base import GeneratorSpec, Licence, ModelPair
 
 TINY: dict[str, dict[str, Any]] = {
     "flux2-klein": {},
@@ -34,7 +43,7 @@ TINY: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="session")
 def family_specs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, GeneratorSpec]:
-    """Family -> a spec of its tiny folder."""
+    """Family -> a spec of its tiny folder; FLUX.1 has `flux_pair`."""
     root = tmp_path_factory.mktemp("families")
     builders: tuple[Callable[[], Any], ...] = (
         _klein, _flux2, _sdxl, _sd15, _sd3, _qwen_image, _z_image, _sana, _sana_sprint, _pixart
@@ -46,6 +55,29 @@ def family_specs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Generato
             build().save_pretrained(root / name)
         specs[name] = _spec(name, root / name).model_copy(update=change)
     return specs
+
+
+@pytest.fixture(scope="session")
+def flux_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A FLUX.1 folder, with a second transformer and scheduler in ``distilled/`` beside it.
+
+    It has FLUX.1's own latent geometry (8x, 16 channels, packed 2x2).
+    """
+    root = tmp_path_factory.mktemp("flux")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        _flux().save_pretrained(root / "pipeline")
+        _flux_transformer().save_pretrained(root / "distilled" / "transformer")
+    diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0).save_pretrained(root / "distilled" / "scheduler")
+    return root / "pipeline"
+
+
+@pytest.fixture(scope="session")
+def flux_pair(flux_folder: Path) -> ModelPair:
+    """A model pair on the tiny FLUX.1 folder; the distilled side has a transformer of its own."""
+    baseline = _spec("baseline", flux_folder).model_copy(update={"guidance_scale": 0.0, "max_sequence_length": 12})
+    own = {"name": "tiny-distilled", "transformer": str(flux_folder.parent / "distilled"), "steps": 1}
+    return ModelPair(name="tiny", distilled=baseline.model_copy(update=own), baseline=baseline)
 
 
 def _spec(name: str, folder: Path) -> GeneratorSpec:
@@ -63,39 +95,71 @@ def _spec(name: str, folder: Path) -> GeneratorSpec:
     )
 
 
+def _flux() -> Any:
+    return diffusers.FluxPipeline(
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=1.0),
+        transformer=_flux_transformer(),
+        vae=diffusers.AutoencoderTiny(
+            latent_channels=16,
+            encoder_block_out_channels=(8, 8, 8, 8),
+            decoder_block_out_channels=(8, 8, 8, 8),
+            num_encoder_blocks=(1, 1, 1, 1),
+            num_decoder_blocks=(1, 1, 1, 1),
+            scaling_factor=0.5,
+            shift_factor=0.1,
+        ),
+        text_encoder=clip(16, projects=False),
+        text_encoder_2=t5(16),
+        tokenizer=tiny_tokenizer(16),
+        tokenizer_2=tiny_tokenizer(32),
+    )
+
+
+def _flux_transformer() -> Any:
+    return diffusers.FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=64,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=16,
+        pooled_projection_dim=16,
+        guidance_embeds=False,
+        axes_dims_rope=(2, 2, 4),
+    )
+
+
 def _klein() -> Any:
-    diffusers, _ = _libraries()
     return diffusers.Flux2KleinPipeline(
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
         vae=_flux2_vae(),
-        text_encoder=_qwen("Qwen3ForCausalLM", layers=28),  # the pipeline reads the layers 9, 18 and 27
-        tokenizer=_tokenizer(),
+        text_encoder=qwen("Qwen3ForCausalLM", layers=28),  # the pipeline reads the layers 9, 18 and 27
+        tokenizer=tiny_tokenizer(),
         transformer=_flux2_transformer(guidance_embeds=False),
     )
 
 
 def _flux2() -> Any:
-    diffusers, transformers = _libraries()
     config = transformers.Mistral3Config(
         text_config={
             "model_type": "mistral",
-            **_LANGUAGE_MODEL,
+            **LANGUAGE_MODEL,
             "num_hidden_layers": 30,
         },  # layers 10, 20 and 30 are read
-        vision_config={"model_type": "pixtral", **_VISION, "image_size": 16, "patch_size": 8, "head_dim": 8},
+        vision_config={"model_type": "pixtral", **VISION, "image_size": 16, "patch_size": 8, "head_dim": 8},
         image_token_index=1,
     )
     return diffusers.Flux2Pipeline(
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
         vae=_flux2_vae(),
         text_encoder=transformers.Mistral3ForConditionalGeneration(config),
-        tokenizer=_tokenizer(),
+        tokenizer=tiny_tokenizer(),
         transformer=_flux2_transformer(guidance_embeds=True),
     )
 
 
 def _flux2_vae() -> Any:
-    diffusers, _ = _libraries()
     vae = diffusers.AutoencoderKLFlux2(
         block_out_channels=(8, 8, 8, 8), layers_per_block=1, latent_channels=4, norm_num_groups=4, sample_size=32
     )
@@ -105,7 +169,6 @@ def _flux2_vae() -> Any:
 
 
 def _flux2_transformer(guidance_embeds: bool) -> Any:
-    diffusers, _ = _libraries()
     return diffusers.Flux2Transformer2DModel(
         in_channels=16,
         num_layers=1,
@@ -120,14 +183,13 @@ def _flux2_transformer(guidance_embeds: bool) -> Any:
 
 
 def _sdxl() -> Any:
-    diffusers, _ = _libraries()
     return diffusers.StableDiffusionXLPipeline(
-        vae=_vae(4, scaling_factor=0.13025),
-        text_encoder=_clip(8, projects=False),
-        text_encoder_2=_clip(16),
-        tokenizer=_tokenizer(length=77),
-        tokenizer_2=_tokenizer(length=77),
-        unet=_unet(
+        vae=vae(4, scaling_factor=0.13025),
+        text_encoder=clip(8, projects=False),
+        text_encoder_2=clip(16),
+        tokenizer=tiny_tokenizer(length=77),
+        tokenizer_2=tiny_tokenizer(length=77),
+        unet=unet(
             attention_head_dim=(2, 4),
             transformer_layers_per_block=(1, 1),
             cross_attention_dim=24,
@@ -136,22 +198,21 @@ def _sdxl() -> Any:
             projection_class_embeddings_input_dim=16 + 6 * 8,
             use_linear_projection=True,
         ),
-        scheduler=_euler(),
+        scheduler=euler(),
         add_watermarker=False,
     )
 
 
 def _sd15() -> Any:
-    diffusers, transformers = _libraries()
     safety = transformers.CLIPConfig(
-        text_config=_CLIP | {"hidden_size": 16}, vision_config=_VISION | {"image_size": 16, "patch_size": 8}
+        text_config=CLIP | {"hidden_size": 16}, vision_config=VISION | {"image_size": 16, "patch_size": 8}
     )
     return diffusers.StableDiffusionPipeline(
-        vae=_vae(4, scaling_factor=0.18215),
-        text_encoder=_clip(16, projects=False),
-        tokenizer=_tokenizer(length=77),
-        unet=_unet(attention_head_dim=2, cross_attention_dim=16),
-        scheduler=_euler(),
+        vae=vae(4, scaling_factor=0.18215),
+        text_encoder=clip(16, projects=False),
+        tokenizer=tiny_tokenizer(length=77),
+        unet=unet(attention_head_dim=2, cross_attention_dim=16),
+        scheduler=euler(),
         safety_checker=importlib.import_module(
             "diffusers.pipelines.stable_diffusion.safety_checker"
         ).StableDiffusionSafetyChecker(safety),
@@ -160,7 +221,6 @@ def _sd15() -> Any:
 
 
 def _sd3() -> Any:
-    diffusers, _ = _libraries()
     return diffusers.StableDiffusion3Pipeline(
         transformer=diffusers.SD3Transformer2DModel(
             sample_size=16,
@@ -175,22 +235,21 @@ def _sd3() -> Any:
             pooled_projection_dim=32,
         ),
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
-        vae=_vae(16, scaling_factor=1.5305, shift_factor=0.0609, use_quant_conv=False, use_post_quant_conv=False),
-        text_encoder=_clip(16),
-        tokenizer=_tokenizer(length=77),
-        text_encoder_2=_clip(16),
-        tokenizer_2=_tokenizer(length=77),
-        text_encoder_3=_t5(32),
-        tokenizer_3=_tokenizer(length=77),
+        vae=vae(16, scaling_factor=1.5305, shift_factor=0.0609, use_quant_conv=False, use_post_quant_conv=False),
+        text_encoder=clip(16),
+        tokenizer=tiny_tokenizer(length=77),
+        text_encoder_2=clip(16),
+        tokenizer_2=tiny_tokenizer(length=77),
+        text_encoder_3=t5(32),
+        tokenizer_3=tiny_tokenizer(length=77),
     )
 
 
 def _qwen_image() -> Any:
-    diffusers, transformers = _libraries()
     rope = {"mrope_section": [1, 1, 2], "rope_type": "default", "type": "default"}
     config = transformers.Qwen2_5_VLConfig(
-        text_config=_LANGUAGE_MODEL | {"rope_scaling": rope},
-        vision_config=_VISION | {"depth": 1, "out_hidden_size": 16},
+        text_config=LANGUAGE_MODEL | {"rope_scaling": rope},
+        vision_config=VISION | {"depth": 1, "out_hidden_size": 16},
     )
     return diffusers.QwenImagePipeline(
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
@@ -198,7 +257,7 @@ def _qwen_image() -> Any:
             base_dim=8, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, latents_mean=[0.1] * 4, latents_std=[1.5] * 4
         ),
         text_encoder=transformers.Qwen2_5_VLForConditionalGeneration(config),
-        tokenizer=_tokenizer(length=2048),
+        tokenizer=tiny_tokenizer(length=2048),
         transformer=diffusers.QwenImageTransformer2DModel(
             in_channels=16,
             out_channels=4,
@@ -212,34 +271,30 @@ def _qwen_image() -> Any:
 
 
 def _sana() -> Any:
-    diffusers, _ = _libraries()
     flow = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
     scheduler = diffusers.DPMSolverMultistepScheduler(**flow)
     return diffusers.SanaPipeline(scheduler=scheduler, transformer=_sana_transformer(), **_sana_parts())
 
 
 def _sana_sprint() -> Any:
-    diffusers, _ = _libraries()
     transformer = _sana_transformer(guidance_embeds=True, qk_norm="rms_norm_across_heads")
     return diffusers.SanaSprintPipeline(scheduler=diffusers.SCMScheduler(), transformer=transformer, **_sana_parts())
 
 
 def _sana_parts() -> dict[str, Any]:
-    diffusers, transformers = _libraries()
     stages: dict[str, Any] = {}
     for half in ("encoder", "decoder"):
         stages |= {f"{half}_block_out_channels": (8, 8, 8), f"{half}_layers_per_block": (1, 1, 1)}
         stages |= {f"{half}_block_types": "ResBlock", f"{half}_qkv_multiscales": ((), (), ())}
-    config = transformers.Gemma2Config(**_LANGUAGE_MODEL, head_dim=8)
+    config = transformers.Gemma2Config(**LANGUAGE_MODEL, head_dim=8)
     return {
-        "tokenizer": _tokenizer(length=512),
+        "tokenizer": tiny_tokenizer(length=512),
         "text_encoder": transformers.Gemma2Model(config),
         "vae": diffusers.AutoencoderDC(latent_channels=4, scaling_factor=0.41407, **stages),
     }
 
 
 def _sana_transformer(**more: Any) -> Any:
-    diffusers, _ = _libraries()
     return diffusers.SanaTransformer2DModel(
         in_channels=4,
         out_channels=4,
@@ -256,11 +311,10 @@ def _sana_transformer(**more: Any) -> Any:
 
 
 def _pixart() -> Any:
-    diffusers, _ = _libraries()
     return diffusers.PixArtSigmaPipeline(
-        tokenizer=_tokenizer(),
-        text_encoder=_t5(16),
-        vae=_vae(4, scaling_factor=0.13025),
+        tokenizer=tiny_tokenizer(),
+        text_encoder=t5(16),
+        vae=vae(4, scaling_factor=0.13025),
         transformer=diffusers.PixArtTransformer2DModel(
             sample_size=8,
             num_layers=1,
@@ -277,12 +331,11 @@ def _pixart() -> Any:
 
 
 def _z_image() -> Any:
-    diffusers, _ = _libraries()
     return diffusers.ZImagePipeline(
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
-        vae=_vae(16, scaling_factor=0.3611, shift_factor=0.1159, use_quant_conv=False, use_post_quant_conv=False),
-        text_encoder=_qwen("Qwen3Model", layers=2),
-        tokenizer=_tokenizer(),
+        vae=vae(16, scaling_factor=0.3611, shift_factor=0.1159, use_quant_conv=False, use_post_quant_conv=False),
+        text_encoder=qwen("Qwen3Model", layers=2),
+        tokenizer=tiny_tokenizer(),
         transformer=diffusers.ZImageTransformer2DModel(
             dim=32,
             n_layers=1,
@@ -294,107 +347,3 @@ def _z_image() -> Any:
             axes_lens=[64, 16, 16],
         ),
     )
-
-
-_LANGUAGE_MODEL = {
-    "vocab_size": 32,
-    "hidden_size": 16,
-    "intermediate_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "max_position_embeddings": 64,
-    "pad_token_id": 0,
-    "bos_token_id": 2,
-    "eos_token_id": 3,
-}
-_VISION = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "num_heads": 2}
-_CLIP = {
-    "vocab_size": 32,
-    "intermediate_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "max_position_embeddings": 77,
-    "bos_token_id": 2,
-    "eos_token_id": 3,
-    "pad_token_id": 0,
-}
-
-
-def _qwen(kind: str, layers: int) -> Any:
-    _, transformers = _libraries()
-    return getattr(transformers, kind)(
-        transformers.Qwen3Config(**_LANGUAGE_MODEL | {"num_hidden_layers": layers}, head_dim=8)
-    )
-
-
-def _clip(width: int, projects: bool = True) -> Any:
-    _, transformers = _libraries()
-    config = transformers.CLIPTextConfig(hidden_size=width, projection_dim=width, **_CLIP)
-    return (transformers.CLIPTextModelWithProjection if projects else transformers.CLIPTextModel)(config)
-
-
-def _t5(width: int) -> Any:
-    _, transformers = _libraries()
-    config = transformers.T5Config(vocab_size=32, d_model=width, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
-    return transformers.T5EncoderModel(config)
-
-
-def _vae(channels: int, **more: Any) -> Any:
-    diffusers, _ = _libraries()
-    return diffusers.AutoencoderKL(
-        block_out_channels=(8, 8, 8, 8),
-        layers_per_block=1,
-        latent_channels=channels,
-        norm_num_groups=4,
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        **more,
-    )
-
-
-def _unet(**more: Any) -> Any:
-    diffusers, _ = _libraries()
-    return diffusers.UNet2DConditionModel(
-        sample_size=16,
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        norm_num_groups=4,
-        **more,
-    )
-
-
-def _euler() -> Any:
-    diffusers, _ = _libraries()
-    return diffusers.EulerDiscreteScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1
-    )
-
-
-def _tokenizer(length: int = 64) -> Any:
-    import tokenizers
-
-    _, transformers = _libraries()
-    words = ("studio", "portrait", "young", "old", "woman", "man", "red", "hair", "brown", "eyes", "of", "a", "an")
-    vocabulary = {word: number for number, word in enumerate(["<pad>", "<unk>", "<s>", "</s>", *words])}
-    core = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<unk>"))
-    core.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    core.post_processor = tokenizers.processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 2), ("</s>", 3)]
-    )
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        model_max_length=length,
-        bos_token="<s>",
-        eos_token="</s>",
-        pad_token="<pad>",
-        unk_token="<unk>",
-        chat_template=CHAT,
-    )
-
-
-def _libraries() -> tuple[Any, Any]:
-    """Both libraries untyped: their hints take one-element tuples where they mean tuples of any length."""
-    return importlib.import_module("diffusers"), importlib.import_module("transformers")

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tokenizers
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tests.tiny_parts import tiny_tokenizer
 from topcoat.errors import ModelError, UsageError
 from topcoat.features import FeatureNet, quality_net
 from topcoat.features.pretrained import prepared
@@ -25,16 +25,7 @@ from topcoat.metrics.evaluate import evaluate
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CLIP of random weights in the layout of a download."""
     path = tmp_path_factory.mktemp("clip")
-    vocabulary = {
-        word: number for number, word in enumerate(("<pad>", "<unk>", "<s>", "</s>", "Good", "Bad", "photo", "."))
-    }
-    core = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<unk>"))
-    core.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    core.post_processor = tokenizers.processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 2), ("</s>", 3)]
-    )
-    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", unk_token="<unk>")
-    tokenizer.save_pretrained(path)
+    tiny_tokenizer(8, ("Good", "Bad", "photo", ".")).save_pretrained(path)
     small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     text = {
         **small,
