@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from topcoat.images import encode_png
-from topcoat.pairs.dataset import Pair, PairDataset, Side
-from topcoat.prompts import Split
+from tests.fake_pairs import FakeDataset, fake_pair
 
 
 def eight_bits(images: Tensor) -> Tensor:
@@ -43,46 +38,11 @@ def dulled(images: Tensor, share: float = 1.0) -> Tensor:
     return eight_bits(torch.lerp(images, soft, share))
 
 
-def in_memory(distilled: Tensor, baseline: Tensor, latents: Tensor | None = None) -> Pair:
-    """A pair without texts, which training does not read."""
-    record: Any = None
-    return Pair(record, distilled, baseline, latents)
-
-
-class InputPairs(PairDataset):
-    """Pairs in memory as training reads them."""
-
-    def __init__(self, training: Sequence[Pair], validation: Sequence[Pair] = ()) -> None:
-        self._training, self._validation = list(training), list(validation)
-
-    @property
-    def digest(self) -> str:
-        return "oracle"
-
-    def __len__(self) -> int:
-        return len(self._training)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._training[index]
-
-    def encoded(self, index: int, side: Side) -> tuple[bytes, str]:
-        return encode_png(getattr(self[index], side)), f"{side} image {index}"
-
-    def latents(self, index: int) -> Tensor | None:
-        return self[index].latents
-
-    def baseline_latents(self, index: int) -> Tensor | None:
-        return self[index].baseline_latents
-
-    def split(self, name: Split) -> InputPairs:
-        return InputPairs({"train": self._training, "val": self._validation}.get(name, []))
-
-
-def pairs(size_px: int, *, latents: bool = False) -> InputPairs:
+def pairs(size_px: int, *, latents: bool = False) -> FakeDataset:
     """12 training and 4 validation pairs; with 6 channels of latents, 4 pixels each along a side, if asked for."""
     images = portraits(16, seed=3, size_px=size_px)
-    made = [in_memory(x, y, _latents(x) if latents else None) for x, y in zip(dulled(images), images, strict=True)]
-    return InputPairs(made[:12], made[12:])
+    made = [fake_pair(x, y, _latents(x) if latents else None) for x, y in zip(dulled(images), images, strict=True)]
+    return FakeDataset(made[:12], made[12:], "oracle")
 
 
 def _latents(image: Tensor) -> Tensor:

@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tests.fake_pairs import FakeDataset, fake_pair
 from tests.oracles.golden import Golden, digest_of_tensors, fields, projections, sums_of_tensors
-from tests.oracles.inputs import InputPairs, dulled, in_memory, pairs, portraits
+from tests.oracles.inputs import dulled, pairs, portraits
 from topcoat.generators.presets import model_pair
 from topcoat.generators.vae import Vae, load_vae
 from topcoat.heads import (
@@ -93,7 +94,7 @@ def trained_latent(folder: Path) -> dict[str, Any]:
     vae = _vae()
     images = portraits(16, seed=3, size_px=64)
     with torch.no_grad():
-        made = [in_memory(x, y, vae.encoder(x[None])[0]) for x, y in zip(dulled(images), images, strict=True)]
+        made = [fake_pair(x, y, vae.encoder(x[None])[0]) for x, y in zip(dulled(images), images, strict=True)]
     config = TrainConfig(
         name="oracle",
         head=LatentUNetConfig(channels=(8, 16)),
@@ -102,7 +103,7 @@ def trained_latent(folder: Path) -> dict[str, Any]:
         flip=False,
         **_common(images=48),
     )
-    return _result(config, InputPairs(made[:12], made[12:]), folder, vae=vae)
+    return _result(config, FakeDataset(made[:12], made[12:], "oracle"), folder, vae=vae)
 
 
 def trained_refiner(folder: Path) -> dict[str, Any]:
@@ -143,7 +144,7 @@ def _vae() -> Vae:
     return load_vae(model_pair("mini").distilled)
 
 
-def _result(config: TrainConfig, data: InputPairs, folder: Path, **further: Any) -> dict[str, Any]:
+def _result(config: TrainConfig, data: FakeDataset, folder: Path, **further: Any) -> dict[str, Any]:
     """What a run leaves: records, figures, the averaged head's weights, all state, and the head at work."""
     records = list(train(config, data, folder, **further))
     head = Head.from_pretrained(folder)

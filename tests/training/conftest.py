@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,52 +14,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from tests.fake_pairs import FakeDataset, fake_pair
 from tests.heads.vaes import TINY_VAE
 from topcoat.features import FeatureNet
 from topcoat.generators.vae import Vae
 from topcoat.heads import UNetConfig
-from topcoat.images import encode_png
-from topcoat.pairs.dataset import Pair, PairDataset, Side
-from topcoat.prompts import Split
+from topcoat.pairs.dataset import Pair
 from topcoat.training import PairedObjective, TrainConfig, TrainRecord, frechet_loss
 from topcoat.training.adversarial import DiscriminatorConfig
-
-
-def fake_pair(distilled: Tensor, baseline: Tensor, latents: Tensor | None = None) -> Pair:
-    record: Any = None  # nothing here reads the texts
-    return Pair(record, distilled, baseline, latents)
-
-
-class FakeDataset(PairDataset):
-    """Pairs in memory, 8-bit exact; ``split`` cuts them in two."""
-
-    def __init__(self, pairs: Sequence[Pair], validation: Sequence[Pair] = (), digest: str = "fake") -> None:
-        self._pairs = list(pairs)
-        self._validation = list(validation)
-        self._digest = digest
-
-    @property
-    def digest(self) -> str:
-        return self._digest
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._pairs[index]
-
-    def encoded(self, index: int, side: Side) -> tuple[bytes, str]:
-        return encode_png(getattr(self[index], side)), f"{side} image {index}"
-
-    def latents(self, index: int) -> Tensor | None:
-        return self[index].latents
-
-    def baseline_latents(self, index: int) -> Tensor | None:
-        return self[index].baseline_latents
-
-    def split(self, name: Split) -> FakeDataset:
-        assert name in ("train", "val", "test")
-        return FakeDataset({"train": self._pairs, "val": self._validation}.get(name, []), digest=self._digest)
 
 
 def make_pair(seed: int, height_px: int = 24, width_px: int = 24) -> Pair:

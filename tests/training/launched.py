@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from tests.training.conftest import FakeDataset, make_pair
+from tests.fake_pairs import FakeDataset
+from tests.training.conftest import make_pair
 from topcoat.features import FeatureNet
 from topcoat.heads import CycleGANConfig, UNetConfig
 from topcoat.training import CycleObjective, PairedObjective, TrainConfig, train

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.training.conftest import FakeDataset, fake_pair, make_pair, resumed_exactly, state
+from tests.fake_pairs import FakeDataset, fake_pair
+from tests.training.conftest import make_pair, resumed_exactly, state
 from topcoat.features import FeatureNet
 from topcoat.heads import CycleGANConfig, ESACycleGANConfig, Head
 from topcoat.training import CycleObjective, TrainConfig, train

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.training.conftest import FakeDataset, fake_pair, make_pair, with_latents
+from tests.fake_pairs import FakeDataset, fake_pair
+from tests.training.conftest import make_pair, with_latents
 from topcoat.errors import DataError
 from topcoat.pairs.dataset import Side
 from topcoat.training import data as module

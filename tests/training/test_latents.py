@@ -10,16 +10,8 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from tests.training.conftest import (
-    FakeDataset,
-    fake_pair,
-    make_pair,
-    resumed_exactly,
-    state,
-    tiny_vae,
-    with_latents,
-    without_validation,
-)
+from tests.fake_pairs import FakeDataset, fake_pair
+from tests.training.conftest import make_pair, resumed_exactly, state, tiny_vae, with_latents, without_validation
 from topcoat.errors import DataError, UsageError
 from topcoat.features import FeatureNet
 from topcoat.generators.vae import Vae, VaeDecoder

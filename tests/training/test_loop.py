@@ -10,16 +10,8 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from tests.training.conftest import (
-    FakeDataset,
-    assert_same_state,
-    fake_pair,
-    make_pair,
-    state,
-    timeless,
-    with_latents,
-    without_validation,
-)
+from tests.fake_pairs import FakeDataset, fake_pair
+from tests.training.conftest import assert_same_state, make_pair, state, timeless, with_latents, without_validation
 from topcoat.errors import DataError, UsageError
 from topcoat.features import FeatureNet
 from topcoat.heads import Decoder, DecoderConfig, Head, UNet, UNetConfig

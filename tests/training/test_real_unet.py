@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.training.conftest import FakeDataset, make_pair
+from tests.fake_pairs import FakeDataset
+from tests.training.conftest import make_pair
 from topcoat.features import FeatureNet
 from topcoat.heads import Head, UNetConfig
 from topcoat.training import PairedObjective, TrainConfig, train, with_settings

@@ -8,7 +8,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from tests.training.conftest import FakeDataset, make_pair, resumed_exactly, tiny_vae
+from tests.fake_pairs import FakeDataset
+from tests.training.conftest import make_pair, resumed_exactly, tiny_vae
 from topcoat.errors import UsageError
 from topcoat.features import FeatureNet
 from topcoat.generators.vae import Vae

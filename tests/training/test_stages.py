@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.conftest import FakeDataset, assert_same_state, make_pair, tiny_vae, with_latents
+from tests.fake_pairs import FakeDataset
+from tests.training.conftest import assert_same_state, make_pair, tiny_vae, with_latents
 from topcoat.errors import DataError
 from topcoat.features import FeatureNet
 from topcoat.heads import Head, LatentUNetConfig

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from tests.training.conftest import FakeDataset
+from tests.fake_pairs import FakeDataset
 from topcoat.features import FeatureNet
 from topcoat.training import TrainConfig, train
 from topcoat.training.records import TrainRecord, ValidationRecord

@@ -14,7 +14,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.training.conftest import FakeDataset, assert_same_state, fake_pair, make_pair, state, without_validation
+from tests.fake_pairs import FakeDataset, fake_pair
+from tests.training.conftest import assert_same_state, make_pair, state, without_validation
 from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.features import FeatureNet
 from topcoat.heads import Head

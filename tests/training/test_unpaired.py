@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.training.conftest import FakeDataset, fake_pair, make_pair, resumed_exactly
+from tests.fake_pairs import FakeDataset, fake_pair
+from tests.training.conftest import make_pair, resumed_exactly
 from topcoat.errors import DataError, UsageError
 from topcoat.features import FeatureNet
 from topcoat.heads import Head, UNetConfig

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.training.conftest import FakeDataset, make_pair, with_latents
+from tests.fake_pairs import FakeDataset
+from tests.training.conftest import make_pair, with_latents
 from topcoat.features import FeatureNet
 from topcoat.heads import Decoder, DecoderConfig, Head, UNet, UNetConfig
 from topcoat.metrics.kernel import kernel_distance

@@ -73,9 +73,11 @@ def train(
     if vae is not None and config.needs_vae:
         digests["vae"] = weights_digest(vae.decoder.config, vae.decoder.state_dict())
     folder = RunFolder(Path(output or f"runs/{config.name}"), {"stages": config.identity(), **digests})
-    facts = {"run": config.name, **_origin(dataset), "training_pairs": len(training), **digests}
+    licences = {side: settings["licence"] for side, settings in dataset.manifest.sides.items()}  # bind users of heads
+    own = {"pair": dataset.manifest.pair, "licences": licences, "training_pairs": len(training)}
+    facts = {"run": config.name, **own, **digests}
     inputs = RunInputs(
-        folder, training, dataset.split("val"), features, vae, teacher, facts, paired=not _unrelated(dataset)
+        folder, training, dataset.split("val"), features, vae, teacher, facts, paired=not dataset.manifest.unrelated
     )
     first = os.environ.get("RANK", "0") == "0"  # of `accelerate launch` or torchrun: it alone writes
     lock = FolderLock(folder.path) if first else nullcontext()
@@ -102,7 +104,7 @@ def _trained(
 
 
 def _check(run: RunConfig, dataset: PairDataset, training: Sequence[Pair], vae: Vae | None) -> None:
-    if _unrelated(dataset) and any(stage.objective.paired for stage in run.stages):
+    if dataset.manifest.unrelated and any(stage.objective.paired for stage in run.stages):
         raise UsageError(
             f"the run {run.name} needs pairs, and the pictures of the two folders are unrelated; use unpaired, "
             "paper-cyclegan or paper-esa, or build pairs"
@@ -118,17 +120,3 @@ def _check(run: RunConfig, dataset: PairDataset, training: Sequence[Pair], vae: 
                 f"the dataset has {len(training)} training pairs, fewer than a batch of {stage.batch_size}; "
                 "build more pairs, or lower batch_size"
             )
-
-
-def _unrelated(dataset: PairDataset) -> bool:
-    manifest = getattr(dataset, "manifest", None)
-    return manifest is not None and manifest.unrelated
-
-
-def _origin(dataset: PairDataset) -> dict[str, Any]:
-    """The model pair and its licences, where the dataset's manifest names them: they bind a head's users too."""
-    manifest = getattr(dataset, "manifest", None)
-    if manifest is None:
-        return {}
-    licences = {side: settings["licence"] for side, settings in manifest.sides.items()}
-    return {"pair": manifest.pair, "licences": licences}
