@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from topcoat.config import StrictModel, parse_config
 from topcoat.errors import DataError, UsageError
-from topcoat.features import FeatureNetLike, domain_note, feature_net, whole
+from topcoat.features import FeatureNetLike, domain_flags, feature_net, whole
 from topcoat.files import write_json
 from topcoat.heads.head import GATES_NAME, Head
 from topcoat.runtime.record import HeadRecord
@@ -109,9 +109,9 @@ class Gates:
         _check_digest(rules.net_digest, digests_of(net)[0])
         self._direction = torch.tensor(rules.direction, dtype=torch.float64)
 
-    def note(self, pair: str | None, width_px: int, height_px: int) -> str | None:
-        """A sentence where the net was not made for these images, as `topcoat.features.domain_note` says."""
-        return domain_note(self._net, pair, width_px, height_px)
+    def flags(self, pair: str | None, width_px: int, height_px: int) -> list[str]:
+        """`topcoat.features.domain_flags` of the net that judges."""
+        return domain_flags(self._net, pair, width_px, height_px)
 
     @torch.no_grad()
     def __call__(self, distilled: Tensor, enhanced: Tensor, strength: float = 1.0) -> Gated:

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from topcoat.errors import ModelError, UsageError
-from topcoat.features import FeatureNet, domain_note, feature_net, load_feature_net
+from topcoat.features import FeatureNet, domain_flags, feature_net, load_feature_net
 
 
 def test_mini_is_the_net_for_evaluation_and_never_that_for_losses() -> None:
@@ -49,8 +49,8 @@ def test_the_embedded_net_needs_no_transformers() -> None:
 
 def test_a_net_that_was_not_made_for_the_images_is_flagged() -> None:
     net = feature_net()
-    assert domain_note(net, "mini", 128, 128) is None and domain_note(net, None, 128, 128) is None
+    assert domain_flags(net, "mini", 128, 128) == domain_flags(net, None, 128, 128) == []
     for pair, words in (("flux1", "images of the pair flux1"), (None, "images of 1024x1024 px")):
         for one in (net, "embedded", load_feature_net("loss")):
-            assert words in str(domain_note(one, pair, 1024, 1024))
-    assert domain_note(FeatureNet.tiny(0), "flux1", 1024, 1024) is None and domain_note("dinov2", "flux1", 0, 0) is None
+            assert words in domain_flags(one, pair, 1024, 1024)[0]
+    assert domain_flags(FeatureNet.tiny(0), "flux1") == domain_flags("dinov2", "flux1") == []

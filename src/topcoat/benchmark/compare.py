@@ -26,7 +26,7 @@ from topcoat.benchmark.scores import cost_scores, energy_score, feature_scores, 
 from topcoat.benchmark.store import Store, to_floats
 from topcoat.cost.flops import EXTRA_STEPS
 from topcoat.errors import UsageError
-from topcoat.features import domain_note, open_net
+from topcoat.features import domain_flags, open_net
 from topcoat.generators.base import Generator, ModelPair
 from topcoat.generators.callables import open_pair
 from topcoat.generators.presets import model_pair
@@ -125,8 +125,7 @@ def sweep(
 
 def flagged(net: FeatureNetLike, pair: ModelPair) -> list[str]:
     """A note where the net was not made for the pair's images."""
-    note = domain_note(net, pair.name, pair.distilled.width_px, pair.distilled.height_px)
-    return [] if note is None else [f"Feature net out of its domain: {note}."]
+    return [f"Feature net out of its domain: {flag}." for flag in domain_flags(net, pair.name)]
 
 
 def _compare(

@@ -34,7 +34,7 @@ def calibrate(
 
     `generate --identity-floor calibrated --never-worse` uses what is written.
     """
-    from topcoat.features import domain_note, feature_net
+    from topcoat.features import domain_flags, feature_net
     from topcoat.gates import calibrate_gates, write_gates
     from topcoat.heads import Head
     from topcoat.pairs.dataset import PairDataset
@@ -49,9 +49,8 @@ def calibrate(
     batches = out.track("calibrating", dataset.batches(_BATCH, count), -(-count // _BATCH))
     net = feature_net(features, identity, embedded="loss")
     rules = calibrate_gates(batches, net, dataset_digest=dataset.digest, features=features, identity=identity)
-    note = domain_note(net, dataset.manifest.pair, 0, 0)
-    if note is not None:
-        out.warn(note)
+    flags = domain_flags(net, dataset.manifest.pair)
+    out.warn(*flags)
     path = write_gates(head, rules)
     example = ("studio portrait of an old man, beard", *pair_words(dataset.manifest.pair))
     gates = ("--identity-floor", "calibrated", "--never-worse")
@@ -61,6 +60,4 @@ def calibrate(
         f"Written: {path}",
         f"Next: {command_line('generate', *example, '--head', head, *gates)}",
     )
-    out.result(
-        {"file": str(path), "flags": [note] if note else [], **rules.model_dump(mode="json", exclude={"direction"})}
-    )
+    out.result({"file": str(path), "flags": flags, **rules.model_dump(mode="json", exclude={"direction"})})

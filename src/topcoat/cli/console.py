@@ -86,9 +86,10 @@ class Output:
             for text in texts:
                 typer.echo(text)
 
-    def warn(self, text: str) -> None:
-        """One line on stderr, shown with ``--json`` too."""
-        typer.echo(f"warning: {text}", err=True)
+    def warn(self, *texts: str) -> None:
+        """Lines on stderr, shown with ``--json`` too."""
+        for text in texts:
+            typer.echo(f"warning: {text}", err=True)
 
     def lock(self, folder: Path) -> None:
         """Keep other processes out of ``folder`` until the command ends; `DataError` where one writes there."""

@@ -76,8 +76,7 @@ def import_command(
             on_progress=progress,
         )
     failures = dataset.manifest.failures
-    for failure in failures[:_SHOWN]:
-        out.warn(f"{failure.id} was left out: {failure.error}")
+    out.warn(*(f"{failure.id} was left out: {failure.error}" for failure in failures[:_SHOWN]))
     if len(failures) > _SHOWN:
         out.warn(f"and {len(failures) - _SHOWN} more; {output}/manifest.json lists all")
     out.line(
@@ -122,7 +121,7 @@ def inspect(
     ] = 0.01,
 ) -> None:
     """Say what a dataset holds, after comparing every file with the digest it was built with."""
-    from topcoat.features import domain_note, load_feature_net
+    from topcoat.features import domain_flags, load_feature_net
     from topcoat.pairs.dataset import PairDataset
 
     if calibrate and page is not None:
@@ -142,8 +141,7 @@ def inspect(
             thresholds = measure(dataset, net, false_accept_rate=false_accept, on_progress=progress)
         target = folder / "same-subject.json" if calibration is None else calibration
         write_calibration(target, thresholds)
-        if note := domain_note(net, dataset.manifest.pair, 0, 0):
-            out.warn(note)
+        out.warn(*domain_flags(net, dataset.manifest.pair))
         _show_thresholds(out, thresholds, target, dataset)
         return
 
@@ -245,16 +243,15 @@ def dedupe(
     dry_run: DryRunOption = False,
 ) -> None:
     """Drop the later of two pairs whose subjects a feature net cannot distinguish."""
-    from topcoat.features import domain_note
+    from topcoat.features import domain_flags
     from topcoat.pairs.dataset import PairDataset
     from topcoat.pairs.duplicates import NAME, drop_pairs, near_duplicates
 
     # finish a drop that was interrupted, before anything is compared
     dataset = PairDataset.open(folder) if dry_run else drop_pairs(folder, {}, NAME)
     count = len(dataset)
-    note = domain_note("embedded", dataset.manifest.pair, 0, 0)
-    if note is not None:
-        out.warn(note)
+    flags = domain_flags("embedded", dataset.manifest.pair)
+    out.warn(*flags)
     with out.progress("comparing subjects") as progress:
         results = near_duplicates(dataset, threshold, on_progress=progress)
     dropped = {name: result for name, result in results.items() if not result.keep}
@@ -274,7 +271,7 @@ def dedupe(
             "dry_run": dry_run,
             "threshold": threshold,
             "pairs": count,
-            "flags": [note] if note else [],
+            "flags": flags,
             "dropped": {name: {"reason": result.reason, "score": result.score} for name, result in dropped.items()},
             "left": len(dataset) if not dry_run else count - len(dropped),
         }

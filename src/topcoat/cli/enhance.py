@@ -217,8 +217,7 @@ def _runner(head: Runtime, gates: Gates | None, strength: float, flags: dict[str
         given = images.transpose(0, 3, 1, 2)
         if gates is None:
             return head(given, strength).transpose(0, 2, 3, 1), ()
-        if note := gates.note(None, given.shape[3], given.shape[2]):
-            flags[note] = None
+        flags.update(dict.fromkeys(gates.flags(None, given.shape[3], given.shape[2])))
         return gates.enhanced(head, images, strength)
 
     return run
@@ -252,10 +251,7 @@ def _summary(
     for outcome in outcomes:
         by_status[outcome.status].append(outcome)
     failed = [*by_status["failed"], *by_status["there already"]]
-    for outcome in failed:
-        out.warn(outcome.reason)
-    for item in found.left_out:
-        out.warn(f"left out: {item}")
+    out.warn(*(outcome.reason for outcome in failed), *(f"left out: {item}" for item in found.left_out))
     if by_status["not begun"]:
         names = _names(outcome.job.source for outcome in by_status["not begun"])
         out.warn(f"not begun, because results could not be written any more: {names}")
@@ -263,10 +259,8 @@ def _summary(
     for outcome in by_status["enhanced"]:
         for note in outcome.notes:
             notes[note].append(outcome.job.source)
-    for note, paths in notes.items():
-        out.warn(f"in the result of {_names(paths)}: {note}")
-    for flag in flags[:1]:  # one size stands for all
-        out.warn(flag)
+    out.warn(*(f"in the result of {_names(paths)}: {note}" for note, paths in notes.items()))
+    out.warn(*flags[:1])  # one size stands for all
     if found.folders:
         out.warn(f"subfolders that were not entered: {_names(found.folders)}; add --recursive to enter them")
     say: Callable[[str], None] = (lambda text: None) if output == PIPE else out.line

@@ -112,10 +112,8 @@ def evaluate(
     else:
         raise UsageError("nothing to compare: give --enhanced and --baseline folders, or --data with pairs")
     if floor is not None and baseline is not None:
-        note = same_pictures(floor, baseline)
-        source.notes.extend([] if note is None else [note])
-    for note in source.notes:
-        out.warn(note)
+        source.notes += same_pictures(floor, baseline)
+    out.warn(*source.notes)
     others = None if floor is None else read_folder(floor, source.bad)
     streams = source.streams()
     evaluation = measure(
@@ -134,8 +132,7 @@ def evaluate(
         cache=cache,
         seed=seed,
     )
-    for problem in source.bad:
-        out.warn(problem)
+    out.warn(*source.bad)
     out.line(evaluation.markdown())
     inputs = source.inputs | {
         "features": features, "identity": identity, "quality": quality, "versions": versions()

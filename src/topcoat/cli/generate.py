@@ -151,10 +151,8 @@ def generate(
         distilled, baseline = open_pair(chosen) if compare_baseline else (open_generator(chosen.distilled), None)
         pipe = Pipeline(distilled, opened, identity_floor=identity_floor, never_worse=never_worse, identity=identity)
         spec = chosen.distilled
-        note = None if pipe.gates is None else pipe.gates.note(chosen.name, spec.width_px, spec.height_px)
-        if note is not None:
-            out.warn(note)
-            flags.append(note)
+        flags = [] if pipe.gates is None else pipe.gates.flags(chosen.name, spec.width_px, spec.height_px)
+        out.warn(*flags)
         batches = pipe.stream(
             [picture.prompt for picture in open_pictures], [picture.seed for picture in open_pictures],
             steps=steps, strength=strength, batch_size=batch_size, with_distilled=compare,

@@ -285,8 +285,7 @@ def say_what_is_read(out: Output, pair: ModelPair, prompts: Sequence[Prompt]) ->
     from topcoat.generators.tokens import read_by
 
     reading = read_by(pair, prompts)
-    for sentence in reading.sentences():
-        out.warn(sentence)
+    out.warn(*reading.sentences())
     return reading.as_dict()
 
 

@@ -216,16 +216,14 @@ def build(
     )
     out.line(f"{len(prompts)} pairs of {models}", *licences)
     texts = say_what_is_read(out, chosen, prompts)
-    from topcoat.features import domain_note
+    from topcoat.features import domain_flags
     from topcoat.pairs.build import build_pairs, plan_build
     from topcoat.pairs.engines import named_engine
     from topcoat.pairs.filters import SameSubjectFilter, open_filters
 
     chosen_filters = filters or []  # each worker loads filters by name for itself
-    note = domain_note("embedded", chosen.name, chosen.distilled.width_px, chosen.distilled.height_px)
-    flags = [note] if note and SameSubjectFilter.name in chosen_filters else []
-    for flag in flags:
-        out.warn(flag)
+    flags = domain_flags("embedded", chosen.name) if SameSubjectFilter.name in chosen_filters else []
+    out.warn(*flags)
     opened = chosen_filters if calibration is None else open_filters(chosen_filters, calibration=calibration)
     runner = named_engine(engine, devices=None if devices is None else names(devices), address=address, workers=workers)
     if dry_run:
@@ -282,8 +280,7 @@ def build(
             on_progress=progress,
         )
     failures, dropped = dataset.manifest.failures, dataset.manifest.dropped
-    for failure in failures[:_SHOWN]:
-        out.warn(f"pair {failure.id} was not made: {failure.error}")
+    out.warn(*(f"pair {failure.id} was not made: {failure.error}" for failure in failures[:_SHOWN]))
     if failures:
         out.warn(
             f"{len(failures)} of {len(prompts)} pairs could not be made; manifest.json lists them with the reason, "

@@ -109,6 +109,5 @@ def _photo(
     if names_file is not None:
         with out.progress("reading names (bytes)") as progress:
             names = read_names(names_file, count, seed, progress)
-        for notice in names.notices:
-            out.warn(notice)
+        out.warn(*names.notices)
     return sample_photo_prompts(count, seed, vocabulary=words, templates=sentences, names=names)

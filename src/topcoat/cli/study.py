@@ -88,8 +88,7 @@ def create(
     chosen = {name: value for name, value in given.items() if value is not None}
     settings = parse_config({**chosen, **counts}, StudySettings, source="the options")
     sources = match_pictures({"distilled": distilled, "enhanced": enhanced, "baseline": baseline})
-    for note in sources.notes:
-        out.warn(note)
+    out.warn(*sources.notes)
     attributes = None
     if groups is not None:
         from topcoat.pictures.folders import read_groups
@@ -103,8 +102,7 @@ def create(
     if not dry_run:
         with out.progress("writing pictures") as progress:
             plan, notes = create_study(output, sources, plan, on_progress=progress)
-        for note in notes:
-            out.warn(note)
+        out.warn(*notes)
         out.line(
             f"{len(plan.subjects)} subjects in {output}; keep its study.json secret, which names the arms",
             f"Next: {command_line('study', 'serve', output)}",
@@ -256,8 +254,7 @@ def _show_result(out: Output, result: StudyResult) -> None:
     out.line(*(f"- {claim.sentence}" for claim in result.claims))
     table = study_table(result)
     out.table("", table.columns, table.rows)
-    for note in result.notes:
-        out.warn(note)
+    out.warn(*result.notes)
 
 
 def _text(path: Path) -> str:

@@ -91,7 +91,7 @@ def train(
 
     --features chooses the best checkpoint, and makes no loss.
     """
-    from topcoat.features import domain_note
+    from topcoat.features import domain_flags
     from topcoat.generators.presets import model_pair
     from topcoat.generators.vae import load_vae
     from topcoat.heads.head import Head
@@ -119,7 +119,7 @@ def train(
             out.warn(f"{settings['name']}: {note}")
     if first and dataset.manifest.unfinished:
         out.warn(dataset.manifest.unfinished)
-    note = domain_note(config.last.validation_features, dataset.manifest.pair, 0, 0)
+    flags = domain_flags(config.last.validation_features, dataset.manifest.pair)
     if dry_run:
         if first:
             splits = {"train": len(dataset.split("train")), "val": len(dataset.split("val"))}
@@ -130,11 +130,10 @@ def train(
             dataset.verify(progress)
     vae = load_vae(model_pair(pair or dataset.manifest.pair).distilled) if config.needs_vae else None
     records = train_head(config, dataset, output, init_from=start, teacher=taught_by, vae=vae)
-    if first and note:
-        out.warn(f"the best checkpoint: {note}")
     if not first:
         deque(records, maxlen=0)
         return
+    out.warn(*(f"the best checkpoint: {flag}" for flag in flags))
     out.on_interrupt = "run the same command again: it goes on from the last checkpoint"
     total, last = config.images, None
     with terminated_like_interrupted(), closing(records), out.progress("training") as progress:
@@ -149,7 +148,7 @@ def train(
     onward = ("train", run, "--data", data, "-o", free_folder(output), "--init-from", output, *more)
     out.line(f"To train on, from this head: {command_line(*onward)}")
     seen, record = (total, None) if last is None else (last.images_seen, last.as_dict())
-    out.result({"folder": str(output), "images": seen, "last": record, "flags": [note] if note else []})
+    out.result({"folder": str(output), "images": seen, "last": record, "flags": flags})
 
 
 def _next_lines(dataset: PairDataset, output: Path, data: Path) -> list[str]:
@@ -175,8 +174,7 @@ def _unrelated(out: Output, data: Path, target: Path, output: Path, first: bool)
         return PairDataset.open(folder)
     with out.progress("checking pictures") as progress:
         dataset = import_unrelated(data, target, folder, on_progress=progress)
-    for failure in dataset.manifest.failures:
-        out.warn(f"{failure.id} was left out: {failure.error}")
+    out.warn(*(f"{failure.id} was left out: {failure.error}" for failure in dataset.manifest.failures))
     return dataset
 
 

@@ -9,7 +9,7 @@ from topcoat.features.net import (
     load_feature_net,
     whole,
 )
-from topcoat.features.pretrained import FEATURE_NETS, FeatureNetLike, domain_note, feature_net, open_net
+from topcoat.features.pretrained import FEATURE_NETS, FeatureNetLike, domain_flags, feature_net, open_net
 from topcoat.features.quality import QUALITY_NETS, ClipQuality, QualityNet, quality_net
 
 __all__ = [
@@ -23,7 +23,7 @@ __all__ = [
     "Features",
     "QualityNet",
     "at_working_size",
-    "domain_note",
+    "domain_flags",
     "feature_net",
     "load_feature_net",
     "open_net",

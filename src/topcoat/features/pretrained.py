@@ -102,20 +102,20 @@ def open_net(features: str | FeatureNetLike, identity: str | None = None) -> tup
     return WithIdentity(net, feature_net(identity)), f"{name}, identity {identity}"
 
 
-def domain_note(net: Any, pair: str | None, width_px: int, height_px: int) -> str | None:
-    """A sentence where ``net`` judges images that it was not made for, else None.
+def domain_flags(net: Any, pair: str | None, width_px: int = 0, height_px: int = 0) -> list[str]:
+    """A sentence where ``net`` judges images that it was not made for, else nothing.
 
     ``net`` is a net or its name; the embedded ones were made for the mini pair. ``pair`` is the name of the model pair
     where it is known; otherwise images of the mini pair's size are taken for its.
     """
     own = pair == "mini" if pair is not None else width_px == height_px == WORKING_PX
     if own or not (getattr(net, "made_for", "") or net == "embedded"):
-        return None
+        return []
     what = f"images of the pair {pair}" if pair is not None else f"images of {width_px}x{height_px} px"
-    return (
+    return [
         f"the embedded feature net was trained on the mini pair's rendered portraits of {WORKING_PX} px and judges "
         f"{what}, which it was not made for; take another net, such as --features dinov2 --identity face"
-    )
+    ]
 
 
 def _net(name: str, embedded: Literal["loss", "eval"]) -> FeatureNetLike:

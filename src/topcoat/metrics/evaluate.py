@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from topcoat.errors import UsageError
-from topcoat.features import QualityNet, domain_note, open_net, quality_net
+from topcoat.features import QualityNet, domain_flags, open_net, quality_net
 from topcoat.metrics.artefacts import ArtefactMetric
 from topcoat.metrics.base import Flag, Metric, PerImage, Score
 from topcoat.metrics.c2st import TwoSampleMetric
@@ -127,8 +127,7 @@ def evaluate(
         compared = {one.name: one.values for one in per_image if one.compared}
         dimensions = context.embeddings("reference").embedding.shape[1]
         height_px, width_px = context.size_px
-        if note := domain_note(net, pair, width_px, height_px):
-            flags.insert(0, Flag(OUT_OF_DOMAIN, note))
+        flags[:0] = [Flag(OUT_OF_DOMAIN, flag) for flag in domain_flags(net, pair, width_px, height_px)]
         return Evaluation(
             n=context.count("enhanced"),
             n_reference=context.count("reference"),

@@ -118,7 +118,7 @@ def from_folders(enhanced: Path, baseline: Path, distilled: Path | None = None, 
         compared += [(distilled, baseline), (enhanced, distilled)]
     for folder in dict.fromkeys(itertools.chain(*compared)):
         check_sizes(folder)
-    notes = [note for folders in compared if (note := same_pictures(*folders)) is not None]
+    notes = [note for folders in compared for note in same_pictures(*folders)]
     if distilled is not None and x is not None and _stems(x) != _stems(z):
         raise UsageError(
             f"{distilled} and {enhanced} must hold pictures of the same names; {_only(distilled, x, enhanced, z)}"
@@ -160,21 +160,21 @@ def from_folders(enhanced: Path, baseline: Path, distilled: Path | None = None, 
     )
 
 
-def same_pictures(folder: Path, other: Path) -> str | None:
-    """A sentence where pictures of two folders are the same files, byte by byte; None where none are."""
+def same_pictures(folder: Path, other: Path) -> list[str]:
+    """A sentence where pictures of two folders are the same files, byte by byte; nothing where none are."""
     files, others = list_pictures(folder), list_pictures(other)
     if folder.resolve() == other.resolve():
-        return f"{folder} and {other} are the same folder, whose pictures are compared with themselves; check it"
+        return [f"{folder} and {other} are the same folder, whose pictures are compared with themselves; check it"]
     sizes = {path.stat().st_size for path in files} & {path.stat().st_size for path in others}
     known = {sha256_of(path) for path in others if path.stat().st_size in sizes}
     same = [path for path in files if path.stat().st_size in sizes and sha256_of(path) in known]
     if not same:
-        return None
+        return []
     count = "all" if len(same) == len(files) else str(len(same))
-    return (
+    return [
         f"{count} of {len(files)} pictures of {folder} are the same pictures as in {other}, such as {same[0].name}; "
         "check the paths"
-    )
+    ]
 
 
 def check_sizes(folder: Path) -> None:

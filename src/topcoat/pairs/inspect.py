@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from topcoat.errors import UsageError
-from topcoat.features import FeatureNet, domain_note
+from topcoat.features import FeatureNet, domain_flags
 from topcoat.metrics.spectrum import RINGS, luma, radial_spectrum, ring_middles
 from topcoat.pairs.dataset import PairDataset, Side
 from topcoat.pairs.duplicates import DUPLICATE_SIMILARITY, check_threshold, nearest_earlier
@@ -282,7 +282,7 @@ def inspect_pairs(
         duplicates=duplicates,
         duplicate_threshold=duplicate_threshold,
         shown=shown,
-        flags=[note] if (note := domain_note(net, manifest.pair, 0, 0)) else [],
+        flags=domain_flags(net, manifest.pair),
     )
 
 
