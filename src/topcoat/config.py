@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import pydantic
 
-from topcoat.errors import UsageError
+from topcoat.errors import UsageError, first_few
 
 SUFFIXES = (".yaml", ".yml", ".toml", ".json")
 """File types that `load_config` reads."""
@@ -39,9 +39,8 @@ def parse_config(data: object, cls: type[Model], *, source: str) -> Model:
     try:
         return cls.model_validate(data)
     except pydantic.ValidationError as error:
-        problems = "; ".join(_describe(item, cls) for item in error.errors(include_url=False)[:3])
-        more = error.error_count() - 3
-        raise UsageError(f"{source}: {problems}" + (f"; and {more} more" if more > 0 else "")) from None
+        problems = (_describe(item, cls) for item in error.errors(include_url=False))
+        raise UsageError(f"{source}: {first_few(problems, between='; ')}") from None
 
 
 def read_mapping(path: str | Path) -> dict[str, Any]:

@@ -10,6 +10,8 @@ Every message is one sentence that says what was given, what is allowed and what
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class TopcoatError(Exception):
     """Base of every error that topcoat raises on purpose; the command line prints its message alone."""
@@ -29,3 +31,10 @@ class DataError(TopcoatError):
 
 class ModelError(TopcoatError):
     """A model that cannot be loaded or run: unknown, gated, offline, out of memory, or not finite."""
+
+
+def first_few(items: Iterable[object], most: int = 3, between: str = ", ") -> str:
+    """The first ``most`` of ``items`` for a message, and how many more there are: ``a, b, c and 4 more``."""
+    texts = [str(item) for item in items]
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return between.join(texts[:most]) + more

@@ -34,7 +34,7 @@ from topcoat.cli.options import (
     open_signer,
 )
 from topcoat.embedded import EMBEDDED_HEADS, MINI_NAME
-from topcoat.errors import UsageError
+from topcoat.errors import UsageError, first_few
 from topcoat.runtime import TorchPrecision
 
 if TYPE_CHECKING:
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from topcoat.gates import Gates
     from topcoat.runtime.runner import Runtime
 
-_NAMES_SHOWN = 3
 _LOOKED_AT = 8  # pictures whose origin is looked at
 
 
@@ -253,19 +252,19 @@ def _summary(
     failed = [*by_status["failed"], *by_status["there already"]]
     out.warn(*(outcome.reason for outcome in failed), *(f"left out: {item}" for item in found.left_out))
     if by_status["not begun"]:
-        names = _names(outcome.job.source for outcome in by_status["not begun"])
+        names = first_few(outcome.job.source for outcome in by_status["not begun"])
         out.warn(f"not begun, because results could not be written any more: {names}")
     notes: dict[str, list[Path]] = defaultdict(list)
     for outcome in by_status["enhanced"]:
         for note in outcome.notes:
             notes[note].append(outcome.job.source)
-    out.warn(*(f"in the result of {_names(paths)}: {note}" for note, paths in notes.items()))
+    out.warn(*(f"in the result of {first_few(paths)}: {note}" for note, paths in notes.items()))
     out.warn(*flags[:1])  # one size stands for all
     if found.folders:
-        out.warn(f"subfolders that were not entered: {_names(found.folders)}; add --recursive to enter them")
+        out.warn(f"subfolders that were not entered: {first_few(found.folders)}; add --recursive to enter them")
     say: Callable[[str], None] = (lambda text: None) if output == PIPE else out.line
     if found.other_files:
-        say(f"no picture files, by their names: {_names(found.other_files)}")
+        say(f"no picture files, by their names: {first_few(found.other_files)}")
     decisions = [outcome.decision for outcome in outcomes if outcome.decision is not None]
     if decisions:
         say(gate_line(decisions))
@@ -296,10 +295,3 @@ def _entry(outcome: Outcome) -> dict[str, Any]:
     decision = None if outcome.decision is None else asdict(outcome.decision)
     job = outcome.job
     return {"input": str(job.source), "output": str(job.target), "decision": decision, "notes": list(outcome.notes)}
-
-
-def _names(paths: Iterable[Path]) -> str:
-    """The first few, and how many more."""
-    names = [str(path) for path in paths]
-    more = len(names) - _NAMES_SHOWN
-    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

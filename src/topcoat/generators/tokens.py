@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from topcoat.errors import ModelError
+from topcoat.errors import ModelError, first_few
 from topcoat.files import read_json
 from topcoat.generators.base import GeneratorSpec, ModelPair
 from topcoat.generators.callables import is_callable
@@ -19,8 +19,6 @@ from topcoat.generators.families import family_named, published_models
 from topcoat.generators.loading import quiet_libraries
 from topcoat.prompts import Prompt
 from topcoat.prompts.clip import CLIP_TOKENS, clip_tokens
-
-_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +54,13 @@ class Reading:
             readers.setdefault((tokenizer, read, tuple(texts)), []).append(model)
         sentences = [
             f"{_prompts(len(texts))} longer than what {' and '.join(models)} read{'s' if len(models) == 1 else ''} "
-            f"({tokenizer}: {read} tokens), and the rest is cut: {_listed([f'{each} ({n})' for each, n in texts])}"
+            f"({tokenizer}: {read} tokens), and the rest is cut: {first_few([f'{each} ({n})' for each, n in texts])}"
             for (tokenizer, read, texts), models in readers.items()
         ]
         if self.unknown:
             sentences.append(
                 f"{_prompts(len(self.unknown))} without a word that the model knows, so the image follows from the "
-                f"seed alone: {_listed(self.unknown)}"
+                f"seed alone: {first_few(self.unknown)}"
             )
         return [*sentences, *self.uncounted]
 
@@ -165,8 +163,3 @@ def _tokenizer(folder: Path, name: str, class_name: str) -> Any:
 
 def _prompts(count: int) -> str:
     return "1 prompt is" if count == 1 else f"{count} prompts are"
-
-
-def _listed(items: Sequence[str]) -> str:
-    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
-    return ", ".join(items[:_SHOWN]) + more

@@ -13,12 +13,10 @@ from typing import Any
 from PIL import ExifTags, Image
 from torch import Tensor
 
-from topcoat.errors import DataError, UsageError
+from topcoat.errors import DataError, UsageError, first_few
 from topcoat.files import sha256_of
 from topcoat.images import read_image
 from topcoat.pictures.folders import list_pictures, read_groups
-
-_NAMES_SHOWN = 3
 
 SubjectSets = Mapping[str, Tensor]
 """One subject's images ``(3, H, W)`` by set."""
@@ -226,8 +224,7 @@ def _only(folder: Path, files: Sequence[Path], other: Path, others: Sequence[Pat
     parts = []
     for where, names in ((folder, sorted(left - right)), (other, sorted(right - left))):
         if names:
-            more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-            parts.append(f"only in {where}: {', '.join(names[:_NAMES_SHOWN])}{more}")
+            parts.append(f"only in {where}: {first_few(names)}")
     return "; ".join(parts)
 
 

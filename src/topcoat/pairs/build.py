@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from topcoat.errors import DataError, UsageError
+from topcoat.errors import DataError, UsageError, first_few
 from topcoat.files import FolderLock, check_folder, sha256_of
 from topcoat.generators.base import Generator, ModelPair
 from topcoat.generators.presets import model_pair
@@ -207,9 +207,8 @@ def _agreed(folder: Path, planned: Manifest) -> Manifest:
         return fresh  # a build that ended before its first shard does not bind the next one
     changed = differences(manifest, planned)
     if changed:
-        more = f" and {len(changed) - 2} more" if len(changed) > 2 else ""
         raise DataError(
-            f"{folder} holds pairs of other settings ({'; '.join(changed[:2])}{more}); nothing was changed, choose "
+            f"{folder} holds pairs of other settings ({first_few(changed, 2, '; ')}); nothing was changed, choose "
             "another folder or the earlier settings"
         )
     for name in ("shard_size", "batch_size"):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from topcoat import hub
-from topcoat.errors import DataError
+from topcoat.errors import DataError, first_few
 from topcoat.pairs.dataset import PairDataset
 from topcoat.pairs.manifest import Manifest, differences, read_manifest
 
@@ -136,6 +136,6 @@ def _check_same_dataset(api: HfApi, repo: str, own: Manifest) -> None:
         changed = [f"pair: {remote.pair}, not {own.pair}"]
     if changed:
         raise DataError(
-            f"{repo} holds pairs of other settings ({'; '.join(changed[:2])}); nothing was sent, choose another "
+            f"{repo} holds pairs of other settings ({first_few(changed, 2, '; ')}); nothing was sent, choose another "
             "repository"
         )

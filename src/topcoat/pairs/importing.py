@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from torch import Tensor
 from torch.nn import functional as F
 
-from topcoat.errors import DataError, TopcoatError, UsageError
+from topcoat.errors import DataError, TopcoatError, UsageError, first_few
 from topcoat.files import FolderLock
 from topcoat.generators.base import Licence
 from topcoat.images import decode_image
@@ -305,8 +305,7 @@ def _parquet_source(files: list[Path], distilled: str | None, baseline: str | No
         if missing is not None:
             raise UsageError(f"{path} has no column {missing}; name its columns, which are: {', '.join(names)}")
         count += file.metadata.num_rows
-    more = f" and {len(files) - 3} more" if len(files) > 3 else ""
-    shown = ", ".join(path.name for path in files[:3]) + more
+    shown = first_few(path.name for path in files)
     return Source(f"columns {columns[0]} and {columns[1]} of {shown}", count, partial(_read_parquet, files, columns))
 
 

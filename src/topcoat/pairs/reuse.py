@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from topcoat.errors import DataError, UsageError
+from topcoat.errors import DataError, UsageError, first_few
 from topcoat.generators.base import Generator, GeneratorSpec, check_request
 from topcoat.pairs.dataset import PairDataset
 from topcoat.pairs.manifest import setting_differences, spec_identity
@@ -70,6 +70,6 @@ def check_baseline_source(folder: Path, baseline: GeneratorSpec, pairing: Pairin
     changed = setting_differences("baseline.", dataset.manifest.baseline, spec_identity(baseline))
     if changed:
         raise DataError(
-            f"the baseline images of {folder} are of other settings ({'; '.join(changed[:2])}); leave that dataset "
-            "out, or give the pair it was built with"
+            f"the baseline images of {folder} are of other settings ({first_few(changed, 2, '; ')}); leave that "
+            "dataset out, or give the pair it was built with"
         )

@@ -19,7 +19,7 @@ import numpy as np
 
 from topcoat import __version__
 from topcoat.config import StrictModel, parse_config
-from topcoat.errors import UsageError
+from topcoat.errors import UsageError, first_few
 from topcoat.files import FolderLock, write_json
 from topcoat.pictures.folders import pictures_by_name
 from topcoat.study.pictures import SUFFIX, degraded, encode, read_rgb
@@ -38,7 +38,6 @@ from topcoat.study.plan import (
 from topcoat.study.store import Store
 
 Progress = Callable[[int, int], None]
-_NAMES_SHOWN = 3
 
 
 class StudySettings(StrictModel):
@@ -89,9 +88,7 @@ def match_pictures(folders: Mapping[Arm, Path]) -> Sources:
     for arm, folder in folders.items():
         alone = [name for name in by_arm[arm] if name not in set(common)]
         if alone:
-            more = f" and {len(alone) - _NAMES_SHOWN} more" if len(alone) > _NAMES_SHOWN else ""
-            names = ", ".join(alone[:_NAMES_SHOWN])
-            notes.append(f"{folder} has pictures that another folder lacks, which are left out: {names}{more}")
+            notes.append(f"{folder} has pictures that another folder lacks, which are left out: {first_few(alone)}")
     return Sources({name: {arm: by_arm[arm][name] for arm in folders} for name in common}, tuple(notes))
 
 

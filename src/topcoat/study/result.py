@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from topcoat.errors import first_few
 from topcoat.files import write_text
 from topcoat.study.plan import CHECK, COMPARISONS, StudyPlan
 from topcoat.study.power import PowerAnalysis, analyse_power
@@ -212,9 +213,8 @@ def _notes(
         )
     excluded = [report for report in reports if report.excluded]
     if excluded:
-        names = "; ".join(f"rater {report.number}: {', '.join(report.excluded)}" for report in excluded[:5])
-        more = f"; and {len(excluded) - 5} more" if len(excluded) > 5 else ""
-        notes.append(f"left out by the rules fixed at creation: {_raters(len(excluded))} ({names}{more})")
+        names = first_few((f"rater {each.number}: {', '.join(each.excluded)}" for each in excluded), 5, "; ")
+        notes.append(f"left out by the rules fixed at creation: {_raters(len(excluded))} ({names})")
     doubled = [r for r in reports if not r.excluded and (r.same_browser_as or r.same_network_as)]
     if doubled:
         some = ", ".join(f"{r.number} and {r.same_browser_as or r.same_network_as}" for r in doubled[:5])
