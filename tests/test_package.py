@@ -73,9 +73,7 @@ def test_enhance_loads_neither_a_pipeline_nor_tables_nor_pages(tmp_path: Path) -
 
 
 def test_what_generate_imports_waits_for_the_heavy_libraries_until_a_model_is_loaded() -> None:
-    loaded = _loaded_by(
-        "import topcoat.generators.diffusers, topcoat.pipeline, topcoat.heads, topcoat.prompts.sampling"
-    )
+    loaded = _loaded_by("import topcoat.generators.diffusers, topcoat.pipeline, topcoat.heads, topcoat.prompts.styles")
     assert not loaded & {"diffusers", "transformers", "accelerate", "scipy", "pyarrow", "matplotlib", "jinja2", "faker"}
 
 

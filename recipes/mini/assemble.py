@@ -1,4 +1,4 @@
-"""Stage 8: put the mini pair into the package: a diffusers folder, the distilled transformer, nets, spec and card."""
+"""Stage 8: put the mini pair into the package: diffusers folder, distilled transformer, nets, words, spec and card."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ def assemble(recipe: Recipe, work: WorkFolder) -> None:
         # diffusers notes the folder that a part was loaded from: of no use elsewhere, and different on every machine.
         write_json(path, {key: value for key, value in read_json(path).items() if key != "_name_or_path"})
     write_json(MINI / "pair.json", _pair(recipe))
+    shutil.copyfile(Path(__file__).with_name("words.toml"), MINI / "words.toml")
     write_card(recipe, work)
 
 

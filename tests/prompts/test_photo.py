@@ -12,7 +12,7 @@ from topcoat.errors import UsageError
 from topcoat.prompts import Prompt
 from topcoat.prompts.names import is_latin
 from topcoat.prompts.photo import sample_photo_prompts
-from topcoat.prompts.sampling import StratifiedSampler
+from topcoat.prompts.stratified import StratifiedSampler
 from topcoat.prompts.vocabulary import read_vocabulary
 
 VOCABULARY = read_vocabulary()

@@ -8,8 +8,8 @@ import json
 import pytest
 
 from topcoat.errors import UsageError
-from topcoat.prompts import VOCABULARY, Prompt, held_out_prompts, sample_prompts, sample_style, style_of_pair
-from topcoat.prompts.sampling import check_words
+from topcoat.prompts import Prompt, held_out_prompts, sample_prompts, sample_style, style_of_pair
+from topcoat.prompts.mini import mini_words
 
 GOLDEN_FIRST = (
     "studio portrait of a young man, olive skin, short wavy brown hair, "
@@ -37,22 +37,22 @@ def test_mini_prompts_start_alike_at_any_count(seed: int) -> None:
 def test_words_that_nothing_rules_out_are_balanced_within_one(name: str) -> None:
     for count in (50, 121, 400):
         words = [prompt.attributes[name] for prompt in sample_prompts(count, 3)]
-        counts = [words.count(word) for word in VOCABULARY[name]]
+        counts = [words.count(word) for word in mini_words().choices(name)]
         assert max(counts) - min(counts) <= 1
 
 
 def test_the_attributes_of_a_mini_prompt_are_its_words() -> None:
     prompt = sample_prompts(1, 2)[0]
-    assert list(prompt.attributes) == list(VOCABULARY)
-    check_words(prompt.attributes)
+    assert list(prompt.attributes) == list(mini_words().attributes)
+    mini_words().check(prompt.attributes)
     assert len({prompt, sample_prompts(1, 2)[0]}) == 1
 
 
 def test_a_word_outside_the_vocabulary_is_refused() -> None:
     words = dict(sample_prompts(1)[0].attributes)
     with pytest.raises(UsageError, match="eyes='pink' is unknown; use one of: brown, green"):
-        check_words({**words, "eyes": "pink"})
-    check_words({"eyes": "pink"})  # of another style
+        mini_words().check({**words, "eyes": "pink"})
+    mini_words().check({"eyes": "pink"})  # of another style
 
 
 @pytest.mark.parametrize("style", ["mini", "photo"])
@@ -67,7 +67,7 @@ def test_every_pair_gets_prompts_that_it_understands() -> None:
     assert style_of_pair("mini") == style_of_pair("mini-two-steps") == "mini"
     assert style_of_pair("flux1") == style_of_pair("minister") == "photo"
     assert sample_style("mini", 3, 4) == sample_prompts(3, 4)
-    assert sample_style("photo", 1)[0].attributes.keys() != VOCABULARY.keys()
+    assert sample_style("photo", 1)[0].attributes.keys() != mini_words().attributes.keys()
 
 
 def test_the_split_follows_from_the_id_alone() -> None:

@@ -15,7 +15,8 @@ from starlette.testclient import TestClient
 
 from tests.conftest import FakeGenerator
 from topcoat.errors import DataError
-from topcoat.prompts import VOCABULARY, mini_sentence, sample_prompts
+from topcoat.prompts import sample_prompts
+from topcoat.prompts.mini import mini_words
 from topcoat.serving.page.confined import Confined
 from topcoat.serving.page.figures import Figure, definitions, figures
 from topcoat.serving.page.files import FOLDER_VARIABLE, PageFiles
@@ -153,7 +154,8 @@ def test_figures_say_what_is_measured_and_escape(files: PageFiles) -> None:
 
 def test_attributes_and_prompt_say_the_same() -> None:
     for prompt in sample_prompts(20, seed=3):
-        assert mini_sentence(prompt.attributes) == prompt.text and prompt.attributes.keys() == VOCABULARY.keys()
+        assert mini_words().text(prompt.attributes) == prompt.text
+        assert prompt.attributes.keys() == mini_words().attributes.keys()
 
 
 @pytest.fixture

@@ -8,26 +8,16 @@ prompt however many are asked for.
 
 from topcoat.prompts.files import read_prompts, write_prompts
 from topcoat.prompts.prompt import MAX_WORDS, SPLITS, Prompt, Split, as_prompts, prompt_from_text, split_of_id
-from topcoat.prompts.sampling import (
-    VOCABULARY,
-    Style,
-    held_out_prompts,
-    mini_sentence,
-    sample_prompts,
-    sample_style,
-    style_of_pair,
-)
+from topcoat.prompts.styles import Style, held_out_prompts, sample_prompts, sample_style, style_of_pair
 
 __all__ = [
     "MAX_WORDS",
     "SPLITS",
-    "VOCABULARY",
     "Prompt",
     "Split",
     "Style",
     "as_prompts",
     "held_out_prompts",
-    "mini_sentence",
     "prompt_from_text",
     "read_prompts",
     "sample_prompts",

@@ -13,7 +13,6 @@ from typing import Any
 from topcoat.errors import DataError, UsageError
 from topcoat.files import atomic_path, write_text
 from topcoat.prompts.prompt import Prompt, Split, prompt_from_text, split_of_id
-from topcoat.prompts.sampling import check_words
 from topcoat.seeds import MAX_SEED
 
 FORMATS = (".parquet", ".csv", ".jsonl", ".txt")
@@ -105,12 +104,14 @@ def read_prompts(path: str | Path, column: str | None = None) -> list[Prompt]:
 
 
 def _prompt_from_row(row: dict[str, Any], column: str | None) -> Prompt:
+    from topcoat.prompts.mini import mini_words
+
     name = _text_column(row, column)
     text, own_id, split = row[name], row.get("id"), row.get("split")
     if text is not None and not isinstance(text, str):
         raise UsageError(f"the prompt is {_kind(text)}, not text; put it in quotes")
     prompt = replace(prompt_from_text(text or ""), attributes=_attributes(row, name))
-    check_words(prompt.attributes)
+    mini_words().check(prompt.attributes)
     if own_id not in (None, ""):
         prompt = replace(prompt, id=str(own_id))
     if not _is_empty(row.get("seed")):

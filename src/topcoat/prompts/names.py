@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Literal
 
 from topcoat.errors import DataError, UsageError
 from topcoat.prompts.prompt import check_count_and_seed
-from topcoat.prompts.sampling import StratifiedSampler
+from topcoat.prompts.stratified import StratifiedSampler
 
 if TYPE_CHECKING:
     from faker import Faker

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from topcoat.prompts.clip import CLIP_TOKENS, clip_tokens
 from topcoat.prompts.names import FileNames, InventedNames
 from topcoat.prompts.prompt import Prompt, check_count_and_seed
-from topcoat.prompts.sampling import Fits, StratifiedSampler
+from topcoat.prompts.stratified import Fits, StratifiedSampler
 from topcoat.prompts.templates import Template, read_templates
 from topcoat.prompts.vocabulary import Vocabulary, read_vocabulary
 

@@ -34,8 +34,8 @@ def _with_article(value: object) -> str:
     return f"{'an' if _AN.match(text) else 'a'} {text}"
 
 
-_ENVIRONMENT = SandboxedEnvironment(undefined=_Missing, autoescape=False)
-_ENVIRONMENT.filters["a"] = _with_article
+ENVIRONMENT = SandboxedEnvironment(undefined=_Missing, autoescape=False)
+ENVIRONMENT.filters["a"] = _with_article
 
 
 class TemplateFile(StrictModel):
@@ -81,8 +81,8 @@ def parse_template(text: str, vocabulary: Vocabulary) -> Template:
     optional = {*vocabulary.only_for, "locale"}  # names from a file have no locale
     everything = {name: f"<{name}>" for name in known}
     try:
-        fields = frozenset(jinja2.meta.find_undeclared_variables(_ENVIRONMENT.parse(text)))
-        template = Template(_ENVIRONMENT.from_string(text), fields)
+        fields = frozenset(jinja2.meta.find_undeclared_variables(ENVIRONMENT.parse(text)))
+        template = Template(ENVIRONMENT.from_string(text), fields)
     except jinja2.TemplateError as error:
         raise UsageError(f"it is no jinja2 template ({error.message}); write a field as {{{{ name }}}}") from None
     for name in sorted(fields - {*known}):

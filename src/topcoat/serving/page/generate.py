@@ -9,17 +9,13 @@ from typing import Any
 
 import gradio as gr
 
-from topcoat.prompts import VOCABULARY, mini_sentence, sample_style, style_of_pair
+from topcoat.prompts import sample_style, style_of_pair
+from topcoat.prompts.mini import mini_words
 from topcoat.serving.page.context import PRIVATE, Context, shown_errors
 from topcoat.serving.page.figures import Figure, figures, note
 from topcoat.serving.work import Answer, GenerateSettings, Subject
 
 _LARGEST_SEED = 2**32 - 1
-_GROUPS = {
-    "Person": ("gender", "age", "skin", "expression"),
-    "Hair and eyes": ("hair_length", "hair_texture", "hair_color", "eyes", "facial_hair"),
-    "Details and light": ("freckles", "glasses", "garment", "clothing_color", "light_tone", "light_side", "background"),
-}
 _IMAGES: dict[str, Any] = {"buttons": ["fullscreen"], "interactive": False}
 
 
@@ -127,24 +123,24 @@ def generate_tab(context: Context, page: gr.Blocks) -> None:
 
 
 def _attribute_controls(words: Any) -> dict[str, gr.Dropdown]:
-    controls: dict[str, gr.Dropdown] = {}
-    for number, (title, names) in enumerate(_GROUPS.items()):
+    vocabulary, controls = mini_words(), dict[str, gr.Dropdown]()
+    for number, (title, names) in enumerate(vocabulary.groups.items()):
         with gr.Accordion(title, open=number == 0), gr.Row(elem_classes="attributes"):
             for name in names:
                 controls[name] = gr.Dropdown(
-                    list(VOCABULARY[name]),
+                    vocabulary.choices(name),
                     value=words[name],
                     label=name.replace("_", " ").capitalize(),
                     min_width=150,
                     filterable=False,
                     elem_id=f"attribute-{name}",
                 )
-    return {name: controls[name] for name in VOCABULARY}
+    return {name: controls[name] for name in vocabulary.attributes}
 
 
 def _sentence(names: Sequence[str]) -> Any:
     def sentence(*values: str) -> str:
-        return mini_sentence(dict(zip(names, values, strict=True)))
+        return mini_words().text(dict(zip(names, values, strict=True)))
 
     return sentence
 
