@@ -10,13 +10,16 @@ import secrets
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from topcoat.errors import DataError
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 _REASONS = {
     errno.ENOSPC: "the disk is full; free some space and run the same command again",
@@ -215,6 +218,17 @@ def write_text(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8 with Unix line ends, atomically."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(text.encode())
+
+
+def text_template(package: str, name: str, filters: Mapping[str, Callable[..., Any]] | None = None) -> Template:
+    """The jinja2 template of a text in ``package``; no value is escaped, and a missing one is an error."""
+    from importlib import resources
+
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(keep_trailing_newline=True, undefined=StrictUndefined)
+    environment.filters |= filters or {}
+    return environment.from_string((resources.files(package) / name).read_text(encoding="utf-8"))
 
 
 def read_json(path: Path) -> Any:

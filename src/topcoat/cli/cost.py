@@ -130,7 +130,7 @@ def cost(
         counts = [item.distilled.steps for item in tables], [one.steps for one in table.baseline_at]
         plan = TimingPlan(*counts, batch_size, repeats, compile_)
         if random_weights:
-            for spec in (models.distilled, models.baseline):
+            for spec in models.sides.values():
                 needed = needed_bytes(spec) / 2**30
                 out.line(f"{spec.name} with random weights needs {needed:.1f} GiB in {spec.dtype} (computed)")
         random_weights_on = device if random_weights else None

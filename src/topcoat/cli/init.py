@@ -24,9 +24,7 @@ def init(
     ] = _DEFAULT_PAIR,
 ) -> None:
     """Write pair.yaml with a comment on every setting, a Makefile with the plan of commands, and a README."""
-    from importlib import resources
-
-    from topcoat.files import write_text
+    from topcoat.files import text_template, write_text
     from topcoat.generators.presets import model_pair, pair_as_yaml
     from topcoat.prompts import style_of_pair
 
@@ -47,13 +45,9 @@ def init(
         "offload": "none" if chosen.name == "mini" else "model",
     }
     named = chosen if chosen.name == "mini" else chosen.model_copy(update={"name": values["name"]})
-    templates = resources.files("topcoat.cli").joinpath("project")
     texts = {"pair.yaml": pair_as_yaml(named)}
-    from jinja2 import StrictUndefined, Template
-
     for name in ("Makefile", "README.md"):
-        template = templates.joinpath(f"{name}.j2").read_text(encoding="utf-8")
-        texts[name] = Template(template, undefined=StrictUndefined, keep_trailing_newline=True).render(values)
+        texts[name] = text_template("topcoat.cli", f"project/{name}.j2").render(values)
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         write_text(folder / name, text)

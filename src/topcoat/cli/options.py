@@ -200,25 +200,20 @@ def open_head(head: str | None, pair_name: str) -> Head | None:
 
     Raises `UsageError` where no head is named and none is shipped for the pair.
     """
+    return None if head == NO_HEAD else need_head(head, pair_name)
+
+
+def need_head(head: str | None, pair_name: str) -> Head:
+    """`open_head` for a command that is about the head; raises `UsageError` for ``--head none``."""
     from topcoat.heads.head import Head
 
-    if head == NO_HEAD:
-        return None
-    name = DEFAULT_HEAD if head is None else head
+    name = enhancing_head(head)
     if name in EMBEDDED_HEADS and pair_name != "mini":
         raise UsageError(
             f"no head is shipped for the pair {pair_name}; give --head DIR (see topcoat train --help), "
             f"or --head {NO_HEAD} for the distilled images alone"
         )
     return Head.load(name)
-
-
-def need_head(head: str | None, pair_name: str) -> Head:
-    """`open_head` for a command that is about the head; raises `UsageError` for ``--head none``."""
-    opened = open_head(head, pair_name)
-    if opened is None:
-        raise UsageError(f"--head {NO_HEAD} leaves nothing to do here; give a head folder, or leave --head out")
-    return opened
 
 
 def head_name(head: str | None) -> str:
@@ -308,7 +303,7 @@ def show_bill(out: Output, title: str, bill: Bill) -> dict[str, Any]:
 def licence_lines(pair: ModelPair) -> list[str]:
     """The licences to show before images of both generators go into a dataset."""
     lines = []
-    for role, spec in (("distilled", pair.distilled), ("baseline", pair.baseline)):
+    for role, spec in pair.sides.items():
         note = f" - {spec.licence.note}" if spec.licence.note else ""
         lines.append(f"{role}: {spec.name}, licence {spec.licence.name} ({spec.licence.url}){note}")
     return lines

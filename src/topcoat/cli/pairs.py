@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -61,7 +61,7 @@ def specs(
             (pair.name, side, _model(spec), spec.steps, f"{spec.guidance_scale:g}",
              f"{spec.width_px}x{spec.height_px}", spec.dtype, spec.licence.name)
             for pair in pairs
-            for side, spec in (("distilled", pair.distilled), ("baseline", pair.baseline))
+            for side, spec in pair.sides.items()
         ],
     )  # fmt: skip
     out.line("topcoat pairs specs NAME prints every setting of one pair, as a file to edit")
@@ -71,8 +71,7 @@ def specs(
 def _model(spec: GeneratorSpec) -> str:
     """Hub id, or what a local model is called; other weights and LoRAs behind a plus."""
     local = spec.model.startswith(("/", "."))
-    others = (*spec.replaced.values(), *spec.loras)
-    return " + ".join([spec.name if local else spec.model, *(other.model for other in others)])
+    return " + ".join([spec.name if local else spec.model, *(model for model, _ in spec.sources[1:])])
 
 
 @command(
@@ -212,7 +211,7 @@ def build(
     licences = licence_lines(chosen)
     models = " and ".join(
         f"{spec.name} ({count_steps(spec.steps)}, {spec.width_px} x {spec.height_px} px)"
-        for spec in (chosen.distilled, chosen.baseline)
+        for spec in chosen.sides.values()
     )
     out.line(f"{len(prompts)} pairs of {models}", *licences)
     texts = say_what_is_read(out, chosen, prompts)
@@ -226,21 +225,19 @@ def build(
     out.warn(*flags)
     opened = chosen_filters if calibration is None else open_filters(chosen_filters, calibration=calibration)
     runner = named_engine(engine, devices=None if devices is None else names(devices), address=address, workers=workers)
+    given: dict[str, Any] = {
+        "batch_size": batch_size,
+        "shard_size": shard_size,
+        "pairing": config,
+        "filters": opened,
+        "baseline_from": baseline_from,
+    }
     if dry_run:
         from topcoat.cost.pricing import pair_tflop
 
         if calibration is None:
             open_filters(chosen_filters)
-        build_plan = plan_build(
-            output,
-            prompts,
-            chosen,
-            batch_size=batch_size,
-            shard_size=shard_size,
-            pairing=config,
-            filters=opened,
-            baseline_from=baseline_from,
-        )
+        build_plan = plan_build(output, prompts, chosen, **given)
         left, reused, total = len(build_plan.missing), build_plan.reused, None
         both = pair_tflop(chosen, config.distilled_steps)
         alone = pair_tflop(chosen, config.distilled_steps, baseline=False)
@@ -267,18 +264,7 @@ def build(
 
     out.on_interrupt = "run the same command again: finished shards are kept, the one that was begun was dropped"
     with terminated_like_interrupted(), out.progress("making pairs") as progress:
-        dataset = build_pairs(
-            output,
-            prompts,
-            chosen,
-            batch_size=batch_size,
-            shard_size=shard_size,
-            pairing=config,
-            filters=opened,
-            engine=runner,
-            baseline_from=baseline_from,
-            on_progress=progress,
-        )
+        dataset = build_pairs(output, prompts, chosen, **given, engine=runner, on_progress=progress)
     failures, dropped = dataset.manifest.failures, dataset.manifest.dropped
     out.warn(*(f"pair {failure.id} was not made: {failure.error}" for failure in failures[:_SHOWN]))
     if failures:

@@ -46,12 +46,12 @@ def presets(
     pairs: list[dict[str, Any]] = []
     for name, figures in of_pairs.items():
         pair = model_pair(name)
-        sides = (pair.distilled, pair.baseline)
+        sides = pair.sides.values()
         licences = list(dict.fromkeys(side.licence.name for side in sides))
         row = asdict(figures) | {
             "name": name,
             "steps": " / ".join(str(side.steps) for side in sides),
-            "size": f"{sides[0].width_px}x{sides[0].height_px}",
+            "size": f"{pair.distilled.width_px}x{pair.distilled.height_px}",
             "licences": ", ".join(licences),
             "pairs_usd": usd(1_000 * (figures.distilled_tflop + figures.baseline_tflop)),
         }

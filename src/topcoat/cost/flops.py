@@ -109,7 +109,7 @@ def pair_cost(
     width_px, height_px = size_px or (pair.distilled.width_px, pair.distilled.height_px)
     distilled, baseline = (
         PipelineCost(spec.name, spec.steps, tuple(generator_rows(spec, width_px, height_px)))
-        for spec in (pair.distilled, pair.baseline)
+        for spec in pair.sides.values()
     )
     enhanced = dataclasses.replace(distilled, name=f"{distilled.name} + head")
     if head is not None:

@@ -159,6 +159,12 @@ class GeneratorSpec(StrictModel):
             if weights is not None
         }
 
+    @property
+    def sources(self) -> list[tuple[str, str | None]]:
+        """Folder or hub id and revision of the model, and after it of all that replaces or is added to its weights."""
+        parts = (self, *self.replaced.values(), *self.loras)
+        return [(part.model, part.revision) for part in parts]
+
     @pydantic.model_validator(mode="after")
     def _noise_levels_are_one_for_each_step(self) -> GeneratorSpec:
         if self.sigmas is not None and self.timesteps is not None:
@@ -193,6 +199,11 @@ class ModelPair(StrictModel):
     distilled: GeneratorSpec
     baseline: GeneratorSpec
 
+    @property
+    def sides(self) -> dict[str, GeneratorSpec]:
+        """Both specs by name, the distilled model's first."""
+        return {"distilled": self.distilled, "baseline": self.baseline}
+
     def on(self, device: str) -> ModelPair:
         """The same pair with both models on ``device``."""
         return self._with({"device": device})
@@ -202,8 +213,7 @@ class ModelPair(StrictModel):
         return self if offload is None else self._with({"offload": offload})
 
     def _with(self, change: dict[str, str]) -> ModelPair:
-        sides = {"distilled": self.distilled, "baseline": self.baseline}
-        return self.model_copy(update={name: spec.model_copy(update=change) for name, spec in sides.items()})
+        return self.model_copy(update={name: spec.model_copy(update=change) for name, spec in self.sides.items()})
 
     @pydantic.model_validator(mode="after")
     def _same_size(self) -> ModelPair:

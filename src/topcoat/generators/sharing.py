@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from topcoat import hub
 from topcoat.config import load_config
 from topcoat.errors import DataError, UsageError
-from topcoat.files import write_text
+from topcoat.files import text_template, write_text
 from topcoat.generators.base import ModelPair
 from topcoat.generators.callables import is_callable
 from topcoat.generators.presets import pair_as_yaml
@@ -25,7 +23,7 @@ def push_pair(pair: ModelPair, repo: str, *, private: bool = True) -> str:
     Raises `UsageError` for a pair that names a folder, a file or a function, which others do not have, `ModelError` if
     the repository cannot be written.
     """
-    for source in _sources(pair):
+    for source in [source for spec in pair.sides.values() for source, _ in spec.sources]:
         if Path(source).exists() or hub.named(source) is None:
             raise UsageError(
                 f"the pair {pair.name} names {source}, which is on this machine alone; put those weights on the "
@@ -46,25 +44,15 @@ def pulled_pair(name: str) -> ModelPair:
     if not path.is_file():
         raise DataError(f"{name} holds no model pair ({PAIR_NAME}); give a repository that topcoat push wrote")
     pair = load_config(path, ModelPair)
-    if any(is_callable(spec) for spec in (pair.distilled, pair.baseline)):
+    if any(is_callable(spec) for spec in pair.sides.values()):
         raise DataError(f"the pair {name} names a Python function, and none is run from the hub; write a spec file")
     return pair
 
 
 def pair_card(pair: ModelPair, repo: str) -> str:
     """The repository's card: both models with settings, licences and how to load the pair."""
-    from jinja2 import StrictUndefined, Template
-
-    template = resources.files("topcoat.generators").joinpath("card.md.j2").read_text(encoding="utf-8")
-    sides = {"distilled": pair.distilled, "baseline": pair.baseline}
+    sides = pair.sides
     free = all(spec.licence.name == "Apache-2.0" for spec in sides.values())
-    card = Template(template, undefined=StrictUndefined, keep_trailing_newline=True)
     models = list(dict.fromkeys(spec.model for spec in sides.values()))
+    card = text_template("topcoat.generators", "card.md.j2")
     return card.render(pair=pair, repo=repo, sides=sides, free=free, models=models)
-
-
-def _sources(pair: ModelPair) -> Iterator[str]:
-    for spec in (pair.distilled, pair.baseline):
-        yield spec.model
-        for part in (*spec.replaced.values(), *spec.loras):
-            yield part.model

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from importlib import resources
 from typing import Any
 
+from topcoat.files import text_template
 from topcoat.heads.network import HeadConfig, LatentHeadConfig
 
 
@@ -19,7 +19,6 @@ def render_card(
     values by name) get sections of their own, the figures also as the results that the Hugging Face hub reads.
     """
     from huggingface_hub import EvalResult, ModelCardData
-    from jinja2 import Environment, StrictUndefined
 
     figures: Mapping[str, Any] = facts.get("figures") or {}
     results = [
@@ -43,10 +42,7 @@ def render_card(
         model_name=f"topcoat {config.name()}" if results else None,
         eval_results=results or None,
     )
-    environment = Environment(keep_trailing_newline=True, undefined=StrictUndefined)  # Markdown: nothing to escape
-    environment.filters |= {"plain": _plain, "terms": _terms}
-    template = resources.files("topcoat.heads").joinpath("card.md.j2").read_text(encoding="utf-8")
-    return environment.from_string(template).render(
+    return text_template("topcoat.heads", "card.md.j2", {"plain": _plain, "terms": _terms}).render(
         card_data=data.to_yaml(),
         source=source,
         kind=config.name(),

@@ -8,7 +8,6 @@ import json
 import platform
 from collections import Counter
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,7 +16,7 @@ import pydantic
 from topcoat import __version__, hub
 from topcoat.config import StrictModel, parse_config
 from topcoat.errors import DataError, UsageError
-from topcoat.files import read_json, sha256_of, write_json, write_text
+from topcoat.files import read_json, sha256_of, text_template, write_json, write_text
 from topcoat.generators.base import SOURCES, GeneratorSpec, ModelPair
 from topcoat.pairs.schema import PairingConfig, open_shard
 from topcoat.prompts import Split
@@ -137,10 +136,7 @@ def write_card(folder: Path, manifest: Manifest) -> None:
     `huggingface_hub.DatasetCard` would write the same header, but its import takes longer than a build with nothing to
     do.
     """
-    from jinja2 import StrictUndefined, Template
-
-    template = resources.files("topcoat.pairs").joinpath("card.md.j2").read_text(encoding="utf-8")
-    card = Template(template, undefined=StrictUndefined, keep_trailing_newline=True).render(
+    card = text_template("topcoat.pairs", "card.md.j2").render(
         pair=manifest.pair,
         rows=manifest.rows,
         imported=manifest.imported,
@@ -161,10 +157,8 @@ def loaded_commits(pair: ModelPair) -> dict[str, str]:
     from topcoat.generators.callables import is_callable
 
     commits: dict[str, str] = {}
-    for spec in (each for each in (pair.distilled, pair.baseline) if not is_callable(each)):
-        sources = [(spec.model, spec.revision)]
-        sources += [(other.model, other.revision) for other in (*spec.replaced.values(), *spec.loras)]
-        for source, revision in sources:
+    for spec in (each for each in pair.sides.values() if not is_callable(each)):
+        for source, revision in spec.sources:
             commit = None if Path(source).exists() else hub.cached_commit(source, revision)
             if commit is not None:
                 commits[source if revision is None else f"{source}@{revision}"] = commit
@@ -184,7 +178,7 @@ def check_commits(manifest: Manifest, loaded: Mapping[str, str]) -> None:
 
 def pair_identity(pair: ModelPair) -> dict[str, Any]:
     """What decides the images of a pair, free of this machine's paths."""
-    return {"distilled": spec_identity(pair.distilled), "baseline": spec_identity(pair.baseline)}
+    return {name: spec_identity(spec) for name, spec in pair.sides.items()}
 
 
 def spec_identity(spec: GeneratorSpec) -> dict[str, Any]:
