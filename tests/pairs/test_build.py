@@ -9,23 +9,12 @@ import pytest
 import torch
 from huggingface_hub import DatasetCard
 
+from tests.pairs.building import PROMPTS, all_bytes, build
 from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.generators.base import ModelPair
 from topcoat.images import decode_image
 from topcoat.pairs import PairDataset, build_pairs
 from topcoat.pairs.schema import PairingConfig, default_seed
-from topcoat.prompts import sample_prompts
-
-PROMPTS = sample_prompts(11)
-
-
-def all_bytes(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def build(folder: Path, pair: ModelPair, generators: Any, **changes: Any) -> PairDataset:
-    settings: dict[str, Any] = {"prompts": PROMPTS, "batch_size": 3, "shard_size": 4, "generators": generators}
-    return build_pairs(folder, pair=pair, **(settings | changes))
 
 
 def test_what_is_built_can_be_read_back(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:

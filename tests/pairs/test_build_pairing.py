@@ -14,26 +14,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.pairs.building import PROMPTS, all_bytes, build
 from topcoat.errors import DataError, ModelError, UsageError
 from topcoat.generators.base import ModelPair
 from topcoat.images import decode_image
-from topcoat.pairs import PairDataset, PairingConfig, build_pairs, drop_pairs
+from topcoat.pairs import PairingConfig, drop_pairs
 from topcoat.pairs.filters import FilterResult
 from topcoat.pairs.schema import default_seed, read_records
-from topcoat.prompts import sample_prompts
 
-PROMPTS = sample_prompts(11)
 TEXTS = [prompt.text for prompt in PROMPTS]
 SEEDS = [default_seed(position) for position in range(11)]
-
-
-def all_bytes(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def build(folder: Path, pair: ModelPair, generators: Any, **changes: Any) -> PairDataset:
-    settings: dict[str, Any] = {"prompts": PROMPTS, "batch_size": 3, "shard_size": 4, "generators": generators}
-    return build_pairs(folder, pair=pair, **(settings | changes))
 
 
 def rounded(images: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 import torch
 
 from tests.card import Card
+from tests.pairs import building
+from tests.pairs.building import PROMPTS, all_bytes
 from topcoat.errors import DataError, ModelError
 from topcoat.generators.base import ModelPair
 from topcoat.memory import OutOfMemoryError
@@ -20,17 +23,10 @@ from topcoat.pairs import PairDataset, PairingConfig, build_pairs
 from topcoat.pairs.schema import default_seed
 from topcoat.prompts import sample_prompts
 
-PROMPTS = sample_prompts(11)
 SIDES = ("distilled", "baseline")
 
 
-def all_bytes(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def build(folder: Path, pair: ModelPair, generators: Any, **changes: Any) -> PairDataset:
-    settings: dict[str, Any] = {"prompts": PROMPTS, "batch_size": 4, "shard_size": 8, "generators": generators}
-    return build_pairs(folder, pair=pair, **(settings | changes))
+build = partial(building.build, batch_size=4, shard_size=8)
 
 
 def test_memory_that_ends_halves_the_batch(tmp_path: Path, fake_pair: ModelPair, fake_generators: Any) -> None:

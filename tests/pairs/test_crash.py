@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.pairs.building import all_bytes
 from topcoat.pairs import PairDataset
 
 BUILDER = Path(__file__).with_name("crash_builder.py")
@@ -70,10 +71,6 @@ class Counts:
     killed: int = 0
     with_shards: int = 0
     with_leftovers: int = 0
-
-
-def all_bytes(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def kill_and_continue(root: Path, moments: int, seed: int) -> Counts:

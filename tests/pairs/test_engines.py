@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.pairs.building import all_bytes
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import ModelPair
 from topcoat.pairs import LocalEngine, RayEngine, build_pairs
@@ -18,10 +19,6 @@ from topcoat.pairs.engines import named_engine
 from topcoat.prompts import sample_prompts
 
 PROMPTS = sample_prompts(7)
-
-
-def all_bytes(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def build(folder: Path, pair: ModelPair, engine: Any, **changes: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.pairs.building import all_bytes
 from topcoat.errors import ModelError, UsageError
 from topcoat.generators.base import ModelPair
 from topcoat.generators.presets import model_pair
@@ -33,10 +34,6 @@ def ray_on_two_cores() -> Iterator[Any]:
     ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100 * 2**20, log_to_driver=False)
     yield ray
     ray.shutdown()
-
-
-def all_bytes(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def build(folder: Path, pair: ModelPair, **changes: Any) -> Any:

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 DRIVERS = ("chromedriver", "chromium.chromedriver")
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the key of a web element in the protocol
@@ -123,6 +125,12 @@ def chromium(profile: Path) -> Iterator[Browser]:
         process.wait(10)
 
 
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with chromium(tmp_path_factory.mktemp("browser") / "profile") as opened:
+        yield opened
+
+
 def _find(names: tuple[str, ...]) -> str | None:
     return next((path for name in names if (path := shutil.which(name)) is not None), None)
 
@@ -149,3 +157,6 @@ def _call(method: str, url: str, body: dict[str, Any] | None = None) -> Any:
             return json.load(answer)["value"]
     except urllib.error.HTTPError as error:
         raise AssertionError(re.sub(r"\s+", " ", error.read().decode())[:500]) from error
+
+
+NEEDS_BROWSER = [pytest.mark.browser, pytest.mark.skipif(bool(missing()), reason=missing() or "a browser is here")]

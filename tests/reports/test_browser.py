@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.reports.browser import Browser, chromium, missing
+from tests.reports.browser import NEEDS_BROWSER, Browser
+from tests.reports.browser import browser as browser
 from topcoat.features import FeatureNet
 from topcoat.images import gaussian_blur
 from topcoat.metrics.evaluate import evaluate
 from topcoat.reports.evaluation import SubjectImages, write_report
 
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(bool(missing()), reason=missing() or "a browser is here")]
-
+pytestmark = NEEDS_BROWSER
 COUNT = 60
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with chromium(tmp_path_factory.mktemp("browser") / "profile") as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -11,22 +11,16 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from tests.reports.browser import Browser, chromium, missing
+from tests.reports.browser import NEEDS_BROWSER, Browser
+from tests.reports.browser import browser as browser
 from topcoat.study.app import create_app
 from topcoat.study.plan import StudyPlan
 from topcoat.study.store import Rater, read_raters
 
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(bool(missing()), reason=missing() or "a browser is here")]
-
+pytestmark = NEEDS_BROWSER
 READY = "document.querySelector('[data-choice=\"1\"]:enabled')"
 DONE = "document.querySelector('#delete')"
 COUNT = "return document.getElementById('count').textContent;"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with chromium(tmp_path_factory.mktemp("browser") / "profile") as opened:
-        yield opened
 
 
 @dataclass
