@@ -20,6 +20,15 @@ ESA_SMALLEST_SIDE = 15
 """Below this the strided convolution of `ESA` leaves less than one window of the 7x7 pooling."""
 
 
+def start_small(network: nn.Module) -> None:
+    """Draw the weights of all convolutions from N(0, 0.02), as CycleGAN does; biases begin at 0."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(module.weight, 0.0, 0.02)
+            assert module.bias is not None
+            nn.init.zeros_(module.bias)
+
+
 class ChannelAttention(nn.Module):
     """M_c(F) = sigmoid(MLP(AvgPool(F)) + MLP(MaxPool(F))), eq. 2 of CBAM; the MLP has at least one hidden unit.
 

@@ -18,7 +18,7 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from topcoat.heads.layers import ESA, ESA_SMALLEST_SIDE
+from topcoat.heads.layers import ESA, ESA_SMALLEST_SIDE, start_small
 from topcoat.heads.network import HeadConfig, ImageNetwork
 
 Upsampling = Literal["transposed", "resize"]
@@ -89,11 +89,7 @@ class ResNetGenerator(ImageNetwork):
             width //= 2
         layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, 3, 7), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-                nn.init.normal_(module.weight, 0.0, 0.02)
-                assert module.bias is not None
-                nn.init.zeros_(module.bias)
+        start_small(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """The change to add to ``images`` ``(N, 3, H, W)``, of the same shape."""

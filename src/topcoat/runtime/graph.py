@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from topcoat.heads.network import ImageNetwork, Network
 from topcoat.heads.refiner import RefinerConfig
-from topcoat.runtime.record import ENHANCED, IMAGES, LATENTS, METADATA_KEY, STRENGTH, HeadRecord
+from topcoat.runtime.record import ENHANCED, METADATA_KEY, HeadRecord
 from topcoat.runtime.torch_session import record_of
 
 if TYPE_CHECKING:
@@ -68,14 +68,13 @@ def write_graph(head: Head, record: HeadRecord, path: Path) -> None:
     given, shapes = (example,), (shape,)
     if record.has_strength:
         given, shapes = (example, torch.tensor(1.0)), (shape, {})
-    names = [LATENTS if record.input == "latent" else IMAGES, *([STRENGTH] if record.has_strength else [])]
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             _Graph(network.cpu(), dtype).eval(),
             given,
             dynamo=True,
             dynamic_shapes=shapes,
-            input_names=names,
+            input_names=record.inputs,
             output_names=[ENHANCED],
             verbose=False,
         )

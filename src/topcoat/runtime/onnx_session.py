@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from topcoat.errors import DataError, ModelError
-from topcoat.runtime.record import ENHANCED, IMAGES, LATENTS, STRENGTH, HeadRecord, parse_record
+from topcoat.runtime.record import ENHANCED, HeadRecord, parse_record
 
 PROVIDERS = {
     "CUDAExecutionProvider": "CUDA",
@@ -50,16 +50,12 @@ class OnnxSession:
         except Exception as error:  # each of ONNX Runtime's errors is a class of its own, without a base
             raise DataError(f"{path} is no ONNX model that can be run here; export the head again") from error
         self.record: HeadRecord = parse_record(self._session.get_modelmeta().custom_metadata_map, str(path))
-        self._input = LATENTS if self.record.input == "latent" else IMAGES
         self.name = f"ONNX Runtime ({PROVIDERS[self._session.get_providers()[0]]})"
 
     def run(self, inputs: np.ndarray, strength: float) -> np.ndarray:
         """See `topcoat.runtime.runner.Session`."""
-        given = {self._input: inputs}
-        if self.record.has_strength:
-            given[STRENGTH] = np.array(strength, dtype=np.float32)
         try:
-            return np.asarray(self._session.run([ENHANCED], given)[0])
+            return np.asarray(self._session.run([ENHANCED], self.record.feed(inputs, strength))[0])
         except RuntimeError as error:
             text = str(error).lower()
             if "alloc" in text or "memory" in text:

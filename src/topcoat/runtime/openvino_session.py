@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from topcoat.errors import DataError
-from topcoat.runtime.record import ENHANCED, IMAGES, LATENTS, METADATA_KEY, STRENGTH, HeadRecord, parse_record
+from topcoat.runtime.record import ENHANCED, METADATA_KEY, HeadRecord, parse_record
 
 
 class OpenVinoSession:
@@ -29,12 +29,8 @@ class OpenVinoSession:
         metadata = {METADATA_KEY: str(model.get_rt_info(place).value)} if model.has_rt_info(place) else {}
         self.record: HeadRecord = parse_record(metadata, str(path))
         self._compiled = core.compile_model(model, "CPU", settings)
-        self._input = LATENTS if self.record.input == "latent" else IMAGES
         self.name = "OpenVINO (CPU)"
 
     def run(self, inputs: np.ndarray, strength: float) -> np.ndarray:
         """See `topcoat.runtime.runner.Session`."""
-        given = {self._input: inputs}
-        if self.record.has_strength:
-            given[STRENGTH] = np.array(strength, dtype=np.float32)
-        return np.array(self._compiled(given)[ENHANCED])
+        return np.array(self._compiled(self.record.feed(inputs, strength))[ENHANCED])

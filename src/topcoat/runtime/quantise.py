@@ -15,7 +15,7 @@ import numpy as np
 
 from topcoat.errors import ModelError, UsageError
 from topcoat.runtime.onnx_session import OnnxSession
-from topcoat.runtime.record import IMAGES, STRENGTH, HeadRecord
+from topcoat.runtime.record import HeadRecord
 from topcoat.runtime.tiles import pad_to_multiple
 
 if TYPE_CHECKING:
@@ -98,14 +98,9 @@ class _Images:
     """Distilled images as onnxruntime's calibration asks for them."""
 
     def __init__(self, pairs: PairDataset, rows: range, record: HeadRecord) -> None:
+        images = (pairs.image(index, "distilled").numpy()[None] for index in rows)
         self._inputs: Iterator[dict[str, Any]] = (
-            {
-                IMAGES: pad_to_multiple(
-                    pairs.image(index, "distilled").numpy()[None], record.size_multiple, record.smallest
-                ),
-                STRENGTH: np.array(1, dtype=np.float32),
-            }
-            for index in rows
+            record.feed(pad_to_multiple(one, record.size_multiple, record.smallest), 1.0) for one in images
         )
 
     def get_next(self) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import Field, ValidationError
 
 from topcoat.config import StrictModel
@@ -58,6 +59,15 @@ class HeadRecord(StrictModel):
     """The calibrated gates, see `topcoat.gates`."""
     software: str
     """topcoat and torch that wrote it."""
+
+    @property
+    def inputs(self) -> list[str]:
+        """Names of the graph's inputs."""
+        return [LATENTS if self.input == "latent" else IMAGES, *([STRENGTH] if self.has_strength else [])]
+
+    def feed(self, inputs: np.ndarray, strength: float) -> dict[str, np.ndarray]:
+        """What the graph's inputs are given."""
+        return dict(zip(self.inputs, (inputs, np.array(strength, dtype=np.float32)), strict=False))
 
 
 def parse_record(metadata: Mapping[str, str], path: str) -> HeadRecord:

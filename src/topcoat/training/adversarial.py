@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from topcoat.config import StrictModel
+from topcoat.heads.layers import start_small
 from topcoat.training.losses import LossNet, fine_latents
 
 Adversary = Literal["hinge", "lsgan"]
@@ -129,11 +130,7 @@ class PatchGAN70(nn.Module):
             before, width = width, 2 * width
         layers.append(nn.Conv2d(before, 1, 4, padding=1))
         self.layers = nn.Sequential(*layers)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.normal_(module.weight, 0.0, 0.02)
-                assert module.bias is not None
-                nn.init.zeros_(module.bias)
+        start_small(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Scores ``(N, 1, h, w)`` of ``images`` ``(N, 3, H, W)`` in [0, 1], at least 32 px a side."""
