@@ -25,6 +25,7 @@ from topcoat import hub
 from topcoat.errors import ModelError, UsageError
 from topcoat.features.face import OnnxFaceNet, find_onnx
 from topcoat.features.net import WORKING_PX, Features, load_feature_net, whole
+from topcoat.files import weights_digest
 
 MeanAndStd = tuple[Sequence[float], Sequence[float]]
 """Of each colour, of images in [0, 1]."""
@@ -174,7 +175,7 @@ class HubFeatureNet:
         own = NETS[kind].mean_and_std if kind in NETS else None
         self._mean_and_std = mean_and_std or own or _IMAGENET
         values = "" if mean_and_std is None else f", {mean_and_std}"
-        self.digest = weights_digest(model.state_dict(), f"{PREPROCESSING}, {kind}, {side_px} px{values}")
+        self.digest = weights_digest(f"{PREPROCESSING}, {kind}, {side_px} px{values}", model.state_dict())
 
     @classmethod
     def load(cls, kind: str, source: str | None = None) -> HubFeatureNet:
@@ -229,7 +230,7 @@ class InceptionNet:
 
     def __init__(self, extractor: Any) -> None:
         self._extractor = extractor.eval().requires_grad_(False)
-        self.digest = weights_digest(extractor.state_dict(), f"inception {_INCEPTION_LAYER}")
+        self.digest = weights_digest(f"inception {_INCEPTION_LAYER}", extractor.state_dict())
 
     @classmethod
     def load(cls) -> InceptionNet:
@@ -268,15 +269,6 @@ def resized(images: Tensor, side_px: int, mean_and_std: MeanAndStd) -> Tensor:
 def prepared(images: Tensor, kind: str, side_px: int) -> Tensor:
     """`resized` with the mean and standard deviation of a kind that has its own."""
     return resized(images, side_px, NETS[kind].mean_and_std or _IMAGENET)
-
-
-def weights_digest(weights: Mapping[str, Tensor], settings: str) -> str:
-    """16 hex digits that change with any weight or with ``settings``."""
-    digest = hashlib.sha256(settings.encode())
-    for name, value in sorted(weights.items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 @contextmanager

@@ -25,8 +25,8 @@ from topcoat.features.pretrained import (
     loading,
     prepared,
     side_of,
-    weights_digest,
 )
+from topcoat.files import weights_digest
 
 QUALITY_PROMPTS = ("Good photo.", "Bad photo.")
 """The prompts of CLIP-IQA (Wang, Chan and Loy 2023, arXiv 2207.12396), section 3.1."""
@@ -47,7 +47,7 @@ class QualityNet(ABC):
         self.side_px = side_px
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._model: Any = model.eval().requires_grad_(False).to(self.device)
-        self.digest = weights_digest(model.state_dict(), f"{PREPROCESSING}, {settings}{side_px} px")
+        self.digest = weights_digest(f"{PREPROCESSING}, {settings}{side_px} px", model.state_dict())
 
     @classmethod
     @abstractmethod

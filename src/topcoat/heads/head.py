@@ -6,7 +6,6 @@ A head folder holds ``config.json`` (format version, network settings, facts abo
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 from topcoat import hub
 from topcoat.embedded import DEFAULT_HEAD, EMBEDDED_HEADS, MINI
 from topcoat.errors import DataError, ModelError, UsageError
-from topcoat.files import atomic_path, read_json, write_json, write_text
+from topcoat.files import atomic_path, read_json, weights_digest, write_json, write_text
 from topcoat.heads.card import render_card
 from topcoat.heads.kinds import parse_head_config
 from topcoat.heads.network import HeadConfig, Input, LatentHeadConfig, Network, channels_last
@@ -144,7 +143,7 @@ class Head:
     @property
     def digest(self) -> str:
         """16 hex digits that change with any weight or setting; equal before saving and after loading."""
-        return weights_digest(self.config.model_dump(mode="json"), self._weights())
+        return weights_digest(json.dumps(self.config.model_dump(mode="json"), sort_keys=True), self._weights())
 
     def _weights(self) -> dict[str, Tensor]:
         """By their names in a network that is not compiled."""
@@ -277,12 +276,3 @@ def _required(folder: Path, name: str, what: str) -> Path:
             f"ask for {WEIGHTS_NAME} and {CONFIG_NAME} instead"
         )
     raise DataError(f"{folder} holds no {what}: {name} is missing; give a folder that topcoat train wrote")
-
-
-def weights_digest(settings: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:
-    """16 hex digits that change with any of the JSON values ``settings`` or any tensor's name, type, shape or value."""
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for name, value in sorted(weights.items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -11,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from topcoat.errors import DataError, UsageError
-from topcoat.files import FolderLock
+from topcoat.files import FolderLock, weights_digest
 from topcoat.generators.vae import Vae
-from topcoat.heads.head import Head, weights_digest
+from topcoat.heads.head import Head
 from topcoat.training.config import RunConfig, TrainConfig
 from topcoat.training.records import TrainRecord
 from topcoat.training.run_folder import Progress, RunFolder
@@ -71,7 +72,7 @@ def train(
         name: head.digest for name, head in (("init_from", init_from), ("teacher", teacher)) if head is not None
     }
     if vae is not None and config.needs_vae:
-        digests["vae"] = weights_digest(vae.decoder.config, vae.decoder.state_dict())
+        digests["vae"] = weights_digest(json.dumps(vae.decoder.config, sort_keys=True), vae.decoder.state_dict())
     folder = RunFolder(Path(output or f"runs/{config.name}"), {"stages": config.identity(), **digests})
     licences = {side: settings["licence"] for side, settings in dataset.manifest.sides.items()}  # bind users of heads
     own = {"pair": dataset.manifest.pair, "licences": licences, "training_pairs": len(training)}
