@@ -49,6 +49,18 @@ def test_enhance_imports_no_torch(picture: Path, tmp_path: Path) -> None:
     assert before.shape == after.shape and 1 < np.abs(before - after).mean() < 60
 
 
+def test_a_study_with_groups_imports_no_torch(tmp_path: Path) -> None:
+    options = ["--pairs", "6", "--checks", "1", "--groups", str(tmp_path / "groups.csv"), "-o", str(tmp_path / "study")]
+    for arm in ("distilled", "enhanced", "baseline"):
+        (tmp_path / arm).mkdir()
+        options += [f"--{arm}", str(tmp_path / arm)]
+        for number in range(6):
+            Image.new("RGB", (20, 24)).save(tmp_path / arm / f"{number}.png")
+    (tmp_path / "groups.csv").write_text("name,age\n" + "".join(f"{number},old\n" for number in range(6)))
+    assert _modules(["study", "create", *options]) & MODELS == {"scipy"}
+    assert '"age": "old"' in (tmp_path / "study" / "study.json").read_text()
+
+
 @pytest.mark.slow
 def test_the_first_picture_is_there_within_a_second(picture: Path, tmp_path: Path) -> None:
     """Of processor time, so that a busy machine does not matter."""
