@@ -37,11 +37,6 @@ FLOW = ("flux1", "flux2-klein", "flux2", "sd3", "qwen-image", "z-image")
 
 
 @pytest.fixture(scope="module")
-def specs(family_specs: dict[str, GeneratorSpec], flux_pair: ModelPair) -> dict[str, GeneratorSpec]:
-    return {**family_specs, "flux1": flux_pair.baseline}
-
-
-@pytest.fixture(scope="module")
 def loaded(specs: dict[str, GeneratorSpec]) -> dict[str, DiffusersGenerator]:
     return {name: load_generator(spec) for name, spec in specs.items()}
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.heads.vaes import TINY_VAE
 from topcoat.cost.flops import pair_cost
 from topcoat.cost.table import DENOISER_ROW
 from topcoat.errors import ModelError, UsageError
@@ -60,15 +61,6 @@ UNET = {
     "down_block_types": ["DownBlock2D"],
     "up_block_types": ["UpBlock2D"],
 }
-VAE = {
-    "_class_name": "AutoencoderKL",
-    "block_out_channels": [8, 8, 8],
-    "down_block_types": ["DownEncoderBlock2D"] * 3,
-    "up_block_types": ["UpDecoderBlock2D"] * 3,
-    "layers_per_block": 1,
-    "latent_channels": 4,
-    "norm_num_groups": 4,
-}
 
 
 class Toy(Family):
@@ -81,7 +73,7 @@ class Toy(Family):
 
     @property
     def published(self) -> Mapping[str, Configs]:
-        return {"toys/toy": {"model_index": {"_class_name": "ToyPipeline"}, "unet": UNET, "vae": VAE}}
+        return {"toys/toy": {"model_index": {"_class_name": "ToyPipeline"}, "unet": UNET, "vae": TINY_VAE}}
 
     def arguments(self, spec: GeneratorSpec, count: int) -> dict[str, Any]:
         return {**super().arguments(spec, count), "steps_of_toy": spec.steps}
@@ -100,7 +92,7 @@ def spec(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> GeneratorSpec:
     monkeypatch.setattr(diffusers, "ToyPipeline", ToyPipeline, raising=False)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        unet, vae = diffusers.UNet2DModel.from_config(UNET), diffusers.AutoencoderKL.from_config(VAE)
+        unet, vae = diffusers.UNet2DModel.from_config(UNET), diffusers.AutoencoderKL.from_config(TINY_VAE)
     ToyPipeline(unet, vae).save_pretrained(tmp_path)
     return GeneratorSpec(
         name="toy",

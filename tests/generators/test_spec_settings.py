@@ -25,11 +25,6 @@ PROMPTS = ["studio portrait of a young woman", "old man"]
 SEEDS = [3, 1]
 
 
-@pytest.fixture
-def specs(family_specs: dict[str, GeneratorSpec], flux_pair: ModelPair) -> dict[str, GeneratorSpec]:
-    return {**family_specs, "flux1": flux_pair.baseline}
-
-
 def changed(spec: GeneratorSpec, **settings: Any) -> GeneratorSpec:
     return GeneratorSpec.model_validate({**spec.model_dump(), **settings})
 
