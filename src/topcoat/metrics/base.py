@@ -191,7 +191,6 @@ class SetMetric(Metric):
         raise NotImplementedError
 
     def compute(self) -> list[Score]:
-        """The scores of every arm that has enough images."""
         context, scores = self.context, list[Score]()
         reference = context.embeddings("reference").embedding
         for arm in context.arms:
@@ -242,7 +241,6 @@ class MeanMetric(Metric):
         return None if column is None else column.rows
 
     def compute(self) -> list[Score]:
-        """The means, in the order in which their numbers came."""
         scores: list[Score] = []
         for (name, arm), column in self._values.items():
             usable = column.rows[column.rows.isfinite()]
@@ -263,7 +261,6 @@ class PairedMetric(MeanMetric):
         raise NotImplementedError
 
     def update(self, batch: Batch) -> None:
-        """Measure every arm against the reference."""
         reference = batch.get("reference")
         if reference is None:
             return

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from topcoat.errors import UsageError
 from topcoat.images import gaussian_blur
-from topcoat.metrics.base import Flag, Interval, Metric, Score, score_of
+from topcoat.metrics.base import LEVEL, Flag, Interval, Metric, Score, score_of
 
 FEWEST_IMAGES = 50
 CROP_PX = 128
@@ -28,7 +28,6 @@ _STEPS = 160
 _BATCH = 32
 _DETAIL_SIGMA_PX = 1.0
 _RATE = 3e-3
-_LEVEL = 0.95
 
 
 def two_sample(
@@ -66,7 +65,7 @@ def two_sample(
         right += int((scores_a < 0).sum()) + int((scores_b >= 0).sum())
         wins = mannwhitneyu(scores_b.numpy(), scores_a.numpy(), method="asymptotic").statistic
         areas.append(float(wins) / len(held) ** 2)
-    ends = binomtest(right, 2 * len(a)).proportion_ci(_LEVEL, method="wilson")
+    ends = binomtest(right, 2 * len(a)).proportion_ci(LEVEL, method="wilson")
     return Interval(right / (2 * len(a)), float(ends.low), float(ends.high)), sum(areas) / folds
 
 

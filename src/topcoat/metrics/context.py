@@ -118,8 +118,8 @@ class Context:
             }
             for name, part in batch.items():
                 if "reference" in batch:
-                    height, width = self.size_px = self._size_of(batch["reference"])
-                    own = self._size_of(part)
+                    (height, width), own = batch["reference"].images.shape[-2:], part.images.shape[-2:]
+                    self.size_px = height, width
                     if own != self.size_px:
                         raise UsageError(
                             f"{name} and reference images are of different sizes ({own[1]}x{own[0]} and "
@@ -127,10 +127,6 @@ class Context:
                         )
                 self.features.setdefault(name, []).append(part.embeddings)
             yield batch
-
-    @staticmethod
-    def _size_of(batch: ImageBatch) -> tuple[int, int]:
-        return batch.images.shape[-2], batch.images.shape[-1]
 
     def _keep_pixels(self, batch: Batch) -> None:
         for name, part in batch.items():

@@ -223,17 +223,18 @@ class ImageBatch:
     ) -> Tensor:
         """``(N, D)`` float64 rows called ``name`` (or each by its own), from the cache where it holds all of them.
 
-        With ``other`` they are rows of pairs: of these images and those of another batch.
+        ``compute`` gives them, or ``(N,)``. With ``other`` they are rows of pairs: of these images and those of another
+        batch.
         """
         if self._cache is None:
-            return compute().to("cpu", torch.float64)
+            return compute().to("cpu", torch.float64).reshape(len(self), -1)
         keys = self._keys if other is None else [a + b for a, b in zip(self._keys, other._keys, strict=True)]
         called = [name] * len(keys) if isinstance(name, str) else name
         names = [named_key(key, one) for key, one in zip(keys, called, strict=True)]
         known = [row for row in map(self._cache.get, names) if row is not None]
         if len(known) == len(names):
             return torch.stack(known).to(torch.float64)
-        rows = compute().to("cpu", torch.float64)
+        rows = compute().to("cpu", torch.float64).reshape(len(self), -1)
         for key, row in zip(names, rows, strict=True):
             self._cache.put(key, row)
         return rows

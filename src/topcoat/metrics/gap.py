@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from topcoat.errors import UsageError
-from topcoat.metrics.base import Flag, Interval, Metric, Score, score_of
+from topcoat.metrics.base import LEVEL, Flag, Interval, Metric, Score, score_of
 from topcoat.metrics.frechet import (
     GaussianStatistics,
     covariance_root,
@@ -28,7 +28,6 @@ from topcoat.metrics.frechet import (
 )
 
 RESAMPLES = 200
-LEVEL = 0.95
 _BLOCK = 50
 """Resamples worked on at once: bounds memory at about _BLOCK * D * D float64 numbers per set."""
 
@@ -179,11 +178,11 @@ def _range(samples: Tensor) -> tuple[float, float]:
 class _GapMetric(Metric):
     family, better = "distances", "low"
     in_features = True
+    share_name, share_label = "gap_closed", "share of the gap closed"
 
-    def share(self, arm: str, share: Interval, n: int, how: str = "") -> Score:
+    def share(self, arm: str, share: Interval, n: int) -> Score:
         """The score of a share of the gap closed."""
-        name, label = "gap_closed" + (f"_{how}" if how else ""), "share of the gap closed" + (f", {how}" if how else "")
-        return self.score(arm, share, n, name, label, unit="share", better="high")
+        return self.score(arm, share, n, self.share_name, self.share_label, unit="share", better="high")
 
 
 class FrechetMetric(_GapMetric):
@@ -193,7 +192,6 @@ class FrechetMetric(_GapMetric):
     always = True
 
     def compute(self) -> list[Score]:
-        """Distances of all arms, then the shares."""
         context = self.context
         features = {arm: context.embeddings(arm).embedding for arm in ("reference", *context.arms)}
         gaps: dict[str, GapClosed] = {}
@@ -215,9 +213,8 @@ class FrechetMetric(_GapMetric):
             low, high = (None, None) if ends is None else (ends.low, ends.high)
             scores.append(self.score(arm, value, len(features[arm]), low=low, high=high))
         scores += [self.share(arm, gap.share, len(features[arm])) for arm, gap in gaps.items() if gap.share is not None]
-        note = "no gap can be measured: the distilled images are as near to the baseline as it is to itself"
-        if any(gap.share is None for gap in gaps.values()) and note not in context.notes:
-            context.notes.append(note)
+        if any(gap.share is None for gap in gaps.values()):
+            context.note("no gap can be measured: the distilled images are as near to the baseline as it is to itself")
         return scores
 
     def flags(self, scores: Sequence[Score]) -> list[Flag]:
@@ -232,10 +229,10 @@ class ExtrapolatedGapMetric(_GapMetric):
     """Distances and the share of the gap, extrapolated to endlessly many subjects, where there are enough."""
 
     name, label = "frechet_extrapolated", "Fréchet distance, extrapolated"
+    share_name, share_label = "gap_closed_extrapolated", "share of the gap closed, extrapolated"
     needs = frozenset({"distilled", "floor", "pairs"})
 
     def compute(self) -> list[Score]:
-        """The distances of distilled, enhanced and floor, then the share; nothing for fewer subjects than 2 D."""
         x, z, y, floor = (
             self.context.embeddings(arm).embedding for arm in ("distilled", "enhanced", "reference", "floor")
         )
@@ -245,4 +242,4 @@ class ExtrapolatedGapMetric(_GapMetric):
         gap = gap_closed(x, z, y, floor, extrapolated=True, seed=self.context.seed)
         arms = {"distilled": gap.distilled, "enhanced": gap.enhanced, "floor": gap.floor}
         scores = [self.score(arm, distance, n) for arm, distance in arms.items()]
-        return scores if gap.share is None else [*scores, self.share("enhanced", gap.share, n, "extrapolated")]
+        return scores if gap.share is None else [*scores, self.share("enhanced", gap.share, n)]

@@ -135,7 +135,6 @@ def compare_groups(scores: Mapping[str, Tensor], groups: Sequence[Mapping[str, s
                 f"{len(groups)} images have groups, but {len(values)} have the score {name}; give one each"
             )
     compared: list[GroupScore] = []
-    raw: list[float | None] = []
     by_group = group_rows(groups)
     values_of = {attribute: [value for other, value in by_group if other == attribute] for attribute, _ in by_group}
     for (attribute, value), rows in by_group.items():
@@ -156,7 +155,6 @@ def compare_groups(scores: Mapping[str, Tensor], groups: Sequence[Mapping[str, s
                 # From the moments: scipy warns of samples that are nearly constant, as a good head's cosines can be.
                 moments = [(float(one.mean()), float(one.std()), len(one)) for one in (inside_values, others)]
                 p_value = float(ttest_ind_from_stats(*moments[0], *moments[1], equal_var=False).pvalue)
-            raw.append(p_value)
             compared.append(
                 GroupScore(
                     score=name,
@@ -170,14 +168,10 @@ def compare_groups(scores: Mapping[str, Tensor], groups: Sequence[Mapping[str, s
                     p_value=p_value,
                 )
             )
-    tested = [index for index, p_value in enumerate(raw) if p_value is not None]
-    corrected = holm([raw[index] or 0.0 for index in tested])
-    by_index = dict(zip(tested, corrected, strict=True))
-    return Groups(
-        scores=tuple(replace(score, p_value=by_index.get(index)) for index, score in enumerate(compared)),
-        gaps=(),
-        comparisons=len(tested),
-    )
+    p_values = [score.p_value for score in compared if score.p_value is not None]
+    corrected = iter(holm(p_values))
+    tested = [one if one.p_value is None else replace(one, p_value=next(corrected)) for one in compared]
+    return Groups(tuple(tested), gaps=(), comparisons=len(p_values))
 
 
 def group_gaps(

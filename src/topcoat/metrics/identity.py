@@ -135,21 +135,18 @@ class IdentityThresholdMetric(Metric):
         x, z, y = (self.context.embeddings(arm).identity for arm in ("distilled", "enhanced", "reference"))
         limits = identity_thresholds(cosine(x, y), different_subjects(x, y))
         same, unsure, different = limits.shares(cosine(x, z))
-        on_pairs: tuple[tuple[str, str, float, str, Better | None], ...] = (
-            ("same_threshold", "threshold of the same person", limits.same, "", None),
-            ("different_threshold", "threshold of another person", limits.different, "", None),
-            ("equal_error", "threshold of equal error", limits.equal_error, "", None),
-            ("equal_error_rate", "equal error rate", limits.equal_error_rate, "share", "low"),
-        )
-        of_head: tuple[tuple[str, str, float, str, Better | None], ...] = (
-            ("same_share", "surely the same person", same, "share", "high"),
-            ("unsure_share", "unsure", unsure, "share", None),
-            ("different_share", "surely another person", different, "share", "low"),
+        rows: tuple[tuple[str, str, str, float, str, Better | None], ...] = (
+            ("distilled", "same_threshold", "threshold of the same person", limits.same, "", None),
+            ("distilled", "different_threshold", "threshold of another person", limits.different, "", None),
+            ("distilled", "equal_error", "threshold of equal error", limits.equal_error, "", None),
+            ("distilled", "equal_error_rate", "equal error rate", limits.equal_error_rate, "share", "low"),
+            ("enhanced", "same_share", "surely the same person", same, "share", "high"),
+            ("enhanced", "unsure_share", "unsure", unsure, "share", None),
+            ("enhanced", "different_share", "surely another person", different, "share", "low"),
         )
         return [
-            self.score(arm, value, n, f"identity_{name}", label, unit=unit, better=better)
-            for arm, n, rows in (("distilled", limits.pairs, on_pairs), ("enhanced", len(z), of_head))
-            for name, label, value, unit, better in rows
+            self.score(arm, value, len(x), f"identity_{name}", label, unit=unit, better=better)
+            for arm, name, label, value, unit, better in rows
         ]
 
     def flags(self, scores: Sequence[Score]) -> list[Flag]:
@@ -184,11 +181,8 @@ class GatesMetric(Metric):
 
     def compute(self) -> list[Score]:
         n = self.context.count("gated")
-        labels = {
-            "enhanced": "as the head made them",
-            "weakened": "with less of the head",
-            "distilled": "left distilled",
-        }
+        labels = ("as the head made them", "with less of the head", "left distilled")
         return [
-            self.score("gated", count / n, n, f"{name}_share", labels[name]) for name, count in self._counts.items()
+            self.score("gated", count / n, n, f"{name}_share", label)
+            for (name, count), label in zip(self._counts.items(), labels, strict=True)
         ]

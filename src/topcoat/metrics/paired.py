@@ -198,9 +198,7 @@ class PerceptualMetric(PairedMetric):
 
     def measure(self, images: ImageBatch, reference: ImageBatch) -> Tensor:
         rows = images.cached(
-            "perceptual",
-            lambda: perceptual_distance(images.features.stages, reference.features.stages).unsqueeze(1),
-            reference,
+            "perceptual", lambda: perceptual_distance(images.features.stages, reference.features.stages), reference
         )
         return rows.squeeze(1)
 

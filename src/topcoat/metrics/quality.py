@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
-from topcoat.features import QualityNet
 from topcoat.metrics.base import MeanMetric, Score
 from topcoat.metrics.context import Context
-from topcoat.metrics.embed import Batch, ImageBatch
+from topcoat.metrics.embed import Batch
 
 
 class QualityMetric(MeanMetric):
@@ -30,23 +29,15 @@ class QualityMetric(MeanMetric):
             self._read[arm] += count
             prompts = (self.context.prompts or ())[first : first + count]
             for name, net in self._nets.items():
-                if not net.needs_prompts:
-                    self._rate(arm, images, net, ())
-                elif len(prompts) == count:
-                    self._rate(arm, images, net, prompts)
-                else:
-                    self.context.note(f"{name} rates images with their prompts, and {arm} images have none")
-
-    def _rate(self, arm: str, images: ImageBatch, net: QualityNet, prompts: Sequence[str]) -> None:
-        title = f"quality {net.digest}"
-        names = [f"{title} {prompt}" for prompt in prompts] if net.needs_prompts else title
-        given = (prompts,) if net.needs_prompts else ()
-        rows = images.cached(names, lambda: net(images.images, *given).unsqueeze(1))
-        self.add(arm, rows.squeeze(1), net.name)
+                key: str | list[str] = f"quality {net.digest}"
+                rate = partial(net, images.images)
+                if net.needs_prompts:
+                    if len(prompts) != count:
+                        self.context.note(f"{name} rates images with their prompts, and {arm} images have none")
+                        continue
+                    key, rate = [f"{key} {prompt}" for prompt in prompts], partial(rate, prompts)
+                self.add(arm, images.cached(key, rate).squeeze(1), name)
 
     def compute(self) -> list[Score]:
-        scores: list[Score] = []
-        for one in super().compute():
-            net = self._nets[one.metric]
-            scores.append(replace(one, label=net.label, net=net.name, digest=net.digest))
-        return scores
+        rated = [(one, self._nets[one.metric]) for one in super().compute()]
+        return [replace(one, label=net.label, net=net.name, digest=net.digest) for one, net in rated]
