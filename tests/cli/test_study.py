@@ -77,6 +77,7 @@ def test_a_result_has_its_files(run: Run, run_json: Run, folders: list[object], 
     assert record == json.loads((study / "result" / "result.json").read_text())
     assert {claim["name"] for claim in record["claims"]} == {"preferred", "not-worse", "gap"}
     assert (study / "result" / "votes.csv").read_text().count("\n") == 22
+    assert (study / "result" / "result.html").read_text().startswith("<!doctype html>")
     assert "enhanced over distilled" in run("study", "result", study, "-o", tmp_path / "else").stdout
     assert (tmp_path / "else" / "result.json").is_file()
 

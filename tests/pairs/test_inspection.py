@@ -22,7 +22,7 @@ from topcoat.pairs import inspect as inspect_module
 from topcoat.pairs.duplicates import near_duplicates
 from topcoat.pairs.inspect import SHOWN_PAIRS, SIDES, Inspection, brightness, evenness, inspect_pairs, sharpness
 from topcoat.prompts import prompt_from_text, sample_prompts
-from topcoat.reports.pairs import findings, render_pairs_page, write_pairs_page
+from topcoat.reports.pairs import findings, render_pairs_page
 
 
 @pytest.fixture
@@ -151,9 +151,8 @@ class _Checker(html.parser.HTMLParser):
         assert self.stack.pop() == tag
 
 
-def test_the_page_is_whole_and_self_contained(found: Inspection, tmp_path: Path) -> None:
-    write_pairs_page(tmp_path / "page.html", found)
-    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+def test_the_page_is_whole_and_self_contained(found: Inspection) -> None:
+    page = render_pairs_page(found)
     checker = _Checker()
     checker.feed(page)
     assert checker.stack == []

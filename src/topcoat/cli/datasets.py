@@ -150,9 +150,10 @@ def inspect(
     with out.progress("looking at pairs") as progress:
         inspection = inspect_pairs(dataset, net, duplicate_threshold=duplicates, on_progress=progress)
     if page is not None:
-        from topcoat.reports.pairs import write_pairs_page
+        from topcoat.files import write_text
+        from topcoat.reports.pairs import render_pairs_page
 
-        write_pairs_page(page, inspection)
+        write_text(page, render_pairs_page(inspection))
     _show(out, inspection)
     if page is not None:
         out.line(f"The page: {page}")

@@ -172,8 +172,8 @@ def result(
     ] = None,
 ) -> None:
     """Say what the votes show: result.json, votes.csv and a page. A server may run meanwhile."""
-    from topcoat.files import write_json
-    from topcoat.reports.study import write_study_page
+    from topcoat.files import write_json, write_text
+    from topcoat.reports.study import render_study_page
     from topcoat.study.plan import read_plan
     from topcoat.study.result import read_result, write_votes
 
@@ -187,7 +187,7 @@ def result(
     target = folder / "result" if output is None else output
     write_json(target / "result.json", found.as_dict())
     write_votes(target / "votes.csv", plan, raters, found)
-    write_study_page(target / "result.html", found)
+    write_text(target / "result.html", render_study_page(found))
     _show_result(out, found)
     out.line(f"The page: {target}/result.html, beside result.json and votes.csv")
     out.result(found.as_dict())

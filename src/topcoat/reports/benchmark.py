@@ -107,13 +107,10 @@ def _layout(rows: Sequence[tuple[str, Tensor]], scale: int) -> dict[str, object]
 
 
 def _subjects(result: BenchmarkResult, evidence: Evidence) -> list[Subject]:
-    def image(images: Tensor, index: int) -> str:
-        return data_uri(to_floats(images[index]))
-
     count = min([SUBJECTS, *(len(images) for images in evidence.pictures.values())]) if evidence.pictures else 0
     return [
         Subject(
-            [(label(result, name), image(images, index)) for name, images in evidence.pictures.items()],
+            [(label(result, name), data_uri(to_floats(own[index]))) for name, own in evidence.pictures.items()],
             f"seed {evidence.subjects.seeds[index]}: {evidence.subjects.prompts[index]}",
         )
         for index in range(count)
@@ -142,14 +139,8 @@ def _gap_card(result: BenchmarkResult, arm: str, name: str) -> Card:
 
 def _price_cards(result: BenchmarkResult) -> list[Card]:
     value = result.value
-    cards = [
-        Card(
-            "Identity",
-            f"{value('identity_mean', ENHANCED):.3f}",
-            [f"5th percentile {value('identity_p05', ENHANCED):.3f}"],
-            "measured",
-        )
-    ]
+    mean, p05 = (value(metric, ENHANCED) for metric in ("identity_mean", "identity_p05"))
+    cards = [Card("Identity", f"{mean:.3f}", [f"5th percentile {p05:.3f}"], "measured")]
     both = f"{label(result, ENHANCED)} against {label(result, BASELINE)}"
     for name, metric, kind in (("Compute", "tflop", "computed"), ("Time", "seconds", "measured")):
         extra = value(f"{metric}_saving_at_28_steps", ENHANCED)
@@ -169,20 +160,10 @@ def _charts(result: BenchmarkResult, chosen: str | None) -> list[Chart]:
         drawing = histogram([(name, values, colour) for (name, values), colour in series], title="Identity cosines")
         charts.append(Chart("Is it the same person?", "Cosines of identity, each series scaled to its peak.", drawing))
     if result.kind == "demo":
-        charts.append(
-            Chart(
-                "Compute per image",
-                "TFLOP, computed, whole pipeline.",
-                _cost_chart(result, "tflop", "TFLOP per image", lambda value: f"{format_tflop(value)} TFLOP"),
-            )
-        )
-        charts.append(
-            Chart(
-                "Time per image",
-                "Milliseconds, measured medians.",
-                _cost_chart(result, "seconds", "Milliseconds per image", lambda value: f"{value * 1e3:.4g} ms"),
-            )
-        )
+        tflop = _cost_chart(result, "tflop", "TFLOP per image", lambda value: f"{format_tflop(value)} TFLOP")
+        ms = _cost_chart(result, "seconds", "Milliseconds per image", lambda value: f"{value * 1e3:.4g} ms")
+        charts.append(Chart("Compute per image", "TFLOP, computed, whole pipeline.", tflop))
+        charts.append(Chart("Time per image", "Milliseconds, measured medians.", ms))
     return charts
 
 

@@ -256,7 +256,7 @@ def curves(
         heights = [height for _, height in every] + ([] if level is None else [level])
         x = _Axis(min(across), max(across), left, _WIDTH - _MARGIN)
         y = _Axis(min(heights), max(heights), base, 16)
-        drawing.grid(y, _decades(y.low, y.high) if log_y else round_ticks(y.low, y.high), left)
+        drawing.grid(y, _log_ticks(y.low, y.high, (1,)) if log_y else round_ticks(y.low, y.high), left)
         drawing.names(x, x_ticks, base + 20)
         if level is not None:
             drawing.dashed(f"M{left} {y(level):.1f}H{_WIDTH - _MARGIN}", "ink")
@@ -296,7 +296,7 @@ def scatter(
     y = _Axis(0.0, max([*heights, 0.0 if level is None else level[0]]) * 1.04 or 1.0, base, top)
     drawing = _Drawing(title, _WIDE)
     drawing.grid(y, round_ticks(0.0, y.high), left)
-    ticks = _log_ticks(x.low, x.high)
+    ticks = _log_ticks(x.low, x.high, (1, 2, 5))
     for tick, _ in ticks:
         drawing.line(f"M{x(tick):.1f} {base}v5", "muted")
     drawing.names(x, ticks, base + 20)
@@ -330,12 +330,7 @@ def round_ticks(low: float, high: float) -> list[Tick]:
     return [(number * step, f"{number * step:.4g}") for number in numbers]
 
 
-def _decades(low: float, high: float) -> list[Tick]:
-    """Powers of ten between two logarithms: the logarithm and the name."""
-    return [(float(power), f"{10.0**power:g}") for power in range(math.ceil(low), math.floor(high) + 1)]
-
-
-def _log_ticks(low: float, high: float) -> list[Tick]:
-    """1, 2 and 5 times the powers of ten between two logarithms: the logarithm and the name."""
-    values = [step * 10.0**power for power in range(math.floor(low), math.ceil(high) + 1) for step in (1, 2, 5)]
+def _log_ticks(low: float, high: float, steps: Sequence[int]) -> list[Tick]:
+    """``steps`` times the powers of ten between two logarithms: the logarithm and the name."""
+    values = [step * 10.0**power for power in range(math.floor(low), math.ceil(high) + 1) for step in steps]
     return [(math.log10(value), f"{value:g}") for value in values if low <= math.log10(value) <= high]

@@ -26,7 +26,8 @@ _OPEN_GROUP_CHARTS = 2
 _SHOWN = ("distilled", "enhanced", "baseline")
 """Images of a subject, in the order of the slider."""
 _NAMES = {"distilled": "distilled", "enhanced": "enhanced", "gated": "with gates", "floor": "baseline, other seeds"}
-_COLOURS = {"distilled": "distilled", "enhanced": "enhanced", "gated": "gated", "floor": "baseline"}
+_COLOURS = {"floor": "baseline", "reference": "baseline"}
+"""Of the arms that have no colour of their own."""
 _LABEL_LETTERS = 20
 
 
@@ -192,7 +193,9 @@ def _charts(evaluation: Evaluation) -> list[Chart]:
 def _bars(evaluation: Evaluation, metric: str, form: str) -> list[Bar]:
     scores = {arm: evaluation.score(metric, arm) for arm in _NAMES}
     return [
-        Bar(_NAMES[arm], one.value, form.format(one.value).replace("%", " %"), _COLOURS[arm], one.low, one.high)
+        Bar(
+            _NAMES[arm], one.value, form.format(one.value).replace("%", " %"), _COLOURS.get(arm, arm), one.low, one.high
+        )
         for arm, one in scores.items()
         if one is not None
     ]
@@ -223,29 +226,21 @@ def _spectra(evaluation: Evaluation) -> list[Chart]:
     if not power:
         return []
     series = [
-        (_NAMES.get(arm, "baseline"), list(zip(one.x, one.y, strict=True)), _COLOURS.get(arm, "baseline"))
+        (_NAMES.get(arm, "baseline"), list(zip(one.x, one.y, strict=True)), _COLOURS.get(arm, arm))
         for arm, one in power.items()
     ]
+    base = dict(zip(power["reference"].x, power["reference"].y, strict=True))
+    ratios = [
+        (name, [(x, 10 * math.log10(y / base[x])) for x, y in points if y > 0 and base[x] > 0], colour)
+        for name, points, colour in series
+        if name != "baseline"
+    ]
+    drawing = curves(ratios, title="Power over the baseline's, in dB", x_ticks=CYCLES, level=0.0)
     note = "Mean power of the luma by cycles per pixel, both axes logarithmic."
-    charts = [Chart("Power spectra", note, spectra(series))]
-    reference = power.pop("reference", None)
-    if reference is not None:
-        ratios = [
-            (
-                _NAMES[arm],
-                [
-                    (x, 10 * math.log10(own / base))
-                    for x, own, base in zip(one.x, one.y, reference.y, strict=True)
-                    if own > 0 and base > 0
-                ],
-                _COLOURS[arm],
-            )
-            for arm, one in power.items()
-        ]
-        drawing = curves(ratios, title="Power over the baseline's, in dB", x_ticks=CYCLES, level=0.0)
-        note = "dB by cycles per pixel; below 0 fine detail is missing."
-        charts.append(Chart("Against the baseline's power", note, drawing))
-    return charts
+    return [
+        Chart("Power spectra", note, spectra(series)),
+        Chart("Against the baseline's power", "dB by cycles per pixel; below 0 fine detail is missing.", drawing),
+    ]
 
 
 def _short(label: str) -> str:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from markupsafe import Markup
 
-from topcoat.files import write_text
 from topcoat.metrics.spectrum import ring_middles
 from topcoat.metrics.table import Table
 from topcoat.pairs.inspect import SIDES, Example, Inspection, evenness
@@ -62,11 +60,6 @@ def findings(inspection: Inspection) -> list[str]:
     if uneven:
         found.append(f"Unevenly spread: {', '.join(uneven)} (evenness under {_UNEVEN}).")
     return found
-
-
-def write_pairs_page(path: Path, inspection: Inspection) -> None:
-    """Write the page, atomically; raises `DataError` if it cannot be written."""
-    write_text(path, render_pairs_page(inspection))
 
 
 def render_pairs_page(inspection: Inspection) -> str:

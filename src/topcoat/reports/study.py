@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from markupsafe import Markup
 
-from topcoat.files import write_text
 from topcoat.metrics.table import Table
 from topcoat.reports.charts import Bar, intervals
 from topcoat.reports.page import Card, Chart, render
@@ -71,11 +69,6 @@ def power_lines(power: PowerAnalysis) -> list[str]:
         f"within 5 points takes {power.independent_votes} independent votes on a comparison; votes of one rater or on "
         f"one subject are alike (correlation {power.correlation:g} assumed), so with these subjects {needed}",
     ]
-
-
-def write_study_page(path: Path, result: StudyResult) -> None:
-    """Write the page, atomically; raises `DataError` if it cannot be written."""
-    write_text(path, render_study_page(result))
 
 
 def render_study_page(result: StudyResult) -> str:
