@@ -48,7 +48,7 @@ def test_the_assets_are_small_complete_and_as_the_card_says() -> None:
     assert len(weights) == 10  # VAE, two text encoders, two transformers, two feature nets, three heads
     files = [path for path in MINI.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 60e6
-    assert {path.suffix for path in files} <= {".safetensors", ".json", ".md", ".onnx"}
+    assert {path.suffix for path in files} <= {".safetensors", ".json", ".md", ".onnx", ".toml"}
 
 
 def test_plain_diffusers_paints_the_same_portrait() -> None:
