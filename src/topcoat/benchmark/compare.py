@@ -81,17 +81,14 @@ def run_benchmark(
     Raises `UsageError` for an impossible request, `ModelError` for a model that cannot be loaded, counted or run.
     """
     pair = model_pair(pair) if isinstance(pair, str) else pair
-    fast, slow = pair.distilled.steps, pair.baseline.steps
+    fast = pair.distilled.steps
     arms = {
         DISTILLED: Arm("distilled", fast),
         ENHANCED: Arm("distilled", fast, HEAD),
-        BASELINE: Arm("baseline", slow),
+        BASELINE: Arm("baseline", pair.baseline.steps),
     }
-    timed_only = {} if slow == EXTRA_STEPS else {EXTRA: Arm("baseline", EXTRA_STEPS)}
     options = _Options(cache, batch_size, generators, features, identity, on_progress)
-    return _compare(
-        "demo", pair, {HEAD: head}, arms, Subjects.of(prompts, seeds, what="a benchmark"), options, timed_only, [*arms]
-    )
+    return _compare("demo", pair, {HEAD: head}, arms, Subjects.of(prompts, seeds, what="a benchmark"), options)
 
 
 def sweep(
@@ -135,17 +132,16 @@ def _compare(
     arms: Mapping[str, Arm],
     subjects: Subjects,
     options: _Options,
-    timed_only: Mapping[str, Arm] | None = None,
-    shown: Sequence[str] = (),
 ) -> BenchmarkResult:
     """Measure ``arms``, among which must be both models at their own step counts.
 
-    ``timed_only`` are only timed, on a few batches; ``shown`` names the arms whose pictures the result holds.
+    A demo holds pictures of them, and times the baseline at `EXTRA_STEPS` too, on a few batches.
     """
-    timed_only = timed_only or {}
+    demo = kind == "demo"
     distilled, baseline = Arm("distilled", pair.distilled.steps), Arm("baseline", pair.baseline.steps)
     floor = dataclasses.replace(baseline, other_seeds=True)
     controls = {name: dataclasses.replace(distilled, head=name) for name in (UNSHARP, COLOUR)}
+    timed_only = {EXTRA: Arm("baseline", EXTRA_STEPS)} if demo and baseline.steps != EXTRA_STEPS else {}
     timed = {**arms, **timed_only}
     costs = cost_scores(pair, timed, heads)  # first: what cannot be counted should fail before the hours
     net, net_name = open_net(options.features, options.identity)
@@ -180,9 +176,8 @@ def _compare(
     every = {**compared, FLOOR: floor, **timed_only}
     x, y = references["distilled"].identity, references["reference"].identity
     cosines = {"different subjects": different_subjects(x, y), "same subject, distilled to baseline": cosine(x, y)}
-    for name in shown:
-        if arms[name].head is not None:
-            cosines["head's input to output"] = cosine(x, measured[arms[name]].embeddings.identity)
+    if demo:
+        cosines["head's input to output"] = cosine(x, measured[arms[ENHANCED]].embeddings.identity)
     return BenchmarkResult(
         kind=kind,
         pair=pair.name,
@@ -205,7 +200,7 @@ def _compare(
             "controls": {UNSHARP: dataclasses.asdict(unsharp), COLOUR: dataclasses.asdict(colour)},
         },
         evidence=Evidence(
-            {name: work.first(arms[name], SHOWN) for name in shown},
+            {name: work.first(arm, SHOWN) for name, arm in arms.items()} if demo else {},
             subjects,
             (pair.distilled.licence, pair.baseline.licence),
             cosines,

@@ -15,7 +15,7 @@ from topcoat.cost.machine import hardware
 from topcoat.errors import DataError
 from topcoat.files import read_json
 from topcoat.generators.base import Licence, ModelPair
-from topcoat.metrics.base import Score, score_of
+from topcoat.metrics.base import Score, Scored
 from topcoat.metrics.evaluation import FeatureRecord
 from topcoat.pairs.manifest import pair_identity, versions
 from topcoat.seeds import FLOOR_SEED_OFFSET
@@ -45,7 +45,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class BenchmarkResult:
+class BenchmarkResult(Scored):
     """Every arm on the same subjects."""
 
     kind: Kind
@@ -63,15 +63,6 @@ class BenchmarkResult:
     settings: dict[str, Any]
     """What repeats the benchmark: subjects, models, feature net, batch size, machine, versions."""
     evidence: Evidence | None = dataclasses.field(default=None, compare=False, repr=False)
-
-    def score(self, metric: str, arm: str) -> Score | None:
-        """The score of a metric for an arm, or None."""
-        return score_of(self.scores, metric, arm)
-
-    def value(self, metric: str, arm: str) -> float | None:
-        """Its value, or None."""
-        score = self.score(metric, arm)
-        return None if score is None else score.value
 
     @property
     def names(self) -> list[str]:

@@ -150,6 +150,7 @@ class Study:
 
     def _settings(self) -> dict[str, Any]:
         """What makes this study this one, free of this machine's paths."""
+        prompts = json.dumps([prompt.text for prompt in self._training_prompts])
         given = {"heads": {name: head.digest for name, head in self._heads.items()}} if self._heads else {}
         return {
             **given,
@@ -158,7 +159,7 @@ class Study:
             "batch_size": self._batch_size,
             "runs": {run.name: run.config.identity() for run in self.runs},
             "pair": pair_identity(self.pair),
-            "training_prompts_sha256": _digest([prompt.text for prompt in self._training_prompts]),
+            "training_prompts_sha256": hashlib.sha256(prompts.encode()).hexdigest(),
             "subjects_sha256": self._subjects.digest,
         }
 
@@ -212,14 +213,14 @@ class Study:
                 self._dataset,
                 self._run_folder(run.name),
                 features=self._loss_features,
-                init_from=self._head_of(run.base),
+                init_from=None if run.base is None else self._heads.get(run.base) or self._trained(run.base),
                 vae=vae,
             )
             with closing(steps):  # so that a stop saves at once
                 for record in steps:
                     note = f"loss {record.loss:.4f}, {record.images_per_second:.0f} images/s"
                     progress(record.images_seen, run.config.images, note)
-        facts = self._trained(run).facts
+        facts = self._trained(run.name).facts
         figures = {name: value for name, value in facts["figures"].items() if value is not None}
         sentence = f"{facts['images_seen']:,} images seen"
         if figures:
@@ -240,19 +241,14 @@ class Study:
         head = finished_head(self._run_folder(run.name), run.config)
         return head is not None and "training_pairs" in head.facts
 
-    def _trained(self, run: StudyRun) -> Head:
-        return Head.from_pretrained(self._run_folder(run.name))
-
-    def _head_of(self, run: str | None) -> Head | None:
-        if run is None:
-            return None
-        return self._heads[run] if run in self._heads else Head.from_pretrained(self._run_folder(run))
+    def _trained(self, run: str) -> Head:
+        return Head.from_pretrained(self._run_folder(run))
 
     def _generate(self, progress: Progress) -> str:
         models = self._generators or open_pair(self.pair)
         self._work = Benchmark(
             {"distilled": models[0], "baseline": models[1]},
-            {run.name: self._trained(run) for run in self.runs},
+            {run.name: self._trained(run.name) for run in self.runs},
             self._subjects,
             store=Store(self.folder / "cache"),
             batch_size=self._batch_size,
@@ -274,7 +270,7 @@ class Study:
 
     def _evaluate(self, run: StudyRun, progress: Progress) -> str:
         assert self._evaluator is not None
-        digest = self._trained(run).digest
+        digest = self._trained(run.name).digest
         evaluated = self._evaluator.head(run.name, self._arms[run.name], digest, progress)
         self._evaluated[run.name] = evaluated
         self._seconds[run.name] = timings(evaluated.seconds)
@@ -288,7 +284,7 @@ class Study:
 
     def _report(self, progress: Progress) -> str:
         assert self._work is not None and self._evaluator is not None
-        heads = {run.name: self._trained(run) for run in self.runs}
+        heads = {run.name: self._trained(run.name) for run in self.runs}
         every = self._arms | self._extra
         scores = [
             *cost_scores(self.pair, every, heads),
@@ -338,7 +334,3 @@ def _facts(run: StudyRun, head: Head) -> dict[str, Any]:
         "changed": list(run.changed),
         "reason": run.reason,
     }
-
-
-def _digest(values: Any) -> str:
-    return hashlib.sha256(json.dumps(values).encode()).hexdigest()

@@ -122,9 +122,7 @@ def plan_study(
     undecoded = sum(row.tflop for row in table.distilled.rows if row.piece != DECODE_ROW)
     (extra,) = (cost.tflop for cost in table.baseline_at if cost.steps == EXTRA_STEPS)
     timed = 0 if pair.baseline.steps == EXTRA_STEPS else min(held_out, TIMED_BATCHES * batch_size)
-    stages = [
-        PlannedStage("pairs", f"{pairs:,} pairs", pairs * (table.distilled.tflop + table.baseline.tflop)),
-    ]
+    stages = [PlannedStage("pairs", f"{pairs:,} pairs", pairs * (table.distilled.tflop + table.baseline.tflop))]
     for name, run in runs.items():
         head = run.last.head
         what = f"{run.images:,} images seen, {head.name()} of {head.parameters():,} parameters"
@@ -169,13 +167,8 @@ def _after(run: RunConfig, before: Sequence[str]) -> tuple[RunConfig, str | None
 
 
 def _narrower(train_images: int | None) -> dict[str, Any]:
-    changes: dict[str, Any] = {
-        "head.base_channels": NARROW_CHANNELS,
-        "objective.discriminator_channels": NARROW_CHANNELS,
-    }
-    if train_images is None:
-        changes["images"] = NARROW_IMAGES
-    return changes
+    images = {"images": NARROW_IMAGES} if train_images is None else {}
+    return {"head.base_channels": NARROW_CHANNELS, "objective.discriminator_channels": NARROW_CHANNELS, **images}
 
 
 def _setting(config: TrainConfig, path: str) -> Any:

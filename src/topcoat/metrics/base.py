@@ -76,6 +76,22 @@ def score_of(scores: Sequence[Score], metric: str, arm: str = "enhanced") -> Sco
     return next((one for one in scores if (one.metric, one.arm) == (metric, arm)), None)
 
 
+class Scored:
+    """A result that is asked for its `scores` by metric and arm."""
+
+    __slots__ = ()
+    scores: tuple[Score, ...]
+
+    def score(self, metric: str, arm: str = "enhanced") -> Score | None:
+        """The score of ``metric`` for ``arm``, or None."""
+        return score_of(self.scores, metric, arm)
+
+    def value(self, metric: str, arm: str = "enhanced") -> float | None:
+        """The value of that score, or None."""
+        score = self.score(metric, arm)
+        return None if score is None else score.value
+
+
 @dataclass(frozen=True, slots=True)
 class Flag:
     """Something that is wrong with the images."""

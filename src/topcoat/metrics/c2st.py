@@ -95,7 +95,8 @@ def _with_detail(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     for images in (a, b):
         parts: list[Tensor] = []
         for part in images.split(_BATCH):
-            detailed = _detailed(part)
+            floats = part.float() / 255 if part.dtype == torch.uint8 else part.float()
+            detailed = torch.cat([floats, floats - gaussian_blur(floats, _DETAIL_SIGMA_PX)], dim=1)
             sums += torch.stack([detailed.sum(dim=(0, 2, 3)), detailed.square().sum(dim=(0, 2, 3))])
             parts.append(detailed.half())
         made.append(torch.cat(parts).contiguous(memory_format=torch.channels_last))
@@ -104,11 +105,6 @@ def _with_detail(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     for one in made:
         one.sub_(mean.half()).div_(spread.half())
     return made[0], made[1]
-
-
-def _detailed(images: Tensor) -> Tensor:
-    floats = images.float() / 255 if images.dtype == torch.uint8 else images.float()
-    return torch.cat([floats, floats - gaussian_blur(floats, _DETAIL_SIGMA_PX)], dim=1)
 
 
 class _Statistics(nn.Module):

@@ -127,11 +127,6 @@ def image_key(image: Tensor) -> bytes:
     return hashlib.sha256(f"{tuple(values.shape)}".encode() + values.numpy().tobytes()).digest()
 
 
-def named_key(key: bytes, name: str) -> bytes:
-    """The key of what is called ``name`` about the image or images of ``key``."""
-    return hashlib.sha256(key + name.encode()).digest()
-
-
 Images = Iterable[Tensor]
 """A stream of images ``(3, H, W)`` or batches ``(N, 3, H, W)`` (both may be mixed), or one ``(N, 3, H, W)`` tensor."""
 
@@ -230,7 +225,7 @@ class ImageBatch:
             return compute().to("cpu", torch.float64).reshape(len(self), -1)
         keys = self._keys if other is None else [a + b for a, b in zip(self._keys, other._keys, strict=True)]
         called = [name] * len(keys) if isinstance(name, str) else name
-        names = [named_key(key, one) for key, one in zip(keys, called, strict=True)]
+        names = [hashlib.sha256(key + one.encode()).digest() for key, one in zip(keys, called, strict=True)]
         known = [row for row in map(self._cache.get, names) if row is not None]
         if len(known) == len(names):
             return torch.stack(known).to(torch.float64)

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from topcoat.metrics.base import Curve, Flag, Interval, Score, score_of
+from topcoat.metrics.base import Curve, Flag, Interval, Score, Scored
 from topcoat.metrics.groups import Groups
 from topcoat.metrics.table import Table
 
@@ -84,7 +84,7 @@ class FeatureRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class Evaluation(Scored):
     """The result of `evaluate`; a score that was not asked for, or needs other images, is not in the list."""
 
     n: int
@@ -100,15 +100,6 @@ class Evaluation:
     curves: tuple[Curve, ...] = ()
     examples: tuple[Example, ...] = ()
     """Best, median and worst subjects by identity and by distance to the baseline."""
-
-    def score(self, metric: str, arm: str = "enhanced") -> Score | None:
-        """The score of ``metric`` for ``arm``, or None."""
-        return score_of(self.scores, metric, arm)
-
-    def value(self, metric: str, arm: str = "enhanced") -> float | None:
-        """The value of that score, or None."""
-        score = self.score(metric, arm)
-        return None if score is None else score.value
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

@@ -12,6 +12,8 @@ from topcoat.metrics.embed import Batch, ImageBatch
 
 RINGS = 32
 """Rings between 0 and 0.5 cycles per pixel."""
+RING_MIDDLES = tuple((ring + 0.5) / (2 * RINGS) for ring in range(RINGS))
+"""Their spatial frequencies, in cycles per pixel."""
 SMALLEST_PX = 4
 _LUMA = (0.2126, 0.7152, 0.0722)
 ROUNDING_POWER = 1 / 12 / 255**2
@@ -72,14 +74,9 @@ def radial_spectrum(images: Tensor, rings: int = RINGS) -> Tensor:
     radius = torch.hypot(torch.fft.fftfreq(height).unsqueeze(1), torch.fft.fftfreq(width).unsqueeze(0))
     ring = (radius * 2 * rings).floor().long().flatten()
     inside = ring < rings
-    counts = torch.zeros(rings, dtype=torch.float64).index_add_(0, ring[inside], torch.ones(int(inside.sum())).double())
+    counts = ring[inside].bincount(minlength=rings).double()
     sums = torch.zeros(len(power), rings, dtype=torch.float64).index_add_(1, ring[inside], power.flatten(1)[:, inside])
     return sums / counts.where(counts > 0, torch.nan)
-
-
-def ring_middles(rings: int = RINGS) -> tuple[float, ...]:
-    """Spatial frequencies of the rings' middles, in cycles per pixel."""
-    return tuple((ring + 0.5) / (2 * rings) for ring in range(rings))
 
 
 def decibels(power: Tensor, reference: Tensor) -> Tensor:
@@ -108,7 +105,7 @@ class SpectrumMetric(PairedMetric):
 
     def curves(self) -> list[Curve]:
         return [
-            Curve("power_spectrum", arm, ring_middles(), tuple((total / count).tolist()))
+            Curve("power_spectrum", arm, RING_MIDDLES, tuple((total / count).tolist()))
             for arm, (total, count) in self._power.items()
         ]
 

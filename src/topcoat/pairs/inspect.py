@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from topcoat.errors import UsageError
 from topcoat.features import FeatureNet, domain_flags
-from topcoat.metrics.spectrum import RINGS, luma, radial_spectrum, ring_middles
+from topcoat.metrics.spectrum import RING_MIDDLES, RINGS, luma, radial_spectrum
 from topcoat.pairs.dataset import PairDataset, Side
 from topcoat.pairs.duplicates import DUPLICATE_SIMILARITY, check_threshold, nearest_earlier
 from topcoat.pairs.filters import BlankFilter
@@ -173,7 +173,7 @@ class Inspection:
     @property
     def fine_detail(self) -> float:
         """Distilled power over baseline power above 0.25 cycles per pixel; NaN without pairs."""
-        chosen = torch.tensor(ring_middles()) > _FINE
+        chosen = torch.tensor(RING_MIDDLES) > _FINE
         x, y = (self.sides[side].spectrum[chosen].nansum() for side in SIDES)
         return float(x / y)
 
@@ -211,7 +211,7 @@ class Inspection:
                 }
                 for side, statistics in self.sides.items()
             },
-            "cycles_per_px": list(ring_middles()),
+            "cycles_per_px": list(RING_MIDDLES),
             "fine_detail": None if math.isnan(self.fine_detail) else self.fine_detail,
             "flags": list(self.flags),
             "shown": [item.record.id for item in self.shown],

@@ -48,10 +48,6 @@ class _Column:
         return value if len(ends) < 2 or score.n == 1 else f"{value} ({ends[0]} to {ends[1]})"
 
 
-def _tflop(score: Score) -> str:
-    return format_tflop(score.value)
-
-
 _COLUMNS = {
     "gap": _Column("gap closed", "gap_closed", ".0%", ".0%"),
     "gap_extrapolated": _Column("gap closed, extrapolated", "gap_closed_extrapolated", ".0%", ".0%"),
@@ -65,8 +61,8 @@ _COLUMNS = {
     "energy": _Column("gradient energy", "gradient_energy", ".4f"),
     "images_seen": _Column("images seen"),
     "parameters": _Column("parameters"),
-    "head_tflop": _Column("TFLOP head", "head_tflop", _tflop),
-    "tflop": _Column("TFLOP", "tflop", _tflop),
+    "head_tflop": _Column("TFLOP head", "head_tflop", lambda score: format_tflop(score.value)),
+    "tflop": _Column("TFLOP", "tflop", lambda score: format_tflop(score.value)),
     "head_ms": _Column("ms head", "head_seconds", ".4g", ".4g", 1e3),
     "ms": _Column("ms", "seconds", ".4g", ".4g", 1e3),
     **{
@@ -280,9 +276,9 @@ def _cell(result: BenchmarkResult, name: str, column: _Column, key: str) -> str:
 
 
 def _gap_sentence(result: BenchmarkResult) -> str:
-    def distances(suffix: str) -> tuple[str, ...]:
-        values = (result.value(f"frechet{suffix}", arm) for arm in (DISTILLED, ENHANCED, FLOOR))
-        return tuple(f"{value:.3g}" for value in values)
+    def distances(suffix: str) -> str:
+        before, after, floor = (result.value(f"frechet{suffix}", arm) for arm in (DISTILLED, ENHANCED, FLOOR))
+        return f"{before:.3g} before, {after:.3g} after, noise floor {floor:.3g}"
 
     gaps = [shown_gap(result, arm) for arm in CONTROLS]
     unsharp, colour = ("" if gap is None else percent(gap.value) for gap in gaps)
@@ -291,17 +287,16 @@ def _gap_sentence(result: BenchmarkResult) -> str:
         if unsharp and colour
         else ""
     )
-    gap, plain = shown_gap(result, ENHANCED), "{} before, {} after, noise floor {}".format(*distances(""))
+    gap, plain = shown_gap(result, ENHANCED), distances("")
     if result.n < ENOUGH_IMAGES and result.score("frechet_extrapolated", ENHANCED) is not None:
         closed = (
             f"{result.n:,} subjects are too few to tell the share of the gap"
             if gap is None
             else f"The head closes {share_text(gap)} of the gap"
         )
-        endless = "{} before, {} after, noise floor {}".format(*distances("_extrapolated"))
         return (
-            f"{closed}, extrapolated to endless subjects (Fréchet distance {endless}; measured at {result.n:,} "
-            f"subjects: {plain}){controls}."
+            f"{closed}, extrapolated to endless subjects (Fréchet distance {distances('_extrapolated')}; measured at "
+            f"{result.n:,} subjects: {plain}){controls}."
         )
     if gap is None:
         return f"There is no measurable gap to close (measured Fréchet distance {plain})."

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -86,21 +87,20 @@ def environment() -> Environment:
     return templates
 
 
-def data_uri(image: Tensor, *, largest_px: int = 768, most_bytes: int | None = None) -> str:
+def data_uri(image: Tensor, *, largest_px: int = 768, most_bytes: float = math.inf) -> str:
     """A data URI of one image ``(3, H, W)`` in [0, 1], at most ``largest_px`` a side.
 
     Under ``most_bytes`` (of the URI) it is made coarser, then smaller, until it fits or is 32 px.
     """
     from topcoat.images import encode_png, to_pil  # with torch, which not every page needs
 
-    most = float("inf") if most_bytes is None else most_bytes
     picture = to_pil(image)
     uri = ""
     if max(picture.size) <= _LOSSLESS_PX:
         uri = _data_uri("png", encode_png(image))
     picture.thumbnail((largest_px, largest_px), Image.Resampling.LANCZOS)
     qualities = iter(_QUALITIES)
-    while not uri or len(uri) > most:
+    while not uri or len(uri) > most_bytes:
         quality = next(qualities, None)
         if quality is None:
             if max(picture.size) <= _SMALLEST_PX:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from markupsafe import Markup
 
-from topcoat.metrics.spectrum import ring_middles
+from topcoat.metrics.spectrum import RING_MIDDLES
 from topcoat.metrics.table import Table
 from topcoat.pairs.inspect import SIDES, Example, Inspection, evenness
 from topcoat.reports.charts import CYCLES, curves, histogram, spectra
@@ -132,15 +132,15 @@ def _sides(inspection: Inspection) -> list[Chart]:
             ticks = [(position, f"{10**position:.2g}" if log else f"{position:.2f}") for position in positions]
             drawing = histogram(series, title=f"{name} of both sides", bins=32, span=span, ticks=ticks)
         charts.append(Chart("Colour" if name == "colourfulness" else name.capitalize(), note, drawing))
-    middles, power = ring_middles(), {side: inspection.sides[side].spectrum for side in SIDES}
-    x, y = (power[side] for side in SIDES)
-    ratio = [("distilled / baseline", list(zip(middles, (x / y).tolist(), strict=True)), "distilled")]
+    power = {side: inspection.sides[side].spectrum for side in SIDES}
+    x, y = power.values()
+    ratio = [("distilled / baseline", list(zip(RING_MIDDLES, (x / y).tolist(), strict=True)), "distilled")]
     return [
         *charts,
         Chart(
             "Power spectra",
             "Mean power of the luma by cycles per pixel, both axes logarithmic.",
-            spectra([(side, list(zip(middles, own.tolist(), strict=True)), side) for side, own in power.items()]),
+            spectra([(side, list(zip(RING_MIDDLES, own.tolist(), strict=True)), side) for side, own in power.items()]),
         ),
         Chart(
             "Ratio of the spectra",

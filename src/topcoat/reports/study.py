@@ -11,7 +11,7 @@ from topcoat.reports.charts import Bar, intervals
 from topcoat.reports.page import Card, Chart, render
 from topcoat.study.plan import COMPARISONS
 from topcoat.study.power import PowerAnalysis
-from topcoat.study.result import Claim, StudyResult
+from topcoat.study.result import StudyResult
 from topcoat.study.statistics import Share
 
 _LISTED = 100
@@ -119,16 +119,14 @@ _QUESTIONS = {
 
 
 def _cards(result: StudyResult) -> list[Card]:
-    shares = {one.name: one.share for one in result.comparisons}
-
-    def card(claim: Claim) -> Card:
-        own = shares[claim.comparison]
-        return Card(_QUESTIONS[claim.name], claim.verdict, [share_cell(own), f"above {claim.threshold * 100:g} %?"])
-
-    counted = len(result.counted)
+    shares = {one.name: share_cell(one.share) for one in result.comparisons}
+    claims = [(one, [shares[one.comparison], f"above {one.threshold * 100:g} %?"]) for one in result.claims]
     left_out = sum(bool(rater.excluded) for rater in result.raters)
-    raters = Card("Raters that count", f"{counted:,}", [f"{left_out} left out, {result.planned_raters} planned"])
-    return [*(card(claim) for claim in result.claims), raters]
+    planned = f"{left_out} left out, {result.planned_raters} planned"
+    return [
+        *(Card(_QUESTIONS[claim.name], claim.verdict, detail) for claim, detail in claims),
+        Card("Raters that count", f"{len(result.counted):,}", [planned]),
+    ]
 
 
 def _charts(result: StudyResult) -> list[Chart]:
