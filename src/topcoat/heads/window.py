@@ -70,17 +70,18 @@ class Window:
         cells = F.avg_pool2d(hidden, self.cell) if self.cell > 1 else hidden
         side, beyond = 2 * self.reach + 1, 2 * self.reach
         height, width = cells.shape[-2:]
-        # each axis right before its pool: ONNX Runtime joins both, and a pad may not be larger than its kernel
-        rows = F.avg_pool2d(F.pad(cells, (0, 0, 0, beyond)), (side, 1), 1)
-        sums = F.avg_pool2d(F.pad(rows, (0, beyond)), (1, side), 1)
-        share = side * side / (torch.sym_min(height, side) * torch.sym_min(width, side))
-        return self._moved_inside(sums * share, height, width)
+        # a product between pad and pool: ONNX Runtime 1.23 joins the two where they meet, and then divides wrongly
+        rows = F.avg_pool2d(F.pad(cells, (0, 0, 0, beyond)) * side, (side, 1), 1)
+        sums = F.avg_pool2d(F.pad(rows, (0, beyond)) * side, (1, side), 1)
+        count = torch.sym_min(height, side) * torch.sym_min(width, side)
+        return self._moved_inside(sums / count, height, width)
 
     def largest(self, hidden: Tensor) -> Tensor:
         """The largest value of the window around each cell, as `mean`."""
         cells = F.max_pool2d(hidden, self.cell) if self.cell > 1 else hidden
         side, beyond = 2 * self.reach + 1, 2 * self.reach
         height, width = cells.shape[-2:]
+        # each axis right before its pool: ONNX Runtime joins both, and a pad may not be larger than its kernel
         rows = F.max_pool2d(F.pad(cells, (0, 0, 0, beyond), value=float("-inf")), (side, 1), 1)
         maxima = F.max_pool2d(F.pad(rows, (0, beyond), value=float("-inf")), (1, side), 1)
         return self._moved_inside(maxima, height, width)

@@ -83,7 +83,8 @@ def wilson(value: float, n: float, z: float) -> tuple[float, float]:
     middle = value + z * z / (2 * n)
     half = z * math.sqrt(value * (1 - value) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+    low, high = (middle - half) / scale, (middle + half) / scale
+    return max(0.0, min(value, low)), min(1.0, max(value, high))  # rounding may put an end on the wrong side of 0 or 1
 
 
 def quantile(raters: int, subjects: int) -> float:
