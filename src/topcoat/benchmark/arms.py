@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from topcoat.cost.table import count_steps
 from topcoat.errors import UsageError
-from topcoat.generators.base import MAX_STEPS, check_request
+from topcoat.generators.base import MAX_STEPS, ModelPair, check_request
 from topcoat.prompts import Prompt, as_prompts
 from topcoat.seeds import FLOOR_SEED_OFFSET
 
@@ -38,6 +38,12 @@ class Arm:
         if self.head is None:
             return steps
         return f"{steps} + {self.head}" + ("" if self.strength == 1 else f" at {self.strength:g}")
+
+
+def own_arms(pair: ModelPair) -> tuple[Arm, Arm, Arm]:
+    """Of a pair: both models at their own step counts, distilled first, and the noise floor."""
+    distilled, baseline = Arm("distilled", pair.distilled.steps), Arm("baseline", pair.baseline.steps)
+    return distilled, baseline, replace(baseline, other_seeds=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from topcoat.benchmark.arms import Arm, Subjects
+from topcoat.benchmark.arms import Arm, Subjects, own_arms
 from topcoat.benchmark.record import (
     BASELINE,
     COLOUR,
+    CONTROLS,
     DISTILLED,
     ENHANCED,
     EXTRA,
@@ -45,18 +45,6 @@ SHOWN = 12
 """Subjects of which a result holds pictures: the first ones, never picked."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Options:
-    """How `run_benchmark` and `sweep` do their work; the arguments of the same names."""
-
-    cache: str | Path | None
-    batch_size: int
-    generators: tuple[Generator, Generator] | None
-    features: str | FeatureNetLike
-    identity: str | None
-    on_progress: Progress | None
-
-
 def run_benchmark(
     pair: ModelPair | str,
     head: Head,
@@ -81,14 +69,10 @@ def run_benchmark(
     Raises `UsageError` for an impossible request, `ModelError` for a model that cannot be loaded, counted or run.
     """
     pair = model_pair(pair) if isinstance(pair, str) else pair
-    fast = pair.distilled.steps
-    arms = {
-        DISTILLED: Arm("distilled", fast),
-        ENHANCED: Arm("distilled", fast, HEAD),
-        BASELINE: Arm("baseline", pair.baseline.steps),
-    }
-    options = _Options(cache, batch_size, generators, features, identity, on_progress)
-    return _compare("demo", pair, {HEAD: head}, arms, Subjects.of(prompts, seeds, what="a benchmark"), options)
+    distilled, baseline, _ = own_arms(pair)
+    arms = {DISTILLED: distilled, ENHANCED: dataclasses.replace(distilled, head=HEAD), BASELINE: baseline}
+    heads, subjects = {HEAD: head}, Subjects.of(prompts, seeds, what="a benchmark")
+    return _compare("demo", pair, heads, arms, subjects, cache, batch_size, generators, features, identity, on_progress)
 
 
 def sweep(
@@ -115,9 +99,11 @@ def sweep(
     if unknown:
         given = ", ".join(heads) or "none"
         raise UsageError(f"an arm names a head that was not given: {unknown[0]}; given: {given}")
-    own = Arm("baseline", pair.baseline.steps), Arm("distilled", pair.distilled.steps)
-    options = _Options(cache, batch_size, generators, features, identity, on_progress)
-    return _compare("frontier", pair, heads, {arm.label: arm for arm in (*arms, *own)}, subjects, options)
+    distilled, baseline, _ = own_arms(pair)
+    every = {arm.label: arm for arm in (*arms, baseline, distilled)}
+    return _compare(
+        "frontier", pair, heads, every, subjects, cache, batch_size, generators, features, identity, on_progress
+    )
 
 
 def flagged(net: FeatureNetLike, pair: ModelPair) -> list[str]:
@@ -131,30 +117,30 @@ def _compare(
     heads: Mapping[str, Head],
     arms: Mapping[str, Arm],
     subjects: Subjects,
-    options: _Options,
+    cache: str | Path | None,
+    batch_size: int,
+    generators: tuple[Generator, Generator] | None,
+    features: str | FeatureNetLike,
+    identity: str | None,
+    on_progress: Progress | None,
 ) -> BenchmarkResult:
     """Measure ``arms``, among which must be both models at their own step counts.
 
     A demo holds pictures of them, and times the baseline at `EXTRA_STEPS` too, on a few batches.
     """
     demo = kind == "demo"
-    distilled, baseline = Arm("distilled", pair.distilled.steps), Arm("baseline", pair.baseline.steps)
-    floor = dataclasses.replace(baseline, other_seeds=True)
-    controls = {name: dataclasses.replace(distilled, head=name) for name in (UNSHARP, COLOUR)}
+    distilled, baseline, floor = own_arms(pair)
+    controls = {name: dataclasses.replace(distilled, head=name) for name in CONTROLS}
     timed_only = {EXTRA: Arm("baseline", EXTRA_STEPS)} if demo and baseline.steps != EXTRA_STEPS else {}
     timed = {**arms, **timed_only}
     costs = cost_scores(pair, timed, heads)  # first: what cannot be counted should fail before the hours
-    net, net_name = open_net(options.features, options.identity)
-    models = options.generators or open_pair(pair)
+    net, net_name = open_net(features, identity)
+    models = generators or open_pair(pair)
     work = Benchmark(
-        {"distilled": models[0], "baseline": models[1]},
-        heads,
-        subjects,
-        store=Store(options.cache),
-        batch_size=options.batch_size,
+        {"distilled": models[0], "baseline": models[1]}, heads, subjects, store=Store(cache), batch_size=batch_size
     )
     measured, seconds = work.measure(
-        [*arms.values(), floor], net, timed_only=list(timed_only.values()), on_progress=options.on_progress
+        [*arms.values(), floor], net, timed_only=list(timed_only.values()), on_progress=on_progress
     )
     few = [to_floats(work.first(arm, CALIBRATION_IMAGES)) for arm in (distilled, baseline)]
     unsharp, colour = fit_unsharp(*few), fit_colour(*few)

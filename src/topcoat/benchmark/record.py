@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from topcoat.benchmark.arms import Arm, Subjects
+from topcoat.benchmark.arms import Arm, Model, Subjects
 from topcoat.cost.machine import hardware
 from topcoat.errors import DataError
 from topcoat.files import read_json
@@ -72,12 +72,12 @@ class BenchmarkResult(Scored):
     @property
     def baseline(self) -> str:
         """The name of the arm that quality is measured against: the baseline at its own step count."""
-        return self._named(self.settings["models"]["baseline"]["steps"], "baseline")
+        return self._own("baseline")
 
     @property
     def distilled(self) -> str:
         """The name of the arm that closes 0 of the gap: the distilled model alone at its own step count."""
-        return self._named(self.settings["models"]["distilled"]["steps"], "distilled")
+        return self._own("distilled")
 
     def best_head(self, kinds: Collection[str] | None = None) -> str | None:
         """The head whose images are nearest to the baseline's, of ``kinds`` where given; None where there is none."""
@@ -119,8 +119,9 @@ class BenchmarkResult(Scored):
         """Read a JSON file; raises `DataError` like `read_json` and `from_dict`."""
         return cls.from_dict(read_json(Path(path)), str(path))
 
-    def _named(self, steps: int, model: str) -> str:
-        return next(name for name, arm in self.arms.items() if arm == Arm(model, steps))  # type: ignore[arg-type]
+    def _own(self, model: Model) -> str:
+        own = Arm(model, self.settings["models"][model]["steps"])
+        return next(name for name, arm in self.arms.items() if arm == own)
 
 
 def common_settings(pair: ModelPair, subjects: Subjects, features: FeatureRecord, batch_size: int) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from typing import Any
 
 from torch import nn
 
-from topcoat.benchmark.arms import Arm, Subjects
+from topcoat.benchmark.arms import Arm, Subjects, own_arms
 from topcoat.benchmark.compare import flagged
 from topcoat.benchmark.record import BASELINE, DISTILLED, EXTRA, FLOOR, BenchmarkResult, Evidence, common_settings
 from topcoat.benchmark.run import BATCH_SIZE, Benchmark, Progress, timings
@@ -111,11 +111,11 @@ class Study:
         self._seconds: dict[str, dict[str, Timing]] = {}
         self._evaluated: dict[str, Evaluated] = {}
         self._result: BenchmarkResult | None = None
-        distilled, baseline = Arm("distilled", pair.distilled.steps), Arm("baseline", pair.baseline.steps)
+        distilled, baseline, floor = own_arms(pair)
         self._arms = {
             DISTILLED: distilled,
             **{run.name: dataclasses.replace(distilled, head=run.name) for run in self.runs},
-            FLOOR: dataclasses.replace(baseline, other_seeds=True),
+            FLOOR: floor,
             BASELINE: baseline,
         }
         self._extra = {} if baseline.steps == EXTRA_STEPS else {EXTRA: Arm("baseline", EXTRA_STEPS)}

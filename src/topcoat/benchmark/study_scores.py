@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from topcoat import __version__
-from topcoat.benchmark.arms import Arm
+from topcoat.benchmark.arms import Arm, own_arms
 from topcoat.benchmark.record import BASELINE, DISTILLED, FLOOR
 from topcoat.benchmark.run import Benchmark, Progress, Seconds
 from topcoat.benchmark.store import Store, to_floats
@@ -52,8 +52,7 @@ class StudyEvaluator:
 
     def __init__(self, pair: ModelPair, cache: Path, work: Benchmark, net: FeatureNetLike, net_name: str) -> None:
         self._work, self._net, self._store, self._features = work, net, Store(cache), cache / "features"
-        self._distilled, self._baseline = Arm("distilled", pair.distilled.steps), Arm("baseline", pair.baseline.steps)
-        self._floor = dataclasses.replace(self._baseline, other_seeds=True)
+        self._distilled, self._baseline, self._floor = own_arms(pair)
         dimensions = net(to_floats(work.first(self._baseline, 1))).embedding.shape[1]
         self.features = FeatureRecord(net_name, net.digest, dimensions)
         self._key = {

@@ -175,15 +175,14 @@ class Metric:
     ) -> Score:
         """A score of this metric, or of another name and label; ``changes`` replace other fields of `Score`."""
         number, low, high = (value.value, value.low, value.high) if isinstance(value, Interval) else (value, None, None)
-        net = (self.context.net_name, self.context.net.digest) if self.in_features else (None, None)
         values: dict[str, Any] = {
             "metric": metric or self.name,
             "low": low,
             "high": high,
             "unit": self.unit,
             "better": self.better,
-            "net": net[0],
-            "digest": net[1],
+            "net": self.context.net_name if self.in_features else None,
+            "digest": self.context.net.digest if self.in_features else None,
             "family": self.family,
             "label": label or self.label,
         }

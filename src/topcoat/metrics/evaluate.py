@@ -110,10 +110,8 @@ def evaluate(
     net, net_name = open_net(features, identity)
     if gated is not None and distilled is None:
         raise UsageError("gated images are compared with distilled ones; give distilled, or leave gated out")
-    optional = {"distilled": distilled, "gated": gated, "floor": floor}
-    images = {"enhanced": enhanced, "reference": reference} | {
-        arm: stream for arm, stream in optional.items() if stream is not None
-    }
+    sets = {"enhanced": enhanced, "reference": reference, "distilled": distilled, "gated": gated, "floor": floor}
+    images = {arm: stream for arm, stream in sets.items() if stream is not None}
     with nullcontext() if cache is None else FeatureCache(cache, net.digest) as opened:
         rating = _quality_nets(quality, prompts)
         context = Context(net, net_name, opened, rating, prompts, seed)
@@ -125,7 +123,7 @@ def evaluate(
         scores, flags = _scores(context, used)
         per_image = [one for metric in used for one in metric.per_image()] if context.paired else []
         compared = {one.name: one.values for one in per_image if one.compared}
-        dimensions = context.embeddings("reference").embedding.shape[1]
+        dimensions = context.embeddings("reference").dimensions
         height_px, width_px = context.size_px
         flags[:0] = [Flag(OUT_OF_DOMAIN, flag) for flag in domain_flags(net, pair, width_px, height_px)]
         return Evaluation(

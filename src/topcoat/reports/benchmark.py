@@ -53,14 +53,13 @@ def write_benchmark(
     stem = "report" if result.kind == "demo" else result.kind
     if result.evidence is not None:
         write_evidence(folder, result.evidence, 2 if result.width_px <= 256 else 1)
-    if result.kind == "frontier":
-        write_text(folder / "frontier.svg", standalone(_frontier_chart(result, chosen)))
-    write_text(folder / f"{stem}.html", page(result, chosen=chosen, target=target))
-    write_text(folder / f"{stem}.md", markdown(result, chosen=chosen, target=target))
     record = result.as_dict()
     if result.kind == "frontier":
+        write_text(folder / "frontier.svg", standalone(_frontier_chart(result, chosen)))
         front = [point.name for point in pareto_front(points_of(result))]
         record |= {"pareto": front, "target": str(target or ""), "chosen": chosen}
+    write_text(folder / f"{stem}.html", page(result, chosen=chosen, target=target))
+    write_text(folder / f"{stem}.md", markdown(result, chosen=chosen, target=target))
     write_json(folder / f"{stem}.json", record)
 
 
