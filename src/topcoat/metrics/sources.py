@@ -121,39 +121,33 @@ def from_folders(enhanced: Path, baseline: Path, distilled: Path | None = None, 
         raise UsageError(
             f"{distilled} and {enhanced} must hold pictures of the same names; {_only(distilled, x, enhanced, z)}"
         )
-    others = _only(enhanced, z, baseline, y)
-    if len(y) != len(z):
-        if x is not None or groups is not None:
-            raise UsageError(
-                f"{baseline} holds {len(y)} pictures and {enhanced} {len(z)} ({others}); give one baseline picture for "
-                "each subject, or compare the two as sets without --distilled and --groups"
-            )
-        if set(_stems(y)) & set(_stems(z)):
-            notes.append(
-                f"{baseline} holds {len(y)} pictures and {enhanced} {len(z)} ({others}); they are compared as sets, "
-                "not picture by picture"
-            )
-        alone = {"baseline": baseline}
-        return Source(
-            ("enhanced",), _stems(z), lambda at: {"enhanced": read_image(z[at])}, inputs, separate=alone, notes=notes
+    others, shared = _only(enhanced, z, baseline, y), set(_stems(y)) & set(_stems(z))
+    as_sets, counts = len(y) != len(z), f"{baseline} holds {len(y)} pictures and {enhanced} {len(z)} ({others})"
+    if as_sets and (x is not None or groups is not None):
+        raise UsageError(
+            f"{counts}; give one baseline picture for each subject, or compare the two as sets without --distilled and "
+            "--groups"
         )
-    if others and set(_stems(y)) & set(_stems(z)):
+    if as_sets and shared:
+        notes.append(f"{counts}; they are compared as sets, not picture by picture")
+    if not as_sets and others and shared:
         raise UsageError(
             f"the pictures of {baseline} and {enhanced} have the same names in part, so no order pairs them rightly: "
             f"{others}; rename or remove these"
         )
-    if others:
+    if not as_sets and others:
         notes.append(
             f"the pictures of {baseline} and {enhanced} have other names; they are paired in sorted order, "
             f"{y[0].name} with {z[0].name} first"
         )
-    paths = {"enhanced": z, "baseline": y} | ({} if x is None else {"distilled": x})
+    paths = {"enhanced": z} | ({} if as_sets else {"baseline": y}) | ({} if x is None else {"distilled": x})
     return Source(
         tuple(paths),
         _stems(z),
         lambda number: {name: read_image(one[number]) for name, one in paths.items()},
         inputs,
         None if groups is None else read_groups(groups, _stems(z)),
+        separate={"baseline": baseline} if as_sets else {},
         notes=notes,
     )
 
@@ -221,11 +215,8 @@ def read_folder(folder: Path, bad: list[str]) -> Iterator[Tensor]:
 def _only(folder: Path, files: Sequence[Path], other: Path, others: Sequence[Path]) -> str:
     """Which names one of two folders has and the other has not; empty where there are none."""
     left, right = (set(_stems(each)) for each in (files, others))
-    parts = []
-    for where, names in ((folder, sorted(left - right)), (other, sorted(right - left))):
-        if names:
-            parts.append(f"only in {where}: {first_few(names)}")
-    return "; ".join(parts)
+    sides = ((folder, sorted(left - right)), (other, sorted(right - left)))
+    return "; ".join(f"only in {where}: {first_few(names)}" for where, names in sides if names)
 
 
 def _stems(paths: Sequence[Path]) -> list[str]:
