@@ -207,6 +207,8 @@ def raters(
     delete: Annotated[int | None, typer.Option(metavar="N", help="Delete rater N with all votes.")] = None,
 ) -> None:
     """List the raters of a study, or export or delete one who asks for it."""
+    from contextlib import closing
+
     from topcoat.study.plan import read_plan
     from topcoat.study.raters import report_raters
     from topcoat.study.store import Store, read_raters
@@ -215,9 +217,8 @@ def raters(
         raise UsageError("--export and --delete are two things; run one after the other")
     plan = read_plan(folder)
     if delete is not None:
-        store = Store(folder, plan)
-        store.delete(delete)
-        store.close()
+        with closing(Store(folder, plan)) as store:
+            store.delete(delete)
         out.line(f"rater {delete} and all their votes are deleted")
         out.result({"deleted": delete})
         return
