@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -207,8 +208,6 @@ def raters(
     delete: Annotated[int | None, typer.Option(metavar="N", help="Delete rater N with all votes.")] = None,
 ) -> None:
     """List the raters of a study, or export or delete one who asks for it."""
-    from contextlib import closing
-
     from topcoat.study.plan import read_plan
     from topcoat.study.raters import report_raters
     from topcoat.study.store import Store, read_raters
