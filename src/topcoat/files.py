@@ -20,7 +20,6 @@ from topcoat.errors import DataError
 
 if TYPE_CHECKING:
     from jinja2 import Template
-    from torch import Tensor
 
 _REASONS = {
     errno.ENOSPC: "the disk is full; free some space and run the same command again",
@@ -268,12 +267,3 @@ def sha256_of(path: Path) -> str:
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); check the path") from error
     return digest.hexdigest()
-
-
-def weights_digest(settings: str, weights: Mapping[str, Tensor]) -> str:
-    """16 hex digits that change with ``settings`` or any tensor's name, type, shape or value."""
-    digest = hashlib.sha256(settings.encode())
-    for name, value in sorted(weights.items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +12,7 @@ from torch import nn
 
 from topcoat.embedded import MINI
 from topcoat.features import WORKING_PX, FeatureNet, at_working_size, load_feature_net, whole
+from topcoat.features.net import weights_digest
 
 
 @pytest.mark.parametrize("name", ["loss", "eval"])
@@ -60,3 +62,15 @@ def test_a_crop_of_training_has_a_gradient_from_both() -> None:
     seen = FeatureNet.tiny(0)(crop)
     for part in (seen.stages[0], seen.embedding):
         assert torch.autograd.grad(part.square().sum(), crop, retain_graph=True)[0].abs().sum() > 0
+
+
+def test_a_digest_of_weights_sees_every_bit_of_any_type() -> None:
+    weights = {"a": torch.randn(3, 4, generator=torch.Generator().manual_seed(0)), "b": torch.tensor(7)}
+    bytes_of_a = b"a torch.float32 (3, 4)" + weights["a"].numpy().tobytes()
+    whole = hashlib.sha256(b"{}" + bytes_of_a + b"b torch.int64 ()" + weights["b"].numpy().tobytes())
+    assert weights_digest("{}", weights) == whole.hexdigest()[:16]
+    assert weights_digest("{}", weights | {"a": weights["a"].t().contiguous().t()}) == whole.hexdigest()[:16]
+    coarse = weights | {"a": weights["a"].bfloat16()}
+    moved = coarse | {"a": coarse["a"].clone()}
+    moved["a"][2, 3] *= 1.01
+    assert len({weights_digest("{}", each) for each in (weights, coarse, moved)}) == 3

@@ -13,8 +13,9 @@ place, and detail that exists at 1024 px alone must count.
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -188,6 +189,16 @@ class FeatureNet(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return cls(config).frozen()
+
+
+def weights_digest(settings: str, weights: Mapping[str, Tensor]) -> str:
+    """16 hex digits that change with ``settings`` or any tensor's name, type, shape or value."""
+    digest = hashlib.sha256(settings.encode())
+    for name, value in sorted(weights.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        # as bytes: numpy has no bfloat16
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def load_feature_net(name: Literal["loss", "eval"]) -> FeatureNet:

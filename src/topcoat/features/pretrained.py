@@ -24,8 +24,7 @@ from torch.nn import functional
 from topcoat import hub
 from topcoat.errors import ModelError, UsageError
 from topcoat.features.face import OnnxFaceNet, find_onnx
-from topcoat.features.net import WORKING_PX, Features, load_feature_net, whole
-from topcoat.files import weights_digest
+from topcoat.features.net import WORKING_PX, Features, load_feature_net, weights_digest, whole
 
 MeanAndStd = tuple[Sequence[float], Sequence[float]]
 """Of each colour, of images in [0, 1]."""

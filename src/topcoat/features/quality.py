@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from topcoat import hub
 from topcoat.errors import UsageError
+from topcoat.features.net import weights_digest
 from topcoat.features.pretrained import (
     PREPROCESSING,
     complete_model,
@@ -26,7 +27,6 @@ from topcoat.features.pretrained import (
     prepared,
     side_of,
 )
-from topcoat.files import weights_digest
 
 QUALITY_PROMPTS = ("Good photo.", "Bad photo.")
 """The prompts of CLIP-IQA (Wang, Chan and Loy 2023, arXiv 2207.12396), section 3.1."""

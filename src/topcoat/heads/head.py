@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from topcoat import hub
 from topcoat.embedded import DEFAULT_HEAD, EMBEDDED_HEADS, MINI
 from topcoat.errors import DataError, ModelError, UsageError
-from topcoat.files import atomic_path, read_json, weights_digest, write_json, write_text
+from topcoat.features.net import weights_digest
+from topcoat.files import atomic_path, read_json, write_json, write_text
 from topcoat.heads.card import render_card
 from topcoat.heads.kinds import parse_head_config
 from topcoat.heads.network import HeadConfig, Input, LatentHeadConfig, Network, channels_last

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from topcoat.errors import DataError, UsageError
-from topcoat.files import FolderLock, weights_digest
+from topcoat.features.net import weights_digest
+from topcoat.files import FolderLock
 from topcoat.generators.vae import Vae
 from topcoat.heads.head import Head
 from topcoat.training.config import RunConfig, TrainConfig
