@@ -181,8 +181,11 @@ class GatesMetric(Metric):
 
     def compute(self) -> list[Score]:
         n = self.context.count("gated")
-        labels = ("as the head made them", "with less of the head", "left distilled")
+        labels = {
+            "enhanced": "as the head made them",
+            "weakened": "with less of the head",
+            "distilled": "left distilled",
+        }
         return [
-            self.score("gated", count / n, n, f"{name}_share", label)
-            for (name, count), label in zip(self._counts.items(), labels, strict=True)
+            self.score("gated", count / n, n, f"{name}_share", labels[name]) for name, count in self._counts.items()
         ]

@@ -229,6 +229,10 @@ def _spectra(evaluation: Evaluation) -> list[Chart]:
         (_NAMES.get(arm, "baseline"), list(zip(one.x, one.y, strict=True)), _COLOURS.get(arm, arm))
         for arm, one in power.items()
     ]
+    note = "Mean power of the luma by cycles per pixel, both axes logarithmic."
+    charts = [Chart("Power spectra", note, spectra(series))]
+    if "reference" not in power:  # of a metric of the user's own
+        return charts
     base = dict(zip(power["reference"].x, power["reference"].y, strict=True))
     ratios = [
         (name, [(x, 10 * math.log10(y / base[x])) for x, y in points if y > 0 and base[x] > 0], colour)
@@ -236,11 +240,8 @@ def _spectra(evaluation: Evaluation) -> list[Chart]:
         if name != "baseline"
     ]
     drawing = curves(ratios, title="Power over the baseline's, in dB", x_ticks=CYCLES, level=0.0)
-    note = "Mean power of the luma by cycles per pixel, both axes logarithmic."
-    return [
-        Chart("Power spectra", note, spectra(series)),
-        Chart("Against the baseline's power", "dB by cycles per pixel; below 0 fine detail is missing.", drawing),
-    ]
+    note = "dB by cycles per pixel; below 0 fine detail is missing."
+    return [*charts, Chart("Against the baseline's power", note, drawing)]
 
 
 def _short(label: str) -> str:
