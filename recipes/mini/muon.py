@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn, optim
 
-from topcoat.training.distributed import resolved_precision
+from recipes.mini.recipe import fast_dtype
 
 COEFFICIENTS = (3.4445, -4.775, 2.0315)
 NEWTON_SCHULZ_STEPS = 5
@@ -53,13 +53,9 @@ class Muon(optim.Optimizer):
 
 
 def orthogonalized(matrices: Tensor) -> Tensor:
-    """Matrices (N, R, C) with every singular value near 1, by Newton and Schulz's iteration.
-
-    In bfloat16 where the device computes natively in it, else in single precision.
-    """
-    native = resolved_precision("auto", matrices.device) == "bfloat16"
+    """Matrices (N, R, C) with every singular value near 1, by Newton and Schulz's iteration, in `fast_dtype`."""
     tall = matrices.shape[1] > matrices.shape[2]
-    turned = (matrices.mT if tall else matrices).to(torch.bfloat16 if native else torch.float32)
+    turned = (matrices.mT if tall else matrices).to(fast_dtype(matrices.device))
     turned = turned / turned.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     a, b, c = COEFFICIENTS
     for _ in range(NEWTON_SCHULZ_STEPS):

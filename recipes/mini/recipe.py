@@ -84,8 +84,13 @@ class Recipe(StrictModel):
 
 def autocast(device: str) -> torch.autocast:
     """bfloat16 where ``device`` computes natively in it, single precision elsewhere, where bfloat16 is far slower."""
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=fast_dtype(device) == torch.bfloat16)
+
+
+def fast_dtype(device: str | torch.device) -> torch.dtype:
+    """What networks compute in on ``device``: bfloat16 where it is native, else single precision."""
     native = resolved_precision("auto", torch.device(device)) == "bfloat16"
-    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=native)
+    return torch.bfloat16 if native else torch.float32
 
 
 class WorkFolder:

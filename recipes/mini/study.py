@@ -12,18 +12,15 @@ from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
-
 from recipes.mini.assemble import write_card
 from recipes.mini.meter import Meter
 from recipes.mini.recipe import Recipe, WorkFolder
+from recipes.mini.weights import halve
 from topcoat.benchmark.study import Stage, Study
 from topcoat.benchmark.study_plan import study_runs
 from topcoat.embedded import EMBEDDED_HEADS, MINI
 from topcoat.errors import DataError
 from topcoat.features import FeatureNet, load_feature_net
-from topcoat.files import atomic_path
 from topcoat.gates import calibrate_gates
 from topcoat.generators.base import ModelPair
 from topcoat.generators.presets import model_pair
@@ -145,17 +142,8 @@ def _embed(study: Study, name: str, run: str, dataset: PairDataset, net: Feature
     shutil.rmtree(folder, ignore_errors=True)
     head.network.half().float()  # rounded to what the file will hold, so that its card says the digest that is loaded
     head.save_pretrained(folder)
-    _halve(folder / WEIGHTS_NAME)
+    halve(folder / WEIGHTS_NAME)
     print(f"{folder.name}: {run}", flush=True)
-
-
-def _halve(path: Path) -> None:
-    """Rewrite a file of weights in half precision: the package is to stay small."""
-    weights = {name: value.half() for name, value in load_file(path).items()}
-    with safe_open(path, "pt") as file:
-        about = file.metadata()
-    with atomic_path(path) as temporary:
-        save_file(weights, temporary, metadata=about)
 
 
 def _earlier_pairs(work: WorkFolder, folder: Path, pair: ModelPair) -> Path | None:

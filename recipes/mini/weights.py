@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from recipes.mini.recipe import Recipe, WorkFolder
@@ -30,10 +30,17 @@ def keep(_recipe: Recipe, work: WorkFolder) -> None:
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(source, target, ignore=shutil.ignore_patterns(*_LEFT_OUT))
         for path in target.glob("transformer/*.safetensors"):
-            halved = {key: value.to(torch.float16) for key, value in load_file(path).items()}
-            with atomic_path(path) as temporary:
-                save_file(halved, temporary, {"format": "pt"})
+            halve(path)
         print(f"{name}: kept in {target}", flush=True)
+
+
+def halve(path: Path) -> None:
+    """Rewrite a file of weights in half precision: the repository and the package are to stay small."""
+    with safe_open(path, "pt") as file:
+        about = file.metadata()
+    weights = {name: value.half() for name, value in load_file(path).items()}
+    with atomic_path(path) as temporary:
+        save_file(weights, temporary, metadata=about)
 
 
 def restore(work: WorkFolder) -> None:
